@@ -1,0 +1,6 @@
+//! The injected world: clock, entropy and disk as traits, each with one real implementation and a
+//! simulated one, so that a whole appliance runs in one thread from one seed.
+
+mod time;
+
+pub use time::{Clock, Instant, Now, SystemClock, WallTime};

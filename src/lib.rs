@@ -1,0 +1,19 @@
+//! Rohrpost: a mail relay appliance that runs beside the kernel.
+//!
+//! A message's way, which is also the order of the folders:
+//!
+//! ```text
+//! NIC queue ─► port ─► tcp ─► smtp (server session) ─► spool ─► 250
+//! NIC queue ◄─ port ◄─ tcp ◄─ smtp (client session) ◄─ delivery ◄─ spool
+//! ```
+//!
+//! `worker` turns the wheel that moves bytes between them, once per core; `policy` says who may send
+//! what; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
+//! slow, on a housekeeping core; `config` and `cli` are the operator's side; `env` is the injected world.
+
+pub mod env;
+pub mod flow;
+pub mod limits;
+pub mod port;
+pub mod smtp;
+pub mod spool;

@@ -1,0 +1,128 @@
+//! Frames from and to a NIC queue.
+//!
+//! In: Ethernet frames for the appliance's own addresses, in bursts. Out: Ethernet frames to send. A
+//! port never looks into a frame beyond what steering needs, and never decides about it.
+//!
+//! A [`Frame`] is a handle into the port's memory that can only be moved: it is in exactly one place (the
+//! port's rings, a burst, the stack), and giving it to [`Port::transmit`] or [`Port::release`] is the only
+//! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
+
+use std::os::fd::BorrowedFd;
+
+/// Bytes kept free in front of every frame that [`Port::allocate`] hands out: room for a VLAN tag and
+/// for what a driver wants to put there.
+pub const FRAME_HEADROOM: usize = 64;
+
+/// Frames taken or given in one go. 64 keeps a burst's headers within the L1 cache.
+pub const BURST_SIZE: usize = 64;
+
+/// A frame's place in the port's memory. Not `Clone`: two owners of one buffer would be a use after free
+/// in slow motion.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a frame that is dropped is lost to its pool: transmit or release it"]
+pub struct Frame {
+    /// The buffer's number in the pool.
+    buffer: u32,
+    /// Where the frame begins in it, bytes.
+    offset: u16,
+    /// Length of the frame, bytes.
+    length: u16,
+}
+
+#[allow(dead_code)] // until the first port uses it
+impl Frame {
+    /// Only ports make frames.
+    pub(in crate::port) fn new(buffer: u32, offset: u16, length: u16) -> Frame {
+        Frame { buffer, offset, length }
+    }
+
+    pub(in crate::port) fn buffer(&self) -> u32 {
+        self.buffer
+    }
+
+    pub(in crate::port) fn offset(&self) -> u16 {
+        self.offset
+    }
+
+    /// Length of the frame, bytes.
+    pub fn length(&self) -> usize {
+        usize::from(self.length)
+    }
+
+    /// The same buffer with another length: a frame that was allocated at full size and then written.
+    pub fn truncate(&mut self, length: usize) {
+        assert!(length <= self.length());
+        self.length = length as u16;
+    }
+}
+
+/// Frames on their way through one breath.
+pub type Burst = arrayvec::ArrayVec<Frame, BURST_SIZE>;
+
+/// What the hardware does for us.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Largest IP packet, bytes (the link's MTU).
+    pub mtu: usize,
+    /// TCP and IP checksums of received frames were verified.
+    pub checksum_receive: bool,
+    /// TCP and IP checksums of frames to send are filled in.
+    pub checksum_transmit: bool,
+}
+
+/// Counts since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortCounters {
+    /// Frames taken in.
+    pub frames_received: u64,
+    /// Frames given out.
+    pub frames_sent: u64,
+    /// Bytes of those taken in.
+    pub bytes_received: u64,
+    /// Bytes of those given out.
+    pub bytes_sent: u64,
+    /// Frames that the NIC or the driver dropped because we were late or out of buffers.
+    pub frames_missed: u64,
+    /// Frames that we could not send for want of a buffer or room in the ring.
+    pub frames_unsent: u64,
+}
+
+/// One RX/TX queue pair of a NIC.
+pub trait Port {
+    /// The MAC address that frames are sent from.
+    fn hardware_address(&self) -> [u8; 6];
+
+    /// What the hardware does for us.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Moves received frames into `burst` until it is full or none is left.
+    fn receive(&mut self, burst: &mut Burst);
+
+    /// The bytes of a frame.
+    fn bytes(&self, frame: &Frame) -> &[u8];
+
+    /// The bytes of a frame, to be written.
+    fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8];
+
+    /// A free frame of `length` bytes, or `None` if the pool is empty or `length` exceeds what a frame holds.
+    fn allocate(&mut self, length: usize) -> Option<Frame>;
+
+    /// Queues a frame to be sent; it goes out at the next [`flush`](Port::flush) at the latest. A full ring counts
+    /// `frames_unsent` and drops it, as a wire would: TCP sends it again.
+    fn transmit(&mut self, frame: Frame);
+
+    /// Whether [`allocate`](Port::allocate) and [`transmit`](Port::transmit) would succeed now.
+    fn transmit_ready(&mut self) -> bool;
+
+    /// Gives a frame back to its pool.
+    fn release(&mut self, frame: Frame);
+
+    /// Sends what is queued.
+    fn flush(&mut self);
+
+    /// Becomes readable when frames arrive, for a worker that sleeps; `None` if this port can only be polled.
+    fn wakeup(&self) -> Option<BorrowedFd<'_>>;
+
+    /// What was counted since the start.
+    fn counters(&self) -> PortCounters;
+}

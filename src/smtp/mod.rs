@@ -1,0 +1,9 @@
+//! The mail protocol: server session, client session, grammar, replies, content.
+//!
+//! In: bytes, verdicts and the time. Out: bytes, questions and deadlines. Nothing here opens a socket or
+//! a file or reads a clock, and the same inputs give the same outputs, byte for byte, however the
+//! bytes are cut.
+
+mod envelope;
+
+pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, domain_of};

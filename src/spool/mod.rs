@@ -1,0 +1,5 @@
+//! The queue on disk.
+
+mod id;
+
+pub use id::MessageId;
