@@ -20,7 +20,9 @@
 
 mod command;
 mod content;
+mod exchange;
 mod extensions;
+mod output;
 mod reply;
 mod session;
 #[cfg(test)]
