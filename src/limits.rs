@@ -44,3 +44,58 @@ pub const CHUNK_SIZE_MAX: usize = 64 * 1024;
 /// Initial 220 as a client, MAIL, RCPT: five minutes; DATA initiation two; a data block three; the final dot
 /// ten (RFC 5321 §4.5.3.2). A server waits five for the next command (§4.5.3.2.7).
 pub const SERVER_COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+// smtp::client
+
+/// The longest reply line taken from a remote server, with its CRLF, bytes. RFC 5321 §4.5.3.1.5 allows 512; servers
+/// that explain a refusal with a link exceed it, none was seen to exceed this.
+pub const CLIENT_REPLY_LINE_SIZE_MAX: usize = 4096;
+
+/// Lines of one remote reply. The longest EHLO answers have about forty; an endless reply must end somewhere.
+pub const CLIENT_REPLY_LINES_MAX: u32 = 128;
+
+/// Commands are written while less than this waits to be sent, bytes: two segments' worth, so that a pipelined group
+/// of a thousand RCPTs fills the wire without being held in memory.
+pub const CLIENT_OUTPUT_SIZE: usize = 4096;
+
+/// The longest parameter taken from our own envelope into a command, bytes (RFC 3461 §4.2 allows 500 for ORCPT).
+pub const CLIENT_PARAMETER_SIZE_MAX: usize = 512;
+
+/// Content bytes that count as a block for the block timeout. Without it, a server that takes one byte every three
+/// minutes would hold a session for years.
+pub const CLIENT_BLOCK_SIZE: u64 = 4096;
+
+/// Timeouts of a client, RFC 5321 §4.5.3.2.1: the greeting.
+pub const CLIENT_GREETING_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The answer to EHLO, HELO or LHLO. The RFC names none; as for MAIL.
+pub const CLIENT_HELLO_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The answer to MAIL (§4.5.3.2.2).
+pub const CLIENT_MAIL_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The answer to RCPT (§4.5.3.2.3).
+pub const CLIENT_RCPT_TIMEOUT: Duration = Duration::from_secs(300);
+
+/// The answer to DATA (§4.5.3.2.4).
+pub const CLIENT_DATA_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// A block of content, and the answer to a BDAT chunk that is not the last (§4.5.3.2.5).
+pub const CLIENT_BLOCK_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The answer to the final dot (§4.5.3.2.6); shorter ones make duplicates.
+pub const CLIENT_DOT_TIMEOUT: Duration = Duration::from_secs(600);
+
+/// The answer to RSET. Nothing is at stake any more, so it need not be waited for as long as for the others.
+pub const CLIENT_RSET_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The answer to QUIT; it changes nothing, so politeness is brief.
+pub const CLIENT_QUIT_TIMEOUT: Duration = Duration::from_secs(2);
+
+// smtp::dsn
+
+/// Where the lines of a notice that we write are folded, bytes (RFC 5322 §2.1.1 asks for 78).
+pub const DSN_LINE_SIZE: usize = 76;
+
+/// The longest word in a notice, bytes; a longer one is cut in two, so that no line exceeds the 998 of RFC 5322 §2.1.1.
+pub const DSN_WORD_SIZE_MAX: usize = 800;

@@ -4,6 +4,8 @@
 //! a file or reads a clock, and the same inputs give the same outputs, byte for byte, however the
 //! bytes are cut.
 
+pub mod client;
+pub mod dsn;
 mod envelope;
 
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, domain_of};

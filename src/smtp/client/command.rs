@@ -1,0 +1,104 @@
+//! Commands with their parameters.
+//!
+//! In: a transaction and what the server offers. Out: command lines, appended to a buffer. What comes from an
+//! envelope is looked at once more here: no byte of it may end a line.
+
+use super::{Extensions, Transaction, TransactionRecipient};
+use crate::limits::{CLIENT_PARAMETER_SIZE_MAX, COMMAND_LINE_SIZE_MAX};
+use crate::smtp::{BodyType, Notify, Return};
+use std::io::Write;
+
+/// The longest command that is ever written, bytes: an address, and the parameters around it.
+pub(super) const COMMAND_SIZE_MAX: usize = COMMAND_LINE_SIZE_MAX + CLIENT_PARAMETER_SIZE_MAX + 256;
+
+/// Whether an address can stand between brackets without ending the command. Its syntax was checked when it came in;
+/// this is the last line of defence.
+pub(super) fn is_usable(address: &str) -> bool {
+    address.len() <= COMMAND_LINE_SIZE_MAX && !address.bytes().any(|byte| byte < b' ' || byte == 0x7f)
+}
+
+/// Whether a parameter's value is one word of printable ASCII (xtext, RFC 3461 §4).
+fn is_word(value: &str) -> bool {
+    value.len() <= CLIENT_PARAMETER_SIZE_MAX && value.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
+/// Appends formatted text. Writing to a vector cannot fail.
+macro_rules! append {
+    ($out:expr, $($argument:tt)*) => {
+        write!($out, $($argument)*).expect("a vector takes every byte")
+    };
+}
+
+/// `MAIL FROM:<…>` with the parameters that are needed and offered.
+pub(super) fn mail(out: &mut Vec<u8>, transaction: &Transaction, offered: &Extensions) {
+    append!(out, "MAIL FROM:<{}>", transaction.reverse_path);
+    if offered.size.is_some() && transaction.size > 0 {
+        append!(out, " SIZE={}", transaction.size);
+    }
+    if transaction.body == BodyType::BinaryMime {
+        append!(out, " BODY=BINARYMIME");
+    } else if offered.eight_bit_mime && (transaction.body == BodyType::EightBitMime || transaction.eight_bit) {
+        append!(out, " BODY=8BITMIME");
+    }
+    if offered.smtputf8 && transaction.needs_smtputf8() {
+        append!(out, " SMTPUTF8");
+    }
+    if offered.dsn {
+        match transaction.ret {
+            Some(Return::Full) => append!(out, " RET=FULL"),
+            Some(Return::Headers) => append!(out, " RET=HDRS"),
+            None => {}
+        }
+        if let Some(id) = transaction.envelope_id.as_deref().filter(|id| is_word(id)) {
+            append!(out, " ENVID={id}");
+        }
+    }
+    append!(out, "\r\n");
+}
+
+/// `RCPT TO:<…>` with the parameters that are offered.
+pub(super) fn rcpt(out: &mut Vec<u8>, recipient: &TransactionRecipient, offered: &Extensions) {
+    append!(out, "RCPT TO:<{}>", recipient.address);
+    if offered.dsn {
+        if let Some(notify) = recipient.notify {
+            append!(out, " NOTIFY={}", notify_value(notify));
+        }
+        if let Some(original) = recipient.original.as_deref().filter(|original| is_word(original)) {
+            append!(out, " ORCPT={original}");
+        }
+    }
+    append!(out, "\r\n");
+}
+
+/// RFC 3461 §4.1.
+fn notify_value(notify: Notify) -> &'static str {
+    match (notify.success, notify.failure, notify.delay) {
+        (false, false, false) => "NEVER",
+        (true, false, false) => "SUCCESS",
+        (false, true, false) => "FAILURE",
+        (false, false, true) => "DELAY",
+        (true, true, false) => "SUCCESS,FAILURE",
+        (true, false, true) => "SUCCESS,DELAY",
+        (false, true, true) => "FAILURE,DELAY",
+        (true, true, true) => "SUCCESS,FAILURE,DELAY",
+    }
+}
+
+/// `BDAT`, RFC 3030 §2.
+pub(super) fn bdat(out: &mut Vec<u8>, size: usize, last: bool) {
+    append!(out, "BDAT {size}{}\r\n", if last { " LAST" } else { "" });
+}
+
+/// `EHLO`, `HELO` or `LHLO`.
+pub(super) fn hello(out: &mut Vec<u8>, verb: &str, name: &str) {
+    append!(out, "{verb} {name}\r\n");
+}
+
+impl Transaction {
+    /// Whether a server without SMTPUTF8 cannot be given this (RFC 6531 §3.2).
+    pub(super) fn needs_smtputf8(&self) -> bool {
+        self.smtputf8
+            || !self.reverse_path.is_ascii()
+            || self.recipients.iter().any(|recipient| !recipient.address.is_ascii())
+    }
+}

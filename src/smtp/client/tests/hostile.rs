@@ -1,0 +1,121 @@
+//! Arbitrary cuts, arbitrary servers.
+
+use super::*;
+use crate::smtp::client::content::Stuffing;
+use proptest::prelude::*;
+
+/// Dot-stuffing as the RFC words it, on the whole content.
+fn stuffed(content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (place, byte) in content.iter().enumerate() {
+        if *byte == b'.' && (place == 0 || content[..place].ends_with(b"\r\n")) {
+            out.push(b'.');
+        }
+        out.push(*byte);
+    }
+    if !out.is_empty() && !out.ends_with(b"\r\n") {
+        out.extend_from_slice(b"\r\n");
+    }
+    out.extend_from_slice(b".\r\n");
+    out
+}
+
+fn server_words() -> impl Strategy<Value = Vec<u8>> {
+    let line = prop::sample::select(vec![
+        "220 hi\r\n",
+        "250 ok\r\n",
+        "250-x\r\n250-PIPELINING\r\n250-SIZE 9999\r\n250 DSN\r\n",
+        "250-x\r\n250-PIPELINING\r\n250-CHUNKING\r\n250 BINARYMIME\r\n",
+        "250-x\r\n250-CHUNKING\r\n250 BINARYMIME\r\n",
+        "250-LIMITS RCPTMAX=2\r\n",
+        "354 go\r\n",
+        "354 go\r\n",
+        "421 bye\r\n",
+        "450 4.2.1 later\r\n",
+        "452 full\r\n",
+        "550 5.1.1 no\r\n",
+        "250",
+        "\r\n",
+    ]);
+    prop_oneof![
+        30 => line.prop_map(|line| line.as_bytes().to_vec()),
+        20 => Just(b"250 ok\r\n".to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..20),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn stuffing_equals_the_naive_one_however_it_is_cut(
+        words in prop::collection::vec(prop::sample::select(vec![".", "\r\n", "\r", "\n", "a", "..", "\r\n."]), 0..60),
+        cuts in prop::collection::vec(1usize..9, 1..20),
+        rooms in prop::collection::vec(0usize..6, 1..20),
+    ) {
+        let content = words.concat().into_bytes();
+        let (mut stuffing, mut wire, mut taken) = (Stuffing::default(), Vec::new(), 0);
+        let (mut cuts, mut rooms) = (cuts.iter().cycle(), rooms.iter().chain(&[1]).cycle());
+        while taken < content.len() {
+            let piece = &content[taken..(taken + cuts.next().unwrap()).min(content.len())];
+            let mut room = *rooms.next().unwrap();
+            let count = stuffing.write(piece, &mut |bytes| {
+                let count = bytes.len().min(room);
+                room -= count;
+                wire.extend_from_slice(&bytes[..count]);
+                count
+            });
+            prop_assert!(count <= piece.len());
+            taken += count;
+        }
+        wire.extend_from_slice(stuffing.end());
+        prop_assert_eq!(wire, stuffed(&content));
+    }
+
+    #[test]
+    fn whatever_the_server_says_each_recipient_is_settled_exactly_once(
+        words in prop::collection::vec(server_words(), 0..30),
+        greeted in any::<bool>(),
+        lmtp in any::<bool>(),
+        body in prop::sample::select(vec![BodyType::SevenBit, BodyType::EightBitMime, BodyType::BinaryMime]),
+        recipients_count in 0usize..6,
+        piece_size in 1usize..40,
+        room in 1usize..30,
+        end in 0u8..4,
+    ) {
+        let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+        let mut transaction = message(&vec!["a@x.example"; recipients_count]);
+        transaction.body = body;
+        let tasks =
+            vec![Task::Deliver(transaction.clone()), Task::Verify { recipient: "v@x".into() }, Task::Deliver(transaction)];
+        let mut glue = Glue::new(protocol, tasks, room);
+        if greeted {
+            glue.hear(b"220 x\r\n");
+        }
+        for piece in words.concat().chunks(piece_size) {
+            glue.hear(piece);
+        }
+        match end {
+            0 => glue.session.quit(NOW),
+            1 => glue.session.expired(Instant::FAR),
+            2 => glue.session.content_failed(NOW),
+            _ => {}
+        }
+        glue.turn();
+        glue.session.ended(NOW);
+        glue.turn();
+        prop_assert!(glue.session.closed());
+        prop_assert_eq!(glue.session.deadline(), None);
+        let count = |wanted: &dyn Fn(&Event) -> bool| glue.events.iter().filter(|event| wanted(event)).count();
+        let started = 3 - glue.tasks.len();
+        prop_assert_eq!(count(&|event| matches!(event, Event::TaskDone)), started);
+        prop_assert_eq!(count(&|event| matches!(event, Event::Verified { .. })), usize::from(started > 1));
+        for index in 0..recipients_count {
+            let index = index as u32 + 10;
+            let settled = count(&|event| matches!(event, Event::Settled { index: settled, .. } if *settled == index));
+            prop_assert_eq!(settled, started - started / 2);
+        }
+        prop_assert_eq!(count(&|event| matches!(event, Event::Closing(_))), 1);
+        prop_assert!(matches!(glue.events.last(), Some(Event::Closing(_))));
+    }
+}
