@@ -99,3 +99,76 @@ pub const DSN_LINE_SIZE: usize = 76;
 
 /// The longest word in a notice, bytes; a longer one is cut in two, so that no line exceeds the 998 of RFC 5322 §2.1.1.
 pub const DSN_WORD_SIZE_MAX: usize = 800;
+// delivery
+
+/// Recipients of one outgoing transaction unless the route says otherwise. RFC 5321 §4.5.3.1.8 makes every server take
+/// 100; more would be answered with 452 by the strict ones. A message with more goes in several transactions.
+pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
+
+/// Jobs that one worker's queue has in hand at one destination. It bounds what a dead destination can take from the
+/// others, and is enough to keep the connections of one destination busy over a ring's round trip.
+pub const JOBS_IN_HAND_MAX: u32 = 128;
+
+/// Jobs that wait at one destination: eight workers with all their credit.
+pub const DESTINATION_QUEUE_MAX: usize = 8 * JOBS_IN_HAND_MAX as usize;
+
+/// Jobs that wait at all destinations of one worker; a job of few recipients takes about half a kilobyte.
+pub const DELIVERY_QUEUE_MAX: usize = 65_536;
+
+/// Outgoing connections of one worker to one destination.
+pub const CONNECTIONS_PER_DESTINATION_DEFAULT: u32 = 20;
+
+/// Outgoing connections of one worker to all destinations.
+pub const DELIVERY_CONNECTIONS_DEFAULT: usize = 2000;
+
+/// Jobs that must wait for each connection that is being opened beside those that are busy: a single job is
+/// sooner served by a connection that is there already.
+pub const BACKLOG_PER_CONNECTION_DEFAULT: usize = 2;
+
+/// Transactions after which a connection is ended, so that load spreads again over the hosts.
+pub const TRANSACTIONS_PER_CONNECTION_DEFAULT: u32 = 1000;
+
+/// How long a connection waits for more work before QUIT: long enough for a stream of mail, short enough not to hold
+/// the remote's slots.
+pub const DELIVERY_IDLE_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// How long a TCP handshake may take: room for four SYNs with a retransmission timer that doubles from one second.
+pub const CONNECT_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to go away after QUIT or after it failed; then it is reset.
+pub const QUIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a host is left alone after its first failure.
+pub const HOST_BACKOFF_FIRST_DEFAULT: Duration = Duration::from_secs(30);
+
+/// The longest that a failing host is left alone: a host that came back is found within this time.
+pub const HOST_BACKOFF_MAX_DEFAULT: Duration = Duration::from_secs(600);
+
+/// Connections to one host that may die in a row, each with work in hand, before the host counts as failed. One message
+/// that kills the remote must not hold up all others.
+pub const HOST_DROPS_MAX: u32 = 5;
+
+/// Transactions after which even the last connection of a destination makes room for a destination that has none, when
+/// the limit of all connections is reached.
+pub const STARVED_TRANSACTIONS: u32 = 8;
+
+/// The delay after the first failed attempt (RFC 5321 §4.5.4.1 suggests 30 minutes, which greylisting made too long).
+pub const RETRY_FIRST_DEFAULT: Duration = Duration::from_secs(60);
+
+/// What each delay is multiplied with to get the next.
+pub const RETRY_GROWTH_DEFAULT: f64 = 2.0;
+
+/// The longest delay (RFC 5321 §4.5.4.1: two to three hours once a day has passed).
+pub const RETRY_MAX_DEFAULT: Duration = Duration::from_secs(4 * 3600);
+
+/// By which part of itself a delay varies, so that what failed together does not come back together.
+pub const RETRY_JITTER_DEFAULT: f64 = 0.1;
+
+/// When a message is given up (RFC 5321 §4.5.4.1: at least 4–5 days).
+pub const RETRY_AGE_MAX_DEFAULT: Duration = Duration::from_secs(5 * 86_400);
+
+/// When a recipient that was not tried (no room, shutdown, too many recipients at once) is due again.
+pub const BUSY_DELAY: Duration = Duration::from_secs(1);
+
+/// The age at which a sender who asked for it (`NOTIFY=DELAY`) is told that delivery takes long.
+pub const DELAY_WARNING_AFTER: Duration = Duration::from_secs(4 * 3600);

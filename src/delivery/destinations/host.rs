@@ -1,0 +1,149 @@
+//! The hosts of one destination: which is tried next, and which is left alone for a while.
+
+use crate::delivery::{Protocol, Route};
+use crate::env::Instant;
+use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long failing hosts are left alone.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct HostBackoff {
+    /// After the first failure.
+    pub first: Duration,
+    /// What each pause is multiplied with to get the next, while the host fails.
+    pub growth: f64,
+    /// The longest pause.
+    pub max: Duration,
+}
+
+impl Default for HostBackoff {
+    fn default() -> HostBackoff {
+        HostBackoff { first: HOST_BACKOFF_FIRST_DEFAULT, growth: 2.0, max: HOST_BACKOFF_MAX_DEFAULT }
+    }
+}
+
+impl HostBackoff {
+    fn pause(&self, failures: u32) -> Duration {
+        let power = self.growth.max(1.0).powi(failures.saturating_sub(1).min(i32::MAX as u32) as i32);
+        Duration::try_from_secs_f64(self.first.as_secs_f64() * power).map_or(self.max, |pause| pause.min(self.max))
+    }
+}
+
+/// An own address and the name that it introduces itself with.
+#[derive(Clone, Debug)]
+pub(super) struct OwnAddress {
+    pub ip: IpAddr,
+    pub ehlo_name: Arc<str>,
+}
+
+/// One address of one hop.
+#[derive(Debug)]
+pub(super) struct Host {
+    pub remote: SocketAddr,
+    pub protocol: Protocol,
+    pub name: Arc<str>,
+    preference: u16,
+    /// Its place among the hops, as the addresses of one hop keep their order.
+    hop: usize,
+    /// Places in the list of own addresses from which it can be reached; never empty.
+    sources: Arc<[usize]>,
+    /// Left alone until then.
+    pub down_until: Instant,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Connections in a row that died with work in hand.
+    drops: u32,
+    /// Connections that were greeted and are not ending.
+    pub serving: u32,
+}
+
+impl Host {
+    /// It could not be reached, or would not serve.
+    pub fn fail(&mut self, now: Instant, backoff: &HostBackoff) {
+        self.failures = self.failures.saturating_add(1);
+        self.drops = 0;
+        self.down_until = now + backoff.pause(self.failures);
+    }
+
+    /// A connection to it died with work in hand.
+    pub fn drop_connection(&mut self, now: Instant, backoff: &HostBackoff) {
+        self.drops += 1;
+        if self.drops >= HOST_DROPS_MAX {
+            self.fail(now, backoff);
+        }
+    }
+
+    /// It has answered for a whole transaction.
+    pub fn prove(&mut self) {
+        self.failures = 0;
+        self.drops = 0;
+        self.down_until = Instant::ZERO;
+    }
+
+    /// One of the own addresses that it can be reached from.
+    pub fn source(&self, random: &mut StdRng) -> usize {
+        self.sources[random.random_range(0..self.sources.len())]
+    }
+}
+
+/// The addresses of a route that can be reached from an own address, in the order of preference.
+pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
+    let sources_of = |v4: bool| -> Arc<[usize]> {
+        let usable = (0..own.len()).filter(|place| own[*place].ip.is_ipv4() == v4);
+        if route.source_addresses.is_empty() {
+            usable.take(1).collect()
+        } else {
+            usable.filter(|place| route.source_addresses.contains(&own[*place].ip)).collect()
+        }
+    };
+    let (v4, v6) = (sources_of(true), sources_of(false));
+    let mut hosts = Vec::new();
+    for (place, hop) in route.hops.iter().enumerate() {
+        let name: Arc<str> = Arc::from(&*hop.name);
+        for address in &hop.addresses {
+            let sources = if address.is_ipv4() { &v4 } else { &v6 };
+            if !sources.is_empty() {
+                hosts.push(Host {
+                    remote: SocketAddr::new(*address, hop.port),
+                    protocol: hop.protocol,
+                    name: name.clone(),
+                    preference: hop.preference,
+                    hop: place,
+                    sources: sources.clone(),
+                    down_until: Instant::ZERO,
+                    failures: 0,
+                    drops: 0,
+                    serving: 0,
+                });
+            }
+        }
+    }
+    hosts.sort_by_key(|host| host.preference);
+    hosts
+}
+
+/// The host to connect to: of those that are not left alone the lowest preference, a random hop among equals, and its
+/// first address (RFC 5321 §5.1).
+pub(super) fn choose(hosts: &[Host], now: Instant, random: &mut StdRng) -> Option<usize> {
+    let up = |host: &&Host| host.down_until <= now;
+    let preference = hosts.iter().find(up)?.preference;
+    let mut chosen: Option<usize> = None;
+    let mut hops_count = 0u32;
+    let mut hop_before = None;
+    for (place, host) in hosts.iter().enumerate() {
+        // Sorted by preference, and stable: the addresses of a hop are neighbours, and its first one stands for it.
+        if host.preference == preference && host.down_until <= now && hop_before != Some(host.hop) {
+            hop_before = Some(host.hop);
+            hops_count += 1;
+            // Each of n hops is kept with probability 1/n.
+            if random.random_range(0..hops_count) == 0 {
+                chosen = Some(place);
+            }
+        }
+    }
+    chosen
+}

@@ -1,0 +1,175 @@
+//! What the two halves exchange: jobs on the way out, fates on the way back. Plain owned values, which cross a ring.
+
+use super::DestinationId;
+use crate::smtp::{BodyType, Notify, Return};
+use crate::spool::MessageId;
+use std::fmt;
+
+/// One message for one destination: one transaction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The message; its log reads the content.
+    pub id: MessageId,
+    /// Where it goes.
+    pub destination: DestinationId,
+    /// To whom; in the order of the envelope, never empty.
+    pub recipients: Vec<JobRecipient>,
+    /// From whom; empty for the null sender.
+    pub reverse_path: Box<str>,
+    /// Size of the content, bytes.
+    pub size: u64,
+    /// What the content may contain.
+    pub body: BodyType,
+    /// The envelope needs SMTPUTF8.
+    pub smtputf8: bool,
+    /// `RET`, to pass on.
+    pub ret: Option<Return>,
+    /// `ENVID`, to pass on.
+    pub envelope_id: Option<Box<str>>,
+}
+
+/// One recipient of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobRecipient {
+    /// Its place in the message's envelope.
+    pub index: u32,
+    /// The forward-path.
+    pub address: Box<str>,
+    /// `NOTIFY`, to pass on.
+    pub notify: Option<Notify>,
+    /// `ORCPT`, to pass on.
+    pub original: Option<Box<str>>,
+}
+
+/// What a connection is used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Deliver a message.
+    Deliver(Job),
+    /// Ask the next hop whether it knows a recipient. Served before deliveries, as a client waits at RCPT.
+    Verify {
+        /// The asker's own name for the question.
+        token: u64,
+        /// The hosts to ask.
+        destination: DestinationId,
+        /// The forward-path.
+        recipient: Box<str>,
+    },
+}
+
+impl Work {
+    /// Whose owner it must be given to.
+    pub fn destination(&self) -> DestinationId {
+        match self {
+            Work::Deliver(job) => job.destination,
+            Work::Verify { destination, .. } => *destination,
+        }
+    }
+}
+
+/// What was said about a recipient, by the remote or by ourselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status as class, subject and detail (RFC 3463).
+    pub status: (u8, u16, u16),
+    /// One line for the queue listing and the log: the remote's reply, or what happened.
+    pub text: Box<str>,
+    /// The host that was spoken to, if any: `Remote-MTA` of a notice.
+    pub remote: Option<Box<str>>,
+    /// `text` is a reply of the remote: `Diagnostic-Code: smtp` of a notice.
+    pub replied: bool,
+}
+
+impl Answer {
+    /// Something that we say ourselves.
+    pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
+        Answer { status, text: text.into(), remote: None, replied: false }
+    }
+
+    /// A reply of the remote.
+    pub fn reply(status: (u8, u16, u16), text: impl Into<Box<str>>, remote: impl Into<Box<str>>) -> Answer {
+        Answer { status, text: text.into(), remote: Some(remote.into()), replied: true }
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What one recipient met.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// The next hop has taken it.
+    Delivered(Answer),
+    /// It may go well later.
+    Deferred {
+        /// Why.
+        answer: Answer,
+        /// Only this transaction was too large for the next hop (452 too many recipients): another one soon will do.
+        soon: bool,
+        /// Something was tried on its behalf; false if the host was known to be down. An untried message never expires.
+        tried: bool,
+    },
+    /// It will never go well.
+    Failed(Answer),
+    /// It was handed back untouched: no attempt.
+    Untried,
+}
+
+impl Fate {
+    /// Deferred after a real attempt.
+    pub fn deferred(answer: Answer) -> Fate {
+        Fate::Deferred { answer, soon: false, tried: true }
+    }
+
+    /// What was said, if anything was.
+    pub fn answer(&self) -> Option<&Answer> {
+        match self {
+            Fate::Delivered(answer) | Fate::Deferred { answer, .. } | Fate::Failed(answer) => Some(answer),
+            Fate::Untried => None,
+        }
+    }
+}
+
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobResult {
+    /// The message.
+    pub id: MessageId,
+    /// Where it went.
+    pub destination: DestinationId,
+    /// For each recipient of the job, exactly once and in its order: the place in the envelope, and the fate.
+    pub fates: Vec<(u32, Fate)>,
+    /// The next hop offers DSN: it tells the sender about success itself (RFC 3461 §5.2.2).
+    pub dsn_offered: bool,
+}
+
+/// What became of some work, for the worker that gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkResult {
+    /// Of [`Work::Deliver`].
+    Deliver(JobResult),
+    /// Of [`Work::Verify`].
+    Verify {
+        /// The asker's own name for the question.
+        token: u64,
+        /// The answer.
+        fate: Fate,
+    },
+}
+
+/// What a session reports about the work that it was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskResult {
+    /// Of [`Work::Deliver`].
+    Deliver {
+        /// Place in the envelope and fate. What is missing counts as deferred, what was not asked for is dropped.
+        fates: Vec<(u32, Fate)>,
+        /// The remote offers DSN.
+        dsn_offered: bool,
+    },
+    /// Of [`Work::Verify`].
+    Verify(Fate),
+}

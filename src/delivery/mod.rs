@@ -1,0 +1,32 @@
+//! From the queue to the next hop: routes, schedule, destinations.
+//!
+//! Two halves, which may live on two workers and exchange owned values only:
+//!
+//! ```text
+//!  home: the worker whose log holds the message      owner: the worker that owns the destination
+//!
+//!  spool ─► Queue (what is due, per destination)  ─Job─►  Destinations (hosts, connections)
+//!  spool ◄─ verdict per recipient              ◄─JobResult─  ▲ fates     ▼ connect, start, quit
+//!                                                          client session and flow (the glue's)
+//! ```
+//!
+//! The [`Queue`] knows when each message is due for each destination and lets at most a fixed number of jobs out per
+//! destination, so that a dead or slow one never holds up the others. [`Destinations`] choose the host, open and
+//! reuse connections within limits, and leave failing hosts alone for a while. What a recipient met (its [`Fate`])
+//! becomes, at home, what is written down for it (its [`Verdict`]): the owner knows nothing of retries, the home nothing
+//! of hosts.
+//!
+//! Nothing here reads a clock, draws entropy, opens a connection or touches a file; the same inputs give the same
+//! outputs. No name is resolved here: a route's hops come with their addresses.
+
+mod destinations;
+mod job;
+mod queue;
+mod route;
+mod schedule;
+
+pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
+pub use job::{Answer, Fate, Job, JobRecipient, JobResult, TaskResult, Work, WorkResult};
+pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, Verdict};
+pub use route::{DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes};
+pub use schedule::Retry;

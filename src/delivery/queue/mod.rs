@@ -1,0 +1,451 @@
+//! The home half: what is due for which destination, and what a fate means for the message.
+//!
+//! In: messages when they become durable, are recovered or released; results of jobs. Out: jobs that are due, verdicts
+//! to write down. It never stores a verdict and holds no part of a message: what is open is asked of the spool at
+//! the moment of need, through [`MessageView`].
+//!
+//! An *entry* is one message at one destination, and is in one place at a time: waiting in its destination's lane,
+//! ordered by when it is due, or in hand. So a recipient is never given out twice, and a message with more recipients
+//! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
+//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 80 bytes.
+//!
+//! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
+//! neither sets off all retries nor stops them.
+
+mod verdict;
+
+pub use verdict::{Bounce, Verdict};
+
+use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
+use crate::env::{Instant, Now, WallTime};
+use crate::limits::{BUSY_DELAY, JOBS_IN_HAND_MAX};
+use crate::smtp::{Envelope, domain_of};
+use crate::spool::MessageId;
+use siphasher::sip::SipHasher13;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::hash::Hasher;
+use std::sync::Arc;
+
+/// What the queue needs to know of a message; the spool's index entry provides it.
+///
+/// A verdict that [`Queue::settle`] returned must show here before the queue is called again.
+pub trait MessageView {
+    /// Its name.
+    fn id(&self) -> MessageId;
+    /// When it was accepted.
+    fn received_at(&self) -> WallTime;
+    /// Size of its content, bytes.
+    fn size(&self) -> u64;
+    /// The operator holds it: nothing is given out.
+    fn held(&self) -> bool;
+    /// Who sends to whom.
+    fn envelope(&self) -> &Envelope;
+    /// How far the recipient at `index` of the envelope is.
+    fn progress(&self, index: u32) -> Progress;
+}
+
+/// How far one recipient is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// Neither delivered nor given up.
+    pub open: bool,
+    /// Failed attempts so far.
+    pub attempts: u32,
+    /// When the next attempt is due; the time of reception, or zero, before the first.
+    pub next_attempt_at: WallTime,
+}
+
+/// One message at one destination.
+type Key = (MessageId, DestinationId);
+
+/// No recipient is forced.
+const NONE_FORCED: u32 = u32::MAX;
+
+/// Where an entry is. `forced_from`: recipients from this place on are due whatever their time, as the operator asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Entry {
+    /// In its lane under this time.
+    Waiting { at: Instant, forced_from: u32 },
+    /// Given out. `removed`: not to be scheduled again.
+    InHand { forced_from: u32, removed: bool },
+}
+
+// A million queued messages are a million of these, and of (time, id) in the lanes.
+const _: () = assert!(size_of::<Key>() + size_of::<Entry>() <= 32);
+
+/// The entries of one destination.
+#[derive(Debug, Default)]
+struct Lane {
+    waiting: BTreeSet<(Instant, MessageId)>,
+    /// Never more than the queue's `in_hand_max`.
+    in_hand: u32,
+    /// Its place in `timed`, if there.
+    timed_at: Option<Instant>,
+    /// It stands in `ready`.
+    ready: bool,
+}
+
+/// Counts for `status`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueStatus {
+    /// Messages at a destination that wait for their time or their turn.
+    pub scheduled: usize,
+    /// Jobs given out.
+    pub in_hand: usize,
+}
+
+/// The schedule of one log's messages.
+#[derive(Debug)]
+pub struct Queue {
+    routes: Arc<Routes>,
+    retry: Retry,
+    seed: u64,
+    in_hand_max: u32,
+    entries: BTreeMap<Key, Entry>,
+    /// One per destination, and a last one for what has no route.
+    lanes: Vec<Lane>,
+    /// Lanes whose first entry is due in the future and that have credit.
+    timed: BTreeSet<(Instant, usize)>,
+    /// Lanes whose first entry is due and that have credit, in the order of their turns.
+    ready: VecDeque<usize>,
+    in_hand: usize,
+}
+
+impl Queue {
+    /// An empty queue. `seed` places delays within their jitter.
+    pub fn new(routes: Arc<Routes>, retry: Retry, seed: u64) -> Queue {
+        let lanes = (0..=routes.count()).map(|_| Lane::default()).collect();
+        Queue {
+            routes,
+            retry,
+            seed,
+            in_hand_max: JOBS_IN_HAND_MAX,
+            entries: BTreeMap::new(),
+            lanes,
+            timed: BTreeSet::new(),
+            ready: VecDeque::new(),
+            in_hand: 0,
+        }
+    }
+
+    /// With another limit of jobs in hand per destination.
+    pub fn with_in_hand_max(mut self, in_hand_max: u32) -> Queue {
+        self.in_hand_max = in_hand_max.max(1);
+        self
+    }
+
+    /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is
+    /// scheduled already.
+    pub fn add(&mut self, now: Now, message: &dyn MessageView) {
+        if message.held() {
+            return;
+        }
+        let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
+        for (index, recipient) in (0..).zip(&message.envelope().recipients) {
+            let progress = message.progress(index);
+            if progress.open {
+                due.push((self.routes.destination(domain_of(&recipient.address)), progress.next_attempt_at));
+            }
+        }
+        due.sort_unstable();
+        due.dedup_by_key(|(destination, _)| *destination);
+        for (destination, at) in due {
+            let key = (message.id(), destination);
+            if let Some(Entry::InHand { removed, .. }) = self.entries.get_mut(&key) {
+                *removed = false;
+            } else {
+                let at = self.instant_of(now, at);
+                self.wait(now, key, at, NONE_FORCED);
+            }
+        }
+    }
+
+    /// Gives out nothing more of a message that was held or deleted. A job in hand runs to its end, and its
+    /// result is settled, or discarded if the message is gone.
+    pub fn remove(&mut self, id: MessageId) {
+        for key in self.keys_of(id) {
+            match self.entries.get_mut(&key) {
+                Some(Entry::InHand { removed, .. }) => *removed = true,
+                Some(Entry::Waiting { at, .. }) => {
+                    let at = *at;
+                    self.entries.remove(&key);
+                    let place = self.place_of(key.1);
+                    self.lanes[place].waiting.remove(&(at, id));
+                    // A lane whose turn comes for an entry that is gone looks again; nothing else to do.
+                }
+                None => {}
+            }
+        }
+    }
+
+    /// Makes all open recipients of a message due now, as the operator asked. Those in hand stay there.
+    pub fn retry(&mut self, now: Now, id: MessageId) {
+        for key in self.keys_of(id) {
+            if matches!(self.entries.get(&key), Some(Entry::Waiting { .. })) {
+                self.wait(now, key, now.mono, 0);
+            }
+        }
+    }
+
+    /// The next job that is due. Lanes take turns, and one whose jobs are not settled stands back at its limit.
+    pub fn next<'m>(&mut self, now: Now, lookup: &dyn Fn(MessageId) -> Option<&'m dyn MessageView>) -> Option<Job> {
+        while let Some(&(at, place)) = self.timed.first() {
+            if at > now.mono {
+                break;
+            }
+            self.refresh(now, place);
+        }
+        while let Some(place) = self.ready.pop_front() {
+            let lane = &mut self.lanes[place];
+            lane.ready = false;
+            let job = match lane.waiting.first() {
+                Some(&(at, id)) if at <= now.mono && lane.in_hand < self.in_hand_max => {
+                    lane.waiting.pop_first();
+                    self.take(now, (id, self.destination_at(place)), lookup(id))
+                }
+                _ => None,
+            };
+            self.refresh(now, place);
+            if job.is_some() {
+                return job;
+            }
+        }
+        None
+    }
+
+    /// Turns the result of a job into what to write down: one verdict for each of its fates, in their order. The
+    /// message is scheduled again if recipients stay open. A result of a job that is not in hand gives nothing.
+    pub fn settle(&mut self, now: Now, message: &dyn MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
+        let key = (result.id, result.destination);
+        let Some(&Entry::InHand { forced_from, removed }) = self.entries.get(&key) else { return Vec::new() };
+        // "Too many recipients" for every recipient would be asked again for ever; it is a common deferral then.
+        let progressed =
+            result.fates.iter().any(|(_, fate)| !matches!(fate, Fate::Deferred { soon: true, .. } | Fate::Untried));
+        let mut verdicts = Vec::with_capacity(result.fates.len());
+        for (index, fate) in &result.fates {
+            if let Some(recipient) = message.envelope().recipients.get(*index as usize) {
+                let progress = message.progress(*index);
+                let context = verdict::Context {
+                    retry: &self.retry,
+                    now: now.wall,
+                    entropy: self.entropy(key, progress.attempts),
+                    received_at: message.received_at(),
+                    null_sender: message.envelope().reverse_path.is_empty(),
+                    dsn_offered: result.dsn_offered,
+                    progressed,
+                };
+                verdicts.push((*index, context.verdict(recipient.notify, progress, fate)));
+            }
+        }
+        let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
+        self.release(key);
+        if let Some((at, forced_from)) = next {
+            self.wait(now, key, at, forced_from);
+        }
+        let place = self.place_of(key.1);
+        self.refresh(now, place);
+        verdicts
+    }
+
+    /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.
+    pub fn discard(&mut self, now: Now, result: &JobResult) {
+        let key = (result.id, result.destination);
+        if matches!(self.entries.get(&key), Some(Entry::InHand { .. })) {
+            self.release(key);
+            let place = self.place_of(key.1);
+            self.refresh(now, place);
+        }
+    }
+
+    /// When [`next`](Queue::next) will have something, if nothing is settled before.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.ready.is_empty() { self.timed.first().map(|(at, _)| *at) } else { Some(Instant::ZERO) }
+    }
+
+    /// Counts for `status`.
+    pub fn status(&self) -> QueueStatus {
+        QueueStatus { scheduled: self.entries.len() - self.in_hand, in_hand: self.in_hand }
+    }
+
+    /// Makes a job of an entry whose turn has come; the entry goes with it, or ends if nothing is open.
+    fn take(&mut self, now: Now, key: Key, message: Option<&dyn MessageView>) -> Option<Job> {
+        let Some(&Entry::Waiting { forced_from, .. }) = self.entries.get(&key) else {
+            unreachable!("an entry in a lane is waiting")
+        };
+        let made = message.filter(|message| !message.held()).and_then(|message| {
+            let open = self.open_recipients(message, key.1);
+            // Usually the time is past. If the wall clock was set back, what was due first is due now.
+            let due = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
+            Some(self.job(message, key.1, open, due, forced_from))
+        });
+        match made {
+            Some((job, forced_from)) => {
+                self.entries.insert(key, Entry::InHand { forced_from, removed: false });
+                let place = self.place_of(key.1);
+                self.lanes[place].in_hand += 1;
+                self.in_hand += 1;
+                Some(job)
+            }
+            None => {
+                self.entries.remove(&key);
+                None
+            }
+        }
+    }
+
+    /// The open recipients of a message at a destination, and when each is due.
+    fn open_recipients(&self, message: &dyn MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
+        let mut open = Vec::new();
+        for (index, recipient) in (0..).zip(&message.envelope().recipients) {
+            let progress = message.progress(index);
+            if progress.open && self.routes.destination(domain_of(&recipient.address)) == destination {
+                open.push((index, progress.next_attempt_at));
+            }
+        }
+        open
+    }
+
+    /// The job, and from where on recipients are still forced after it.
+    fn job(
+        &self,
+        message: &dyn MessageView,
+        destination: DestinationId,
+        open: Vec<(u32, WallTime)>,
+        due: WallTime,
+        forced_from: u32,
+    ) -> (Job, u32) {
+        let recipients_max = match destination {
+            DestinationId::NOWHERE => usize::MAX,
+            _ => self.routes.route(destination).recipients_max.max(1),
+        };
+        let envelope = message.envelope();
+        let mut chosen = open.into_iter().filter(|(index, at)| *index >= forced_from || *at <= due);
+        let recipients: Vec<JobRecipient> = (chosen.by_ref().take(recipients_max))
+            .map(|(index, _)| {
+                let recipient = &envelope.recipients[index as usize];
+                JobRecipient {
+                    index,
+                    address: recipient.address.clone(),
+                    notify: recipient.notify,
+                    original: recipient.original.clone(),
+                }
+            })
+            .collect();
+        let left = chosen.next().map_or(NONE_FORCED, |(index, _)| index);
+        let forced_left = if forced_from == NONE_FORCED { NONE_FORCED } else { left };
+        let job = Job {
+            id: message.id(),
+            destination,
+            recipients,
+            reverse_path: envelope.reverse_path.clone(),
+            size: message.size(),
+            body: envelope.body,
+            smtputf8: envelope.smtputf8,
+            ret: envelope.ret,
+            envelope_id: envelope.envelope_id.clone(),
+        };
+        (job, forced_left)
+    }
+
+    /// When an entry is due again after these verdicts, and who is forced then; `None` if nobody is open.
+    fn next_due(
+        &self,
+        now: Now,
+        message: &dyn MessageView,
+        destination: DestinationId,
+        forced_from: u32,
+        verdicts: &[(u32, Verdict)],
+    ) -> Option<(Instant, u32)> {
+        let mut settled: Vec<(u32, Option<Instant>)> = (verdicts.iter())
+            .map(|(index, verdict)| {
+                let at = match verdict {
+                    Verdict::Deferred { next_attempt_at, .. } => Some(self.instant_of(now, *next_attempt_at)),
+                    Verdict::Busy => Some(now.mono + BUSY_DELAY),
+                    Verdict::Delivered { .. } | Verdict::Bounced { .. } => None,
+                };
+                (*index, at)
+            })
+            .collect();
+        settled.sort_unstable();
+        let mut first: Option<Instant> = None;
+        let mut forced_left = NONE_FORCED;
+        for (index, at) in self.open_recipients(message, destination) {
+            let due = match settled.binary_search_by_key(&index, |(index, _)| *index) {
+                Ok(found) => settled[found].1,
+                Err(_) if index >= forced_from => {
+                    forced_left = forced_left.min(index);
+                    Some(now.mono)
+                }
+                Err(_) => Some(self.instant_of(now, at)),
+            };
+            first = [first, due].into_iter().flatten().min();
+        }
+        first.map(|at| (at, forced_left))
+    }
+
+    /// Takes an entry out of hand.
+    fn release(&mut self, key: Key) {
+        self.entries.remove(&key);
+        let place = self.place_of(key.1);
+        self.lanes[place].in_hand -= 1;
+        self.in_hand -= 1;
+    }
+
+    /// Puts an entry into its lane, from where it was if it was there.
+    fn wait(&mut self, now: Now, key: Key, at: Instant, forced_from: u32) {
+        let place = self.place_of(key.1);
+        let before = self.entries.insert(key, Entry::Waiting { at, forced_from });
+        if let Some(Entry::Waiting { at, .. }) = before {
+            self.lanes[place].waiting.remove(&(at, key.0));
+        }
+        self.lanes[place].waiting.insert((at, key.0));
+        self.refresh(now, place);
+    }
+
+    /// Brings a lane to where its first entry and its credit say: `ready`, `timed` or neither.
+    fn refresh(&mut self, now: Now, place: usize) {
+        let lane = &mut self.lanes[place];
+        let head = lane.waiting.first().map(|(at, _)| *at).filter(|_| lane.in_hand < self.in_hand_max);
+        let timed_at = head.filter(|at| *at > now.mono);
+        if lane.timed_at != timed_at {
+            if let Some(at) = lane.timed_at {
+                self.timed.remove(&(at, place));
+            }
+            if let Some(at) = timed_at {
+                self.timed.insert((at, place));
+            }
+            lane.timed_at = timed_at;
+        }
+        if head.is_some() && timed_at.is_none() && !lane.ready {
+            lane.ready = true;
+            self.ready.push_back(place);
+        }
+    }
+
+    /// The moment on the monotonic clock for a time that was written down. Not further away than a retry can
+    /// be, as only a wall clock that was set back says so.
+    fn instant_of(&self, now: Now, at: WallTime) -> Instant {
+        now.mono + at.since(now.wall).min(self.retry.max.max(self.retry.first))
+    }
+
+    /// Decides where in the jitter a delay falls: the same for all recipients that share a transaction.
+    fn entropy(&self, key: Key, attempts: u32) -> u64 {
+        let mut hasher = SipHasher13::new_with_keys(self.seed, u64::from(attempts));
+        hasher.write_u64(key.0.bits());
+        hasher.write_usize(key.1.index());
+        hasher.finish()
+    }
+
+    fn keys_of(&self, id: MessageId) -> Vec<Key> {
+        let all = (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE);
+        self.entries.range(all).map(|(key, _)| *key).collect()
+    }
+
+    fn place_of(&self, destination: DestinationId) -> usize {
+        destination.index().min(self.routes.count())
+    }
+
+    fn destination_at(&self, place: usize) -> DestinationId {
+        if place == self.routes.count() { DestinationId::NOWHERE } else { DestinationId::from_index(place) }
+    }
+}
