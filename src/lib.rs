@@ -13,6 +13,7 @@
 
 pub mod env;
 pub mod flow;
+pub mod kernel;
 pub mod limits;
 pub mod port;
 pub mod smtp;

@@ -44,3 +44,25 @@ pub const CHUNK_SIZE_MAX: usize = 64 * 1024;
 /// Initial 220 as a client, MAIL, RCPT: five minutes; DATA initiation two; a data block three; the final dot
 /// ten (RFC 5321 §4.5.3.2). A server waits five for the next command (§4.5.3.2.7).
 pub const SERVER_COMMAND_TIMEOUT: Duration = Duration::from_secs(300);
+
+// kernel: ordinary sockets in place of port and tcp.
+
+/// Connections taken from one listener in one poll: a flood of new clients must not starve the old ones.
+pub const ACCEPT_BURST_MAX: usize = 64;
+
+/// Flows served in one poll; the others keep their place in the line.
+pub const READY_BURST_MAX: usize = 1024;
+
+/// How long a closed connection is read and its bytes dropped, so that no reset destroys our last reply on its
+/// way. Longer than a few retransmissions, shorter than what a peer that never ends could use to fill the table.
+pub const LINGER_DURATION: Duration = Duration::from_secs(10);
+
+/// How long no connection is accepted after the process or the system ran out of descriptors or memory: the
+/// listener stays readable all the while, and asking again at once would spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Receive buffers kept for reuse when their flows have none to hold: enough for the flows of one poll.
+pub const BUFFERS_SPARE_MAX: usize = READY_BURST_MAX;
+
+/// Connections that the kernel completes before we accept them. It lowers this to `net.core.somaxconn` (4096 today).
+pub const LISTEN_BACKLOG: i32 = 4096;
