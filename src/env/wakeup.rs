@@ -4,7 +4,7 @@
 //! fast path, since a notification that is already under way costs one atomic operation.
 
 use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -46,17 +46,16 @@ impl Wakeup {
         while matches!((&self.bell.reader).read(&mut bytes), Ok(count) if count == bytes.len()) {}
         self.bell.rung.store(false, Ordering::SeqCst);
     }
+
+    /// The readable end once more, for an event loop that wants to own what it watches.
+    pub fn watch(&self) -> io::Result<UnixStream> {
+        self.bell.reader.try_clone()
+    }
 }
 
 impl AsFd for Wakeup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.bell.reader.as_fd()
-    }
-}
-
-impl AsRawFd for Wakeup {
-    fn as_raw_fd(&self) -> RawFd {
-        self.bell.reader.as_raw_fd()
     }
 }
 

@@ -149,8 +149,7 @@ fn echo_one_megabyte(address: IpAddr) {
         }
     });
     world.sockets.close(flow);
-    let back = world.until("the client", |_| client.is_finished().then_some(()));
-    let () = back;
+    world.until("the client", |_| client.is_finished().then_some(()));
     assert!(client.join().unwrap() == expected, "what came back differs");
     writer.join().unwrap();
     assert_eq!(world.sockets.counters().bytes_received, 1_000_000);
