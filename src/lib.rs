@@ -12,8 +12,12 @@
 //! slow, on a housekeeping core; `config` and `cli` are the operator's side; `env` is the injected world.
 
 pub mod delivery;
+pub mod cli;
+pub mod control;
 pub mod env;
+pub mod event;
 pub mod flow;
+pub mod kernel;
 pub mod limits;
 pub mod port;
 pub mod smtp;

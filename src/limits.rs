@@ -172,3 +172,61 @@ pub const BUSY_DELAY: Duration = Duration::from_secs(1);
 
 /// The age at which a sender who asked for it (`NOTIFY=DELAY`) is told that delivery takes long.
 pub const DELAY_WARNING_AFTER: Duration = Duration::from_secs(4 * 3600);
+// kernel: ordinary sockets in place of port and tcp.
+
+/// Connections taken from one listener in one poll: a flood of new clients must not starve the old ones.
+pub const ACCEPT_BURST_MAX: usize = 64;
+
+/// Flows served in one poll; the others keep their place in the line.
+pub const READY_BURST_MAX: usize = 1024;
+
+/// How long a closed connection is read and its bytes dropped, so that no reset destroys our last reply on its
+/// way. Longer than a few retransmissions, shorter than what a peer that never ends could use to fill the table.
+pub const LINGER_DURATION: Duration = Duration::from_secs(10);
+
+/// How long no connection is accepted after the process or the system ran out of descriptors or memory: the
+/// listener stays readable all the while, and asking again at once would spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Receive buffers kept for reuse when their flows have none to hold: enough for the flows of one poll.
+pub const BUFFERS_SPARE_MAX: usize = READY_BURST_MAX;
+
+/// Connections that the kernel completes before we accept them. It lowers this to `net.core.somaxconn` (4096 today).
+pub const LISTEN_BACKLOG: i32 = 4096;
+
+// control: the control thread.
+
+/// The longest request on the admin socket, bytes: some 60 000 queue ids in one.
+pub const ADMIN_REQUEST_SIZE_MAX: usize = 1024 * 1024;
+
+/// Clients of the admin socket at a time; more wait in the backlog.
+pub const ADMIN_CLIENTS_MAX: usize = 16;
+
+/// Queue entries in one answer: a worker makes them between two breaths, and must not be kept long. A client asks
+/// again for what comes after the last one.
+pub const QUEUE_LIST_MAX: usize = 1000;
+
+/// How long workers have to answer an admin request. They do so between breaths, so that this means a hung one.
+pub const ADMIN_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long after the shutdown limit a worker is waited for before it is given up.
+pub const STOP_GRACE: Duration = Duration::from_secs(1);
+
+/// Log lines that wait for a slow standard output; more are dropped and counted.
+pub const LOG_LINES_MAX: usize = 65_536;
+
+/// How long the last log lines may take to go out when the process ends.
+pub const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Recipients in one answer with queue entries, for the same reason: one message may have very many.
+pub const QUEUE_LIST_RECIPIENTS_MAX: usize = 10_000;
+
+/// How long a client of the admin socket may be silent, or take to read an answer, before it loses its place.
+pub const ADMIN_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Messages from all workers that wait for the control thread: events beyond are dropped and counted, since a worker
+/// never waits.
+pub const FROM_WORKERS_MAX: usize = 65_536;
+
+/// Messages to one worker that wait for the end of its breath. More than the admin clients can have under way.
+pub const TO_WORKER_MAX: usize = 64;

@@ -2,5 +2,9 @@
 //! simulated one, so that a whole appliance runs in one thread from one seed.
 
 mod time;
+mod wait;
+mod wakeup;
 
 pub use time::{Clock, Instant, Now, SystemClock, WallTime};
+pub use wait::wait_readable;
+pub use wakeup::Wakeup;

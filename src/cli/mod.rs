@@ -1,0 +1,5 @@
+//! The operator's commands.
+
+pub mod queue;
+pub mod status;
+mod text;

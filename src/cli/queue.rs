@@ -1,0 +1,135 @@
+//! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
+
+use super::text::{exit_code, plain, size, time};
+use crate::control::{Answer, Client, ClientError, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, Request};
+use crate::limits::QUEUE_LIST_MAX;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The command: to standard output, errors to standard error. The `limit` of a list is the number of entries in all;
+/// `usize::MAX` shows every one.
+pub fn queue(socket: &Path, command: &QueueCommand, json: bool) -> ExitCode {
+    exit_code(write_queue(socket, command, json, &mut io::BufWriter::new(io::stdout().lock())))
+}
+
+/// Asks the appliance behind `socket` and writes its answer for a person, or as one JSON object.
+pub fn write_queue(socket: &Path, command: &QueueCommand, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+    let mut client = Client::connect(socket)?;
+    match command {
+        QueueCommand::List { filter, limit, .. } => list(&mut client, filter, *limit, json, out)?,
+        QueueCommand::Show { .. } => client.ask(&Request::Queue(command.clone()), |answer| {
+            if let Answer::Entry { entry } = answer {
+                if json {
+                    let object = crate::control::Versioned::new(*entry);
+                    serde_json::to_writer_pretty(&mut *out, &object).map_err(io::Error::from)?;
+                    writeln!(out)?;
+                } else {
+                    write_entry(&entry, out)?;
+                }
+            }
+            Ok(())
+        })?,
+        _ => client.ask(&Request::Queue(command.clone()), |answer| {
+            if let Answer::Changed { count } = answer {
+                if json {
+                    writeln!(out, "{{\"version\":{PROTOCOL_VERSION},\"changed\":{count}}}")?;
+                } else {
+                    writeln!(out, "{} {}", messages(count), done(command))?;
+                }
+            }
+            Ok(())
+        })?,
+    }
+    out.flush()?;
+    Ok(())
+}
+
+/// Lists page by page, so that neither end holds a long queue as text.
+fn list(
+    client: &mut Client,
+    filter: &QueueFilter,
+    limit: usize,
+    json: bool,
+    out: &mut dyn Write,
+) -> Result<(), ClientError> {
+    let (mut shown, mut size_bytes, mut after) = (0, 0, None);
+    if json {
+        write!(out, "{{\"version\":{PROTOCOL_VERSION},\"entries\":[")?;
+    }
+    let more = loop {
+        let page = (limit - shown).min(QUEUE_LIST_MAX);
+        if page == 0 {
+            break true;
+        }
+        let command = QueueCommand::List { filter: filter.clone(), limit: page, after };
+        let mut next = None;
+        client.ask(&Request::Queue(command), |answer| {
+            match answer {
+                Answer::Entry { entry } => {
+                    if json {
+                        out.write_all(if shown == 0 { b"\n" } else { b",\n" })?;
+                        serde_json::to_writer(&mut *out, &entry).map_err(io::Error::from)?;
+                    } else {
+                        write_entry(&entry, out)?;
+                    }
+                    shown += 1;
+                    size_bytes += entry.size_bytes;
+                }
+                Answer::End { next: found, .. } => next = found,
+                _ => {}
+            }
+            Ok(())
+        })?;
+        // An id that does not rise would have us ask for ever.
+        match next {
+            Some(_) if next > after => after = next,
+            _ => break false,
+        }
+    };
+    if json {
+        writeln!(out, "\n],\"truncated\":{more}}}")?;
+    } else if shown == 0 && !more {
+        writeln!(out, "no messages")?;
+    } else {
+        let end = if more { "; there may be more" } else { "" };
+        writeln!(out, "-- {}, {}{end}", messages(shown as u64), size(size_bytes))?;
+    }
+    Ok(())
+}
+
+fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
+    let sender = if entry.sender.is_empty() { "<>".to_owned() } else { plain(&entry.sender) };
+    let QueueEntry { id, received_at, size_bytes, state, .. } = entry;
+    writeln!(out, "{id}  {state:<8}  {:>8}  {}  {sender}", size(*size_bytes), time(*received_at))?;
+    for recipient in &entry.recipients {
+        let via = recipient.destination.as_deref().map(|destination| format!(" via {}", plain(destination)));
+        write!(out, "    {:<9}  {}{}", recipient.state, plain(&recipient.address), via.unwrap_or_default())?;
+        if recipient.attempts > 0 {
+            let plural = if recipient.attempts == 1 { "" } else { "s" };
+            write!(out, ", {} attempt{plural}", recipient.attempts)?;
+        }
+        if let Some(next) = recipient.next_attempt_at {
+            write!(out, ", next {}", time(next))?;
+        }
+        writeln!(out)?;
+        if let Some(reply) = &recipient.last_reply {
+            writeln!(out, "               {}", plain(reply.trim_end()))?;
+        }
+    }
+    Ok(())
+}
+
+fn messages(count: u64) -> String {
+    if count == 1 { "1 message".into() } else { format!("{count} messages") }
+}
+
+fn done(command: &QueueCommand) -> &'static str {
+    match command {
+        QueueCommand::Retry { .. } => "will be tried now",
+        QueueCommand::Hold { .. } => "held",
+        QueueCommand::Release { .. } => "released",
+        QueueCommand::Delete { .. } => "deleted",
+        QueueCommand::List { .. } | QueueCommand::Show { .. } => "shown",
+    }
+}

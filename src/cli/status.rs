@@ -1,0 +1,109 @@
+//! `rohrpost status`: what the running appliance is doing.
+
+use super::text::{exit_code, micros, plain, size, span};
+use crate::control::{Answer, Client, ClientError, Latency, LogState, Request, StatusReport};
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+/// The command: to standard output, errors to standard error.
+pub fn status(socket: &Path, json: bool) -> ExitCode {
+    exit_code(write_status(socket, json, &mut io::stdout().lock()))
+}
+
+/// Asks the appliance behind `socket` and writes its answer for a person, or as one JSON object.
+pub fn write_status(socket: &Path, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+    let mut client = Client::connect(socket)?;
+    let mut report = None;
+    client.ask(&Request::Status, |answer| {
+        if let Answer::Status { status } = answer {
+            report = Some(status);
+        }
+        Ok(())
+    })?;
+    let report = report.ok_or_else(|| client.strange("no status"))?;
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write_report(&report, out)?;
+    }
+    Ok(())
+}
+
+fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
+    let about = &report.about;
+    let stopping = if report.stopping { ", stopping" } else { "" };
+    writeln!(out, "{} runs rohrpost {}, up {}{stopping}", about.hostname, about.release, span(report.uptime()))?;
+    writeln!(out, "transport  {} ({})", about.transport, plain(&about.transport_detail))?;
+    let (sessions, flows) = (report.sessions, report.flows);
+    writeln!(out, "sessions   {} from clients, {} to next hops", sessions.server, sessions.client)?;
+    writeln!(
+        out,
+        "flows      {} open; {} accepted, {} started, {} refused for want of room",
+        flows.open, flows.accepted, flows.connected, flows.refused
+    )?;
+    let messages = report.messages;
+    writeln!(out, "messages   {} accepted, {} refused", messages.accepted, messages.refused)?;
+    writeln!(
+        out,
+        "recipients {} delivered, {} attempts deferred, {} bounced",
+        messages.delivered, messages.deferred, messages.bounced
+    )?;
+    let queue = report.queue;
+    writeln!(
+        out,
+        "queue      {} messages, {}; {} deliveries under way, {} waiting, {} messages held",
+        queue.messages,
+        size(queue.size_bytes),
+        queue.active,
+        queue.scheduled,
+        queue.held
+    )?;
+    writeln!(out)?;
+    writeln!(out, "{:<28} {:>10} {:>10} {:>10} {:>10} {:>10}", "latency", "count", "p50", "p99", "p99.9", "max")?;
+    for (name, latency) in [
+        ("last byte to 250", report.stages.accept),
+        ("commit of a batch", report.stages.commit),
+        ("acceptance to delivery", report.stages.delivery),
+    ] {
+        write_latency(name, latency, out)?;
+    }
+    writeln!(out)?;
+    for worker in &report.workers {
+        let spool = &worker.spool;
+        let state = match spool.state {
+            LogState::Open => "open".to_owned(),
+            LogState::Full => "FULL, clients get 452".to_owned(),
+            LogState::Failed => {
+                format!("FAILED, clients get 451: {}", plain(spool.error.as_deref().unwrap_or("no reason given")))
+            }
+        };
+        writeln!(
+            out,
+            "worker {:<3} {} flows, {} queued; log {state}; {} segments used, {} free ({})",
+            worker.worker,
+            worker.flows.open,
+            worker.queue.messages,
+            spool.segments_used,
+            spool.segments_free,
+            plain(&spool.disk)
+        )?;
+    }
+    for worker in &report.workers_silent {
+        writeln!(out, "worker {worker:<3} DOES NOT ANSWER")?;
+    }
+    if report.events_lost > 0 {
+        writeln!(out, "{} log lines were lost: what reads the log is too slow", report.events_lost)?;
+    }
+    Ok(())
+}
+
+fn write_latency(name: &str, latency: Latency, out: &mut dyn Write) -> io::Result<()> {
+    let Latency { count, p50_us, p99_us, p999_us, max_us } = latency;
+    if count == 0 {
+        return writeln!(out, "{name:<28} {:>10} {:>10} {:>10} {:>10} {:>10}", 0, "-", "-", "-", "-");
+    }
+    let [p50, p99, p999, max] = [p50_us, p99_us, p999_us, max_us].map(micros);
+    writeln!(out, "{name:<28} {count:>10} {p50:>10} {p99:>10} {p999:>10} {max:>10}")
+}

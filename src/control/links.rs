@@ -1,0 +1,169 @@
+//! The channels between the control thread and the workers.
+
+use super::protocol::{Reply, Request};
+use crate::env::Wakeup;
+use crate::event::Event;
+use crate::limits::{FROM_WORKERS_MAX, STOP_GRACE, TO_WORKER_MAX};
+use crossbeam::channel::{Receiver, Sender, bounded};
+use std::io;
+use std::time::Duration;
+
+/// From the control thread to a worker.
+pub enum ToWorker {
+    /// An operator asks; the answer carries the token.
+    Request {
+        /// To be given back with the answer.
+        token: u64,
+        /// What is asked.
+        request: Request,
+    },
+    /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
+    Stop {
+        /// How long at most.
+        finish_within: Duration,
+    },
+}
+
+/// From a worker to the control thread.
+pub enum FromWorker {
+    /// The answer to a request.
+    Reply {
+        /// The request's.
+        token: u64,
+        /// Who answers.
+        worker: u16,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something for the log.
+    Event(Event),
+    /// The worker has ended, as asked.
+    Stopped {
+        /// Which.
+        worker: u16,
+    },
+    /// The worker has ended, and should not have.
+    Failed {
+        /// Which.
+        worker: u16,
+        /// Why.
+        text: String,
+    },
+}
+
+/// The control thread's end of the way to a worker.
+#[derive(Clone)]
+pub struct WorkerLink {
+    /// Bounded.
+    pub to: Sender<ToWorker>,
+    /// Rung after something was sent.
+    pub wakeup: Wakeup,
+}
+
+/// The control thread's end of the way from the workers.
+pub struct FromWorkers {
+    /// Bounded, shared by all workers.
+    pub receiver: Receiver<FromWorker>,
+    /// Rung by workers that have sent something.
+    pub wakeup: Wakeup,
+}
+
+/// A worker's ends of both ways.
+pub struct WorkerEnd {
+    /// The worker's number.
+    pub worker: u16,
+    /// What the control thread wants; looked into between breaths.
+    pub requests: Receiver<ToWorker>,
+    /// Becomes readable when there is something in `requests`. Drain it, then look.
+    pub wakeup: Wakeup,
+    /// The way back.
+    pub reporter: Reporter,
+}
+
+/// Makes the channels for `workers` workers.
+pub fn links(workers: u16) -> io::Result<(Vec<WorkerLink>, Vec<WorkerEnd>, FromWorkers)> {
+    let (sender, receiver) = bounded(FROM_WORKERS_MAX);
+    let bell = Wakeup::new()?;
+    let mut links = Vec::new();
+    let mut ends = Vec::new();
+    for worker in 0..workers {
+        let (to, requests) = bounded(TO_WORKER_MAX);
+        let wakeup = Wakeup::new()?;
+        links.push(WorkerLink { to, wakeup: wakeup.clone() });
+        let reporter = Reporter::new(worker, sender.clone(), bell.clone());
+        ends.push(WorkerEnd { worker, requests, wakeup, reporter });
+    }
+    Ok((links, ends, FromWorkers { receiver, wakeup: bell }))
+}
+
+/// How a worker reports. It never blocks before the worker's end, and rings once a breath at most.
+pub struct Reporter {
+    worker: u16,
+    sender: Sender<FromWorker>,
+    wakeup: Wakeup,
+    /// Something was sent since the last flush.
+    unflushed: bool,
+    events_lost: u64,
+    /// The last words have been said.
+    ended: bool,
+}
+
+impl Reporter {
+    /// For one worker.
+    pub fn new(worker: u16, sender: Sender<FromWorker>, wakeup: Wakeup) -> Reporter {
+        Reporter { worker, sender, wakeup, unflushed: false, events_lost: 0, ended: false }
+    }
+
+    /// Has an event logged; if the channel is full it is dropped and counted.
+    pub fn event(&mut self, event: Event) {
+        if self.sender.try_send(FromWorker::Event(event)).is_err() {
+            self.events_lost += 1;
+        }
+        self.unflushed = true;
+    }
+
+    /// Answers a request. If the channel is full the answer is dropped, and the operator told that we are silent.
+    pub fn reply(&mut self, token: u64, reply: Reply) {
+        let _ = self.sender.try_send(FromWorker::Reply { token, worker: self.worker, reply });
+        self.unflushed = true;
+    }
+
+    /// Wakes the control thread if there is something for it: to be called at the end of every breath.
+    pub fn flush(&mut self) {
+        if std::mem::take(&mut self.unflushed) {
+            self.wakeup.notify();
+        }
+    }
+
+    /// Events that were dropped since the start.
+    pub fn events_lost(&self) -> u64 {
+        self.events_lost
+    }
+
+    /// The worker's last words: it has stopped as it was asked to.
+    pub fn stopped(mut self) {
+        self.last(FromWorker::Stopped { worker: self.worker });
+    }
+
+    /// The worker's last words: it cannot go on.
+    pub fn failed(mut self, text: String) {
+        self.last(FromWorker::Failed { worker: self.worker, text });
+    }
+
+    fn last(&mut self, message: FromWorker) {
+        self.ended = true;
+        // The events in front of it may fill the channel. Without the control thread nobody wants to know.
+        self.wakeup.notify();
+        let _ = self.sender.send_timeout(message, STOP_GRACE);
+        self.wakeup.notify();
+    }
+}
+
+impl Drop for Reporter {
+    /// A worker that panics has no last words; without them its death would be taken for a long breath.
+    fn drop(&mut self) {
+        if !self.ended {
+            self.last(FromWorker::Failed { worker: self.worker, text: "it ended without a word".into() });
+        }
+    }
+}

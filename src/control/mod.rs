@@ -1,0 +1,60 @@
+//! The control thread: what is slow, on a housekeeping core.
+//!
+//! In: what the workers report (events, answers, their end), requests on the admin socket, signals. Out: requests
+//! to the workers, one log line per event on standard output, answers on the admin socket, and in the end the reason
+//! why the process ends. It never touches a flow, a session or a log: those are the workers' own, and all that it
+//! knows of them came by message.
+//!
+//! ```text
+//!  admin client ─► admin socket ─► switchboard ─► ToWorker (bounded, a bell each) ─► worker
+//!  admin client ◄─ admin socket ◄─ switchboard ◄─ FromWorker (bounded, one bell) ◄── worker
+//!                    standard output ◄─ log ◄────────────┘
+//! ```
+//!
+//! The `switchboard` decides and is sans-IO; `admin`, `log` and `run` are its adapters. A worker never waits for this
+//! thread: what finds a full channel is dropped and counted (`events_lost`).
+//!
+//! # The admin protocol, version 1
+//!
+//! A Unix stream socket that only its owner can open. A request is one JSON object on one line, and so is each
+//! answer; every object has `version`. A client may send the next request when the last answer has come.
+//!
+//! ```text
+//! {"version":1,"request":"status"}
+//! {"version":1,"reply":"status","status":{…}}
+//!
+//! {"version":1,"request":"queue","command":"list","filter":{"domain":"example.net"},"limit":1000}
+//! {"version":1,"reply":"entry","entry":{…}}            any number, in the order of their ids
+//! {"version":1,"reply":"end","count":2,"next":null}    or the id to continue `after`
+//!
+//! {"version":1,"request":"queue","command":"show","id":"000G000000001"}
+//! {"version":1,"request":"queue","command":"retry","selection":{"ids":["000G000000001"]}}
+//! {"version":1,"request":"queue","command":"delete","selection":{"filter":{"state":"held"}}}
+//! {"version":1,"reply":"changed","count":1}
+//!
+//! {"version":1,"reply":"error","text":"…"}
+//! ```
+
+mod admin;
+mod client;
+mod links;
+mod log;
+mod protocol;
+mod run;
+mod status;
+mod switchboard;
+#[cfg(test)]
+mod tests;
+
+pub use admin::{AdminError, AdminSocket};
+pub use client::{Client, ClientError};
+pub use links::{FromWorker, FromWorkers, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
+pub use protocol::{
+    Answer, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection,
+    RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
+};
+pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
+pub use status::{
+    About, Latency, LogState, MessageCounts, QueueCounts, SessionCounts, SpoolReport, StageReport, Stages,
+    StatusReport, WorkerReport, WorkerStatus,
+};

@@ -1,0 +1,313 @@
+//! What is said on the admin socket, and between the control thread and the workers.
+
+use super::status::{StatusReport, WorkerStatus};
+use crate::env::WallTime;
+use crate::event::rfc3339;
+use crate::smtp::domain_of;
+use crate::spool::MessageId;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The version of every object on the admin socket, and of what `--json` prints.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// An object with its version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Versioned<T> {
+    /// [`PROTOCOL_VERSION`].
+    pub version: u32,
+    /// The object.
+    #[serde(flatten)]
+    pub content: T,
+}
+
+impl<T> Versioned<T> {
+    /// With the version that we speak.
+    pub fn new(content: T) -> Versioned<T> {
+        Versioned { version: PROTOCOL_VERSION, content }
+    }
+}
+
+/// What an operator may ask. Every request goes to all workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub enum Request {
+    /// What the box is doing.
+    Status,
+    /// Something about queued messages.
+    Queue(QueueCommand),
+}
+
+/// What an operator may do with queued messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum QueueCommand {
+    /// Entries in the order of their ids.
+    List {
+        /// Which.
+        #[serde(default)]
+        filter: QueueFilter,
+        /// How many at most. On the socket no more than [`crate::limits::QUEUE_LIST_MAX`] come at once.
+        limit: usize,
+        /// Only those whose ids come after this one: how a long list goes on.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        after: Option<MessageId>,
+    },
+    /// One entry.
+    Show {
+        /// Which.
+        id: MessageId,
+    },
+    /// Tries all open recipients now.
+    Retry {
+        /// Which.
+        selection: QueueSelection,
+    },
+    /// Holds messages back until they are released.
+    Hold {
+        /// Which.
+        selection: QueueSelection,
+    },
+    /// Lets held messages go on.
+    Release {
+        /// Which.
+        selection: QueueSelection,
+    },
+    /// Deletes messages, without a notice to anyone.
+    Delete {
+        /// Which.
+        selection: QueueSelection,
+    },
+}
+
+/// The messages that a command is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueSelection {
+    /// These; ids that are not in the queue are passed over.
+    Ids(Vec<MessageId>),
+    /// All that match.
+    Filter(QueueFilter),
+}
+
+/// Which messages: those that every given condition fits. Without conditions, all. Addresses are compared without
+/// regard to ASCII case.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct QueueFilter {
+    /// The whole reverse-path; empty text for the null sender.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sender: Option<String>,
+    /// The whole forward-path of any recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<String>,
+    /// The domain of any recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The message's state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<MessageState>,
+    /// Accepted at least this long ago, seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub older_than_seconds: Option<u64>,
+}
+
+impl QueueFilter {
+    /// Whether a message fits.
+    pub fn matches<'a>(
+        &self,
+        sender: &str,
+        state: MessageState,
+        received_at: WallTime,
+        mut recipients: impl Iterator<Item = &'a str> + Clone,
+        now: WallTime,
+    ) -> bool {
+        let fits = |wanted: &Option<String>, found: &str| {
+            wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
+        };
+        fits(&self.sender, sender)
+            && self.state.is_none_or(|wanted| wanted == state)
+            && self.older_than_seconds.is_none_or(|age| now.since(received_at) >= Duration::from_secs(age))
+            && (self.domain.is_none() || recipients.clone().any(|address| fits(&self.domain, domain_of(address))))
+            && (self.recipient.is_none() || recipients.any(|address| fits(&self.recipient, address)))
+    }
+}
+
+/// A message's state, for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageState {
+    /// Not tried yet.
+    Queued,
+    /// Being delivered.
+    Active,
+    /// Waiting for its next attempt.
+    Deferred,
+    /// Held back by an operator.
+    Held,
+}
+
+/// A word that names no state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a state is one of queued, active, deferred, held")]
+pub struct UnknownState;
+
+impl FromStr for MessageState {
+    type Err = UnknownState;
+
+    fn from_str(text: &str) -> Result<MessageState, UnknownState> {
+        match text {
+            "queued" => Ok(MessageState::Queued),
+            "active" => Ok(MessageState::Active),
+            "deferred" => Ok(MessageState::Deferred),
+            "held" => Ok(MessageState::Held),
+            _ => Err(UnknownState),
+        }
+    }
+}
+
+impl fmt::Display for MessageState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            MessageState::Queued => "queued",
+            MessageState::Active => "active",
+            MessageState::Deferred => "deferred",
+            MessageState::Held => "held",
+        })
+    }
+}
+
+/// A recipient's state, for the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecipientState {
+    /// Not tried yet.
+    Queued,
+    /// Being delivered.
+    Active,
+    /// Waiting for the next attempt.
+    Deferred,
+    /// The next hop has it.
+    Delivered,
+    /// Failed for good, or given up for its age.
+    Failed,
+}
+
+impl fmt::Display for RecipientState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            RecipientState::Queued => "queued",
+            RecipientState::Active => "active",
+            RecipientState::Deferred => "deferred",
+            RecipientState::Delivered => "delivered",
+            RecipientState::Failed => "failed",
+        })
+    }
+}
+
+/// A queued message, for the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct QueueEntry {
+    /// The queue id.
+    pub id: MessageId,
+    /// When it became durable.
+    #[serde(with = "rfc3339")]
+    pub received_at: WallTime,
+    /// The reverse-path; empty for the null sender.
+    pub sender: String,
+    /// In the order of their RCPT commands.
+    pub recipients: Vec<RecipientEntry>,
+    /// Its size as stored, bytes.
+    pub size_bytes: u64,
+    /// The message's state.
+    pub state: MessageState,
+}
+
+/// A recipient of a queued message, for the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RecipientEntry {
+    /// The forward-path.
+    pub address: String,
+    /// The recipient's state.
+    pub state: RecipientState,
+    /// The route that it takes, if there is one.
+    pub destination: Option<String>,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When it is tried next, if it is still to be.
+    #[serde(with = "rfc3339::option")]
+    pub next_attempt_at: Option<WallTime>,
+    /// What the next hop said last, or what went wrong.
+    pub last_reply: Option<String>,
+}
+
+/// A worker's answer to a [`Request`].
+#[derive(Debug)]
+pub enum Reply {
+    /// To [`Request::Status`].
+    Status(Box<WorkerStatus>),
+    /// To [`Request::Queue`].
+    Queue(QueueReply),
+}
+
+/// A worker's answer to a [`QueueCommand`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum QueueReply {
+    /// To `List`: the worker's *first* entries that match and come after `after`, by id, and no more than `limit` and
+    /// [`crate::limits::QUEUE_LIST_RECIPIENTS_MAX`] allow (but at least one).
+    Entries {
+        /// In any order.
+        entries: Vec<QueueEntry>,
+        /// There are others after these.
+        more: bool,
+    },
+    /// To `Show`: nothing from the workers that do not hold it.
+    Entry(Option<Box<QueueEntry>>),
+    /// To the others: how many messages were changed.
+    Changed {
+        /// How many.
+        count: u64,
+    },
+}
+
+/// One object on the admin socket, towards the client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Answer {
+    /// To `status`.
+    Status {
+        /// What the box is doing.
+        status: Box<StatusReport>,
+    },
+    /// One of the entries of `queue list`, or the one of `queue show`.
+    Entry {
+        /// The message.
+        entry: Box<QueueEntry>,
+    },
+    /// After the last entry of a list.
+    End {
+        /// How many there were.
+        count: usize,
+        /// There are more: ask for those after this id.
+        next: Option<MessageId>,
+    },
+    /// To what changes messages.
+    Changed {
+        /// How many were changed.
+        count: u64,
+    },
+    /// It could not be done.
+    Error {
+        /// Why, for a person.
+        text: String,
+    },
+}
+
+impl Answer {
+    /// Nothing follows this object.
+    pub fn is_last(&self, to: &Request) -> bool {
+        !matches!((self, to), (Answer::Entry { .. }, Request::Queue(QueueCommand::List { .. })))
+    }
+}

@@ -1,0 +1,276 @@
+//! The control thread's loop: the adapters around the switchboard.
+
+use super::admin::{self, AdminSocket, Asked};
+use super::links::{FromWorkers, WorkerLink};
+use super::log::Log;
+use super::status::About;
+use super::switchboard::Switchboard;
+use crate::env::{Clock, Instant, SystemClock, Wakeup};
+use crate::event::Event;
+use crate::limits::{ADMIN_CLIENTS_MAX, STOP_GRACE};
+use crossbeam::channel::TryRecvError;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::UnixStream;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// What the control thread is to do.
+pub struct Settings {
+    /// Open already, so that a second process ends before it touches anything.
+    pub admin: AdminSocket,
+    /// How long workers may finish what is in hand after a stop.
+    pub shutdown_max: Duration,
+    /// SIGTERM and SIGINT stop, SIGHUP reloads. Signals belong to the process: only its main function says yes.
+    pub signals: bool,
+    /// Stops as SIGTERM does.
+    pub stop: Stopper,
+    /// For `status`.
+    pub about: About,
+}
+
+/// Stops the control thread, and with it the workers, from anywhere. Clones stop the same.
+#[derive(Clone, Debug)]
+pub struct Stopper(Wakeup);
+
+impl Stopper {
+    /// For one run.
+    pub fn new() -> io::Result<Stopper> {
+        Wakeup::new().map(Stopper)
+    }
+
+    /// As SIGTERM does. A second time counts no more than once.
+    pub fn stop(&self) {
+        self.0.notify();
+    }
+}
+
+/// Why the glue is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tick {
+    /// A second has passed.
+    Second,
+    /// An operator asks to reload (SIGHUP).
+    Reload,
+}
+
+/// Why the process ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// All workers stopped as they were asked to.
+    Stopped,
+    /// These did not stop in time. What they had acknowledged is safe, as after any kill.
+    Hung {
+        /// The workers.
+        workers: Vec<u16>,
+    },
+    /// A second signal: somebody would not wait.
+    Impatient,
+    /// A worker failed; the others were stopped.
+    WorkerFailed {
+        /// The worker.
+        worker: u16,
+        /// Why.
+        text: String,
+    },
+    /// The control thread could not do its own work.
+    Failed {
+        /// Why.
+        text: String,
+    },
+}
+
+impl ExitReason {
+    /// What the process returns.
+    pub fn code(&self) -> ExitCode {
+        if *self == ExitReason::Stopped { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+impl fmt::Display for ExitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ExitReason::Stopped => f.write_str("all work in hand was finished"),
+            ExitReason::Hung { workers } => write!(f, "workers {workers:?} did not stop in time"),
+            ExitReason::Impatient => f.write_str("a second signal came before the work in hand was finished"),
+            ExitReason::WorkerFailed { worker, text } => write!(f, "worker {worker} failed: {text}"),
+            ExitReason::Failed { text } => f.write_str(text),
+        }
+    }
+}
+
+/// Runs until all workers have stopped: log lines to standard output, answers on the admin socket, signals. Calls
+/// `on_tick` every second and on SIGHUP; what it does delays answers and log lines, but no worker.
+pub fn run(settings: Settings, workers: Vec<WorkerLink>, from: FromWorkers, on_tick: impl FnMut(Tick)) -> ExitReason {
+    run_with_log(settings, workers, from, on_tick, Box::new(io::stdout()))
+}
+
+/// [`run`] with the log lines going elsewhere.
+pub fn run_with_log(
+    settings: Settings,
+    workers: Vec<WorkerLink>,
+    from: FromWorkers,
+    on_tick: impl FnMut(Tick),
+    log: Box<dyn Write + Send>,
+) -> ExitReason {
+    let clock = SystemClock::new();
+    let mut log = match Log::start(log) {
+        Ok(log) => log,
+        Err(error) => return ExitReason::Failed { text: format!("cannot start the log's thread: {error}") },
+    };
+    let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => {
+            let switchboard = Switchboard::new(settings.about.clone(), workers);
+            let reason = runtime.block_on(turn(&settings, switchboard, &from, on_tick, &mut log, &clock));
+            reason.unwrap_or_else(|error| ExitReason::Failed { text: format!("the control thread failed: {error}") })
+        }
+        Err(error) => ExitReason::Failed { text: format!("cannot start the control thread: {error}") },
+    };
+    let wall = clock.now().wall;
+    log.tell_lost(wall);
+    log.event(&Event::Stopped { reason: reason.to_string() }, wall);
+    log.close();
+    reason
+}
+
+/// How often a full channel is asked again for room for a stop.
+const STOP_RETRY: Duration = Duration::from_millis(20);
+
+async fn turn(
+    settings: &Settings,
+    mut switchboard: Switchboard,
+    from: &FromWorkers,
+    mut on_tick: impl FnMut(Tick),
+    log: &mut Log,
+    clock: &SystemClock,
+) -> io::Result<ExitReason> {
+    let mut signals = if settings.signals { Some(Signals::new()?) } else { None };
+    let bell = Bell::new(&from.wakeup)?;
+    let stop = Bell::new(&settings.stop.0)?;
+    let (asked, mut requests) = mpsc::channel::<Asked>(ADMIN_CLIENTS_MAX);
+    tokio::spawn(admin::serve(settings.admin.listener()?, asked));
+    let mut seconds = interval(Duration::from_secs(1));
+    seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The first tick of an interval comes at once, and nothing has changed since the start.
+    seconds.tick().await;
+    let mut give_up_at: Option<Instant> = None;
+    let mut signal_count = 0;
+
+    loop {
+        let now = clock.now();
+        let mut deadline = [switchboard.next_deadline(), give_up_at].into_iter().flatten().min();
+        if switchboard.stop_unsent() {
+            deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
+        }
+        let mut stop_wanted = false;
+        tokio::select! {
+            rung = bell.rung() => rung?,
+            rung = stop.rung() => {
+                rung?;
+                stop_wanted = true;
+            }
+            signal = next_signal(&mut signals) => match signal {
+                Asking::Reload => on_tick(Tick::Reload),
+                Asking::Stop => {
+                    signal_count += 1;
+                    if signal_count > 1 {
+                        return Ok(ExitReason::Impatient);
+                    }
+                    stop_wanted = true;
+                }
+            },
+            Some(Asked { request, answer }) = requests.recv() => {
+                switchboard.ask(request, answer, clock.now(), log.lost());
+            }
+            _ = seconds.tick() => {
+                on_tick(Tick::Second);
+                log.tell_lost(clock.now().wall);
+            }
+            () = sleep(deadline.map_or(Duration::MAX, |deadline| deadline.since(now.mono))), if deadline.is_some() => {}
+        }
+
+        let now = clock.now();
+        let gone = loop {
+            match from.receiver.try_recv() {
+                Ok(message) => {
+                    if let Some(event) = switchboard.take(message, now, log.lost()) {
+                        log.event(&event, now.wall);
+                    }
+                }
+                Err(TryRecvError::Empty) => break false,
+                Err(TryRecvError::Disconnected) => break true,
+            }
+        };
+        stop_wanted |= switchboard.failure().is_some();
+        if stop_wanted && !switchboard.stopping() {
+            switchboard.stop(settings.shutdown_max);
+            give_up_at = Some(now.mono + settings.shutdown_max + STOP_GRACE);
+        }
+        switchboard.expire(now, log.lost());
+
+        let running = switchboard.running();
+        if running.is_empty() || gone || give_up_at.is_some_and(|limit| limit <= now.mono) {
+            return Ok(match switchboard.failure() {
+                Some((worker, text)) => ExitReason::WorkerFailed { worker, text: text.into() },
+                None if running.is_empty() => ExitReason::Stopped,
+                None => ExitReason::Hung { workers: running },
+            });
+        }
+    }
+}
+
+/// A wakeup among tokio's sources.
+struct Bell {
+    wakeup: Wakeup,
+    stream: UnixStream,
+}
+
+impl Bell {
+    fn new(wakeup: &Wakeup) -> io::Result<Bell> {
+        Ok(Bell { wakeup: wakeup.clone(), stream: UnixStream::from_std(wakeup.watch()?)? })
+    }
+
+    /// Waits until it rings, and silences it.
+    async fn rung(&self) -> io::Result<()> {
+        self.stream.readable().await?;
+        // Tokio believes it to be readable until a read of its own finds nothing.
+        while self.stream.try_read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
+        self.wakeup.drain();
+        Ok(())
+    }
+}
+
+enum Asking {
+    Stop,
+    Reload,
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+async fn next_signal(signals: &mut Option<Signals>) -> Asking {
+    match signals {
+        None => std::future::pending().await,
+        Some(signals) => tokio::select! {
+            _ = signals.terminate.recv() => Asking::Stop,
+            _ = signals.interrupt.recv() => Asking::Stop,
+            _ = signals.hangup.recv() => Asking::Reload,
+        },
+    }
+}

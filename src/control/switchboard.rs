@@ -1,0 +1,387 @@
+//! Who has been asked what, who has answered, and who has stopped. Sans-IO but for the channels, which never block.
+//!
+//! In: requests with a place for their answers, messages from workers, the time. Out: messages to workers, answers,
+//! events for the log.
+
+use super::links::{FromWorker, ToWorker, WorkerLink};
+use super::protocol::{Answer, QueueCommand, QueueEntry, QueueReply, Reply, Request};
+use super::status::{About, StatusReport};
+use crate::env::{Instant, Now};
+use crate::event::Event;
+use crate::limits::{ADMIN_REPLY_TIMEOUT, QUEUE_LIST_MAX};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A request that waits for workers. Few at a time: each belongs to one of the admin clients.
+struct Pending {
+    request: Request,
+    /// Workers that have not answered.
+    waiting: Vec<u16>,
+    /// Workers that were too busy to be asked, or are gone.
+    silent: Vec<u16>,
+    replies: Vec<Reply>,
+    deadline: Instant,
+    answer: oneshot::Sender<Vec<Answer>>,
+}
+
+enum Worker {
+    Running,
+    /// Shall stop, but its channel was full.
+    StopUnsent,
+    Stopping,
+    Stopped,
+}
+
+pub(super) struct Switchboard {
+    about: About,
+    links: Vec<WorkerLink>,
+    workers: Vec<Worker>,
+    pending: BTreeMap<u64, Pending>,
+    token_next: u64,
+    /// How long workers may take to stop, once they have been asked to.
+    stopping: Option<Duration>,
+    failure: Option<(u16, String)>,
+}
+
+impl Switchboard {
+    pub fn new(about: About, links: Vec<WorkerLink>) -> Switchboard {
+        let workers = links.iter().map(|_| Worker::Running).collect();
+        Switchboard { about, links, workers, pending: BTreeMap::new(), token_next: 1, stopping: None, failure: None }
+    }
+
+    /// Asks all workers.
+    pub fn ask(&mut self, mut request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
+        if let Request::Queue(QueueCommand::List { limit, .. }) = &mut request {
+            *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
+        }
+        let token = self.token_next;
+        self.token_next += 1;
+        let (mut waiting, mut silent) = (Vec::new(), Vec::new());
+        for (number, link) in self.links.iter().enumerate() {
+            let number = number as u16;
+            match link.to.try_send(ToWorker::Request { token, request: request.clone() }) {
+                Ok(()) => {
+                    link.wakeup.notify();
+                    waiting.push(number);
+                }
+                Err(_) => silent.push(number),
+            }
+        }
+        let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
+        self.pending.insert(token, Pending { request, waiting, silent, replies: Vec::new(), deadline, answer });
+        self.finish(token, now, lost);
+    }
+
+    /// Takes a message; what belongs into the log comes back.
+    pub fn take(&mut self, message: FromWorker, now: Now, lost: u64) -> Option<Event> {
+        match message {
+            FromWorker::Event(event) => return Some(event),
+            FromWorker::Reply { token, worker, reply } => {
+                // An answer that comes after the deadline finds nobody who waits for it.
+                if let Some(pending) = self.pending.get_mut(&token) {
+                    let waited = pending.waiting.len();
+                    pending.waiting.retain(|waiting| *waiting != worker);
+                    if pending.waiting.len() < waited {
+                        pending.replies.push(reply);
+                    }
+                    self.finish(token, now, lost);
+                }
+            }
+            FromWorker::Stopped { worker } => self.worker_gone(worker),
+            FromWorker::Failed { worker, text } => {
+                self.worker_gone(worker);
+                let event = Event::WorkerFailed { worker, text: text.clone() };
+                self.failure.get_or_insert((worker, text));
+                return Some(event);
+            }
+        }
+        None
+    }
+
+    fn worker_gone(&mut self, worker: u16) {
+        if let Some(state) = self.workers.get_mut(usize::from(worker)) {
+            *state = Worker::Stopped;
+        }
+    }
+
+    /// When [`Switchboard::expire`] has something to do.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.pending.values().map(|pending| pending.deadline).min()
+    }
+
+    /// Answers what has waited too long, and repeats what could not be sent.
+    pub fn expire(&mut self, now: Now, lost: u64) {
+        let due: Vec<u64> =
+            self.pending.iter().filter(|(_, pending)| pending.deadline <= now.mono).map(|(token, _)| *token).collect();
+        for token in due {
+            if let Some(pending) = self.pending.get_mut(&token) {
+                pending.silent.append(&mut pending.waiting);
+            }
+            self.finish(token, now, lost);
+        }
+        self.send_stops();
+    }
+
+    fn finish(&mut self, token: u64, now: Now, lost: u64) {
+        if self.pending.get(&token).is_none_or(|pending| !pending.waiting.is_empty()) {
+            return;
+        }
+        let Some(Pending { request, silent, replies, answer, .. }) = self.pending.remove(&token) else { return };
+        let answers = match request {
+            Request::Status => {
+                let workers = replies.into_iter().filter_map(|reply| match reply {
+                    Reply::Status(status) => Some(*status),
+                    Reply::Queue(_) => None,
+                });
+                let stopping = self.stopping.is_some();
+                let report = StatusReport::new(self.about.clone(), now.wall, workers.collect(), silent, lost, stopping);
+                vec![Answer::Status { status: Box::new(report) }]
+            }
+            Request::Queue(command) => {
+                let replies = replies.into_iter().filter_map(|reply| match reply {
+                    Reply::Queue(reply) => Some(reply),
+                    Reply::Status(_) => None,
+                });
+                combine(&command, replies.collect(), &silent)
+            }
+        };
+        // The client may have hung up.
+        let _ = answer.send(answers);
+    }
+
+    /// Asks all workers to stop.
+    pub fn stop(&mut self, finish_within: Duration) {
+        if self.stopping.is_some() {
+            return;
+        }
+        self.stopping = Some(finish_within);
+        for worker in &mut self.workers {
+            if matches!(worker, Worker::Running) {
+                *worker = Worker::StopUnsent;
+            }
+        }
+        self.send_stops();
+    }
+
+    fn send_stops(&mut self) {
+        let Some(finish_within) = self.stopping else { return };
+        for (worker, link) in self.workers.iter_mut().zip(&self.links) {
+            if matches!(worker, Worker::StopUnsent) {
+                match link.to.try_send(ToWorker::Stop { finish_within }) {
+                    Ok(()) => *worker = Worker::Stopping,
+                    Err(error) if error.is_full() => {}
+                    // Its thread is gone, and its last words are on their way or were never said.
+                    Err(_) => *worker = Worker::Stopped,
+                }
+                link.wakeup.notify();
+            }
+        }
+    }
+
+    /// A stop could not be sent yet.
+    pub fn stop_unsent(&self) -> bool {
+        self.workers.iter().any(|worker| matches!(worker, Worker::StopUnsent))
+    }
+
+    pub fn stopping(&self) -> bool {
+        self.stopping.is_some()
+    }
+
+    /// The first worker that failed, and why.
+    pub fn failure(&self) -> Option<(u16, &str)> {
+        self.failure.as_ref().map(|(worker, text)| (*worker, text.as_str()))
+    }
+
+    /// Workers that have not stopped.
+    pub fn running(&self) -> Vec<u16> {
+        let numbers = self.workers.iter().enumerate();
+        numbers.filter(|(_, worker)| !matches!(worker, Worker::Stopped)).map(|(number, _)| number as u16).collect()
+    }
+}
+
+/// One answer of the workers' answers. Where a worker is silent nothing else would be the truth.
+fn combine(command: &QueueCommand, replies: Vec<QueueReply>, silent: &[u16]) -> Vec<Answer> {
+    if !silent.is_empty() {
+        let names: Vec<String> = silent.iter().map(u16::to_string).collect();
+        let state = match command {
+            QueueCommand::List { .. } | QueueCommand::Show { .. } => "",
+            _ => "; what it holds may or may not have been changed",
+        };
+        return vec![Answer::Error { text: format!("no answer from worker {}{state}", names.join(", ")) }];
+    }
+    match command {
+        QueueCommand::List { limit, .. } => merge(replies, *limit),
+        QueueCommand::Show { id } => {
+            let entry = replies.into_iter().find_map(|reply| match reply {
+                QueueReply::Entry(entry) => entry,
+                _ => None,
+            });
+            vec![match entry {
+                Some(entry) => Answer::Entry { entry },
+                None => Answer::Error { text: format!("{id} is not in the queue") },
+            }]
+        }
+        _ => {
+            let counts = replies.into_iter().map(|reply| match reply {
+                QueueReply::Changed { count } => count,
+                _ => 0,
+            });
+            vec![Answer::Changed { count: counts.sum() }]
+        }
+    }
+}
+
+/// The first entries of all workers. Each gave its own first ones; beyond the last one of a worker that has more,
+/// nothing may be shown, since entries of that worker would be missing in between.
+fn merge(replies: Vec<QueueReply>, limit: usize) -> Vec<Answer> {
+    let mut all: Vec<QueueEntry> = Vec::new();
+    let mut shown_up_to = None;
+    for reply in replies {
+        let QueueReply::Entries { entries, more } = reply else { continue };
+        if more && let Some(last) = entries.iter().map(|entry| entry.id).max() {
+            shown_up_to = Some(shown_up_to.map_or(last, |bound: crate::spool::MessageId| bound.min(last)));
+        }
+        all.extend(entries);
+    }
+    all.sort_by_key(|entry| entry.id);
+    let found = all.len();
+    if let Some(bound) = shown_up_to {
+        all.retain(|entry| entry.id <= bound);
+    }
+    all.truncate(limit);
+    let next = if shown_up_to.is_some() || all.len() < found { all.last().map(|entry| entry.id) } else { None };
+    let count = all.len();
+    let mut answers: Vec<Answer> = all.into_iter().map(|entry| Answer::Entry { entry: Box::new(entry) }).collect();
+    answers.push(Answer::End { count, next });
+    answers
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::links::links;
+    use crate::control::protocol::{MessageState, QueueSelection};
+    use crate::control::status::tests::worker_status;
+    use crate::env::WallTime;
+    use crate::limits::TO_WORKER_MAX;
+    use crate::spool::MessageId;
+
+    fn entry(log: u16, number: u64) -> QueueEntry {
+        QueueEntry {
+            id: MessageId::new(log, number),
+            received_at: WallTime::default(),
+            sender: String::new(),
+            recipients: Vec::new(),
+            size_bytes: 0,
+            state: MessageState::Queued,
+        }
+    }
+
+    /// Lists page by page from workers that give `page` entries at once, with `limit` asked of the socket.
+    fn list(workers: &[Vec<QueueEntry>], page: usize, limit: usize) -> Vec<MessageId> {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let replies = workers.iter().map(|entries| {
+                let rest: Vec<_> = entries.iter().filter(|entry| Some(entry.id) > after).cloned().collect();
+                let more = rest.len() > page;
+                QueueReply::Entries { entries: rest.into_iter().take(page).collect(), more }
+            });
+            let mut answers = merge(replies.collect(), limit);
+            let Some(Answer::End { count, next }) = answers.pop() else { panic!("an end") };
+            assert_eq!(count, answers.len());
+            assert!(count <= limit);
+            for answer in answers {
+                let Answer::Entry { entry } = answer else { panic!("an entry") };
+                seen.push(entry.id);
+            }
+            match next {
+                None => return seen,
+                Some(_) => after = next,
+            }
+        }
+    }
+
+    #[test]
+    fn a_list_in_pages_shows_every_message_once_and_in_order() {
+        // Logs may be adopted, so that a worker's ids need not come before the next one's.
+        let workers = [
+            vec![entry(0, 1), entry(0, 2), entry(1, 5), entry(2, 9)],
+            vec![entry(0, 7), entry(1, 1)],
+            vec![],
+            vec![entry(1, 2), entry(1, 3), entry(3, 1)],
+        ];
+        let mut expected: Vec<MessageId> = workers.iter().flatten().map(|entry| entry.id).collect();
+        expected.sort();
+        for page in 1..6 {
+            for limit in 1..12 {
+                assert_eq!(list(&workers, page, limit), expected, "page {page}, limit {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_with_a_silent_worker_is_no_success() {
+        let command = QueueCommand::Delete { selection: QueueSelection::Ids(vec![MessageId::new(0, 1)]) };
+        let answers = combine(&command, vec![QueueReply::Changed { count: 1 }], &[1]);
+        let [Answer::Error { text }] = answers.as_slice() else { panic!("{answers:?}") };
+        assert!(text.contains("worker 1"), "{text}");
+        let counts = vec![QueueReply::Changed { count: 1 }, QueueReply::Changed { count: 2 }];
+        assert_eq!(combine(&command, counts, &[]), vec![Answer::Changed { count: 3 }]);
+    }
+
+    fn at(time: Instant) -> Now {
+        Now { mono: time, wall: WallTime::default() }
+    }
+
+    #[test]
+    fn a_worker_that_does_not_answer_in_time_is_named() {
+        let (links, ends, _from) = links(3).unwrap();
+        let mut switchboard = Switchboard::new(About::default(), links);
+        // The channel of the last worker is full of what it has not taken.
+        for token in 0..TO_WORKER_MAX as u64 {
+            switchboard.links[2].to.try_send(ToWorker::Request { token, request: Request::Status }).unwrap();
+        }
+        let (status, mut status_answer) = oneshot::channel();
+        switchboard.ask(Request::Status, status, at(Instant::ZERO), 7);
+        let Ok(ToWorker::Request { token, .. }) = ends[0].requests.try_recv() else { panic!("a request") };
+        let reply = Reply::Status(Box::new(worker_status(0)));
+        switchboard.take(FromWorker::Reply { token, worker: 0, reply }, at(Instant::ZERO), 7);
+        // An answer given twice is one answer.
+        let reply = Reply::Status(Box::new(worker_status(0)));
+        switchboard.take(FromWorker::Reply { token, worker: 0, reply }, at(Instant::ZERO), 7);
+
+        let deadline = switchboard.next_deadline().unwrap();
+        switchboard.expire(at(Instant::from_nanos(deadline.nanos() - 1)), 7);
+        assert!(status_answer.try_recv().is_err(), "worker 1 has time left");
+        switchboard.expire(at(deadline), 7);
+        let answers = status_answer.try_recv().unwrap();
+        let [Answer::Status { status }] = answers.as_slice() else { panic!("{answers:?}") };
+        assert_eq!(status.workers.iter().map(|worker| worker.worker).collect::<Vec<_>>(), [0]);
+        assert_eq!(status.workers_silent, [2, 1]);
+        assert_eq!(status.events_lost, 7);
+        assert_eq!(switchboard.next_deadline(), None);
+        // And one that comes late harms nothing.
+        let reply = Reply::Status(Box::new(worker_status(1)));
+        switchboard.take(FromWorker::Reply { token, worker: 1, reply }, at(deadline), 7);
+    }
+
+    #[test]
+    fn a_stop_reaches_a_worker_whose_channel_was_full() {
+        let (links, ends, _from) = links(1).unwrap();
+        let mut switchboard = Switchboard::new(About::default(), links);
+        for token in 0..TO_WORKER_MAX as u64 {
+            switchboard.links[0].to.try_send(ToWorker::Request { token, request: Request::Status }).unwrap();
+        }
+        switchboard.stop(Duration::from_secs(9));
+        assert!(switchboard.stop_unsent());
+        assert!(ends[0].requests.try_recv().is_ok());
+        switchboard.expire(at(Instant::ZERO), 0);
+        assert!(!switchboard.stop_unsent());
+        let last = ends[0].requests.try_iter().last();
+        assert!(matches!(last, Some(ToWorker::Stop { finish_within }) if finish_within == Duration::from_secs(9)));
+        assert_eq!(switchboard.running(), [0]);
+        switchboard.take(FromWorker::Stopped { worker: 0 }, at(Instant::ZERO), 0);
+        assert!(switchboard.running().is_empty());
+    }
+}

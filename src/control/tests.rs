@@ -1,0 +1,538 @@
+use super::status::tests::worker_status;
+use super::*;
+use crate::cli::{queue::write_queue, status::write_status};
+use crate::env::{WallTime, wait_readable};
+use crate::event::Event;
+use crate::limits::ADMIN_REQUEST_SIZE_MAX;
+use crate::spool::MessageId;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+/// A log that can be read meanwhile.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn objects(&self) -> Vec<serde_json::Value> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.objects().iter().map(|object| object["event"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+fn entry(id: MessageId) -> QueueEntry {
+    QueueEntry {
+        id,
+        received_at: WallTime::from_micros(1_795_493_951_250_000),
+        sender: "a@example.org".into(),
+        recipients: vec![RecipientEntry {
+            address: "B@Example.net".into(),
+            state: RecipientState::Deferred,
+            destination: Some("example.net".into()),
+            attempts: 2,
+            next_attempt_at: Some(WallTime::from_micros(1_795_494_000_000_000)),
+            last_reply: Some("451 4.3.0 later\u{7}".into()),
+        }],
+        size_bytes: 10_240,
+        state: MessageState::Deferred,
+    }
+}
+
+/// What a fake worker does.
+#[derive(Clone, Copy, PartialEq)]
+enum Manner {
+    Good,
+    /// Neither answers nor stops.
+    Hung,
+    /// Fails when it is asked for its status.
+    Failing,
+    /// Ends without a word when it is asked for its status.
+    Mute,
+}
+
+/// Holds `queued` messages; changes all that a selection names or, with a filter, that match.
+fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
+    let worker = end.worker;
+    let mut entries: Vec<QueueEntry> = (1..=queued).map(|number| entry(MessageId::new(worker, number))).collect();
+    end.reporter.event(Event::Warning { text: format!("worker {worker} is up") });
+    end.reporter.flush();
+    loop {
+        wait_readable(&[end.wakeup.as_fd()], Duration::from_millis(100));
+        end.wakeup.drain();
+        loop {
+            let message = match end.requests.try_recv() {
+                Ok(message) => message,
+                Err(crossbeam::channel::TryRecvError::Empty) => break,
+                // The control thread is gone: so ends a hung worker.
+                Err(crossbeam::channel::TryRecvError::Disconnected) => return,
+            };
+            match message {
+                _ if manner == Manner::Hung => {}
+                ToWorker::Stop { .. } => {
+                    end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
+                    return end.reporter.stopped();
+                }
+                // What a panic comes to.
+                ToWorker::Request { .. } if manner == Manner::Mute => return,
+                ToWorker::Request { .. } if manner == Manner::Failing => {
+                    return end.reporter.failed("no more disk".into());
+                }
+                ToWorker::Request { token, request: Request::Status } => {
+                    end.reporter.reply(token, Reply::Status(Box::new(worker_status(worker))));
+                }
+                ToWorker::Request { token, request: Request::Queue(command) } => {
+                    end.reporter.reply(token, Reply::Queue(obey(&mut entries, &command)));
+                }
+            }
+        }
+        end.reporter.flush();
+    }
+}
+
+fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
+    let matches = |filter: &QueueFilter, entry: &QueueEntry| {
+        let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
+        filter.matches(&entry.sender, entry.state, entry.received_at, addresses, WallTime::from_micros(u64::MAX))
+    };
+    match command {
+        QueueCommand::List { filter, limit, after } => {
+            let mut found = entries.iter().filter(|entry| Some(entry.id) > *after && matches(filter, entry));
+            let page = found.by_ref().take(*limit).cloned().collect();
+            QueueReply::Entries { entries: page, more: found.next().is_some() }
+        }
+        QueueCommand::Show { id } => {
+            QueueReply::Entry(entries.iter().find(|entry| entry.id == *id).cloned().map(Box::new))
+        }
+        QueueCommand::Retry { selection }
+        | QueueCommand::Hold { selection }
+        | QueueCommand::Release { selection }
+        | QueueCommand::Delete { selection } => {
+            let before = entries.len();
+            entries.retain(|entry| match selection {
+                QueueSelection::Ids(ids) => !ids.contains(&entry.id),
+                QueueSelection::Filter(filter) => !matches(filter, entry),
+            });
+            QueueReply::Changed { count: (before - entries.len()) as u64 }
+        }
+    }
+}
+
+/// A control thread with fake workers behind a real socket.
+struct Appliance {
+    _folder: tempfile::TempDir,
+    socket: PathBuf,
+    stop: Stopper,
+    lines: Lines,
+    control: JoinHandle<ExitReason>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Appliance {
+    fn start(manners: &[Manner], queued: u64, shutdown_max: Duration) -> Appliance {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("run/admin.sock");
+        let admin = AdminSocket::open(&socket).unwrap();
+        let (links, ends, from) = links(manners.len() as u16).unwrap();
+        let ends = ends.into_iter().zip(manners.to_vec());
+        let workers = ends.map(|(end, manner)| thread::spawn(move || work(end, queued, manner))).collect();
+        let stop = Stopper::new().unwrap();
+        let about = About { release: "0.1.0".into(), hostname: "mx1.example.net".into(), ..About::default() };
+        let settings = Settings { admin, shutdown_max, signals: false, stop: stop.clone(), about };
+        let lines = Lines::default();
+        let log = Box::new(lines.clone());
+        let control = thread::spawn(move || run_with_log(settings, links, from, |_| {}, log));
+        Appliance { _folder: folder, socket, stop, lines, control, workers }
+    }
+
+    fn good(workers: usize, queued: u64) -> Appliance {
+        Appliance::start(&vec![Manner::Good; workers], queued, Duration::from_secs(10))
+    }
+
+    fn end(self) -> (ExitReason, Lines) {
+        let reason = self.control.join().unwrap();
+        for worker in self.workers {
+            worker.join().unwrap();
+        }
+        assert!(!self.socket.exists(), "the socket's file goes with the process");
+        (reason, self.lines)
+    }
+
+    fn stop(self) -> (ExitReason, Lines) {
+        self.stop.stop();
+        self.end()
+    }
+
+    fn queue(&self, command: QueueCommand, json: bool) -> Result<String, ClientError> {
+        let mut out = Vec::new();
+        write_queue(&self.socket, &command, json, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    fn status(&self, json: bool) -> Result<String, ClientError> {
+        let mut out = Vec::new();
+        write_status(&self.socket, json, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+}
+
+fn all(limit: usize) -> QueueCommand {
+    QueueCommand::List { filter: QueueFilter::default(), limit, after: None }
+}
+
+#[test]
+fn a_stop_lets_workers_finish_and_logs_their_last_words() {
+    let (reason, lines) = Appliance::good(3, 0).stop();
+    assert_eq!(reason, ExitReason::Stopped);
+    let events = lines.events();
+    assert_eq!(events.iter().filter(|event| *event == "warning").count(), 6);
+    assert_eq!(events.last().unwrap(), "stopped");
+    assert_eq!(lines.objects().last().unwrap()["reason"], "all work in hand was finished");
+    assert!(lines.objects()[0]["time"].as_str().unwrap().ends_with('Z'));
+}
+
+#[test]
+fn status_sums_up_the_workers() {
+    let world = Appliance::good(2, 0);
+    let report: serde_json::Value = serde_json::from_str(&world.status(true).unwrap()).unwrap();
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["hostname"], "mx1.example.net");
+    assert_eq!(report["flows"]["open"], 6);
+    assert_eq!(report["queue"]["size_bytes"], 102_400);
+    assert_eq!(report["stages"]["accept"]["count"], 2000);
+    let p99 = report["stages"]["accept"]["p99_us"].as_u64().unwrap();
+    assert!((980..=1000).contains(&p99), "{p99}");
+    assert_eq!(report["workers"].as_array().unwrap().len(), 2);
+    assert_eq!(report["workers"][1]["spool"]["state"], "open");
+    let text = world.status(false).unwrap();
+    assert!(text.starts_with("mx1.example.net runs rohrpost 0.1.0, up "), "{text}");
+    assert!(text.contains("\nsessions   4 from clients, 2 to next hops\n"), "{text}");
+    assert!(text.contains("log open; 0 segments used, 0 free (io_uring, O_DIRECT)"), "{text}");
+    world.stop();
+}
+
+#[test]
+fn a_long_list_comes_in_pages_and_shows_each_message_once() {
+    let world = Appliance::good(2, 1500);
+    let list: serde_json::Value = serde_json::from_str(&world.queue(all(usize::MAX), true).unwrap()).unwrap();
+    assert_eq!((&list["version"], &list["truncated"]), (&1.into(), &false.into()));
+    let ids: Vec<MessageId> = list["entries"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|entry| entry["id"].as_str().unwrap().parse().unwrap())
+        .collect();
+    let expected: Vec<MessageId> =
+        (0..2).flat_map(|worker| (1..=1500).map(move |number| MessageId::new(worker, number))).collect();
+    assert!(ids == expected);
+    let list: serde_json::Value = serde_json::from_str(&world.queue(all(1600), true).unwrap()).unwrap();
+    assert_eq!(list["entries"].as_array().unwrap().len(), 1600);
+    assert_eq!(list["truncated"], true);
+    world.stop();
+}
+
+#[test]
+fn an_entry_has_the_names_of_the_design() {
+    let world = Appliance::good(1, 1);
+    let list: serde_json::Value = serde_json::from_str(&world.queue(all(10), true).unwrap()).unwrap();
+    let expected = serde_json::json!({
+        "id": "0000000000001",
+        "received_at": "2026-11-24T04:19:11.250000Z",
+        "sender": "a@example.org",
+        "recipients": [{
+            "address": "B@Example.net",
+            "state": "deferred",
+            "destination": "example.net",
+            "attempts": 2,
+            "next_attempt_at": "2026-11-24T04:20:00.000000Z",
+            "last_reply": "451 4.3.0 later\u{7}",
+        }],
+        "size_bytes": 10_240,
+        "state": "deferred",
+    });
+    assert_eq!(list["entries"][0], expected);
+    let text = world.queue(all(10), false).unwrap();
+    assert_eq!(
+        text,
+        "0000000000001  deferred   10.2 kB  2026-11-24 04:19:11  a@example.org\n    \
+         deferred   B@Example.net via example.net, 2 attempts, next 2026-11-24 04:20:00\n               \
+         451 4.3.0 later\\u{7}\n-- 1 message, 10.2 kB\n"
+    );
+    world.stop();
+}
+
+#[test]
+fn a_message_is_found_on_whatever_worker_holds_it() {
+    let world = Appliance::good(3, 2);
+    let id = MessageId::new(2, 2);
+    let text = world.queue(QueueCommand::Show { id }, false).unwrap();
+    assert!(text.starts_with(&id.to_string()), "{text}");
+    let error = world.queue(QueueCommand::Show { id: MessageId::new(9, 9) }, false).unwrap_err();
+    assert!(error.to_string().ends_with("is not in the queue"), "{error}");
+
+    let ids = vec![MessageId::new(0, 1), id, MessageId::new(9, 9)];
+    let text = world.queue(QueueCommand::Hold { selection: QueueSelection::Ids(ids) }, false).unwrap();
+    assert_eq!(text, "2 messages held\n");
+    let filter = QueueFilter { domain: Some("EXAMPLE.NET".into()), ..QueueFilter::default() };
+    let delete = QueueCommand::Delete { selection: QueueSelection::Filter(filter) };
+    assert_eq!(world.queue(delete.clone(), true).unwrap(), "{\"version\":1,\"changed\":4}\n");
+    assert_eq!(world.queue(delete, false).unwrap(), "0 messages deleted\n");
+    assert_eq!(world.queue(all(10), false).unwrap(), "no messages\n");
+    world.stop();
+}
+
+#[test]
+fn a_filter_takes_what_every_condition_fits() {
+    let entry = entry(MessageId::new(0, 1));
+    let fits = |change: &dyn Fn(&mut QueueFilter)| {
+        let mut filter = QueueFilter::default();
+        change(&mut filter);
+        let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
+        let now = entry.received_at + Duration::from_secs(60);
+        filter.matches(&entry.sender, entry.state, entry.received_at, addresses, now)
+    };
+    assert!(fits(&|_| {}));
+    assert!(fits(&|filter| filter.sender = Some("A@EXAMPLE.org".into())));
+    assert!(!fits(&|filter| filter.sender = Some(String::new())));
+    assert!(fits(&|filter| filter.recipient = Some("b@example.net".into())));
+    assert!(!fits(&|filter| filter.recipient = Some("example.net".into())));
+    assert!(!fits(&|filter| filter.domain = Some("ample.net".into())));
+    assert!(!fits(&|filter| filter.state = Some(MessageState::Held)));
+    assert!(fits(&|filter| filter.older_than_seconds = Some(60)));
+    assert!(!fits(&|filter| filter.older_than_seconds = Some(61)));
+}
+
+/// Says something that no client of ours would.
+fn say(socket: &Path, bytes: &[u8]) -> serde_json::Value {
+    let mut stream = UnixStream::connect(socket).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream.write_all(bytes).unwrap();
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    serde_json::from_str(&line).unwrap()
+}
+
+#[test]
+fn a_strange_request_gets_an_error_and_harms_nobody() {
+    let world = Appliance::good(1, 0);
+    for (bytes, words) in [
+        (&b"hello\n"[..], "not a request"),
+        (b"{}\n", "version"),
+        (b"\xff\n", "not a request"),
+        (b"{\"version\":2,\"request\":\"teleport\"}\n", "this rohrpost speaks version 1 here, not 2"),
+        (b"{\"version\":1,\"request\":\"teleport\"}\n", "teleport"),
+        (b"{\"version\":1,\"request\":\"queue\",\"command\":\"delete\"}\n", "selection"),
+        (
+            b"{\"version\":1,\"request\":\"queue\",\"command\":\"delete\",\"selection\":{\"filter\":{\"sendr\":\"\"}}}\n",
+            "sendr",
+        ),
+    ] {
+        let answer = say(&world.socket, bytes);
+        assert_eq!(answer["reply"], "error");
+        assert!(answer["text"].as_str().unwrap().contains(words), "{answer}");
+    }
+    // One byte more than allowed, and no line end: an answer comes all the same.
+    let answer = say(&world.socket, &vec![b' '; ADMIN_REQUEST_SIZE_MAX + 1]);
+    assert!(answer["text"].as_str().unwrap().contains("at most"), "{answer}");
+    // Two requests on one connection.
+    let mut stream = UnixStream::connect(&world.socket).unwrap();
+    stream.write_all(b"hello\n{\"version\":1,\"request\":\"status\"}\n").unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 2);
+    assert!(text.lines().nth(1).unwrap().starts_with("{\"version\":1,\"reply\":\"status\""), "{text}");
+    world.stop();
+}
+
+#[test]
+fn every_request_survives_its_own_text() {
+    let selection = || QueueSelection::Ids(vec![MessageId::new(1, 2)]);
+    let filter = QueueFilter { state: Some(MessageState::Held), older_than_seconds: Some(5), ..Default::default() };
+    for request in [
+        Request::Status,
+        Request::Queue(QueueCommand::List { filter: filter.clone(), limit: 5, after: Some(MessageId::new(0, 1)) }),
+        Request::Queue(QueueCommand::Show { id: MessageId::new(0, 1) }),
+        Request::Queue(QueueCommand::Retry { selection: selection() }),
+        Request::Queue(QueueCommand::Hold { selection: QueueSelection::Filter(filter) }),
+        Request::Queue(QueueCommand::Release { selection: selection() }),
+        Request::Queue(QueueCommand::Delete { selection: selection() }),
+    ] {
+        let line = serde_json::to_vec(&Versioned::new(&request)).unwrap();
+        assert_eq!(super::admin::parse(&line), Ok(request));
+    }
+}
+
+#[test]
+fn a_command_without_a_running_rohrpost_names_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let error = write_status(&socket, false, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }));
+    assert!(error.to_string().contains(&format!("nobody answers on {}", socket.display())), "{error}");
+    drop(UnixListener::bind(&socket).unwrap());
+    let error = write_queue(&socket, &all(1), false, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, ClientError::NotRunning { .. }), "the file of a dead process is no process");
+}
+
+#[test]
+fn a_dead_socket_is_replaced_and_a_living_one_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let first = AdminSocket::open(&path).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let error = AdminSocket::open(&path).unwrap_err();
+    assert!(matches!(error, AdminError::Running { .. }), "{error}");
+    assert!(path.exists(), "the living one keeps its file");
+    drop(first);
+    assert!(!path.exists());
+    std::fs::write(&path, "a file").unwrap();
+    assert!(matches!(AdminSocket::open(&path).unwrap_err(), AdminError::Occupied { .. }));
+}
+
+#[test]
+fn a_process_removes_no_socket_but_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin.sock");
+    let first = AdminSocket::open(&path).unwrap();
+    std::fs::rename(&path, folder.path().join("moved")).unwrap();
+    let _second = AdminSocket::open(&path).unwrap();
+    drop(first);
+    assert!(path.exists());
+}
+
+#[test]
+fn a_worker_that_fails_ends_the_others_and_the_process() {
+    let world = Appliance::start(&[Manner::Good, Manner::Failing], 0, Duration::from_secs(10));
+    let _ = world.status(true);
+    let (reason, lines) = world.end();
+    assert_eq!(reason, ExitReason::WorkerFailed { worker: 1, text: "no more disk".into() });
+    assert!(lines.events().contains(&"worker_failed".to_owned()));
+    assert!(lines.0.lock().unwrap().windows(16).any(|bytes| bytes == b"worker 0 is down"));
+}
+
+#[test]
+fn a_hung_worker_is_given_up_and_named() {
+    let world = Appliance::start(&[Manner::Good, Manner::Hung], 0, Duration::ZERO);
+    let (reason, _) = world.stop();
+    assert_eq!(reason, ExitReason::Hung { workers: vec![1] });
+}
+
+#[test]
+fn a_worker_that_ends_without_a_word_is_a_failed_one() {
+    let world = Appliance::start(&[Manner::Good, Manner::Mute], 0, Duration::from_secs(10));
+    let _ = world.status(true);
+    let (reason, _) = world.end();
+    let ExitReason::WorkerFailed { worker: 1, .. } = reason else { panic!("{reason}") };
+}
+
+/// Not a test by itself: the process that [`a_process_stops_at_the_first_signal_and_ends_at_the_second`] signals. Its
+/// worker never stops, so that only the second signal ends it before its time.
+#[test]
+#[ignore = "runs in a process of its own"]
+fn the_process_that_is_signalled() {
+    let folder = tempfile::tempdir().unwrap();
+    let admin = AdminSocket::open(&folder.path().join("admin.sock")).unwrap();
+    let (links, ends, from) = links(1).unwrap();
+    for end in ends {
+        thread::spawn(move || work(end, 0, Manner::Hung));
+    }
+    let stop = Stopper::new().unwrap();
+    let give_up = stop.clone();
+    let shutdown_max = Duration::from_secs(30);
+    let settings = Settings { admin, shutdown_max, signals: true, stop, about: About::default() };
+    let mut ticks = 0;
+    let reason = run(settings, links, from, |tick| {
+        eprintln!("tick {tick:?}");
+        ticks += 1;
+        // Nobody is there who signals.
+        if ticks > 60 {
+            give_up.stop();
+        }
+    });
+    eprintln!("reason {reason:?}");
+}
+
+#[test]
+fn a_process_stops_at_the_first_signal_and_ends_at_the_second() {
+    use std::process::{Command, Stdio};
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "--nocapture", "control::tests::the_process_that_is_signalled"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id().to_string();
+    let signal = |name: &str| {
+        assert!(Command::new("kill").args([name, id.as_str()]).status().unwrap().success());
+    };
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let mut until = |wanted: &str| lines.find(|line| line == wanted).expect("the child has ended");
+    // The first tick shows that the signals are being handled.
+    until("tick Second");
+    signal("-HUP");
+    until("tick Reload");
+    signal("-TERM");
+    until("tick Second");
+    signal("-INT");
+    until("reason Impatient");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_worker_drops_events_instead_of_waiting_and_counts_them() {
+    let (sender, receiver) = crossbeam::channel::bounded(2);
+    let wakeup = crate::env::Wakeup::new().unwrap();
+    let mut reporter = Reporter::new(0, sender, wakeup);
+    for _ in 0..5 {
+        reporter.event(Event::QueueFull { log: 0 });
+    }
+    assert_eq!(reporter.events_lost(), 3);
+    assert_eq!(receiver.len(), 2);
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nothing() {
+    /// A terminal on hold.
+    struct Held(crossbeam::channel::Receiver<()>);
+    impl Write for Held {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let _ = self.0.recv();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let (release, held) = crossbeam::channel::bounded::<()>(0);
+    let mut log = super::log::Log::start(Box::new(Held(held))).unwrap();
+    let now = WallTime::default();
+    let count = crate::limits::LOG_LINES_MAX as u64 + 10_000;
+    for _ in 0..count {
+        log.event(&Event::QueueFull { log: 0 }, now);
+    }
+    assert!(log.lost() > 0);
+    drop(release);
+    log.close();
+}

@@ -1,0 +1,275 @@
+//! What happens to messages, and to the appliance as a whole: one structured log line each.
+//!
+//! In: typed events from the workers. Out: JSON objects, one a line, that begin with `time` and `event`. Nothing
+//! here writes them anywhere; the control thread does.
+
+use crate::env::WallTime;
+use crate::spool::MessageId;
+use serde::Serialize;
+use std::net::{IpAddr, SocketAddr};
+
+/// One event. Every message transition is one, with the queue id.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The appliance serves from now on.
+    Started {
+        /// The transport of the configuration.
+        transport: String,
+        /// What it stands on: devices, queues, modes, or the listeners.
+        detail: String,
+    },
+    /// A log was replayed.
+    Recovered {
+        /// The log's number.
+        log: u16,
+        /// Messages that are still to be delivered.
+        messages: u64,
+        /// Batches read.
+        batches: u64,
+        /// Bytes read.
+        bytes: u64,
+        /// What was cut off at the end, in words, if anything was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cut: Option<String>,
+    },
+    /// A message is durable, and the client has been told so.
+    Accepted {
+        /// The queue id.
+        id: MessageId,
+        /// Who sent it.
+        client: IpAddr,
+        /// The reverse-path; empty for the null sender.
+        sender: String,
+        /// How many recipients it has.
+        recipients_count: usize,
+        /// Its size as stored, bytes.
+        size_bytes: u64,
+    },
+    /// A client was refused: a command, a message or the connection.
+    Refused {
+        /// The client.
+        client: IpAddr,
+        /// The command or the state it was refused in.
+        stage: String,
+        /// What it was told.
+        reply: String,
+    },
+    /// A recipient's next hop took the message.
+    Delivered {
+        /// The queue id.
+        id: MessageId,
+        /// The forward-path.
+        recipient: String,
+        /// The route.
+        destination: String,
+        /// The host that took it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remote: Option<SocketAddr>,
+        /// What it said.
+        reply: String,
+        /// From our acceptance to theirs, milliseconds.
+        delay_ms: u64,
+    },
+    /// A recipient's next hop could not take the message now.
+    Deferred {
+        /// The queue id.
+        id: MessageId,
+        /// The forward-path.
+        recipient: String,
+        /// The route.
+        destination: String,
+        /// The host that was asked last.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        remote: Option<SocketAddr>,
+        /// What it said, or what went wrong.
+        reply: String,
+        /// Attempts so far.
+        attempts: u32,
+        /// When it is tried again.
+        #[serde(with = "rfc3339")]
+        next_attempt_at: WallTime,
+    },
+    /// A recipient failed for good.
+    Bounced {
+        /// The queue id.
+        id: MessageId,
+        /// The forward-path.
+        recipient: String,
+        /// The route.
+        destination: String,
+        /// What the next hop said, or what went wrong.
+        reply: String,
+        /// The failure notice to the sender, if one was made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dsn: Option<MessageId>,
+    },
+    /// A recipient was given up for its age.
+    Expired {
+        /// The queue id.
+        id: MessageId,
+        /// The forward-path.
+        recipient: String,
+        /// Attempts made.
+        attempts: u32,
+        /// What the last of them met.
+        reply: String,
+        /// The failure notice to the sender, if one was made.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dsn: Option<MessageId>,
+    },
+    /// An operator holds the message back.
+    Held {
+        /// The queue id.
+        id: MessageId,
+    },
+    /// An operator lets the message go on.
+    Released {
+        /// The queue id.
+        id: MessageId,
+    },
+    /// An operator deleted the message.
+    Deleted {
+        /// The queue id.
+        id: MessageId,
+    },
+    /// No recipient is open any more; the message leaves the queue.
+    Done {
+        /// The queue id.
+        id: MessageId,
+    },
+    /// The disk failed: nothing is accepted and nothing delivered until a restart.
+    StorageFailed {
+        /// The log's number.
+        log: u16,
+        /// What failed.
+        error: String,
+    },
+    /// A log is full: mail is refused with 452.
+    QueueFull {
+        /// The log's number.
+        log: u16,
+    },
+    /// A log has space again: mail is accepted.
+    QueueSpace {
+        /// The log's number.
+        log: u16,
+    },
+    /// The configuration or a map was read anew.
+    Reloaded {
+        /// What was.
+        detail: String,
+    },
+    /// A worker cannot go on.
+    WorkerFailed {
+        /// Which.
+        worker: u16,
+        /// Why.
+        text: String,
+    },
+    /// Something that the operator should look at, and that ends nothing.
+    Warning {
+        /// What.
+        text: String,
+    },
+    /// Lines are missing here, since what reads the log was too slow.
+    EventsLost {
+        /// How many since the last line of this kind.
+        count: u64,
+    },
+    /// The end of an orderly shutdown, or of a less orderly one.
+    Stopped {
+        /// How it ended.
+        reason: String,
+    },
+}
+
+impl Event {
+    /// The log line, without its line end.
+    pub fn line(&self, time: WallTime) -> String {
+        #[derive(Serialize)]
+        struct Line<'a> {
+            #[serde(with = "rfc3339")]
+            time: WallTime,
+            #[serde(flatten)]
+            event: &'a Event,
+        }
+        serde_json::to_string(&Line { time, event: self }).expect("an event has text keys only")
+    }
+}
+
+/// Points in time as RFC 3339 text in UTC with microseconds, for serde's `with`.
+pub mod rfc3339 {
+    use crate::env::WallTime;
+    use jiff::Timestamp;
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::borrow::Cow;
+
+    /// The text of a point in time.
+    pub fn text(time: WallTime) -> String {
+        let micros = i64::try_from(time.micros()).unwrap_or(i64::MAX);
+        format!("{:.6}", Timestamp::from_microsecond(micros).unwrap_or(Timestamp::MAX))
+    }
+
+    /// For serde.
+    pub fn serialize<S: Serializer>(time: &WallTime, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&text(*time))
+    }
+
+    /// For serde.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WallTime, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let time: Timestamp = text.parse().map_err(D::Error::custom)?;
+        Ok(WallTime::from_micros(u64::try_from(time.as_microsecond()).unwrap_or(0)))
+    }
+
+    /// The same for a time that may be missing.
+    pub mod option {
+        use crate::env::WallTime;
+        use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+        #[derive(Serialize, Deserialize)]
+        struct Text(#[serde(with = "super")] WallTime);
+
+        /// For serde.
+        pub fn serialize<S: Serializer>(time: &Option<WallTime>, serializer: S) -> Result<S::Ok, S::Error> {
+            time.map(Text).serialize(serializer)
+        }
+
+        /// For serde.
+        pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<WallTime>, D::Error> {
+            Ok(Option::<Text>::deserialize(deserializer)?.map(|text| text.0))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_begins_with_its_time_and_its_event() {
+        let event = Event::Deferred {
+            id: MessageId::new(0, 42),
+            recipient: "b@example.net".into(),
+            destination: "example.net".into(),
+            remote: Some("192.0.2.9:25".parse().unwrap()),
+            reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
+            attempts: 2,
+            next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
+        };
+        assert_eq!(
+            event.line(WallTime::from_micros(1_795_493_951_250_000)),
+            "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
+             \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
+             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"attempts\":2,\
+             \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
+        );
+    }
+
+    #[test]
+    fn no_point_in_time_is_too_far_for_a_line() {
+        assert!(rfc3339::text(WallTime::from_micros(u64::MAX)).starts_with("9999-12-"));
+        assert_eq!(rfc3339::text(WallTime::from_micros(0)), "1970-01-01T00:00:00.000000Z");
+    }
+}

@@ -1,0 +1,591 @@
+//! Flows over the operating system's own TCP, for a laptop, a container, or a box whose NIC cannot be shared.
+//!
+//! In: connections and bytes from kernel sockets. Out: the same [`FlowEvent`]s that [`crate::tcp`] makes of frames.
+//! It plugs in above `tcp`: sessions cannot tell the difference. It never blocks, except in
+//! [`Transport::wait`], and never runs a thread.
+//!
+//! Readiness is edge-triggered: the kernel tells once that bytes have come, and not again before we have read them
+//! all. Whatever was told is therefore kept with the flow (`readable`, `starved`) until a read or a write finds
+//! nothing more, and a flow with something left to do stays in the `ready` line from poll to poll.
+//!
+//! A flow holds a receive buffer only while it has bytes that nobody has consumed; idle ones cost their table
+//! entry and what the kernel keeps. Sending copies into the kernel at once, so that there is nothing to flush.
+
+mod listener;
+mod receive;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use listener::OpenError;
+
+use crate::env::{Instant, wait_readable};
+use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Received, Transport, TransportCounters};
+use crate::limits::{ACCEPT_BURST_MAX, ACCEPT_PAUSE, LINGER_DURATION, READY_BURST_MAX};
+use listener::Listener;
+use mio::net::TcpStream;
+use mio::{Events, Interest, Poll, Token};
+use receive::{Buffers, ReadOutcome, ReceiveBuffer};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+use table::{Budgets, Client, Table};
+
+/// What the transport is to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where to listen; [`FlowEvent::Accepted`] names the place in this list. Port 0 lets the kernel choose.
+    pub listeners: Vec<SocketAddr>,
+    /// Connections of both directions, those included that are closed and not yet gone.
+    pub connections_max: usize,
+    /// Accepted connections of one client: an IPv4 address, or an IPv6 network of 64 bits, since a host has all of it.
+    pub connections_per_client_max: usize,
+    /// Received bytes that a flow may hold unconsumed; at least the longest line that a session waits for.
+    pub receive_buffer: usize,
+    /// Several workers listen on the same addresses, and the kernel spreads the clients (SO_REUSEPORT).
+    pub reuse_port: bool,
+}
+
+/// Events taken from the kernel in one call: fewer than one poll serves, so that the line gets shorter.
+const EVENTS_MAX: usize = READY_BURST_MAX / 2;
+
+/// A read of bytes that are to be dropped.
+const SCRAP_SIZE: usize = 16 * 1024;
+
+/// The bit of a token that marks a listener; flows have their id in the others.
+const LISTENER_TOKEN: usize = 1 << 63;
+
+/// Kernel sockets as a transport.
+pub struct Sockets {
+    poll: Poll,
+    readiness: Events,
+    listeners: Vec<Listener>,
+    /// Not before then is a connection accepted: the descriptors had run out.
+    accept_paused_until: Option<Instant>,
+    table: Table<Flow>,
+    budgets: Budgets,
+    /// Flows with something to do, each once (`Flow::queued`). Ids of flows that are gone are passed over.
+    ready: VecDeque<FlowId>,
+    /// Closed flows by the time when their last bytes are given up. All wait equally long, so this is in order.
+    draining: VecDeque<(Instant, FlowId)>,
+    buffers: Buffers,
+    scrap: Box<[u8]>,
+    /// The time of the last poll: what is asked for between two polls happens then.
+    now: Instant,
+    counters: TransportCounters,
+}
+
+struct Flow {
+    stream: TcpStream,
+    state: State,
+    /// The client whose budget this flow uses; `None` if we started the connection.
+    client: Option<Client>,
+    received: ReceiveBuffer,
+    /// The kernel said that there is something to read, and no read since has found nothing.
+    readable: bool,
+    /// The kernel said that the peer has ended; a read will find out in what way.
+    hung_up: bool,
+    /// A read found the end.
+    finished: bool,
+    /// Ended with this, and nobody has been told yet.
+    failure: Option<FlowEnd>,
+    /// Is in the `ready` line.
+    queued: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Our SYN is on its way.
+    Connecting,
+    /// In use. `starved`: a send was cut short, so that `Writable` is owed; `room`: and the kernel says that it is due.
+    Open { starved: bool, room: bool },
+    /// Closed by the caller: what still comes is dropped until the peer ends too.
+    Draining,
+}
+
+const OPEN: State = State::Open { starved: false, room: false };
+
+impl Flow {
+    fn new(stream: TcpStream, state: State, client: Option<Client>) -> Flow {
+        Flow {
+            stream,
+            state,
+            client,
+            received: ReceiveBuffer::default(),
+            readable: false,
+            hung_up: false,
+            finished: false,
+            failure: None,
+            queued: false,
+        }
+    }
+
+    /// Reading would be of use now.
+    fn wants_read(&self) -> bool {
+        self.readable && !self.finished
+    }
+}
+
+impl Sockets {
+    /// Opens all listeners, or none.
+    pub fn open(settings: Settings) -> Result<Sockets, OpenError> {
+        let poll = Poll::new().map_err(|source| OpenError::Poll { source })?;
+        let mut listeners = Vec::with_capacity(settings.listeners.len());
+        for (index, address) in settings.listeners.iter().enumerate() {
+            let mut listener = Listener::open(*address, settings.reuse_port)?;
+            poll.registry()
+                .register(&mut listener.socket, Token(LISTENER_TOKEN | index), Interest::READABLE)
+                .map_err(|source| OpenError::Poll { source })?;
+            listeners.push(listener);
+        }
+        Ok(Sockets {
+            poll,
+            readiness: Events::with_capacity(EVENTS_MAX),
+            listeners,
+            accept_paused_until: None,
+            table: Table::new(settings.connections_max),
+            budgets: Budgets::new(settings.connections_per_client_max),
+            ready: VecDeque::new(),
+            draining: VecDeque::new(),
+            buffers: Buffers::new(settings.receive_buffer),
+            scrap: vec![0; SCRAP_SIZE].into_boxed_slice(),
+            now: Instant::ZERO,
+            counters: TransportCounters::default(),
+        })
+    }
+
+    /// Where we listen, in the order of the settings, with the ports that the kernel chose. Empty after
+    /// [`Transport::stop_listening`].
+    pub fn listening(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address)
+    }
+
+    /// Takes what the kernel has to tell, and puts the flows it tells of into the line.
+    fn take_readiness(&mut self) {
+        if let Err(error) = self.poll.poll(&mut self.readiness, Some(Duration::ZERO)) {
+            // Only a signal ends this call early; anything else would be a broken epoll descriptor of our own.
+            assert_eq!(error.kind(), ErrorKind::Interrupted, "epoll_wait failed: {error}");
+            return;
+        }
+        for event in &self.readiness {
+            let token = event.token().0;
+            if token & LISTENER_TOKEN != 0 {
+                if let Some(listener) = self.listeners.get_mut(token & !LISTENER_TOKEN) {
+                    listener.readable = true;
+                }
+                continue;
+            }
+            let id = flow_of(token);
+            let Some(flow) = self.table.find(id) else { continue };
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                flow.readable = true;
+            }
+            if event.is_read_closed() || event.is_error() {
+                flow.hung_up = true;
+            }
+            if let State::Open { starved: true, room } = &mut flow.state {
+                *room |= event.is_writable();
+            }
+            // An error is taken here, since a flow whose buffer is full would not come to read it.
+            if event.is_error() && flow.state != State::Connecting && flow.failure.is_none() {
+                flow.failure = flow.stream.take_error().ok().flatten().map(|error| end_of(&error));
+            }
+            enqueue(&mut self.ready, id, flow);
+        }
+    }
+
+    fn accept(&mut self, events: &mut Vec<FlowEvent>) {
+        if self.accept_paused_until.is_some_and(|until| self.now < until) {
+            return;
+        }
+        self.accept_paused_until = None;
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPT_BURST_MAX {
+                let listener = &mut self.listeners[index];
+                if !listener.readable {
+                    break;
+                }
+                match listener.socket.accept() {
+                    Ok((stream, remote)) => self.admit(index, stream, remote, events),
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => listener.readable = false,
+                    Err(error) if exhausted(&error) => {
+                        self.accept_paused_until = Some(self.now + ACCEPT_PAUSE);
+                        return;
+                    }
+                    // A connection that was gone before we took it (accept(2) lists many errors of that kind).
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, listener: usize, stream: TcpStream, remote: SocketAddr, events: &mut Vec<FlowEvent>) {
+        let client = Client::of(remote.ip());
+        if self.table.full() || !self.budgets.take(client) {
+            self.counters.refused += 1;
+            reset(&stream);
+            return;
+        }
+        let address = self.listeners[listener].address;
+        let local = if address.ip().is_unspecified() { stream.local_addr().unwrap_or(address) } else { address };
+        match self.insert(Flow::new(stream, OPEN, Some(client))) {
+            Ok(flow) => {
+                self.counters.accepted += 1;
+                events.push(FlowEvent::Accepted { flow, listener, local, remote });
+            }
+            Err(flow) => {
+                self.counters.refused += 1;
+                self.budgets.give_back(client);
+                reset(&flow.stream);
+            }
+        }
+    }
+
+    /// Puts a flow into the table and under the kernel's watch. It fails if there is no room in either.
+    fn insert(&mut self, flow: Flow) -> Result<FlowId, Box<Flow>> {
+        let id = self.table.insert(flow)?;
+        let flow = self.table.find(id).expect("inserted above");
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        match self.poll.registry().register(&mut flow.stream, token_of(id), interest) {
+            Ok(()) => Ok(id),
+            Err(_) => Err(Box::new(self.table.remove(id).expect("inserted above"))),
+        }
+    }
+
+    fn serve_ready(&mut self, events: &mut Vec<FlowEvent>) {
+        // What is put into the line from now on waits for the next poll: so no flow has two events in this one.
+        for _ in 0..self.ready.len().min(READY_BURST_MAX) {
+            let Some(id) = self.ready.pop_front() else { break };
+            let Some(flow) = self.table.find(id) else { continue };
+            flow.queued = false;
+            let end = match flow.state {
+                State::Connecting => self.serve_connecting(id, events),
+                State::Open { .. } => self.serve_open(id, events),
+                State::Draining => {
+                    self.serve_draining(id);
+                    None
+                }
+            };
+            if let Some(end) = end {
+                self.remove(id);
+                events.push(FlowEvent::Ended { flow: id, end });
+            }
+        }
+    }
+
+    fn serve_connecting(&mut self, id: FlowId, events: &mut Vec<FlowEvent>) -> Option<FlowEnd> {
+        let flow = self.table.find(id)?;
+        if flow.failure.is_some() {
+            return flow.failure;
+        }
+        match flow.stream.take_error() {
+            Ok(Some(error)) | Err(error) => return Some(end_of(&error)),
+            Ok(None) => {}
+        }
+        match flow.stream.peer_addr() {
+            Ok(_) => {}
+            // Some systems tell of a new socket that it is writable, before the handshake has begun.
+            Err(error) if error.kind() == ErrorKind::NotConnected => return None,
+            Err(error) => return Some(end_of(&error)),
+        }
+        flow.state = OPEN;
+        self.counters.connected += 1;
+        events.push(FlowEvent::Connected { flow: id });
+        if flow.wants_read() {
+            enqueue(&mut self.ready, id, flow);
+        }
+        None
+    }
+
+    fn serve_open(&mut self, id: FlowId, events: &mut Vec<FlowEvent>) -> Option<FlowEnd> {
+        let flow = self.table.find(id)?;
+        if flow.failure.is_some() {
+            return flow.failure;
+        }
+        if flow.state == (State::Open { starved: true, room: true }) {
+            flow.state = OPEN;
+            events.push(FlowEvent::Writable { flow: id });
+        }
+        if !flow.wants_read() || flow.received.full(&self.buffers) {
+            return None;
+        }
+        match flow.received.read(&mut flow.stream, &mut self.buffers) {
+            Ok(ReadOutcome::Bytes { count, all }) => {
+                self.counters.frames_received += 1;
+                self.counters.bytes_received += count as u64;
+                // Less than there was room for means that the kernel has no more, and will tell when it has: unless
+                // it told already that the end follows, which it does not repeat.
+                flow.readable = !all || flow.hung_up;
+                if flow.wants_read() && !flow.received.full(&self.buffers) {
+                    enqueue(&mut self.ready, id, flow);
+                }
+                events.push(FlowEvent::Readable { flow: id });
+                None
+            }
+            Ok(ReadOutcome::Finished) => {
+                flow.finished = true;
+                events.push(FlowEvent::Readable { flow: id });
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                flow.readable = false;
+                None
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                enqueue(&mut self.ready, id, flow);
+                None
+            }
+            Err(error) => Some(end_of(&error)),
+        }
+    }
+
+    fn serve_draining(&mut self, id: FlowId) {
+        let Some(flow) = self.table.find(id) else { return };
+        if flow.failure.is_none() && !flow.readable {
+            return;
+        }
+        match flow.stream.read(&mut self.scrap) {
+            Ok(count) if count > 0 => enqueue(&mut self.ready, id, flow),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => flow.readable = false,
+            Err(error) if error.kind() == ErrorKind::Interrupted => enqueue(&mut self.ready, id, flow),
+            Ok(_) | Err(_) => drop(self.remove(id)),
+        }
+    }
+
+    fn end_draining(&mut self) {
+        while let Some((deadline, id)) = self.draining.front().copied() {
+            if deadline > self.now && self.table.find(id).is_some() {
+                break;
+            }
+            self.draining.pop_front();
+            self.remove(id);
+        }
+    }
+
+    /// Takes a flow out of the table; with it go its budget and its buffer. Its socket closes when it is dropped.
+    fn remove(&mut self, id: FlowId) -> Option<Flow> {
+        let mut flow = self.table.remove(id)?;
+        if let Some(client) = flow.client {
+            self.budgets.give_back(client);
+        }
+        flow.received.clear(&mut self.buffers);
+        Some(flow)
+    }
+
+    /// The flow, if the caller may still use it.
+    fn alive(&mut self, id: FlowId) -> Option<&mut Flow> {
+        self.table.find(id).filter(|flow| flow.state != State::Draining)
+    }
+
+    /// There is work that the kernel will not tell of again.
+    fn pending(&self) -> bool {
+        !self.ready.is_empty()
+            || (self.accept_paused_until.is_none() && self.listeners.iter().any(|listener| listener.readable))
+    }
+}
+
+impl Transport for Sockets {
+    fn poll(&mut self, now: Instant, events: &mut Vec<FlowEvent>) {
+        self.now = now;
+        self.take_readiness();
+        self.serve_ready(events);
+        self.accept(events);
+        self.end_draining();
+    }
+
+    fn connect(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Result<FlowId, ConnectError> {
+        self.now = now;
+        if self.table.full() {
+            return Err(ConnectError::TableFull);
+        }
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(ConnectError::NoRoute);
+        }
+        let socket = Socket::new(Domain::for_address(remote), Type::STREAM.nonblocking(), Some(Protocol::TCP))
+            .map_err(|_| ConnectError::TableFull)?;
+        // A reply in a delayed segment costs the peer its delayed acknowledgement; neither option decides whether
+        // the connection works, so a refusal does not matter.
+        let _ = socket.set_tcp_nodelay(true);
+        let _ = socket.set_keepalive(true);
+        if !local.is_unspecified() {
+            socket.bind(&SocketAddr::new(local, 0).into()).map_err(|error| match error.kind() {
+                ErrorKind::AddrInUse => ConnectError::PortsExhausted,
+                _ => ConnectError::NoRoute,
+            })?;
+        }
+        let mut failure = None;
+        if let Err(error) = socket.connect(&remote.into()) {
+            match error.kind() {
+                ErrorKind::AddrNotAvailable => return Err(ConnectError::PortsExhausted),
+                ErrorKind::HostUnreachable
+                | ErrorKind::NetworkUnreachable
+                | ErrorKind::NetworkDown
+                | ErrorKind::PermissionDenied
+                | ErrorKind::InvalidInput => return Err(ConnectError::NoRoute),
+                ErrorKind::WouldBlock | ErrorKind::Interrupted => {}
+                _ if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+                _ => failure = Some(end_of(&error)),
+            }
+        }
+        let mut flow = Flow::new(TcpStream::from_std(socket.into()), State::Connecting, None);
+        flow.failure = failure;
+        let id = self.insert(flow).map_err(|_| ConnectError::TableFull)?;
+        if let Some(flow) = self.table.find(id).filter(|flow| flow.failure.is_some()) {
+            enqueue(&mut self.ready, id, flow);
+        }
+        Ok(id)
+    }
+
+    fn received(&mut self, flow: FlowId) -> Received<'_> {
+        match self.table.find(flow).filter(|flow| flow.state != State::Draining) {
+            None => Received::default(),
+            Some(flow) => Received {
+                full: flow.received.full(&self.buffers),
+                finished: flow.finished,
+                more: false,
+                bytes: flow.received.bytes(),
+            },
+        }
+    }
+
+    fn consume(&mut self, id: FlowId, count: usize) {
+        let Some(flow) = self.table.find(id).filter(|flow| flow.state != State::Draining) else { return };
+        flow.received.consume(count, &mut self.buffers);
+        if flow.wants_read() {
+            enqueue(&mut self.ready, id, flow);
+        }
+    }
+
+    fn send(&mut self, id: FlowId, bytes: &[u8]) -> usize {
+        let Some(flow) = self.table.find(id).filter(|flow| matches!(flow.state, State::Open { .. })) else {
+            return 0;
+        };
+        let mut taken = 0;
+        // To the end or to `WouldBlock`: only the latter makes the kernel tell when there is room.
+        while taken < bytes.len() && flow.failure.is_none() {
+            match flow.stream.write(&bytes[taken..]) {
+                Ok(count) => {
+                    self.counters.frames_sent += 1;
+                    self.counters.bytes_sent += count as u64;
+                    taken += count;
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    flow.state = State::Open { starved: true, room: false };
+                    break;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    flow.failure = Some(end_of(&error));
+                    enqueue(&mut self.ready, id, flow);
+                }
+            }
+        }
+        taken
+    }
+
+    fn close(&mut self, id: FlowId) {
+        let Some(flow) = self.table.find(id).filter(|flow| flow.state != State::Draining) else { return };
+        // With the peer's end read, nothing unread is left for which the kernel would send a reset.
+        let over = flow.state == State::Connecting || flow.failure.is_some() || flow.finished;
+        if over || flow.stream.shutdown(Shutdown::Write).is_err() {
+            self.remove(id);
+            return;
+        }
+        flow.state = State::Draining;
+        flow.received.clear(&mut self.buffers);
+        // The kernel may not have told yet of what has arrived.
+        flow.readable = true;
+        enqueue(&mut self.ready, id, flow);
+        if self.draining.len() > 2 * self.table.count() + READY_BURST_MAX {
+            // Entries of flows that have ended meanwhile must not outnumber the others.
+            let table = &mut self.table;
+            self.draining.retain(|(_, id)| table.find(*id).is_some());
+        }
+        self.draining.push_back((self.now + LINGER_DURATION, id));
+    }
+
+    fn abort(&mut self, id: FlowId) {
+        if self.alive(id).is_some()
+            && let Some(flow) = self.remove(id)
+        {
+            reset(&flow.stream);
+        }
+    }
+
+    fn flush(&mut self, _now: Instant) {
+        // What was sent is with the kernel already.
+    }
+
+    fn next_deadline(&self) -> Option<Instant> {
+        if self.pending() {
+            return Some(self.now);
+        }
+        let draining = self.draining.front().map(|(deadline, _)| *deadline);
+        [draining, self.accept_paused_until].into_iter().flatten().min()
+    }
+
+    fn wait(&mut self, timeout: Duration, wakeups: &[BorrowedFd<'_>]) {
+        if self.pending() {
+            return;
+        }
+        let mut descriptors = arrayvec::ArrayVec::<BorrowedFd<'_>, 64>::new();
+        descriptors.push(self.poll.registry().as_fd());
+        for wakeup in wakeups {
+            if descriptors.try_push(*wakeup).is_err() {
+                break;
+            }
+        }
+        wait_readable(&descriptors, timeout);
+    }
+
+    fn stop_listening(&mut self) {
+        self.listeners.clear();
+        self.accept_paused_until = None;
+    }
+
+    fn counters(&self) -> TransportCounters {
+        TransportCounters { open: self.table.count() as u64, ..self.counters }
+    }
+}
+
+fn enqueue(ready: &mut VecDeque<FlowId>, id: FlowId, flow: &mut Flow) {
+    if !flow.queued {
+        flow.queued = true;
+        ready.push_back(id);
+    }
+}
+
+/// Makes the kernel send a reset instead of an orderly end when the socket is dropped.
+fn reset(stream: &TcpStream) {
+    // It fails only on a connection that is gone already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
+const _: () = assert!(usize::BITS == 64, "a token holds an index, a generation and a mark");
+
+fn token_of(id: FlowId) -> Token {
+    Token((id.generation as usize) << 32 | id.index as usize)
+}
+
+fn flow_of(token: usize) -> FlowId {
+    FlowId { index: token as u32, generation: (token >> 32) as u32 }
+}
+
+/// No descriptor, or no memory for one, is left: a state that passes, and that asking again does not end.
+fn exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}
+
+fn end_of(error: &io::Error) -> FlowEnd {
+    match error.kind() {
+        ErrorKind::ConnectionRefused => FlowEnd::Refused,
+        ErrorKind::TimedOut => FlowEnd::TimedOut,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => FlowEnd::Unreachable,
+        // A packet filter of this box forbids it.
+        ErrorKind::PermissionDenied => FlowEnd::Unreachable,
+        _ => FlowEnd::Reset,
+    }
+}
