@@ -4,6 +4,11 @@
 //! a file or reads a clock, and the same inputs give the same outputs, byte for byte, however the
 //! bytes are cut.
 
+pub mod content;
 mod envelope;
+pub mod grammar;
+mod reply;
+pub mod server;
 
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, domain_of};
+pub use reply::{PathKind, Reply, sanitise};
