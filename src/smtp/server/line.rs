@@ -76,6 +76,9 @@ impl LineCutter {
     }
 
     fn partial<'a>(&mut self, bytes: &'a [u8], take_over: bool) -> Cut<'a> {
+        if bytes.is_empty() {
+            return Cut::Partial { consumed: 0 };
+        }
         if self.dropped || self.carried.len() + bytes.len() > COMMAND_LINE_SIZE_MAX {
             self.dropped = true;
             self.carried.clear();
@@ -127,6 +130,7 @@ mod tests {
             assert!(cutter.carried.len() <= COMMAND_LINE_SIZE_MAX);
         }
         cutter.cut(b"x\r", BareNewline::Reject, true);
+        cutter.cut(b"", BareNewline::Reject, true);
         assert_eq!(cutter.cut(b"\nNOOP\r\n", BareNewline::Reject, true), Cut::TooLong { consumed: 1 });
         assert!(matches!(cutter.cut(b"NOOP\r\n", BareNewline::Reject, true), Cut::Line { .. }));
     }

@@ -12,8 +12,8 @@
 //!                             └─── Skip ◄──BDAT──► Chunk ◄─┴─► Chunked
 //! ```
 //!
-//! `line` cuts the commands, `commands` answers them, `transfer` takes content, `received` writes the trace header,
-//! `session` holds the states and moves between them.
+//! `line` cuts the commands, `commands` answers them, `intake` takes the octets of content and `transfer` brings them to
+//! the host, `received` writes the trace header, `session` holds the states and moves between them.
 //!
 //! What is promised beyond the RFC:
 //!
@@ -29,6 +29,7 @@
 //! - Errors are counted from the last accepted message on, as someone who delivers mail is no attacker.
 
 mod commands;
+mod intake;
 mod line;
 mod received;
 mod session;

@@ -1,11 +1,11 @@
 //! The states of a session and the moves between them.
 
 use super::line::{Cut, LineCutter};
-use super::transfer::{Fed, Pace, Transfer};
+use super::transfer::{Pace, Transfer};
 use super::{BareNewline, Client, Host, RecipientVerdict, Settings, StorageRefusal};
 use crate::env::{Instant, Now};
 use crate::flow::Received;
-use crate::limits::{CHUNK_SIZE_MIN, FAREWELL_TIMEOUT, OUTPUT_SIZE_HIGH};
+use crate::limits::{FAREWELL_TIMEOUT, OUTPUT_SIZE_HIGH};
 use crate::smtp::grammar::Offer;
 use crate::smtp::{Envelope, Recipient, Reply};
 use crate::spool::MessageId;
@@ -64,13 +64,13 @@ pub struct Session {
     /// Close as soon as no message is on its way.
     stopping: bool,
     /// When the peer has been silent for too long.
-    idle_deadline: Instant,
+    pub(super) idle_deadline: Instant,
     /// Bytes left in the ring by the last [`receive`](Session::receive).
     unread: usize,
 }
 
 /// How one step of [`Session::receive`] went.
-enum Progress {
+pub(super) enum Progress {
     /// So many bytes were consumed; go on.
     More(usize),
     /// So many bytes were consumed; nothing can be done without more input.
@@ -290,113 +290,6 @@ impl Session {
         Progress::More(consumed)
     }
 
-    fn take_data(&mut self, now: Now, input: Received<'_>, host: &mut impl Host) -> Progress {
-        let State::Data(transfer) = &mut self.state else {
-            return Progress::Hungry(0);
-        };
-        // Small pieces wait in the ring until they are worth a chunk, unless they are the last or cannot wait.
-        let was_blocked = transfer.pace.is_blocked();
-        let urgent = input.more || input.full || input.finished || transfer.fault.is_some() || was_blocked;
-        if !urgent && input.bytes.len() < CHUNK_SIZE_MIN && !transfer.ends_within(input.bytes) {
-            return Progress::Hungry(0);
-        }
-        let (used, fed) = transfer.feed(input.bytes, &self.settings, host);
-        transfer.pace.count(used);
-        transfer.pace.set_blocked(now.mono, fed == Fed::Blocked);
-        if was_blocked || used > 0 {
-            self.idle_deadline = now.mono + self.settings.data_timeout;
-        }
-        match fed {
-            Fed::Hungry => Progress::Hungry(used),
-            Fed::Blocked => Progress::Busy(used),
-            Fed::Ended => {
-                self.conclude(now, host);
-                Progress::More(used)
-            }
-        }
-    }
-
-    fn take_chunk(&mut self, now: Now, input: Received<'_>, host: &mut impl Host) -> Progress {
-        let State::Chunk { transfer, remaining, last, .. } = &mut self.state else {
-            return Progress::Hungry(0);
-        };
-        let here = input.bytes.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
-        let whole = here as u64 == *remaining;
-        let was_blocked = transfer.pace.is_blocked();
-        let urgent = input.more || input.full || input.finished || transfer.fault.is_some() || was_blocked;
-        if !urgent && !whole && here < CHUNK_SIZE_MIN {
-            return Progress::Hungry(0);
-        }
-        let (used, fed) = transfer.feed(&input.bytes[..here], &self.settings, host);
-        *remaining -= used as u64;
-        let done = *remaining == 0;
-        let blocked = fed == Fed::Blocked || (done && *last && !transfer.finish(&self.settings, host));
-        transfer.pace.count(used);
-        transfer.pace.set_blocked(now.mono, blocked);
-        if was_blocked || used > 0 {
-            self.idle_deadline = now.mono + self.settings.data_timeout;
-        }
-        if blocked {
-            return Progress::Busy(used);
-        }
-        if !done {
-            return Progress::Hungry(used);
-        }
-        self.chunk_done(now, host);
-        Progress::More(used)
-    }
-
-    fn chunk_done(&mut self, now: Now, host: &mut impl Host) {
-        let State::Chunk { transfer, size, last, .. } = &self.state else {
-            return;
-        };
-        // RFC 3030 §2: after a failure the transaction is void, whatever chunks were still planned.
-        if *last || transfer.fault.is_some() {
-            return self.conclude(now, host);
-        }
-        self.say(&Reply::chunk_taken(*size));
-        if let State::Chunk { transfer, .. } = self.enter(now, State::Ready) {
-            self.enter(now, State::Chunked(transfer));
-        }
-    }
-
-    fn skip_chunk(&mut self, now: Now, input: Received<'_>, host: &mut impl Host) -> Progress {
-        let State::Skip { remaining, reply, pace } = &mut self.state else {
-            return Progress::Hungry(0);
-        };
-        let used = input.bytes.len().min(usize::try_from(*remaining).unwrap_or(usize::MAX));
-        *remaining -= used as u64;
-        pace.count(used);
-        if *remaining > 0 {
-            return Progress::Hungry(used);
-        }
-        let reply = reply.clone();
-        self.enter(now, self.resting());
-        self.refuse(now, &reply, host);
-        self.stop_if_idle(now, host);
-        Progress::More(used)
-    }
-
-    /// The content is complete: over to the spool, or the reply that says what was wrong with it.
-    fn conclude(&mut self, now: Now, host: &mut impl Host) {
-        match self.enter(now, State::Ready) {
-            State::Data(transfer) | State::Chunk { transfer, .. } => {
-                let transfer = *transfer;
-                match transfer.fault {
-                    Some(fault) => {
-                        self.refuse(now, &fault.reply(), host);
-                        self.stop_if_idle(now, host);
-                    }
-                    None => {
-                        host.finish(transfer.envelope);
-                        self.enter(now, State::Committing(transfer.id));
-                    }
-                }
-            }
-            other => unreachable!("no content is received in {other:?}"),
-        }
-    }
-
     fn greet(&mut self, now: Now) {
         let banner = Reply::banner(&self.settings.hostname);
         self.say(&banner);
@@ -455,7 +348,7 @@ impl Session {
         discard(old, host);
     }
 
-    fn stop_if_idle(&mut self, now: Now, host: &mut impl Host) {
+    pub(super) fn stop_if_idle(&mut self, now: Now, host: &mut impl Host) {
         let idle = match self.state {
             State::Greeting { .. } | State::Fresh | State::Ready | State::Mail(_) | State::Checking { .. } => true,
             State::Data(_) | State::Chunk { .. } | State::Chunked(_) | State::Skip { .. } => false,
@@ -482,12 +375,10 @@ impl Session {
 
 /// Tells the host about a message that was begun and will not be finished. After a fault it knows already.
 fn discard(state: State, host: &mut impl Host) {
-    match state {
-        State::Data(transfer) | State::Chunk { transfer, .. } | State::Chunked(transfer) => {
-            if transfer.fault.is_none() {
-                host.abort();
-            }
-        }
-        _ => {}
+    let (State::Data(transfer) | State::Chunk { transfer, .. } | State::Chunked(transfer)) = state else {
+        return;
+    };
+    if transfer.fault.is_none() {
+        host.abort();
     }
 }
