@@ -23,8 +23,7 @@
 //! - With [`BareNewline::Normalize`] a lone LF ends a command and a line of content, never the content.
 //! - After a BDAT that cannot be parsed the session ends: nothing may be taken for a command that was content.
 //! - Text that came by BDAT and does not end with CRLF gets one, so that it can go on by DATA.
-//! - A lone LF or CR in content, once repaired, and the dots taken off do not count as bytes of the client; its size
-//!   is the size of what is kept (RFC 1870 §5).
+//! - The size of a message is the size of what is kept: dots taken off, line ends repaired (RFC 1870 §5).
 //! - With a greeting delay, a client that speaks before the banner is refused. Without one nobody can be too early.
 //! - Errors are counted from the last accepted message on, as someone who delivers mail is no attacker.
 
