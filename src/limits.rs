@@ -230,3 +230,38 @@ pub const FROM_WORKERS_MAX: usize = 65_536;
 
 /// Messages to one worker that wait for the end of its breath. More than the admin clients can have under way.
 pub const TO_WORKER_MAX: usize = 64;
+// smtp::server
+
+/// Errors of one session, without a message accepted in between, after which it is cut off with 421. Twenty is
+/// more than a person at a terminal makes and less than a dictionary attack needs.
+pub const SESSION_ERRORS_DEFAULT: u32 = 20;
+
+/// MAIL commands of one session (`LIMITS MAILMAX`, RFC 9422): large enough for connection reuse, small enough
+/// that no session lasts for ever.
+pub const TRANSACTIONS_DEFAULT: u32 = 1000;
+
+/// A server waits three minutes for the next block of content (RFC 5321 §4.5.3.2.5).
+pub const SERVER_DATA_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// A transaction's content must come at this rate, bytes per second, after [`CONTENT_RATE_GRACE`]: slower than
+/// a modem, faster than an attacker who sends a byte now and then to hold a session.
+pub const CONTENT_RATE_DEFAULT: u64 = 100;
+
+/// How long a transaction's content may take whatever its size, before the minimum rate counts.
+pub const CONTENT_RATE_GRACE: Duration = Duration::from_secs(60);
+
+/// Replies waiting to be sent, bytes, above which a session reads no more commands: a client that pipelines must
+/// take its replies. One breath's pipelined replies fit many times.
+pub const OUTPUT_SIZE_HIGH: usize = 4096;
+
+/// How long a session that has said its last word waits for the peer to take it.
+pub const FAREWELL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The longest `ENVID`, characters of xtext (RFC 3461 §4.4).
+pub const ENVELOPE_ID_SIZE_MAX: usize = 100;
+
+/// The longest `ORCPT`, characters (RFC 3461 §4.2).
+pub const ORIGINAL_RECIPIENT_SIZE_MAX: usize = 500;
+
+/// Parameters of one MAIL or RCPT command; there are no more that we know, and each may come once.
+pub const PARAMETERS_MAX: usize = 8;

@@ -6,6 +6,11 @@
 
 pub mod client;
 pub mod dsn;
+pub mod content;
 mod envelope;
+pub mod grammar;
+mod reply;
+pub mod server;
 
 pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, domain_of};
+pub use reply::{PathKind, Reply, sanitise};

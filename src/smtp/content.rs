@@ -1,0 +1,327 @@
+//! Content: finds where it ends, takes off the transparency dots, and checks its lines (RFC 5321 §4.5.2, §2.3.8).
+//!
+//! In: bytes as they came, cut anywhere. Out: runs of the same bytes, to be appended without a further look, and
+//! the end. It never copies, never allocates and never looks ahead: its state is a few bytes.
+//!
+//! ## What ends a line, and what ends the content
+//!
+//! Only CRLF ends a line and only CRLF "." CRLF ends the content. What is made of a CR or LF that stands alone is
+//! up to the [`LineRule`]:
+//!
+//! - [`Reject`](LineRule::Reject): it is a fault; it ends no line, so that `LF "." LF`, `LF "." CRLF` and the
+//!   like neither end the content nor begin one of its lines.
+//! - [`Normalize`](LineRule::Normalize): a lone LF ends a line of content and becomes CRLF; a lone CR becomes a space.
+//!   The content still ends at CRLF "." CRLF only, taken literally: a line that is a dot and has a lone LF on either
+//!   side is an empty line after its dot was taken off. (Postfix 3.9 reads it the same way with
+//!   `smtpd_forbid_bare_newline = normalize`: what it cannot be is an end for us and content for the hop before.)
+//! - [`Binary`](LineRule::Binary): BINARYMIME; there are no lines.
+//!
+//! NUL is a fault except in binary content (RFC 5321 §2.3.8, RFC 5322 §4).
+
+#[cfg(test)]
+mod tests;
+
+/// How the end is marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// By a line with a dot (DATA).
+    Dots,
+    /// By a count that the caller keeps (BDAT).
+    Counted,
+}
+
+/// What to do with a CR or LF that stands alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LineRule {
+    /// It is a fault.
+    Reject,
+    /// It is repaired.
+    Normalize,
+    /// There are no lines.
+    Binary,
+}
+
+/// What is wrong with the content. The scanner goes on after it and finds the true end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ContentFault {
+    /// A CR or LF stands alone.
+    #[error("a CR or LF stands alone")]
+    BareNewline,
+    /// A NUL.
+    #[error("the content has a NUL")]
+    Nul,
+}
+
+/// One step of the scanner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// Append this front of the input; it is consumed by that. Every CR in it is followed by LF in it.
+    Append(&'a [u8]),
+    /// Consume `consumed` bytes and append `with` in their place.
+    Replace {
+        /// May be zero: the bytes were consumed by the step before.
+        consumed: usize,
+        /// At most two bytes.
+        with: &'static [u8],
+    },
+    /// Consume `consumed` bytes; nothing is appended for them.
+    Fault {
+        /// May be zero.
+        consumed: usize,
+        /// What was found.
+        fault: ContentFault,
+    },
+    /// Consume `consumed` bytes, the last of the content's end. The scanner is done.
+    End {
+        /// At least one.
+        consumed: usize,
+    },
+}
+
+/// Where in a line the next byte stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Position {
+    /// First in its line.
+    LineStart(LineEnd),
+    /// Somewhere else in it.
+    Line,
+    /// After a CR that was not appended yet.
+    Cr,
+    /// After a dot that was first in its line and is not appended.
+    Dot(LineEnd),
+    /// After such a dot and a CR.
+    DotCr(LineEnd),
+}
+
+/// What ended the line before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum LineEnd {
+    /// CRLF, or this is the first line: the CRLF of DATA counts (RFC 5321 §4.1.1.4).
+    CrLf,
+    /// A lone LF, normalised.
+    Lf,
+}
+
+/// Scans one content. Resumable at every byte.
+#[derive(Clone, Copy, Debug)]
+pub struct Scanner {
+    framing: Framing,
+    rule: LineRule,
+    position: Position,
+    /// The position before the last step, for [`Scanner::cut`].
+    before: Position,
+}
+
+const CRLF: &[u8] = b"\r\n";
+
+impl Scanner {
+    /// A scanner at the first byte of content.
+    pub fn new(framing: Framing, rule: LineRule) -> Scanner {
+        let position = Position::LineStart(LineEnd::CrLf);
+        Scanner { framing, rule, position, before: position }
+    }
+
+    /// Looks at the front of `input`. Call until all of it is consumed or the end is found.
+    pub fn step<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
+        self.before = self.position;
+        let Some(&first) = input.first() else {
+            return Step::Append(input);
+        };
+        if self.rule == LineRule::Binary {
+            return Step::Append(input);
+        }
+        match (self.position, first) {
+            (Position::LineStart(line_end), b'.') if self.framing == Framing::Dots => {
+                self.position = Position::Dot(line_end);
+                Step::Replace { consumed: 1, with: b"" }
+            }
+            (Position::Dot(line_end), b'\r') => {
+                self.position = Position::DotCr(line_end);
+                Step::Replace { consumed: 1, with: b"" }
+            }
+            (Position::DotCr(LineEnd::CrLf), b'\n') => Step::End { consumed: 1 },
+            (Position::DotCr(LineEnd::Lf) | Position::Cr, b'\n') => {
+                self.position = Position::LineStart(LineEnd::CrLf);
+                Step::Replace { consumed: 1, with: CRLF }
+            }
+            (Position::DotCr(_) | Position::Cr, _) => self.lone_cr(),
+            (Position::Dot(_) | Position::LineStart(_) | Position::Line, _) => self.run(input),
+        }
+    }
+
+    /// Corrects the state after the last step's [`Step::Append`], of which only the first `taken` bytes could be
+    /// appended. Returns how many bytes of the run are consumed and what of them is still to be appended.
+    pub fn cut(&mut self, run: &[u8], taken: usize) -> (usize, &'static [u8]) {
+        let Some(last) = taken.checked_sub(1) else {
+            self.position = self.before;
+            return (0, b"");
+        };
+        match run[last] {
+            // A CR in a run has its LF behind it: both count as consumed, the LF is still owed.
+            b'\r' if self.rule != LineRule::Binary => {
+                self.position = Position::LineStart(LineEnd::CrLf);
+                (taken + 1, b"\n")
+            }
+            b'\n' => {
+                self.position = Position::LineStart(LineEnd::CrLf);
+                (taken, b"")
+            }
+            _ => {
+                self.position = Position::Line;
+                (taken, b"")
+            }
+        }
+    }
+
+    /// Ends a counted content: what is still to be appended, so that text ends with a whole line.
+    pub fn finish(&mut self) -> Result<&'static [u8], ContentFault> {
+        let position = std::mem::replace(&mut self.position, Position::LineStart(LineEnd::CrLf));
+        match (self.rule, position) {
+            (LineRule::Binary, _) | (_, Position::LineStart(_)) => Ok(b""),
+            (LineRule::Reject, Position::Cr) => Err(ContentFault::BareNewline),
+            (LineRule::Normalize, Position::Cr) => Ok(b" \r\n"),
+            (_, Position::Line | Position::Dot(_) | Position::DotCr(_)) => Ok(CRLF),
+        }
+    }
+
+    /// Whether the content ends within `input`.
+    pub fn ends_within(&self, input: &[u8]) -> bool {
+        let mut scanner = *self;
+        let mut rest = input;
+        while !rest.is_empty() {
+            let consumed = match scanner.step(rest) {
+                Step::Append(run) => run.len(),
+                Step::Replace { consumed, .. } | Step::Fault { consumed, .. } => consumed,
+                Step::End { .. } => return true,
+            };
+            rest = &rest[consumed..];
+        }
+        false
+    }
+
+    fn lone_cr<'a>(&mut self) -> Step<'a> {
+        self.position = Position::Line;
+        match self.rule {
+            LineRule::Normalize => Step::Replace { consumed: 0, with: b" " },
+            _ => Step::Fault { consumed: 0, fault: ContentFault::BareNewline },
+        }
+    }
+
+    /// The fast path: as many whole lines as there are without a dot in front, and the bytes after them.
+    fn run<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
+        let mut line = 0;
+        loop {
+            let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &input[line..]) else {
+                self.position = Position::Line;
+                return Step::Append(input);
+            };
+            let at = line + found;
+            if input[at] != b'\r' || input.get(at + 1) != Some(&b'\n') {
+                return self.special(input, line, at);
+            }
+            line = at + 2;
+            self.position = Position::LineStart(LineEnd::CrLf);
+            match input.get(line) {
+                None => return Step::Append(input),
+                Some(b'.') if self.framing == Framing::Dots => return Step::Append(&input[..line]),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A byte at `at` that is no part of a whole CRLF, in the line that begins at `line`.
+    fn special<'a>(&mut self, input: &'a [u8], line: usize, at: usize) -> Step<'a> {
+        if at > 0 {
+            // What stands before it first; then it will be met at the front.
+            if at > line {
+                self.position = Position::Line;
+            }
+            return Step::Append(&input[..at]);
+        }
+        match (input[at], self.rule) {
+            (b'\r', _) => {
+                self.position = Position::Cr;
+                Step::Replace { consumed: 1, with: b"" }
+            }
+            (b'\n', LineRule::Normalize) => {
+                self.position = Position::LineStart(LineEnd::Lf);
+                Step::Replace { consumed: 1, with: CRLF }
+            }
+            (b'\n', _) => {
+                self.position = Position::Line;
+                Step::Fault { consumed: 1, fault: ContentFault::BareNewline }
+            }
+            _ => {
+                self.position = Position::Line;
+                Step::Fault { consumed: 1, fault: ContentFault::Nul }
+            }
+        }
+    }
+}
+
+/// Counts the `Received:` fields of a message as its content passes (RFC 5321 §6.3).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HopCounter {
+    place: HeaderPlace,
+    hops: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HeaderPlace {
+    /// In a line whose first bytes are the first so many of [`RECEIVED`].
+    Name(usize),
+    /// In the rest of a line.
+    Rest,
+    /// The empty line was passed.
+    Body,
+}
+
+impl Default for HeaderPlace {
+    fn default() -> HeaderPlace {
+        HeaderPlace::Name(0)
+    }
+}
+
+const RECEIVED: &[u8] = b"received:";
+
+impl HopCounter {
+    /// Passes content, dots taken off.
+    pub fn feed(&mut self, content: &[u8]) {
+        let mut rest = content;
+        loop {
+            match self.place {
+                HeaderPlace::Body => return,
+                HeaderPlace::Rest => {
+                    let Some(at) = memchr::memchr(b'\n', rest) else {
+                        return;
+                    };
+                    rest = &rest[at + 1..];
+                    self.place = HeaderPlace::Name(0);
+                }
+                HeaderPlace::Name(matched) => {
+                    let Some((&byte, after)) = rest.split_first() else {
+                        return;
+                    };
+                    if matched == 0 && matches!(byte, b'\r' | b'\n') {
+                        self.place = HeaderPlace::Body;
+                    } else if byte.to_ascii_lowercase() != RECEIVED[matched] {
+                        // The byte is looked at again: it may be the end of the line.
+                        self.place = HeaderPlace::Rest;
+                    } else if matched + 1 < RECEIVED.len() {
+                        self.place = HeaderPlace::Name(matched + 1);
+                        rest = after;
+                    } else {
+                        self.hops += 1;
+                        self.place = HeaderPlace::Rest;
+                        rest = after;
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many were found so far.
+    pub fn hops(&self) -> usize {
+        self.hops
+    }
+}

@@ -1,0 +1,87 @@
+//! The trace header that we put in front of a message (RFC 5321 §4.4).
+
+use crate::env::WallTime;
+use crate::spool::MessageId;
+use std::io::Write;
+use std::net::IpAddr;
+
+/// What goes into a Received header. Everything in it was checked by the grammar.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trace<'a> {
+    pub(super) ehlo_name: &'a str,
+    pub(super) remote: IpAddr,
+    pub(super) hostname: &'a str,
+    /// The client said EHLO.
+    pub(super) extended: bool,
+    pub(super) smtputf8: bool,
+    pub(super) id: MessageId,
+    /// The forward-path if there is just one: naming one of several would tell the others (RFC 5321 §7.6).
+    pub(super) only_recipient: Option<&'a str>,
+    pub(super) at: WallTime,
+}
+
+impl Trace<'_> {
+    /// The header with its CRLF.
+    pub(super) fn header(&self) -> Vec<u8> {
+        // RFC 6531 §4.3 registers UTF8SMTP for transactions that use SMTPUTF8.
+        let protocol = match (self.smtputf8, self.extended) {
+            (true, _) => "UTF8SMTP",
+            (false, true) => "ESMTP",
+            (false, false) => "SMTP",
+        };
+        let mut out = Vec::with_capacity(256);
+        // Writing to a vector cannot fail.
+        let _ = match self.remote.to_canonical() {
+            IpAddr::V4(address) => write!(out, "Received: from {} ([{address}])\r\n", self.ehlo_name),
+            IpAddr::V6(address) => write!(out, "Received: from {} ([IPv6:{address}])\r\n", self.ehlo_name),
+        };
+        let _ = write!(out, "\tby {} with {protocol} id {}", self.hostname, self.id);
+        if let Some(recipient) = self.only_recipient {
+            let _ = write!(out, "\r\n\tfor <{recipient}>");
+        }
+        let _ = write!(out, ";\r\n\t{}\r\n", date(self.at));
+        out
+    }
+}
+
+/// RFC 5322 §3.3, in UTC.
+fn date(at: WallTime) -> String {
+    let micros = i64::try_from(at.micros()).unwrap_or(i64::MAX);
+    // A clock beyond the calendar is as wrong as one that was never set.
+    let timestamp = jiff::Timestamp::from_microsecond(micros).unwrap_or_default();
+    timestamp.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_names_who_when_and_how() {
+        let trace = Trace {
+            ehlo_name: "client.example",
+            remote: "2001:db8::1".parse().expect("an address"),
+            hostname: "mx.example",
+            extended: true,
+            smtputf8: false,
+            id: MessageId::new(1, 2),
+            only_recipient: Some("a@b.example"),
+            at: WallTime::from_micros(1_795_407_575_000_000),
+        };
+        assert_eq!(
+            String::from_utf8_lossy(&trace.header()),
+            "Received: from client.example ([IPv6:2001:db8::1])\r\n\tby mx.example with ESMTP id 0008000000002\r\n\
+             \tfor <a@b.example>;\r\n\tMon, 23 Nov 2026 04:19:35 +0000\r\n"
+        );
+        let mapped = Trace { remote: "::ffff:192.0.2.1".parse().expect("an address"), only_recipient: None, ..trace };
+        let header = String::from_utf8_lossy(&mapped.header()).into_owned();
+        assert!(header.contains("([192.0.2.1])\r\n"));
+        assert!(header.contains("id 0008000000002;\r\n\tMon"));
+    }
+
+    #[test]
+    fn no_clock_makes_it_panic() {
+        assert_eq!(date(WallTime::from_micros(0)), "Thu, 01 Jan 1970 00:00:00 +0000");
+        date(WallTime::from_micros(u64::MAX));
+    }
+}
