@@ -290,6 +290,7 @@ fn open_queue(settings: &PortSettings, link: &Interface, number: u32) -> Result<
         _ => OpenError::from_step("register the frames", device, error),
     })?;
     let ring_size = settings.frames_per_queue / 2;
+    socket::raise_send_buffer(socket.as_fd(), ring_size as usize * frames::FRAME_SIZE);
     let rings = socket::make_rings(socket.as_fd(), ring_size).map_err(fail("make the rings"))?;
     let settings = QueueSettings {
         queue: number,

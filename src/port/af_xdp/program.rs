@@ -10,7 +10,7 @@
 //! | IPv4, TCP or ICMP | destination is ours; fragments too, since each of them carries the protocol |
 //! | IPv6, TCP or ICMPv6 | destination is ours |
 //! | IPv6 multicast, ICMPv6 135 or 136 | the solicitation's or advertisement's target is ours (RFC 4861 §7.2, RFC 4862 §5.4) |
-//! | anything else | never |
+//! | anything else | never; so neither UDP nor IPv6 with extension headers (fragments of it too) for own addresses |
 //!
 //! With a VLAN all of this holds for frames with that 802.1Q tag and for no others; without one, for untagged
 //! frames. A queue that has no socket passes its frames to the kernel.

@@ -11,7 +11,6 @@ use super::socket::{self, Rings};
 use crate::port::{Burst, Capabilities, Frame, Port, PortCounters};
 use socket2::Socket;
 use std::io::ErrorKind;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// An 802.1Q tag, bytes.
@@ -72,6 +71,12 @@ impl Queue {
     /// Descriptors from the rings that could not be true and were dropped: zero on a healthy machine.
     pub fn descriptors_bad(&self) -> u64 {
         self.descriptors_bad
+    }
+
+    /// Frames that were given to [`transmit`](Port::transmit) and that the NIC has not yet sent: not zero after a
+    /// [`flush`](Port::flush) that the device was too busy for, and then another flush is due.
+    pub fn in_transit(&self) -> u32 {
+        self.sending
     }
 
     #[cfg(test)]
@@ -214,7 +219,7 @@ impl Port for Queue {
         self.refill();
         if self.rings.fill.need_wakeup() {
             // A driver that ran out of frames sleeps; the call has no other effect, and nothing to say to us.
-            let _ = self.socket.recv_with_flags(&mut [MaybeUninit::uninit(); 0], libc::MSG_DONTWAIT);
+            let _ = self.socket.recv_with_flags(&mut [], libc::MSG_DONTWAIT);
         }
     }
 
