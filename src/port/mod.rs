@@ -7,6 +7,8 @@
 //! port's rings, a burst, the stack), and giving it to [`Port::transmit`] or [`Port::release`] is the only
 //! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
 
+pub mod af_xdp;
+
 use std::os::fd::BorrowedFd;
 
 /// Bytes kept free in front of every frame that [`Port::allocate`] hands out: room for a VLAN tag and
@@ -29,7 +31,6 @@ pub struct Frame {
     length: u16,
 }
 
-#[allow(dead_code)] // until the first port uses it
 impl Frame {
     /// Only ports make frames.
     pub(in crate::port) fn new(buffer: u32, offset: u16, length: u16) -> Frame {

@@ -1,0 +1,283 @@
+//! What can be said about a port without opening it.
+//!
+//! In: settings. Out: every problem that is found, so that an operator corrects all of them at once. It changes
+//! nothing, and it does not look whether a program is attached or a queue is bound: on a box that runs, both are
+//! so rightly.
+
+use super::error::OpenError;
+use super::interface::{self, Interface};
+use super::{PortSettings, Queues, frames, socket};
+use crate::limits::{AF_XDP_FRAMES_MAX, AF_XDP_FRAMES_MIN, AF_XDP_MTU_MAX, STEERED_ADDRESSES_MAX};
+use std::io;
+use std::net::IpAddr;
+
+/// What a port needs (capabilities(7)): its bit, its name, and one that stands in for it.
+const CAPABILITIES: [(u32, &str, Option<u32>); 3] =
+    [(12, "CAP_NET_ADMIN", None), (13, "CAP_NET_RAW", None), (39, "CAP_BPF", Some(CAP_SYS_ADMIN))];
+const CAP_IPC_LOCK: u32 = 14;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_RESOURCE: u32 = 24;
+
+/// Every problem that can be found without opening the port; empty if there is none.
+pub fn preflight(settings: &PortSettings) -> Vec<OpenError> {
+    let mut problems = Vec::new();
+    let device = &settings.device;
+    let queue_count = match interface::find(device) {
+        Ok(Some(link)) => check_interface(settings, &link, &mut problems),
+        Ok(None) => {
+            problems.push(OpenError::NoSuchInterface { device: device.clone() });
+            0
+        }
+        Err(error) => {
+            problems.push(OpenError::from_step("look at the interface", device, error));
+            0
+        }
+    };
+    check_numbers(settings, &mut problems);
+    match interface::addresses() {
+        Ok(held) => check_addresses(&settings.addresses, &held, &mut problems),
+        Err(error) => problems.push(OpenError::from_step("list the kernel's addresses", device, error)),
+    }
+    match effective_capabilities() {
+        Ok(capabilities) => {
+            check_capabilities(capabilities, &mut problems);
+            check_memory_lock(settings, queue_count, capabilities, &mut problems);
+        }
+        Err(error) => problems.push(OpenError::from_step("read the capabilities", device, error)),
+    }
+    problems
+}
+
+/// Adds what is wrong with the interface; gives the number of queues that the port would open.
+fn check_interface(settings: &PortSettings, link: &Interface, problems: &mut Vec<OpenError>) -> usize {
+    let device = settings.device.clone();
+    if !link.is_ethernet || link.hardware_address.is_none() {
+        problems.push(OpenError::NotEthernet { device });
+        // Nothing more can be said about the queues of something that has none.
+        return 0;
+    }
+    if link.kind == "bond" || link.kind == "team" {
+        problems.push(OpenError::Bond { device, kind: link.kind.clone() });
+        return 0;
+    }
+    if !link.is_up {
+        problems.push(OpenError::InterfaceDown { device: device.clone() });
+    }
+    if link.mtu > AF_XDP_MTU_MAX {
+        problems.push(OpenError::MtuTooLarge { device, mtu: link.mtu });
+    }
+    match queue_list(settings, link) {
+        Ok(queues) => queues.len(),
+        Err(error) => {
+            problems.push(error);
+            0
+        }
+    }
+}
+
+/// The queues to open.
+pub(super) fn queue_list(settings: &PortSettings, link: &Interface) -> Result<Vec<u32>, OpenError> {
+    let device = settings.device.clone();
+    let (receive, transmit) = (link.receive_queues, link.transmit_queues);
+    let queues = match &settings.queues {
+        Queues::Auto => (0..receive).collect(),
+        Queues::List(list) => list.clone(),
+    };
+    if queues.is_empty() {
+        return Err(OpenError::NoQueues { device });
+    }
+    for (place, queue) in queues.iter().copied().enumerate() {
+        if queue >= receive {
+            return Err(OpenError::NoSuchQueue { device, queue, count: receive });
+        }
+        if queue >= transmit {
+            return Err(OpenError::QueuesUnpaired { device, receive, transmit });
+        }
+        if queues[..place].contains(&queue) {
+            return Err(OpenError::QueueListedTwice { device, queue });
+        }
+    }
+    Ok(queues)
+}
+
+fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
+    if settings.vlan > 4094 {
+        problems.push(OpenError::NoSuchVlan { vlan: settings.vlan });
+    }
+    let frames = settings.frames_per_queue;
+    if !frames.is_power_of_two() || !(AF_XDP_FRAMES_MIN..=AF_XDP_FRAMES_MAX).contains(&frames) {
+        problems.push(OpenError::FramesPerQueue { frames });
+    }
+    let count = settings.addresses.len();
+    if count > STEERED_ADDRESSES_MAX {
+        problems.push(OpenError::TooManyAddresses { count });
+    }
+}
+
+fn check_addresses(own: &[IpAddr], held: &[(IpAddr, String)], problems: &mut Vec<OpenError>) {
+    for address in own {
+        if let Some((_, interface)) = held.iter().find(|(kernel, _)| kernel == address) {
+            problems.push(OpenError::AddressHeldByKernel { address: *address, interface: interface.clone() });
+        }
+    }
+}
+
+fn check_capabilities(capabilities: u64, problems: &mut Vec<OpenError>) {
+    let has = |bit: u32| capabilities >> bit & 1 == 1;
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(bit, _, instead)| !has(*bit) && !instead.is_some_and(has))
+        .map(|(_, name, _)| *name)
+        .collect();
+    if !missing.is_empty() {
+        problems.push(OpenError::MissingCapabilities { missing: missing.join(", ") });
+    }
+}
+
+/// Locked memory that the frames of all queues need, bytes.
+pub(super) fn locked_memory(settings: &PortSettings, queue_count: usize) -> u64 {
+    queue_count as u64 * u64::from(settings.frames_per_queue) * frames::FRAME_SIZE as u64
+}
+
+fn check_memory_lock(settings: &PortSettings, queue_count: usize, capabilities: u64, problems: &mut Vec<OpenError>) {
+    // With either of these the limit does not count, or can be raised.
+    if capabilities & (1 << CAP_IPC_LOCK | 1 << CAP_SYS_RESOURCE) != 0 {
+        return;
+    }
+    let needed = locked_memory(settings, queue_count);
+    match socket::memory_lock_limit() {
+        Ok((_, hard)) if hard >= needed => {}
+        Ok((_, hard)) => problems.push(OpenError::MemoryLock { needed, limit: hard }),
+        Err(error) => problems.push(OpenError::from_step("read the memory lock limit", &settings.device, error)),
+    }
+}
+
+/// The capabilities in effect for this thread, a bit each.
+fn effective_capabilities() -> io::Result<u64> {
+    let status = std::fs::read_to_string("/proc/thread-self/status")?;
+    parse_capabilities(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn parse_capabilities(status: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
+    u64::from_str_radix(line.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings() -> PortSettings {
+        PortSettings {
+            device: "eth1".to_owned(),
+            queues: Queues::Auto,
+            vlan: 0,
+            addresses: vec!["192.0.2.25".parse().unwrap()],
+            frames_per_queue: 4096,
+        }
+    }
+
+    fn link() -> Interface {
+        Interface {
+            index: 3,
+            name: "eth1".to_owned(),
+            is_ethernet: true,
+            is_up: true,
+            hardware_address: Some([2, 0, 0, 0, 0, 1]),
+            mtu: 1500,
+            kind: String::new(),
+            program: None,
+            receive_queues: 4,
+            transmit_queues: 4,
+        }
+    }
+
+    fn problems(settings: &PortSettings, link: &Interface) -> Vec<String> {
+        let mut problems = Vec::new();
+        check_interface(settings, link, &mut problems);
+        check_numbers(settings, &mut problems);
+        problems.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_sound_interface_has_no_problems_and_all_its_queues() {
+        assert_eq!(problems(&settings(), &link()), Vec::<String>::new());
+        assert_eq!(queue_list(&settings(), &link()).unwrap(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn every_problem_is_found_and_says_what_to_do() {
+        let mut settings = settings();
+        settings.frames_per_queue = 1000;
+        settings.vlan = 4095;
+        settings.queues = Queues::List(vec![4]);
+        let link = Interface { is_up: false, mtu: 9000, ..link() };
+        let problems = problems(&settings, &link);
+        for wanted in [
+            "`ip link set eth1 up`",
+            "`ip link set eth1 mtu 1500`",
+            "has no queue 4: it has 4",
+            "VLAN 4095",
+            "power of two from",
+        ] {
+            assert!(problems.iter().any(|problem| problem.contains(wanted)), "{wanted} in {problems:?}");
+        }
+        assert_eq!(problems.len(), 5);
+    }
+
+    #[test]
+    fn a_bond_is_refused_with_the_advice_what_to_use() {
+        let bond = Interface { kind: "bond".to_owned(), ..link() };
+        assert!(problems(&settings(), &bond)[0].contains("Use the members"));
+    }
+
+    #[test]
+    fn a_queue_without_its_other_half_is_refused() {
+        let link = Interface { transmit_queues: 2, ..link() };
+        assert!(problems(&settings(), &link)[0].contains("`ethtool -L eth1 combined 2`"));
+        let mut settings = settings();
+        settings.queues = Queues::List(vec![0, 1]);
+        assert_eq!(queue_list(&settings, &link).unwrap(), [0, 1]);
+    }
+
+    #[test]
+    fn a_queue_listed_twice_or_an_empty_list_is_refused() {
+        let mut settings = settings();
+        settings.queues = Queues::List(vec![1, 1]);
+        assert!(problems(&settings, &link())[0].contains("listed twice"));
+        settings.queues = Queues::List(Vec::new());
+        assert!(problems(&settings, &link())[0].contains("queues = \"auto\""));
+    }
+
+    #[test]
+    fn an_own_address_that_the_kernel_holds_names_the_interface() {
+        let address: IpAddr = "2001:db8::1".parse().unwrap();
+        let mut problems = Vec::new();
+        check_addresses(&[address], &[(address, "eth0".to_owned())], &mut problems);
+        assert!(problems[0].to_string().contains("the kernel holds 2001:db8::1 too, on eth0"));
+    }
+
+    #[test]
+    fn missing_capabilities_are_named_and_sys_admin_stands_in_for_bpf() {
+        let mut problems = Vec::new();
+        check_capabilities(0, &mut problems);
+        assert!(problems[0].to_string().contains("CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF"));
+        problems.clear();
+        check_capabilities(1 << 12 | 1 << 13 | 1 << 21, &mut problems);
+        assert!(problems.is_empty());
+    }
+
+    #[test]
+    fn the_effective_capabilities_are_read_from_the_status() {
+        assert_eq!(parse_capabilities("Name:\tx\nCapInh:\t00ff\nCapEff:\t0000000000003000\n"), Some(0x3000));
+        assert_eq!(parse_capabilities("Name:\tx\n"), None);
+    }
+
+    #[test]
+    fn locked_memory_is_checked_only_where_it_counts() {
+        let huge = PortSettings { frames_per_queue: AF_XDP_FRAMES_MAX, ..settings() };
+        let mut problems = Vec::new();
+        check_memory_lock(&huge, usize::MAX >> 40, 1 << CAP_IPC_LOCK, &mut problems);
+        assert!(problems.is_empty());
+    }
+}
