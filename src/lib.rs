@@ -15,6 +15,7 @@ pub mod config;
 pub mod env;
 pub mod flow;
 pub mod limits;
+pub mod policy;
 pub mod port;
 pub mod smtp;
 pub mod spool;

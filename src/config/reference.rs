@@ -29,7 +29,7 @@ pub fn render() -> String {
         node.get("properties").is_some() || node.get("items").is_some_and(|items| items.get("$ref").is_some())
     });
     for (key, node) in plain {
-        render_key(&mut text, key, &node, is_required(&root, key));
+        render_key(&mut text, key, &node, is_required(&root, key), false);
     }
     for (section, node) in sections {
         let list = node.get("items").map(|items| resolve(&schema, items));
@@ -40,7 +40,7 @@ pub fn render() -> String {
         let header = if list.is_some() { format!("#[[{section}]]") } else { format!("[{section}]") };
         let _ = writeln!(text, "{header}\n");
         for (key, node) in body.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            render_key(&mut text, key, &resolve(&schema, node), is_required(body, key) && list.is_none());
+            render_key(&mut text, key, &resolve(&schema, node), is_required(body, key), list.is_some());
         }
     }
     while text.ends_with("\n\n") {
@@ -57,12 +57,12 @@ fn description(node: &Map<String, Value>) -> String {
     node.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
 }
 
-fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, live: bool) {
+fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, required: bool, in_list: bool) {
     let default = node.get("default").filter(|default| !default.is_null());
     let mut lines = description(node);
     match default {
         Some(default) => drop(write!(lines, " Default: {}.", value(default))),
-        None if live => lines.push_str(" Required."),
+        None if required => lines.push_str(" Required."),
         None => lines.push_str(" No default."),
     }
     if let Some(words) = words(node) {
@@ -72,7 +72,7 @@ fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, live: boo
     }
     prose(text, &lines);
     let example = default.or(node.get("x-example")).unwrap_or(&Value::Null);
-    let _ = writeln!(text, "{}{key} = {}\n", if live { "" } else { "#" }, value(example));
+    let _ = writeln!(text, "{}{key} = {}\n", if required && !in_list { "" } else { "#" }, value(example));
 }
 
 /// As TOML; what our schema holds is written alike in JSON, but for floats without a fraction.

@@ -294,7 +294,7 @@ pub struct Route {
     /// Connections to this route's hosts at the same time.
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
-    pub connections: u32,
+    pub connections_max: u32,
 }
 
 /// The schema of an IP address.
