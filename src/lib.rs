@@ -11,6 +11,7 @@
 //! what; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
 //! slow, on a housekeeping core; `config` and `cli` are the operator's side; `env` is the injected world.
 
+pub mod cli;
 pub mod config;
 pub mod env;
 pub mod flow;

@@ -42,6 +42,16 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// The file with its name, for a report of one of the [`problems`](ConfigError::problems); empty if it was not read.
+    pub fn named_source(&self) -> NamedSource<String> {
+        match self {
+            ConfigError::Invalid(invalid) => invalid.source_code.clone(),
+            ConfigError::Read { .. } | ConfigError::TooLarge { .. } => NamedSource::new("", String::new()),
+        }
+    }
+}
+
 /// A file with all its mistakes.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} has {}", mistakes(problems.len()))]
