@@ -208,7 +208,12 @@ mod tests {
 
     #[test]
     fn nothing_is_changed_without_saying_what() {
-        for line in ["rohrpost queue delete", "rohrpost queue delete 000G000000001 --all", "rohrpost queue hold XYZ", "rohrpost queue show"] {
+        for line in [
+            "rohrpost queue delete",
+            "rohrpost queue delete 000G000000001 --all",
+            "rohrpost queue hold XYZ",
+            "rohrpost queue show",
+        ] {
             assert_eq!(parse(line).map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
         }
         for line in [

@@ -76,7 +76,8 @@ impl FromStr for Hop {
         let preference = match query {
             None => PREFERENCE_DEFAULT,
             Some(query) => {
-                let number = query.strip_prefix("preference=").ok_or(ValueError::Hop("the one parameter is preference"))?;
+                let number =
+                    query.strip_prefix("preference=").ok_or(ValueError::Hop("the one parameter is preference"))?;
                 whole(number).ok_or(ValueError::Hop("a preference is 0 to 65535"))?
             }
         };

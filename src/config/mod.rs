@@ -81,9 +81,8 @@ pub fn parse_with(text: &str, name: &str, hosts: &Hosts) -> Result<Config, Confi
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
-    let mut config: Config = toml::from_str(text).map_err(|error: toml::de::Error| {
-        invalid(vec![Problem::new(error.span().unwrap_or(0..0), error.message())])
-    })?;
+    let mut config: Config = toml::from_str(text)
+        .map_err(|error: toml::de::Error| invalid(vec![Problem::new(error.span().unwrap_or(0..0), error.message())]))?;
     let problems = validate::validate(&mut config, &table, hosts);
     if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
 }

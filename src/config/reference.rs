@@ -25,9 +25,10 @@ pub fn render() -> String {
     let mut text = HEAD.to_owned();
     let root = resolve(&schema, &schema);
     let keys = root["properties"].as_object().cloned().unwrap_or_default();
-    let (sections, plain): (Vec<_>, Vec<_>) = keys.iter().map(|(key, node)| (key, resolve(&schema, node))).partition(|(_, node)| {
-        node.get("properties").is_some() || node.get("items").is_some_and(|items| items.get("$ref").is_some())
-    });
+    let (sections, plain): (Vec<_>, Vec<_>) =
+        keys.iter().map(|(key, node)| (key, resolve(&schema, node))).partition(|(_, node)| {
+            node.get("properties").is_some() || node.get("items").is_some_and(|items| items.get("$ref").is_some())
+        });
     for (key, node) in plain {
         render_key(&mut text, key, &node, is_required(&root, key), false);
     }

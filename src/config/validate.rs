@@ -106,10 +106,9 @@ impl Check<'_> {
         }
         if config.transport == Transport::AfXdp && config.addresses.is_empty() {
             let place = self.places.of(&[Step::Key("transport")]);
-            self.add(
-                Problem::new(place, "the transport \"af_xdp\" needs at least one [[address]]")
-                    .help("write [[address]] and below it ip = \"192.0.2.25/24\", an address that the kernel does not hold"),
-            );
+            self.add(Problem::new(place, "the transport \"af_xdp\" needs at least one [[address]]").help(
+                "write [[address]] and below it ip = \"192.0.2.25/24\", an address that the kernel does not hold",
+            ));
         }
         if config.listeners.is_empty() {
             self.add(
@@ -220,8 +219,11 @@ impl Check<'_> {
             if domain.recipients.is_some() && domain.check_recipients {
                 let place = self.places.of_entry("domain", index, "check_recipients");
                 self.add(
-                    Problem::new(place, format!("{}: `recipients` and `check_recipients` exclude each other", domain.name))
-                        .help("keep the map, or let the next hop say who exists"),
+                    Problem::new(
+                        place,
+                        format!("{}: `recipients` and `check_recipients` exclude each other", domain.name),
+                    )
+                    .help("keep the map, or let the next hop say who exists"),
                 );
             }
             if domain.check_recipients && !has_route(config, &comparable(&domain.name)) {
@@ -262,7 +264,8 @@ impl Check<'_> {
                 let sources = &route.source_addresses;
                 let fault = |address: &IpAddr| unreachable(config, sources, SocketAddr::new(*address, hop.port));
                 // A host is of use as long as one of its addresses is.
-                let good: Vec<IpAddr> = hop.addresses.iter().filter(|address| fault(address).is_none()).copied().collect();
+                let good: Vec<IpAddr> =
+                    hop.addresses.iter().filter(|address| fault(address).is_none()).copied().collect();
                 match hop.addresses.iter().find_map(fault) {
                     Some((message, help)) if good.is_empty() => self.add(Problem::new(place, message).help(help)),
                     _ => hop.addresses = good,
@@ -303,12 +306,18 @@ impl Check<'_> {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
             let least = super::Size(least);
             self.add(
-                Problem::new(place, format!("`size_max` is too small for {workers} logs of four segments: at least {least}"))
-                    .help("raise `size_max` or lower `segment_size`"),
+                Problem::new(
+                    place,
+                    format!("`size_max` is too small for {workers} logs of four segments: at least {least}"),
+                )
+                .help("raise `size_max` or lower `segment_size`"),
             );
         } else if *spool.size_max < limits_message(config) {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
-            self.add(Problem::new(place, "`size_max` is too small for one message of [limits] `message_size` in each log"));
+            self.add(Problem::new(
+                place,
+                "`size_max` is too small for one message of [limits] `message_size` in each log",
+            ));
         }
     }
 }
@@ -363,7 +372,8 @@ fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Optio
     if ip.is_loopback() {
         return Some((
             format!("the route to {ip} leads to loopback, which af_xdp cannot reach"),
-            "flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\"".to_owned(),
+            "flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\""
+                .to_owned(),
         ));
     }
     let family = |own: &&Address| own.ip.addr().is_ipv4() == ip.is_ipv4();
@@ -377,7 +387,8 @@ fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Optio
         ));
     }
     // Routes belong to the box and not to an address: any own address of the family may bring the gateway.
-    let reached = |own: &Address| on_link(&own.ip, ip) || own.gateway.is_some_and(|gateway| gateway.is_ipv4() == ip.is_ipv4());
+    let reached =
+        |own: &Address| on_link(&own.ip, ip) || own.gateway.is_some_and(|gateway| gateway.is_ipv4() == ip.is_ipv4());
     if config.addresses.iter().filter(family).any(reached) {
         return None;
     }
@@ -411,7 +422,10 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     for domain in &config.domains {
         if !has_route(config, &comparable(&domain.name)) {
-            warnings.push(format!("{} is accepted, but no [[route]] takes its mail: it would go back to its sender", domain.name));
+            warnings.push(format!(
+                "{} is accepted, but no [[route]] takes its mail: it would go back to its sender",
+                domain.name
+            ));
         }
     }
     if !config.relay.networks.is_empty() && !has_route(config, "*") {
@@ -419,9 +433,13 @@ pub fn warnings(config: &Config) -> Vec<String> {
     }
     for listener in &config.listeners {
         if config.domains.is_empty() && config.relay.networks.is_empty() {
-            warnings.push(format!("the listener on {} would refuse every recipient: no [[domain]], no [relay]", listener.address));
+            warnings.push(format!(
+                "the listener on {} would refuse every recipient: no [[domain]], no [relay]",
+                listener.address
+            ));
         } else if listener.role == Role::Submission && config.relay.networks.is_empty() {
-            warnings.push(format!("the listener on {} would refuse every client: no [relay] networks", listener.address));
+            warnings
+                .push(format!("the listener on {} would refuse every client: no [relay] networks", listener.address));
         }
     }
     if config.domains.iter().any(|domain| domain.recipients.is_none() && !domain.check_recipients) {

@@ -47,7 +47,9 @@ pub enum ValueError {
     #[error("is no mail domain: \"example.net\", \".example.net\" for all its subdomains{0}")]
     Domain(&'static str),
     /// No next hop.
-    #[error("is no next hop: \"smtp://HOST:PORT\" or \"lmtp://HOST:PORT\", with \"?preference=NUMBER\" if wanted ({0})")]
+    #[error(
+        "is no next hop: \"smtp://HOST:PORT\" or \"lmtp://HOST:PORT\", with \"?preference=NUMBER\" if wanted ({0})"
+    )]
     Hop(&'static str),
     /// No queue selection.
     #[error("is neither \"auto\" nor a list of queue numbers such as [0, 1]")]
@@ -99,11 +101,15 @@ macro_rules! text_value {
 }
 
 text_value!(Period, Duration, "duration", "A duration: a whole number and a unit (ms, s, m, h, d).");
-text_value!(Size, u64, "size", "A size: a whole number and a unit (B, KB, MB, GB, TB by 1000; KiB, MiB, GiB, TiB by 1024).");
+text_value!(
+    Size,
+    u64,
+    "size",
+    "A size: a whole number and a unit (B, KB, MB, GB, TB by 1000; KiB, MiB, GiB, TiB by 1024)."
+);
 text_value!(Network, IpNet, "network", "A network in prefix notation; a bare address is the network of that one host.");
 
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
 const SIZE_UNITS: [(&str, u64); 9] = [
     ("TiB", 1 << 40),

@@ -62,6 +62,8 @@ impl Walk<'_> {
     fn table(&mut self, node: &Map<String, Value>, table: &DeTable<'_>, place: Range<usize>, name: &str) {
         let empty = Map::new();
         let properties = node.get("properties").and_then(Value::as_object).unwrap_or(&empty);
+        // A misspelt required key is one mistake, not two.
+        let mut misspelt: Vec<&str> = Vec::new();
         for (key, value) in table {
             match properties.get(key.get_ref().as_ref()) {
                 Some(property) => {
@@ -69,13 +71,14 @@ impl Walk<'_> {
                     self.value(&property, value, key.get_ref());
                 }
                 None => {
+                    misspelt.extend(nearest(key.get_ref(), properties.keys().map(String::as_str)));
                     let problem = self.unknown(key.get_ref(), key.span(), properties, name);
                     self.problems.push(problem);
                 }
             }
         }
         for key in node.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
-            if table.contains_key(key) {
+            if table.contains_key(key) || misspelt.contains(&key) {
                 continue;
             }
             let property = resolve(self.schema, &properties[key]);
