@@ -122,7 +122,7 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
     for domain in &config.domains {
         let map = domain.recipients.as_ref().and_then(|path| policy.maps().find(|(map, _)| map == path));
         let recipients = match map {
-            Some((path, count)) => format!("{count} recipients of {}", path.display()),
+            Some((path, count)) => format!("{count} entries of {}", path.display()),
             None if domain.check_recipients => "recipients that the next hop knows".to_owned(),
             None => "every recipient".to_owned(),
         };

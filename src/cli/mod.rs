@@ -107,10 +107,10 @@ pub enum QueueAction {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct FilterArgs {
     /// From this sender ("<>" for the null sender).
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = unbracketed)]
     pub sender: Option<String>,
     /// To this recipient.
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = unbracketed)]
     pub recipient: Option<String>,
     /// To a recipient in this domain.
     #[arg(long, value_name = "DOMAIN")]
@@ -131,7 +131,7 @@ pub enum QueueState {
     /// Tried, and to be tried again.
     Deferred,
     /// On its way now.
-    Delivering,
+    Active,
     /// Kept by an operator.
     Held,
 }
@@ -147,10 +147,10 @@ pub struct SelectionArgs {
     #[arg(long, group = "selection", conflicts_with_all = ["sender", "recipient", "domain", "state", "older_than"])]
     pub all: bool,
     /// From this sender ("<>" for the null sender).
-    #[arg(long, value_name = "ADDRESS", group = "selection")]
+    #[arg(long, value_name = "ADDRESS", group = "selection", value_parser = unbracketed)]
     pub sender: Option<String>,
     /// To this recipient.
-    #[arg(long, value_name = "ADDRESS", group = "selection")]
+    #[arg(long, value_name = "ADDRESS", group = "selection", value_parser = unbracketed)]
     pub recipient: Option<String>,
     /// To a recipient in this domain.
     #[arg(long, value_name = "DOMAIN", group = "selection")]
@@ -161,6 +161,11 @@ pub struct SelectionArgs {
     /// Received longer ago than this, such as 30m or 2d.
     #[arg(long, value_name = "DURATION", group = "selection")]
     pub older_than: Option<Period>,
+}
+
+/// An address with or without its angle brackets; `<>`, the null sender, becomes the empty text.
+fn unbracketed(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).to_owned())
 }
 
 impl SelectionArgs {
@@ -222,6 +227,16 @@ mod tests {
             "rohrpost queue hold --sender a@example.net --older-than 2d --state deferred",
         ] {
             parse(line).expect(line);
+        }
+    }
+
+    #[test]
+    fn the_null_sender_is_the_empty_address() {
+        match parse("rohrpost queue delete --sender <>").expect("a filter").command {
+            Command::Queue(QueueArgs { action: QueueAction::Delete(selection), .. }) => {
+                assert_eq!(selection.filter().sender.as_deref(), Some(""));
+            }
+            other => panic!("{other:?}"),
         }
     }
 }

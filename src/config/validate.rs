@@ -295,7 +295,7 @@ impl Check<'_> {
         );
         let spool = &config.spool;
         ordered("spool", ("batch_size", *spool.batch_size), ("segment_size", *spool.segment_size));
-        if *spool.segment_size % (1 << 20) != 0 {
+        if !spool.segment_size.is_multiple_of(1 << 20) {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("segment_size")]);
             self.add(Problem::new(place, "`segment_size` must be a multiple of 1MiB"));
         }

@@ -25,15 +25,13 @@ pub fn walk(schema: &Value, table: &Spanned<DeTable<'_>>) -> Vec<Problem> {
 /// `node` with its reference followed and its choice with null taken apart; what stands beside a reference wins.
 pub fn resolve(root: &Value, node: &Value) -> Map<String, Value> {
     let mut merged = Map::new();
-    if let Some(path) = node.get("$ref").and_then(Value::as_str) {
-        if let Some(target) = path.strip_prefix('#').and_then(|pointer| root.pointer(pointer)) {
-            merged = resolve(root, target);
-        }
+    let pointer = node.get("$ref").and_then(Value::as_str).and_then(|path| path.strip_prefix('#'));
+    if let Some(target) = pointer.and_then(|pointer| root.pointer(pointer)) {
+        merged = resolve(root, target);
     }
-    if let Some(choices) = node.get("anyOf").and_then(Value::as_array) {
-        if let Some(choice) = choices.iter().find(|choice| choice["type"] != "null") {
-            merged = resolve(root, choice);
-        }
+    let choices = node.get("anyOf").and_then(Value::as_array);
+    if let Some(choice) = choices.and_then(|choices| choices.iter().find(|choice| choice["type"] != "null")) {
+        merged = resolve(root, choice);
     }
     for (key, value) in node.as_object().into_iter().flatten() {
         if key != "$ref" && key != "anyOf" {
@@ -180,15 +178,15 @@ impl Walk<'_> {
             let text = node.get(name)?.as_str()?;
             Some((text.to_owned(), value::magnitude(format, text)))
         };
-        if let Some((min, least)) = bound("x-minimum") {
-            if magnitude < least {
-                self.out_of_range(node, format!("\"{text}\" is less than \"{min}\""), span.clone(), key);
-            }
+        if let Some((min, least)) = bound("x-minimum")
+            && magnitude < least
+        {
+            self.out_of_range(node, format!("\"{text}\" is less than \"{min}\""), span.clone(), key);
         }
-        if let Some((max, most)) = bound("x-maximum") {
-            if magnitude > most {
-                self.out_of_range(node, format!("\"{text}\" is more than \"{max}\""), span, key);
-            }
+        if let Some((max, most)) = bound("x-maximum")
+            && magnitude > most
+        {
+            self.out_of_range(node, format!("\"{text}\" is more than \"{max}\""), span, key);
         }
     }
 

@@ -131,4 +131,6 @@ fn the_examples_are_good() {
     assert!(crate::config::warnings(&relay).is_empty(), "{:?}", crate::config::warnings(&relay));
     let mx = example("single-mx.toml");
     assert!(crate::config::warnings(&mx).is_empty(), "{:?}", crate::config::warnings(&mx));
+    let map = crate::policy::RecipientMap::parse(read("recipients.map").as_bytes(), 0).expect("a good map");
+    assert_eq!(map.count(), 4);
 }
