@@ -4,7 +4,7 @@
 //! Never: a question to the machine.
 
 use super::error::Problem;
-use super::hop::{Host, Hosts};
+use super::hop::{Hop, Host, Hosts};
 use super::schema::{Address, Config, Role, Transport};
 use super::value::{Queues, canonical_domain};
 use crate::limits;
@@ -251,29 +251,36 @@ impl Check<'_> {
                     );
                 }
             }
+            // Those that are none of our own were reported above; saying the same of each hop would not help.
+            let own = |source: &&IpAddr| config.addresses.iter().any(|own| own.ip.addr() == **source);
+            let sources: Vec<IpAddr> = route.source_addresses.iter().filter(own).copied().collect();
             for (item, hop) in route.to.iter_mut().enumerate() {
                 let place = self.places.of_item("route", index, "to", item);
-                hop.addresses = hosts.resolve(&hop.host);
-                if let (Host::Name(name), true) = (&hop.host, hop.addresses.is_empty()) {
-                    self.add(
-                        Problem::new(place, format!("the host {name} is not in /etc/hosts"))
-                            .help("write its address instead, or add it there: DNS is not in this build yet"),
-                    );
-                    continue;
-                }
-                let sources = &route.source_addresses;
-                let fault = |address: &IpAddr| unreachable(config, sources, SocketAddr::new(*address, hop.port));
-                // A host is of use as long as one of its addresses is.
-                let good: Vec<IpAddr> =
-                    hop.addresses.iter().filter(|address| fault(address).is_none()).copied().collect();
-                match hop.addresses.iter().find_map(fault) {
-                    Some((message, help)) if good.is_empty() => self.add(Problem::new(place, message).help(help)),
-                    _ => hop.addresses = good,
-                }
+                self.hop(config, &sources, hop, place, hosts);
             }
         }
         config.routes = routes;
         self.no_duplicates(names, "two [[route]] sections for");
+    }
+
+    /// Fills in the addresses of `hop` that can be reached from `sources` (all own addresses if empty).
+    fn hop(&mut self, config: &Config, sources: &[IpAddr], hop: &mut Hop, place: Range<usize>, hosts: &Hosts) {
+        let found = hosts.resolve(&hop.host);
+        if let (Host::Name(name), true) = (&hop.host, found.is_empty()) {
+            self.add(
+                Problem::new(place, format!("the host {name} is not in /etc/hosts"))
+                    .help("write its address instead, or add it there: DNS is not in this build yet"),
+            );
+            return;
+        }
+        let fault = |address: &IpAddr| unreachable(config, sources, SocketAddr::new(*address, hop.port));
+        // A host is of use as long as one of its addresses is.
+        hop.addresses = found.iter().filter(|address| fault(address).is_none()).copied().collect();
+        if hop.addresses.is_empty()
+            && let Some((message, help)) = found.iter().find_map(fault)
+        {
+            self.add(Problem::new(place, message).help(help));
+        }
     }
 
     fn amounts(&mut self, config: &Config) {

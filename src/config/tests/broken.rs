@@ -223,6 +223,32 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "growth = 2\nfirst = \"soon\"",
             "line 24: `first`: \"soon\" is no duration: a whole number and a unit (ms, s, m, h, d), such as \"200ms\", \"10s\" or \"5d\"",
         ),
+        ("\"192.0.2.1\"", "\"router\"", "line 9: `gateway`: \"router\" is no IP address"),
+        (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "to = [\"lmtp://10.1.1.5:24\"]\nsource_addresses = [\"192.0.2.25\", \"192.0.2\"]",
+            "line 20: `source_addresses`: \"192.0.2\" is no IP address",
+        ),
+        (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "to = [\"lmtp://10.1.1.5:24\"]\nsource_addresses = [\"192.0.2.26\"]",
+            "line 20: the source address 192.0.2.26 is none of our own | it needs an [[address]] section",
+        ),
+        (
+            "name = \"example.net\"",
+            "name = \"example.net\"\nrecipients = \"r.map\"\ncheck_recipients = true",
+            "line 18: example.net: `recipients` and `check_recipients` exclude each other | keep the map, or let the next hop say who exists",
+        ),
+        (
+            "name = \"example.net\"",
+            "name = \"example.org\"\ncheck_recipients = true",
+            "line 17: example.org has no route, so that no next hop can be asked | add [[route]] with domain = \"example.org\"",
+        ),
+        (
+            "[relay]",
+            "[recipients]\ndelimiter = \"ab\"\n[relay]",
+            "line 14: `delimiter`: \"ab\" is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing",
+        ),
         (
             "[relay]",
             "[spool]\nsize_max = \"100MiB\"\n[relay]",
