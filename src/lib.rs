@@ -11,14 +11,16 @@
 //! what; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
 //! slow, on a housekeeping core; `config` and `cli` are the operator's side; `env` is the injected world.
 
-pub mod delivery;
 pub mod cli;
+pub mod config;
 pub mod control;
+pub mod delivery;
 pub mod env;
 pub mod event;
 pub mod flow;
 pub mod kernel;
 pub mod limits;
+pub mod policy;
 pub mod port;
 pub mod smtp;
 pub mod spool;

@@ -118,9 +118,6 @@ pub const DELIVERY_QUEUE_MAX: usize = 65_536;
 /// Outgoing connections of one worker to one destination.
 pub const CONNECTIONS_PER_DESTINATION_DEFAULT: u32 = 20;
 
-/// Outgoing connections of one worker to all destinations.
-pub const DELIVERY_CONNECTIONS_DEFAULT: usize = 2000;
-
 /// Jobs that must wait for each connection that is being opened beside those that are busy: a single job is
 /// sooner served by a connection that is there already.
 pub const BACKLOG_PER_CONNECTION_DEFAULT: usize = 2;
@@ -238,7 +235,7 @@ pub const SESSION_ERRORS_DEFAULT: u32 = 20;
 
 /// MAIL commands of one session (`LIMITS MAILMAX`, RFC 9422): large enough for connection reuse, small enough
 /// that no session lasts for ever.
-pub const TRANSACTIONS_DEFAULT: u32 = 1000;
+pub const TRANSACTIONS_DEFAULT: u32 = 10_000;
 
 /// A server waits three minutes for the next block of content (RFC 5321 §4.5.3.2.5).
 pub const SERVER_DATA_TIMEOUT: Duration = Duration::from_secs(180);
@@ -289,3 +286,61 @@ pub const QUEUE_BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between two tries to bind a queue.
 pub const QUEUE_BIND_PAUSE: Duration = Duration::from_millis(20);
+// config
+
+/// Own addresses: what the stack's interface holds (`iface-max-addr-count-8`).
+pub const ADDRESSES_MAX: usize = 8;
+
+/// A configuration file larger than this, bytes, is a mistake; recipients belong into maps.
+pub const CONFIG_SIZE_MAX: u64 = 4 * 1024 * 1024;
+
+/// The greeting is not held back unless an operator wants it: every honest client would pay for it too.
+pub const GREETING_DELAY_DEFAULT: Duration = Duration::ZERO;
+
+/// Connections of all clients.
+pub const CONNECTIONS_DEFAULT: usize = 100_000;
+
+/// Connections of one client: more than a large sender opens, far fewer than fill the table.
+pub const CONNECTIONS_PER_CLIENT_DEFAULT: usize = 1000;
+
+/// Handshakes under way: some round trips' worth at 10 000 connections a second.
+pub const HALF_OPEN_DEFAULT: usize = 16_384;
+
+/// Bytes received and unread, a flow: a full window at 1 Gb/s and a quarter of a millisecond, 5 MB/s at 6 ms.
+pub const RECEIVE_BUFFER_DEFAULT: u64 = 32 * 1024;
+
+/// Bytes sent and unacknowledged, a flow.
+pub const SEND_BUFFER_DEFAULT: u64 = 32 * 1024;
+
+/// Time for sessions at a stop, well under systemd's 90 s before it kills.
+pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
+/// Answers of next hops remembered in a worker: about 20 MB.
+pub const VERIFY_CACHE_DEFAULT: u32 = 100_000;
+
+/// A "yes" stays true for long, and a wrong one costs a bounce.
+pub const VERIFY_KNOWN_TTL_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// A "no" is short-lived: the mailbox may be made at any moment.
+pub const VERIFY_UNKNOWN_TTL_DEFAULT: Duration = Duration::from_secs(600);
+
+/// A recipient map larger than this, bytes, is refused: offsets into it are 32 bits wide.
+pub const RECIPIENT_MAP_SIZE_MAX: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Connections to all next hops.
+pub const DELIVERY_CONNECTIONS_DEFAULT: u32 = 10_000;
+
+/// All logs together.
+pub const SPOOL_SIZE_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
+
+/// A segment: large enough that making and recycling one is rare, small enough that an old message pins little.
+pub const SPOOL_SEGMENT_SIZE_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// Left free on the file system, for the logs' own outcomes and for everything else that lives there.
+pub const SPOOL_FREE_DEFAULT: u64 = 512 * 1024 * 1024;
+
+/// A batch: 512 KiB is where group commit meets the disk's rate; twice that gives room for a burst.
+pub const SPOOL_BATCH_SIZE_DEFAULT: u64 = 1024 * 1024;
+
+/// Batches under way: depth beyond four adds latency and no rate.
+pub const SPOOL_BATCHES_IN_FLIGHT_DEFAULT: usize = 4;

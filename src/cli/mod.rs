@@ -1,5 +1,245 @@
-//! The operator's commands.
+//! The command line: what an operator types.
+//!
+//! In: arguments. Out: a [`Command`] with everything it needs. Never: the work itself, which is in a file for each
+//! command.
+//!
+//! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
+pub mod check;
 pub mod queue;
 pub mod status;
 mod text;
+
+use crate::config::Period;
+use crate::spool::MessageId;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Where the configuration is if nothing else is said.
+pub const CONFIG_PATH_DEFAULT: &str = "/etc/rohrpost/rohrpost.toml";
+
+/// Rohrpost, a mail relay appliance that runs beside the kernel.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "rohrpost", version, about, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the appliance until SIGTERM.
+    Run(RunArgs),
+    /// Say what the configuration means, and everything that is wrong with it.
+    Check(CheckArgs),
+    /// Say what the running appliance is doing.
+    Status(StatusArgs),
+    /// Look at and change the queue of the running appliance.
+    Queue(QueueArgs),
+}
+
+/// Which configuration.
+#[derive(Clone, Debug, Args)]
+pub struct ConfigArgs {
+    /// The configuration.
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_PATH_DEFAULT)]
+    pub config: PathBuf,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct CheckArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct StatusArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct QueueArgs {
+    /// The configuration, which names the socket of the appliance.
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_PATH_DEFAULT, global = true)]
+    pub config: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub action: QueueAction,
+}
+
+/// What to do with the queue.
+#[derive(Clone, Debug, Subcommand)]
+pub enum QueueAction {
+    /// List messages, oldest first.
+    List {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many.
+        #[arg(long, value_name = "COUNT", default_value_t = 1000)]
+        limit: usize,
+    },
+    /// Show one message with all its recipients.
+    Show {
+        /// Its queue id.
+        id: MessageId,
+    },
+    /// Try to deliver now.
+    Retry(SelectionArgs),
+    /// Keep from being delivered until released.
+    Hold(SelectionArgs),
+    /// Deliver what was held.
+    Release(SelectionArgs),
+    /// Delete, without telling the sender.
+    Delete(SelectionArgs),
+}
+
+/// Which messages: all that every given condition holds for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct FilterArgs {
+    /// From this sender ("<>" for the null sender).
+    #[arg(long, value_name = "ADDRESS", value_parser = unbracketed)]
+    pub sender: Option<String>,
+    /// To this recipient.
+    #[arg(long, value_name = "ADDRESS", value_parser = unbracketed)]
+    pub recipient: Option<String>,
+    /// To a recipient in this domain.
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// In this state.
+    #[arg(long, value_enum)]
+    pub state: Option<QueueState>,
+    /// Received longer ago than this, such as 30m or 2d.
+    #[arg(long, value_name = "DURATION")]
+    pub older_than: Option<Period>,
+}
+
+/// The states that a message of the queue can be in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum QueueState {
+    /// Not tried yet.
+    Queued,
+    /// Tried, and to be tried again.
+    Deferred,
+    /// On its way now.
+    Active,
+    /// Kept by an operator.
+    Held,
+}
+
+/// Which messages to change: by id, by condition, or all. One of these must be said.
+#[derive(Clone, Debug, Args)]
+#[group(id = "selection", required = true, multiple = true)]
+pub struct SelectionArgs {
+    /// These messages.
+    #[arg(value_name = "ID", group = "selection", conflicts_with_all = ["all", "sender", "recipient", "domain", "state", "older_than"])]
+    pub ids: Vec<MessageId>,
+    /// All messages.
+    #[arg(long, group = "selection", conflicts_with_all = ["sender", "recipient", "domain", "state", "older_than"])]
+    pub all: bool,
+    /// From this sender ("<>" for the null sender).
+    #[arg(long, value_name = "ADDRESS", group = "selection", value_parser = unbracketed)]
+    pub sender: Option<String>,
+    /// To this recipient.
+    #[arg(long, value_name = "ADDRESS", group = "selection", value_parser = unbracketed)]
+    pub recipient: Option<String>,
+    /// To a recipient in this domain.
+    #[arg(long, value_name = "DOMAIN", group = "selection")]
+    pub domain: Option<String>,
+    /// In this state.
+    #[arg(long, value_enum, group = "selection")]
+    pub state: Option<QueueState>,
+    /// Received longer ago than this, such as 30m or 2d.
+    #[arg(long, value_name = "DURATION", group = "selection")]
+    pub older_than: Option<Period>,
+}
+
+/// An address with or without its angle brackets; `<>`, the null sender, becomes the empty text.
+fn unbracketed(text: &str) -> Result<String, std::convert::Infallible> {
+    Ok(text.strip_prefix('<').and_then(|text| text.strip_suffix('>')).unwrap_or(text).to_owned())
+}
+
+impl SelectionArgs {
+    /// The conditions; all empty if ids or `--all` were given.
+    pub fn filter(&self) -> FilterArgs {
+        FilterArgs {
+            sender: self.sender.clone(),
+            recipient: self.recipient.clone(),
+            domain: self.domain.clone(),
+            state: self.state,
+            older_than: self.older_than,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split(' '))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_config_may_stand_before_or_behind_the_queue_action() {
+        for line in ["rohrpost queue --config /x list --json", "rohrpost queue list --json --config /x"] {
+            match parse(line).expect(line).command {
+                Command::Queue(QueueArgs { config, json: true, action: QueueAction::List { .. } }) => {
+                    assert_eq!(config, PathBuf::from("/x"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        match parse("rohrpost run").expect("run").command {
+            Command::Run(args) => assert_eq!(args.config.config, PathBuf::from(CONFIG_PATH_DEFAULT)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn nothing_is_changed_without_saying_what() {
+        for line in [
+            "rohrpost queue delete",
+            "rohrpost queue delete 000G000000001 --all",
+            "rohrpost queue hold XYZ",
+            "rohrpost queue show",
+        ] {
+            assert_eq!(parse(line).map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
+        }
+        for line in [
+            "rohrpost queue delete --all",
+            "rohrpost queue retry 000G000000001 000G000000002",
+            "rohrpost queue hold --sender a@example.net --older-than 2d --state deferred",
+        ] {
+            parse(line).expect(line);
+        }
+    }
+
+    #[test]
+    fn the_null_sender_is_the_empty_address() {
+        match parse("rohrpost queue delete --sender <>").expect("a filter").command {
+            Command::Queue(QueueArgs { action: QueueAction::Delete(selection), .. }) => {
+                assert_eq!(selection.filter().sender.as_deref(), Some(""));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            connections_max: DELIVERY_CONNECTIONS_DEFAULT,
+            connections_max: DELIVERY_CONNECTIONS_DEFAULT as usize,
             connect_timeout: CONNECT_TIMEOUT_DEFAULT,
             idle_timeout: DELIVERY_IDLE_TIMEOUT_DEFAULT,
             transactions_per_connection_max: TRANSACTIONS_PER_CONNECTION_DEFAULT,

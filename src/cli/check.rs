@@ -1,0 +1,206 @@
+//! `rohrpost check`: what a configuration means, and everything that is wrong with it.
+//!
+//! In: the file. Out: the summary on standard output and exit code 0, or every problem on standard error and 1. Never: a
+//! change to the machine.
+
+use crate::config::{self, Config, ConfigError, Queues, Transport};
+use crate::policy::Policy;
+use miette::Diagnostic as _;
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// A problem of the machine that the file is for.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// Checks the file that `args` name.
+pub fn check(args: &super::CheckArgs) -> ExitCode {
+    let config = match config::load(&args.config.config) {
+        Ok(config) => config,
+        Err(error) => return refuse(&show(&error)),
+    };
+    let mut problems: Vec<String> = environment(&config).iter().map(|problem| format!("  {problem}\n")).collect();
+    match Policy::new(&config) {
+        Ok(policy) if problems.is_empty() => {
+            let text = summary(&config, &policy);
+            // A reader that went away, such as `head`, is no failure of the check.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Ok(_) => {}
+        Err(error) => problems.push(format!("  {error}\n")),
+    }
+    refuse(&format!("{} cannot run here:\n{}", args.config.config.display(), problems.concat()))
+}
+
+fn refuse(text: &str) -> ExitCode {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+    ExitCode::FAILURE
+}
+
+/// All problems of a file with the lines that they are in.
+pub fn show(error: &ConfigError) -> String {
+    let mut text = String::new();
+    let handler = miette::GraphicalReportHandler::new_themed(theme());
+    for problem in error.problems() {
+        // Each stands by itself with its own line, rather than nested below a headline.
+        let report = miette::Report::new(problem.clone()).with_source_code(error.named_source());
+        if handler.render_report(&mut text, report.as_ref()).is_err() {
+            let _ = writeln!(text, "{problem}");
+        }
+    }
+    let _ = writeln!(text, "{error}");
+    if let ConfigError::Read { source, .. } = error {
+        let _ = writeln!(text, "  {source}");
+        if let Some(help) = error.help() {
+            let _ = writeln!(text, "  {help}");
+        }
+    }
+    text
+}
+
+/// Colours and box drawings only for a reader who has a terminal.
+fn theme() -> miette::GraphicalTheme {
+    use std::io::IsTerminal as _;
+    if std::io::stderr().is_terminal() { miette::GraphicalTheme::default() } else { miette::GraphicalTheme::none() }
+}
+
+/// What of the configuration this machine cannot do: every problem found. Opens nothing.
+pub fn environment(config: &Config) -> Vec<Problem> {
+    let cores = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
+    let present = core_affinity::get_core_ids().unwrap_or_default();
+    let mut problems = Vec::new();
+    for core in &config.workers.cores {
+        if !present.is_empty() && !present.iter().any(|id| id.id == *core) {
+            let message = format!("[workers] cores: there is no core {core} for us (this machine gives us {cores})");
+            problems.push(Problem { message });
+        }
+    }
+    problems
+}
+
+/// What a box with this configuration would do.
+pub fn summary(config: &Config, policy: &Policy) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(text, "{name:<12} {value}");
+    };
+    line("transport", config.transport.name().to_owned());
+    line("hostname", config.hostname.clone());
+    line(
+        "workers",
+        match config.workers.cores.as_slice() {
+            [] => "1, not pinned".to_owned(),
+            cores => format!("{}, on cores {}", cores.len(), joined(cores)),
+        },
+    );
+    // The kernel transport takes no notice of them.
+    for port in config.ports.iter().filter(|_| config.transport != Transport::Kernel) {
+        let queues = match &port.queues {
+            Queues::Auto => "auto".to_owned(),
+            Queues::List(list) => joined(list),
+        };
+        let vlan = if port.vlan == 0 { "untagged".to_owned() } else { format!("VLAN {}", port.vlan) };
+        line("port", format!("{}, queues {queues}, {vlan}", port.device));
+    }
+    for address in &config.addresses {
+        let gateway = address.gateway.map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}"));
+        let name = address.ehlo_name.as_ref().unwrap_or(&config.hostname);
+        line("address", format!("{}, {gateway}, EHLO {name}", address.ip));
+    }
+    for listener in &config.listeners {
+        line("listener", format!("{}, {}", listener.address, format!("{:?}", listener.role).to_lowercase()));
+    }
+    if !config.relay.networks.is_empty() {
+        line("relay", format!("anywhere for {}", joined(&config.relay.networks)));
+    }
+    for domain in &config.domains {
+        let map = domain.recipients.as_ref().and_then(|path| policy.maps().find(|(map, _)| map == path));
+        let recipients = match map {
+            Some((path, count)) => format!("{count} entries of {}", path.display()),
+            None if domain.check_recipients => "recipients that the next hop knows".to_owned(),
+            None => "every recipient".to_owned(),
+        };
+        line("domain", format!("{}, {recipients}", domain.name));
+    }
+    for route in &config.routes {
+        line("route", format!("{} to {}", route.domain, joined(&route.to)));
+    }
+    let limits = &config.limits;
+    line(
+        "limits",
+        format!(
+            "{} a message, {} recipients, {} connections",
+            limits.message_size, limits.recipients, limits.connections
+        ),
+    );
+    line("spool", format!("{}, at most {}", config.spool.directory.display(), config.spool.size_max));
+    let retry = &config.retry;
+    line(
+        "retry",
+        format!("after {}, times {}, at most {}, for {}", retry.first, retry.growth, retry.max, retry.age_max),
+    );
+    line("admin", config.admin.socket.display().to_string());
+    for warning in config::warnings(config) {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn joined<T: std::fmt::Display>(values: &[T]) -> String {
+    values.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+transport = "kernel"
+hostname = "mx1.example.net"
+[[listener]]
+address = "[::]:2525"
+role = "mx"
+[relay]
+networks = ["10.0.0.0/8"]
+[[domain]]
+name = "example.net"
+[[route]]
+domain = "*"
+to = ["smtp://10.1.1.5", "lmtp://[2001:db8::1]:24?preference=20"]
+"#;
+
+    #[test]
+    fn the_summary_says_what_the_box_would_do() {
+        let config = config::parse(GOOD, "good.toml").expect("a good file");
+        let policy = Policy::with_seed(&config, 1).expect("no maps");
+        let text = summary(&config, &policy);
+        for line in [
+            "transport    kernel",
+            "workers      1, not pinned",
+            "listener     [::]:2525, mx",
+            "domain       example.net, every recipient",
+            "route        * to smtp://10.1.1.5:25, lmtp://[2001:db8::1]:24?preference=20",
+            "retry        after 1m, times 2, at most 4h, for 5d",
+        ] {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+    }
+
+    #[test]
+    fn every_mistake_is_shown_in_its_line() {
+        let broken = GOOD.replace("hostname", "hostnam").replace("\"10.0.0.0/8\"", "\"10.0.0.1/8\"");
+        let error = config::parse(&broken, "broken.toml").expect_err("a broken file");
+        let text = show(&error);
+        for part in
+            ["hostnam = ", "did you mean `hostname`?", "broken.toml:3:1", "10.0.0.0/8", "broken.toml has 2 mistakes"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The configuration: one typed TOML file.
+//!
+//! In: the file, and `/etc/hosts` for the names of next hops. Out: a [`Config`] in which every value has its type, its
+//! range and its default, and no two values contradict each other; or every mistake of the file at once, each with its
+//! place. Never: what must ask the machine (does the interface exist, does the kernel hold an address): that is
+//! [`crate::cli::check::environment`].
+//!
+//! ```text
+//! text ─► toml (places kept) ─► walk (against the schema) ─► serde ─► validate (keys against keys) ─► Config
+//! ```
+
+mod error;
+mod hop;
+pub mod reference;
+mod schema;
+mod validate;
+mod value;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{ConfigError, Invalid, Problem};
+pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
+pub use schema::{
+    Address, Admin, BareNewline, ClientRule, Config, Delivery, Domain, Identity, Limits, Listener, Log, LogLevel, Poll,
+    Port, Recipients, Relay, Retry, Role, Route, Spool, Transport, Workers,
+};
+pub use value::{Network, Period, Queues, Size, ValueError, canonical_domain, is_host_name};
+
+use crate::limits;
+use std::io::Read;
+use std::path::Path;
+use toml::de::DeTable;
+
+/// Reads the file at `path`. Relative paths in it are taken from its folder.
+///
+/// # Errors
+/// The file cannot be read, or holds mistakes: all of them.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    let size = file.take(limits::CONFIG_SIZE_MAX + 1).read_to_string(&mut text).map_err(failed)?;
+    if size as u64 > limits::CONFIG_SIZE_MAX {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), size_max: limits::CONFIG_SIZE_MAX });
+    }
+    // A box without /etc/hosts has no names, which is no error as long as none is used.
+    let hosts = std::fs::read("/etc/hosts").unwrap_or_default();
+    let mut config = parse_with(&text, &path.display().to_string(), &Hosts::parse(&String::from_utf8_lossy(&hosts)))?;
+    let folder = path.parent().unwrap_or(Path::new(""));
+    for domain in &mut config.domains {
+        if let Some(recipients) = &mut domain.recipients {
+            *recipients = folder.join(&*recipients);
+        }
+    }
+    Ok(config)
+}
+
+/// Reads `text`, which error messages call `name`, on a machine whose `/etc/hosts` is empty.
+///
+/// # Errors
+/// The text holds mistakes.
+pub fn parse(text: &str, name: &str) -> Result<Config, ConfigError> {
+    parse_with(text, name, &Hosts::parse(""))
+}
+
+/// Reads `text`, which error messages call `name`; `hosts` are the names that next hops may have.
+///
+/// # Errors
+/// The text holds mistakes.
+pub fn parse_with(text: &str, name: &str, hosts: &Hosts) -> Result<Config, ConfigError> {
+    let invalid = |problems| ConfigError::Invalid(Box::new(Invalid::new(name, text, problems)));
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if !errors.is_empty() {
+        // What follows a mistake of syntax may be in the wrong table, so that nothing else is said.
+        let problem = |error: &toml::de::Error| Problem::new(error.span().unwrap_or(0..0), error.message());
+        return Err(invalid(errors.iter().map(problem).collect()));
+    }
+    let problems = walk::walk(&schema(), &table);
+    if !problems.is_empty() {
+        return Err(invalid(problems));
+    }
+    let mut config: Config = toml::from_str(text)
+        .map_err(|error: toml::de::Error| invalid(vec![Problem::new(error.span().unwrap_or(0..0), error.message())]))?;
+    let problems = validate::validate(&mut config, &table, hosts);
+    if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
+}
+
+/// The JSON schema of the file.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+/// What is allowed and yet rarely meant, one sentence each: `check` shows it.
+pub fn warnings(config: &Config) -> Vec<String> {
+    validate::warnings(config)
+}

@@ -1,0 +1,524 @@
+//! The keys of the configuration file: their types, defaults and ranges, and what they mean.
+//!
+//! A key's doc comment is its description in the schema and in `firmware-config/rohrpost.toml`; its range is the
+//! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
+
+use super::hop::Hop;
+use super::value::{Network, Period, Queues, Size};
+use crate::limits;
+use ipnet::IpNet;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+/// One file tells a box what it is.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// How mail comes and goes: "af_xdp" straight from the queues of the network card, "dpdk" the same with the card taken
+    /// away from the kernel, "kernel" over the operating system's sockets, without privileges. Nothing falls back from one
+    /// to another by itself.
+    #[schemars(extend("x-example" = "af_xdp"))]
+    pub transport: Transport,
+    /// The name by which the appliance greets, and which it writes into Received headers and reports (RFC 5321 §4.1.1.1): a
+    /// fully qualified domain name that resolves to it.
+    #[schemars(extend("format" = "host-name", "x-example" = "mx1.example.net"))]
+    pub hostname: String,
+    #[serde(default)]
+    pub workers: Workers,
+    #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<Port>,
+    #[serde(default, rename = "address", skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<Address>,
+    #[serde(default, rename = "listener", skip_serializing_if = "Vec::is_empty")]
+    pub listeners: Vec<Listener>,
+    #[serde(default)]
+    pub relay: Relay,
+    #[serde(default, rename = "client", skip_serializing_if = "Vec::is_empty")]
+    pub clients: Vec<ClientRule>,
+    #[serde(default, rename = "domain", skip_serializing_if = "Vec::is_empty")]
+    pub domains: Vec<Domain>,
+    #[serde(default)]
+    pub recipients: Recipients,
+    #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub spool: Spool,
+    #[serde(default)]
+    pub delivery: Delivery,
+    #[serde(default)]
+    pub retry: Retry,
+    #[serde(default)]
+    pub admin: Admin,
+    #[serde(default)]
+    pub log: Log,
+}
+
+/// How mail comes and goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Transport {
+    AfXdp,
+    Dpdk,
+    Kernel,
+}
+
+impl Transport {
+    /// As it stands in the file.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Transport::AfXdp => "af_xdp",
+            Transport::Dpdk => "dpdk",
+            Transport::Kernel => "kernel",
+        }
+    }
+}
+
+/// One worker runs on each core, and owns the queue, the sessions and the log of that core.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Workers {
+    /// The cores, by the numbers of /proc/cpuinfo, best isolated from the scheduler. An empty list runs one worker that is
+    /// not pinned.
+    #[schemars(extend("x-example" = [2, 3]), length(max = 64))]
+    pub cores: Vec<usize>,
+    /// What an idle worker does: "busy" spins without end (dedicated boxes), "adaptive" spins for a moment and then sleeps
+    /// until something arrives, "sleep" sleeps at once.
+    pub poll: Poll,
+}
+
+/// What an idle worker does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Poll {
+    Busy,
+    #[default]
+    Adaptive,
+    Sleep,
+}
+
+/// A network card whose queues the workers read (af_xdp, dpdk). The kernel transport takes no notice of it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    /// The interface, such as "eth1". A bond is refused: name its members.
+    #[schemars(extend("x-example" = "eth1"), length(min = 1, max = 15))]
+    pub device: String,
+    /// Which of its queues: "auto" for as many as there are workers, or a list of numbers.
+    #[serde(default)]
+    pub queues: Queues,
+    /// The VLAN in which our addresses live; 0 is untagged.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 4094))]
+    pub vlan: u16,
+    /// Frames of 4 KiB that each queue may hold, received, waiting and being sent together; a power of two.
+    #[serde(default = "frames_default")]
+    #[schemars(range(min = 256, max = 65536))]
+    pub frames: u32,
+}
+
+fn frames_default() -> u32 {
+    limits::AF_XDP_FRAMES_DEFAULT
+}
+
+/// An address that belongs to the appliance alone: the kernel must not hold it too (except on the kernel transport, where
+/// it must). At most eight.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Address {
+    /// The address with the prefix length of its network.
+    #[schemars(with = "String", extend("format" = "interface-address", "x-example" = "192.0.2.25/24"))]
+    pub ip: IpNet,
+    /// The router by which everything outside that network is reached: an address within it, or a link-local one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "ip", "x-example" = "192.0.2.1"))]
+    pub gateway: Option<IpAddr>,
+    /// The name by which the appliance says EHLO from this address; it should resolve to it. Unset: `hostname`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "host-name", "x-example" = "mx1.example.net"))]
+    pub ehlo_name: Option<String>,
+    /// To which identity of a pair the address belongs. Without effect on a single box.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "a"))]
+    pub identity: Option<Identity>,
+}
+
+/// One of the two identities of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Identity {
+    A,
+    B,
+}
+
+/// Where mail is taken in.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Listener {
+    /// Address and port. On af_xdp the address is one of ours; on the kernel transport it may be "0.0.0.0:25" or "[::]:25".
+    #[schemars(with = "String", extend("format" = "socket-address", "x-example" = "192.0.2.25:25"))]
+    pub address: SocketAddr,
+    /// For whom it is: "mx" for strangers who bring mail for our domains, "relay" for our own systems, "submission" for
+    /// clients that must have the right to relay before they may send at all.
+    #[schemars(extend("x-example" = "mx"))]
+    pub role: Role,
+    /// How long the greeting is held back, to catch clients that talk before it (RFC 5321 §3.1). Zero greets at once, and
+    /// catches those that came with bytes all the same.
+    #[serde(default = "greeting_delay_default")]
+    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "60s"))]
+    pub greeting_delay: Period,
+    /// Offer BINARYMIME (RFC 3030). Such content goes on only to hops that offer it too; to others it bounces.
+    #[serde(default)]
+    pub binarymime: bool,
+}
+
+fn greeting_delay_default() -> Period {
+    Period(limits::GREETING_DELAY_DEFAULT)
+}
+
+/// For whom a listener is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Role {
+    Mx,
+    Submission,
+    Relay,
+}
+
+/// Who may send to everyone.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// The networks whose clients may relay anywhere. Everyone else reaches our own domains only.
+    #[schemars(extend("x-example" = ["10.0.0.0/8", "2001:db8:10::/48"]))]
+    pub networks: Vec<Network>,
+}
+
+/// What is different for the clients of some networks. Of several rules that hold a client, the first counts.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ClientRule {
+    /// The networks.
+    #[schemars(extend("x-example" = ["10.20.0.0/16"]), length(min = 1))]
+    pub networks: Vec<Network>,
+    /// A CR or LF that stands alone: "reject" refuses the message, as everyone else's; "normalize" makes it the end of a
+    /// line, for printers and scripts of our own that know no better.
+    #[serde(default)]
+    pub bare_newline: BareNewline,
+}
+
+/// What becomes of a CR or LF that stands alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum BareNewline {
+    /// The message is refused.
+    #[default]
+    Reject,
+    /// It ends a line.
+    Normalize,
+}
+
+/// A domain whose mail we take from everyone.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Domain {
+    /// The domain, or with a leading dot all its subdomains (not itself). Unicode and A-label forms are the same.
+    #[schemars(extend("format" = "mail-domain", "x-example" = "example.net"))]
+    pub name: String,
+    /// A file of those who receive mail there, relative to this file: a line for each address, local part (in every domain
+    /// that uses the file) or "@domain" (everyone there); what follows a # is a comment. Upper and lower case are the same.
+    /// Read again when it changes. Everyone else is refused with 550 5.1.1, postmaster never. Unset: everyone receives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "recipients.map"))]
+    pub recipients: Option<PathBuf>,
+    /// Ask the domain's next hop, with RCPT, for each recipient that we do not remember. Not together with `recipients`.
+    #[serde(default)]
+    pub check_recipients: bool,
+}
+
+/// How recipients are looked up.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Recipients {
+    /// The character behind which a local part is a detail: "user+news" is looked up as "user" if it is not in the map
+    /// itself. Empty: there are no details.
+    #[schemars(extend("format" = "delimiter"))]
+    pub delimiter: String,
+    /// How many answers of next hops (`check_recipients`) are remembered, in each worker.
+    #[schemars(range(min = 16, max = 10_000_000))]
+    pub cache: u32,
+    /// How long a next hop's "yes" is remembered.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "7d"))]
+    pub known_ttl: Period,
+    /// How long its "no" is.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "7d"))]
+    pub unknown_ttl: Period,
+}
+
+impl Default for Recipients {
+    fn default() -> Recipients {
+        Recipients {
+            delimiter: "+".to_owned(),
+            cache: limits::VERIFY_CACHE_DEFAULT,
+            known_ttl: Period(limits::VERIFY_KNOWN_TTL_DEFAULT),
+            unknown_ttl: Period(limits::VERIFY_UNKNOWN_TTL_DEFAULT),
+        }
+    }
+}
+
+/// Where the mail of a domain goes.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// The recipients' domain; with a leading dot all its subdomains (not itself); "*" all that no other route names.
+    #[schemars(extend("format" = "route-domain", "x-example" = "example.net"))]
+    pub domain: String,
+    /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
+    /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
+    /// with a lower number (unset: 10), and equals share the load.
+    #[schemars(extend("x-example" = ["lmtp://10.1.1.5:24", "lmtp://10.1.1.6:24?preference=20"]), length(min = 1, max = 32))]
+    pub to: Vec<Hop>,
+    /// Own addresses to deliver from. Empty: the first own address of the hop's family.
+    #[serde(default)]
+    #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
+    pub source_addresses: Vec<IpAddr>,
+    /// Connections to this route's hosts at the same time.
+    #[serde(default = "route_connections_default")]
+    #[schemars(range(min = 1, max = 10_000))]
+    pub connections_max: u32,
+}
+
+/// The schema of an IP address.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct IpText(#[schemars(extend("format" = "ip"))] String);
+
+fn route_connections_default() -> u32 {
+    limits::CONNECTIONS_PER_DESTINATION_DEFAULT
+}
+
+/// What a client may ask of us. A limit that is reached answers 421 or 452, or refuses the connection; it never grows.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The largest message (RFC 1870).
+    #[schemars(extend("x-minimum" = "64KB", "x-maximum" = "2GB"))]
+    pub message_size: Size,
+    /// Recipients of one message (RFC 5321 §4.5.3.1.8).
+    #[schemars(range(min = 100, max = 50_000))]
+    pub recipients: usize,
+    /// Received headers after which a message is taken to be in a loop (RFC 5321 §6.3).
+    #[schemars(range(min = 10, max = 1000))]
+    pub hops: usize,
+    /// Bad commands after which a session is ended.
+    #[schemars(range(min = 1, max = 1000))]
+    pub errors: u32,
+    /// Messages of one session.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub transactions: u32,
+    /// Clients' connections at the same time, of all workers together.
+    #[schemars(range(min = 1, max = 4_000_000))]
+    pub connections: usize,
+    /// The same for one client: an IPv4 address, or an IPv6 network of 64 bits.
+    #[schemars(range(min = 1, max = 4_000_000))]
+    pub connections_per_client: usize,
+    /// Connections that have not finished their handshake, of all workers together.
+    #[schemars(range(min = 16, max = 1_000_000))]
+    pub half_open: usize,
+    /// Memory for what one connection has received and we have not read.
+    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
+    pub receive_buffer: Size,
+    /// Memory for what we have sent on one connection and the other side has not acknowledged.
+    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
+    pub send_buffer: Size,
+    /// How long we wait for a client's next command (RFC 5321 §4.5.3.2.7).
+    #[schemars(extend("x-minimum" = "5s", "x-maximum" = "1h"))]
+    pub command_timeout: Period,
+    /// How long we wait for the next piece of a message (RFC 5321 §4.5.3.2.5).
+    #[schemars(extend("x-minimum" = "5s", "x-maximum" = "1h"))]
+    pub data_timeout: Period,
+    /// The least that a client must send of a message, a second, after its first minute: those that trickle are cut off.
+    #[schemars(extend("x-minimum" = "0B", "x-maximum" = "1MB"))]
+    pub content_rate: Size,
+    /// How long sessions may go on when the appliance is asked to stop.
+    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "10m"))]
+    pub shutdown_timeout: Period,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            message_size: Size(limits::MESSAGE_SIZE_DEFAULT),
+            recipients: limits::RECIPIENTS_DEFAULT,
+            hops: limits::HOPS_DEFAULT,
+            errors: limits::SESSION_ERRORS_DEFAULT,
+            transactions: limits::TRANSACTIONS_DEFAULT,
+            connections: limits::CONNECTIONS_DEFAULT,
+            connections_per_client: limits::CONNECTIONS_PER_CLIENT_DEFAULT,
+            half_open: limits::HALF_OPEN_DEFAULT,
+            receive_buffer: Size(limits::RECEIVE_BUFFER_DEFAULT),
+            send_buffer: Size(limits::SEND_BUFFER_DEFAULT),
+            command_timeout: Period(limits::SERVER_COMMAND_TIMEOUT),
+            data_timeout: Period(limits::SERVER_DATA_TIMEOUT),
+            content_rate: Size(limits::CONTENT_RATE_DEFAULT),
+            shutdown_timeout: Period(limits::SHUTDOWN_TIMEOUT_DEFAULT),
+        }
+    }
+}
+
+/// Where mail is kept until it is delivered. A message is acknowledged only after it is on this disk.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spool {
+    /// The folder of the logs, one for each worker.
+    pub directory: PathBuf,
+    /// The most that all logs together may take.
+    #[schemars(extend("x-minimum" = "64MiB", "x-maximum" = "64TiB"))]
+    pub size_max: Size,
+    /// The files of which a log is made: a multiple of 1 MiB.
+    #[schemars(extend("x-minimum" = "4MiB", "x-maximum" = "4GiB"))]
+    pub segment_size: Size,
+    /// What must stay free on the file system: below it mail is refused with 452 4.3.1 until there is room again.
+    #[schemars(extend("x-minimum" = "0B", "x-maximum" = "64TiB"))]
+    pub free_min: Size,
+    /// The most that one write, and thus one group of acknowledgements, may hold.
+    #[schemars(extend("x-minimum" = "128KiB", "x-maximum" = "16MiB"))]
+    pub batch_size: Size,
+    /// Writes under way at the same time, in each log.
+    #[schemars(range(min = 1, max = 64))]
+    pub batches_in_flight: usize,
+}
+
+impl Default for Spool {
+    fn default() -> Spool {
+        Spool {
+            directory: PathBuf::from("/var/spool/rohrpost"),
+            size_max: Size(limits::SPOOL_SIZE_DEFAULT),
+            segment_size: Size(limits::SPOOL_SEGMENT_SIZE_DEFAULT),
+            free_min: Size(limits::SPOOL_FREE_DEFAULT),
+            batch_size: Size(limits::SPOOL_BATCH_SIZE_DEFAULT),
+            batches_in_flight: limits::SPOOL_BATCHES_IN_FLIGHT_DEFAULT,
+        }
+    }
+}
+
+/// How mail is passed on.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Delivery {
+    /// Connections to next hops at the same time, of all workers together.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections: u32,
+    /// How long a connection may take to come about.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "5m"))]
+    pub connect_timeout: Period,
+    /// How long a connection without work is kept for the next message.
+    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "5m"))]
+    pub idle_timeout: Period,
+    /// Messages on one connection, after which it is closed and another is opened.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub transactions_per_connection: u32,
+    /// How long a host that failed is left alone; doubled with each further failure.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
+    pub host_backoff: Period,
+    /// The most that it grows to.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
+    pub host_backoff_max: Period,
+}
+
+impl Default for Delivery {
+    fn default() -> Delivery {
+        Delivery {
+            connections: limits::DELIVERY_CONNECTIONS_DEFAULT,
+            connect_timeout: Period(limits::CONNECT_TIMEOUT_DEFAULT),
+            idle_timeout: Period(limits::DELIVERY_IDLE_TIMEOUT_DEFAULT),
+            transactions_per_connection: limits::TRANSACTIONS_PER_CONNECTION_DEFAULT,
+            host_backoff: Period(limits::HOST_BACKOFF_FIRST_DEFAULT),
+            host_backoff_max: Period(limits::HOST_BACKOFF_MAX_DEFAULT),
+        }
+    }
+}
+
+/// When a delivery that failed for now is tried again (RFC 5321 §4.5.4.1).
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Retry {
+    /// The delay after the first attempt.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
+    pub first: Period,
+    /// By how much each delay is longer than the one before it.
+    #[schemars(range(min = 1.0, max = 10.0))]
+    pub growth: f64,
+    /// The longest delay.
+    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "7d"))]
+    pub max: Period,
+    /// By which part of itself a delay is moved at random, to spread what failed together.
+    #[schemars(range(min = 0.0, max = 0.9))]
+    pub jitter: f64,
+    /// The age at which a message that is not delivered goes back to its sender.
+    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "30d"))]
+    pub age_max: Period,
+}
+
+impl Default for Retry {
+    fn default() -> Retry {
+        Retry {
+            first: Period(limits::RETRY_FIRST_DEFAULT),
+            growth: limits::RETRY_GROWTH_DEFAULT,
+            max: Period(limits::RETRY_MAX_DEFAULT),
+            jitter: limits::RETRY_JITTER_DEFAULT,
+            age_max: Period(limits::RETRY_AGE_MAX_DEFAULT),
+        }
+    }
+}
+
+/// How `rohrpost status` and `rohrpost queue` reach the appliance.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Admin {
+    /// A Unix socket, for root and the appliance's own group.
+    pub socket: PathBuf,
+}
+
+impl Default for Admin {
+    fn default() -> Admin {
+        Admin { socket: PathBuf::from("/run/rohrpost/admin.sock") }
+    }
+}
+
+/// What is written to standard error, which systemd keeps.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// What the appliance says about itself: "error", "warn", "info" or "debug".
+    pub level: LogLevel,
+    /// One line of JSON with the queue id for each step of each message.
+    pub messages: bool,
+}
+
+impl Default for Log {
+    fn default() -> Log {
+        Log { level: LogLevel::Info, messages: true }
+    }
+}
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    #[default]
+    Info,
+    Debug,
+}

@@ -1,0 +1,460 @@
+//! Holds the keys of a well-formed file against each other.
+//!
+//! In: the typed configuration, and the parsed file for the places. Out: problems, and next hops with their addresses.
+//! Never: a question to the machine.
+
+use super::error::Problem;
+use super::hop::{Hop, Host, Hosts};
+use super::schema::{Address, Config, Role, Transport};
+use super::value::{Queues, canonical_domain};
+use crate::limits;
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// Finds contradictions, and fills in [`super::Hop::addresses`].
+pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts) -> Vec<Problem> {
+    let mut check = Check { places: Places(table), problems: Vec::new() };
+    check.transport(config);
+    check.workers(config);
+    check.ports(config);
+    check.addresses(config);
+    check.listeners(config);
+    check.domains(config);
+    check.routes(config, hosts);
+    check.amounts(config);
+    check.problems
+}
+
+/// Where things stand in the file.
+struct Places<'a>(&'a Spanned<DeTable<'a>>);
+
+/// One step into a parsed file.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+impl Places<'_> {
+    /// The place of the value at `path`, or of as much of it as the file has; the start of the file if it has nothing.
+    fn of(&self, path: &[Step<'_>]) -> Range<usize> {
+        let mut place = 0..0;
+        let mut table = Some(self.0.get_ref());
+        let mut value: Option<&Spanned<DeValue<'_>>> = None;
+        for step in path {
+            let next = match step {
+                Step::Key(key) => table.and_then(|table| table.get(*key)),
+                Step::Index(index) => value.and_then(|value| value.get_ref().as_array()?.get(*index)),
+            };
+            let Some(next) = next else { break };
+            place = next.span();
+            table = next.get_ref().as_table();
+            value = Some(next);
+        }
+        place
+    }
+
+    /// The place of a key of the `index`-th section of a list of sections.
+    fn of_entry(&self, section: &str, index: usize, key: &str) -> Range<usize> {
+        self.of(&[Step::Key(section), Step::Index(index), Step::Key(key)])
+    }
+
+    /// The place of the `item`-th value of such a key.
+    fn of_item(&self, section: &str, index: usize, key: &str, item: usize) -> Range<usize> {
+        self.of(&[Step::Key(section), Step::Index(index), Step::Key(key), Step::Index(item)])
+    }
+}
+
+struct Check<'a> {
+    places: Places<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Reports every value that was there before. `what` stands before the value: "two listeners on".
+    fn no_duplicates<T: Eq + Hash + std::fmt::Display>(&mut self, values: Vec<(T, Range<usize>)>, what: &str) {
+        let mut seen: HashMap<T, ()> = HashMap::new();
+        for (value, place) in values {
+            let message = format!("{what} {value}");
+            if seen.insert(value, ()).is_some() {
+                self.add(Problem::new(place, message).help("remove one of them"));
+            }
+        }
+    }
+
+    fn transport(&mut self, config: &Config) {
+        let place = self.places.of(&[Step::Key("transport")]);
+        match config.transport {
+            Transport::Dpdk => self.add(
+                Problem::new(place, "the transport \"dpdk\" is not in this build yet")
+                    .help("use \"af_xdp\" for the bypass path, or \"kernel\" for the operating system's sockets"),
+            ),
+            Transport::AfXdp if config.ports.is_empty() => self.add(
+                Problem::new(place, "the transport \"af_xdp\" needs at least one [[port]]")
+                    .help("write [[port]] and below it device = \"eth1\", the interface whose queues are read"),
+            ),
+            Transport::AfXdp | Transport::Kernel => {}
+        }
+        if config.transport == Transport::AfXdp && config.addresses.is_empty() {
+            let place = self.places.of(&[Step::Key("transport")]);
+            self.add(Problem::new(place, "the transport \"af_xdp\" needs at least one [[address]]").help(
+                "write [[address]] and below it ip = \"192.0.2.25/24\", an address that the kernel does not hold",
+            ));
+        }
+        if config.listeners.is_empty() {
+            self.add(
+                Problem::new(0..0, "there is no [[listener]]: no mail could come in")
+                    .help("write [[listener]] and below it address = \"192.0.2.25:25\" and role = \"mx\""),
+            );
+        }
+    }
+
+    fn workers(&mut self, config: &Config) {
+        let place = |item| self.places.of(&[Step::Key("workers"), Step::Key("cores"), Step::Index(item)]);
+        let cores = config.workers.cores.iter().enumerate().map(|(item, core)| (*core, place(item))).collect();
+        self.no_duplicates(cores, "two workers on core");
+    }
+
+    fn ports(&mut self, config: &Config) {
+        let mut devices = Vec::new();
+        for (index, port) in config.ports.iter().enumerate() {
+            devices.push((port.device.clone(), self.places.of_entry("port", index, "device")));
+            if !port.frames.is_power_of_two() {
+                let place = self.places.of_entry("port", index, "frames");
+                let near = port.frames.next_power_of_two();
+                self.add(Problem::new(place, "`frames` must be a power of two").help(format!("for example {near}")));
+            }
+            if let Queues::List(list) = &port.queues {
+                let place = |item| self.places.of_item("port", index, "queues", item);
+                let queues = list.iter().enumerate().map(|(item, queue)| (*queue, place(item))).collect();
+                self.no_duplicates(queues, "the port names twice queue");
+                if list.is_empty() {
+                    let place = self.places.of_entry("port", index, "queues");
+                    self.add(Problem::new(place, "`queues` is empty").help("write queues = \"auto\" for all"));
+                }
+            }
+        }
+        self.no_duplicates(devices, "two ports on");
+    }
+
+    fn addresses(&mut self, config: &Config) {
+        if config.addresses.len() > limits::ADDRESSES_MAX {
+            let place = self.places.of_entry("address", limits::ADDRESSES_MAX, "ip");
+            let count = config.addresses.len();
+            let most = limits::ADDRESSES_MAX;
+            self.add(Problem::new(place, format!("{count} own addresses: at most {most} are possible")));
+        }
+        let mut own = Vec::new();
+        for (index, address) in config.addresses.iter().enumerate() {
+            let place = self.places.of_entry("address", index, "ip");
+            own.push((address.ip.addr(), place.clone()));
+            let loopback = address.ip.addr().is_loopback();
+            if let Some(why) = unusable(&address.ip).filter(|_| !loopback || config.transport == Transport::AfXdp) {
+                self.add(Problem::new(place, format!("{} cannot be an own address: it is {why}", address.ip.addr())));
+            }
+            let Some(gateway) = address.gateway else { continue };
+            let place = self.places.of_entry("address", index, "gateway");
+            if gateway == address.ip.addr() {
+                self.add(Problem::new(place, format!("the gateway {gateway} is the address itself")));
+            } else if !on_link(&address.ip, gateway) {
+                self.add(
+                    Problem::new(place, format!("the gateway {gateway} is not within {}", address.ip.trunc()))
+                        .help("a gateway is reached without a router, so it must be in the address's own network"),
+                );
+            }
+        }
+        self.no_duplicates(own, "two [[address]] sections with");
+    }
+
+    fn listeners(&mut self, config: &Config) {
+        let mut seen: Vec<SocketAddr> = Vec::new();
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let address = listener.address;
+            let place = self.places.of_entry("listener", index, "address");
+            let overlaps = |other: &&SocketAddr| {
+                other.port() == address.port()
+                    && address.port() != 0
+                    && other.is_ipv4() == address.is_ipv4()
+                    && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+            };
+            if let Some(other) = seen.iter().find(overlaps) {
+                let message = if *other == address {
+                    format!("two listeners on {address}")
+                } else {
+                    format!("the listener on {address} overlaps with the one on {other}")
+                };
+                self.add(Problem::new(place.clone(), message).help("remove one of them"));
+            }
+            seen.push(address);
+            if config.transport != Transport::AfXdp {
+                continue;
+            }
+            if address.port() == 0 {
+                self.add(Problem::new(place, "a listener needs a port").help("the port of SMTP is 25"));
+            } else if !config.addresses.iter().any(|own| own.ip.addr() == address.ip()) {
+                let own: Vec<String> = config.addresses.iter().map(|own| own.ip.addr().to_string()).collect();
+                let message = format!("the listener's address {} is none of our own", address.ip());
+                let help = match own.is_empty() {
+                    true => format!("add [[address]] with ip = \"{}/PREFIX\"", address.ip()),
+                    false => format!("our own are {}; others need an [[address]] section", own.join(", ")),
+                };
+                self.add(Problem::new(place, message).help(help));
+            }
+        }
+    }
+
+    fn domains(&mut self, config: &Config) {
+        let mut names = Vec::new();
+        for (index, domain) in config.domains.iter().enumerate() {
+            names.push((comparable(&domain.name), self.places.of_entry("domain", index, "name")));
+            if domain.recipients.is_some() && domain.check_recipients {
+                let place = self.places.of_entry("domain", index, "check_recipients");
+                self.add(
+                    Problem::new(
+                        place,
+                        format!("{}: `recipients` and `check_recipients` exclude each other", domain.name),
+                    )
+                    .help("keep the map, or let the next hop say who exists"),
+                );
+            }
+            if domain.check_recipients && !has_route(config, &comparable(&domain.name)) {
+                let place = self.places.of_entry("domain", index, "check_recipients");
+                self.add(
+                    Problem::new(place, format!("{} has no route, so that no next hop can be asked", domain.name))
+                        .help(format!("add [[route]] with domain = \"{}\"", domain.name)),
+                );
+            }
+        }
+        self.no_duplicates(names, "two [[domain]] sections for");
+    }
+
+    fn routes(&mut self, config: &mut Config, hosts: &Hosts) {
+        let mut routes = std::mem::take(&mut config.routes);
+        let mut names = Vec::new();
+        for (index, route) in routes.iter_mut().enumerate() {
+            names.push((comparable(&route.domain), self.places.of_entry("route", index, "domain")));
+            for (item, source) in route.source_addresses.iter().enumerate() {
+                let place = self.places.of_item("route", index, "source_addresses", item);
+                if !config.addresses.iter().any(|own| own.ip.addr() == *source) {
+                    self.add(
+                        Problem::new(place, format!("the source address {source} is none of our own"))
+                            .help("it needs an [[address]] section"),
+                    );
+                }
+            }
+            // Those that are none of our own were reported above; saying the same of each hop would not help.
+            let own = |source: &&IpAddr| config.addresses.iter().any(|own| own.ip.addr() == **source);
+            let sources: Vec<IpAddr> = route.source_addresses.iter().filter(own).copied().collect();
+            for (item, hop) in route.to.iter_mut().enumerate() {
+                let place = self.places.of_item("route", index, "to", item);
+                self.hop(config, &sources, hop, place, hosts);
+            }
+        }
+        config.routes = routes;
+        self.no_duplicates(names, "two [[route]] sections for");
+    }
+
+    /// Fills in the addresses of `hop` that can be reached from `sources` (all own addresses if empty).
+    fn hop(&mut self, config: &Config, sources: &[IpAddr], hop: &mut Hop, place: Range<usize>, hosts: &Hosts) {
+        let found = hosts.resolve(&hop.host);
+        if let (Host::Name(name), true) = (&hop.host, found.is_empty()) {
+            self.add(
+                Problem::new(place, format!("the host {name} is not in /etc/hosts"))
+                    .help("write its address instead, or add it there: DNS is not in this build yet"),
+            );
+            return;
+        }
+        let fault = |address: &IpAddr| unreachable(config, sources, SocketAddr::new(*address, hop.port));
+        // A host is of use as long as one of its addresses is.
+        hop.addresses = found.iter().filter(|address| fault(address).is_none()).copied().collect();
+        if hop.addresses.is_empty()
+            && let Some((message, help)) = found.iter().find_map(fault)
+        {
+            self.add(Problem::new(place, message).help(help));
+        }
+    }
+
+    fn amounts(&mut self, config: &Config) {
+        let mut ordered = |section: &str, low: (&str, u64), high: (&str, u64)| {
+            if low.1 > high.1 {
+                let place = self.places.of(&[Step::Key(section), Step::Key(low.0)]);
+                self.add(Problem::new(place, format!("[{section}]: `{}` is more than `{}`", low.0, high.0)));
+            }
+        };
+        let millis = |period: std::time::Duration| u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+        let retry = &config.retry;
+        ordered("retry", ("first", millis(*retry.first)), ("max", millis(*retry.max)));
+        ordered("retry", ("first", millis(*retry.first)), ("age_max", millis(*retry.age_max)));
+        let delivery = &config.delivery;
+        ordered(
+            "delivery",
+            ("host_backoff", millis(*delivery.host_backoff)),
+            ("host_backoff_max", millis(*delivery.host_backoff_max)),
+        );
+        let spool = &config.spool;
+        ordered("spool", ("batch_size", *spool.batch_size), ("segment_size", *spool.segment_size));
+        if !spool.segment_size.is_multiple_of(1 << 20) {
+            let place = self.places.of(&[Step::Key("spool"), Step::Key("segment_size")]);
+            self.add(Problem::new(place, "`segment_size` must be a multiple of 1MiB"));
+        }
+        let workers = config.workers.cores.len().max(1) as u64;
+        // A log works with one segment being filled and one being emptied; two more let it run ahead.
+        let least = 4u64.saturating_mul(*spool.segment_size).saturating_mul(workers);
+        if *spool.size_max < least {
+            let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
+            let least = super::Size(least);
+            self.add(
+                Problem::new(
+                    place,
+                    format!("`size_max` is too small for {workers} logs of four segments: at least {least}"),
+                )
+                .help("raise `size_max` or lower `segment_size`"),
+            );
+        } else if *spool.size_max < limits_message(config) {
+            let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
+            self.add(Problem::new(
+                place,
+                "`size_max` is too small for one message of [limits] `message_size` in each log",
+            ));
+        }
+    }
+}
+
+fn limits_message(config: &Config) -> u64 {
+    (config.workers.cores.len().max(1) as u64).saturating_mul(*config.limits.message_size)
+}
+
+/// Why `ip` is no address for a host.
+fn unusable(ip: &IpNet) -> Option<&'static str> {
+    let address = ip.addr();
+    if address.is_unspecified() {
+        Some("the unspecified address")
+    } else if address.is_loopback() {
+        Some("a loopback address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if let IpNet::V4(net) = ip {
+        let wide = net.prefix_len() < 31;
+        match net.addr() {
+            address if wide && address == net.network() => Some("the network itself"),
+            address if wide && address == net.broadcast() => Some("the broadcast address of its network"),
+            _ => None,
+        }
+    } else {
+        None
+    }
+}
+
+/// Whether `gateway` can be reached from `ip` without a router.
+fn on_link(ip: &IpNet, gateway: IpAddr) -> bool {
+    let link_local = matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local());
+    ip.contains(&gateway) || (link_local && matches!(ip, IpNet::V6(_)))
+}
+
+/// Why mail cannot go to `remote`, and what to do.
+fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Option<(String, String)> {
+    let ip = remote.ip();
+    let listens = |listener: &super::Listener| {
+        listener.address.port() == remote.port()
+            && (listener.address.ip() == ip || (ip.is_loopback() && listener.address.ip().is_unspecified()))
+    };
+    if config.listeners.iter().any(listens) {
+        return Some((
+            format!("the route to {remote} leads back to our own listener"),
+            "name the host that takes the mail".to_owned(),
+        ));
+    }
+    if config.transport != Transport::AfXdp {
+        return None;
+    }
+    if ip.is_loopback() {
+        return Some((
+            format!("the route to {ip} leads to loopback, which af_xdp cannot reach"),
+            "flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\""
+                .to_owned(),
+        ));
+    }
+    let family = |own: &&Address| own.ip.addr().is_ipv4() == ip.is_ipv4();
+    let from = |own: &&Address| sources.is_empty() || sources.contains(&own.ip.addr());
+    let mut usable = config.addresses.iter().filter(family).filter(from).peekable();
+    let version = if ip.is_ipv4() { 4 } else { 6 };
+    if usable.peek().is_none() {
+        return Some((
+            format!("no own address to reach {ip} from: it needs one of IPv{version}"),
+            format!("add an [[address]] of IPv{version}, or to `source_addresses`"),
+        ));
+    }
+    // Routes belong to the box and not to an address: any own address of the family may bring the gateway.
+    let reached =
+        |own: &Address| on_link(&own.ip, ip) || own.gateway.is_some_and(|gateway| gateway.is_ipv4() == ip.is_ipv4());
+    if config.addresses.iter().filter(family).any(reached) {
+        return None;
+    }
+    Some((
+        format!("no way to {ip}: it is in no network of an own address, and none has a gateway"),
+        "add `gateway` to the [[address]]".to_owned(),
+    ))
+}
+
+/// A domain key in the form in which two are the same.
+fn comparable(text: &str) -> String {
+    let (dot, name) = text.strip_prefix('.').map_or(("", text), |name| (".", name));
+    format!("{dot}{}", canonical_domain(name).unwrap_or(name.into()))
+}
+
+/// Whether some route takes the mail of `domain`, which is [`comparable`].
+fn has_route(config: &Config, domain: &str) -> bool {
+    config.routes.iter().any(|route| {
+        let route = comparable(&route.domain);
+        route == "*" || route == domain || (route.starts_with('.') && domain.ends_with(&route))
+    })
+}
+
+/// What is allowed and rarely meant.
+pub fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for network in &config.relay.networks {
+        if network.prefix_len() == 0 {
+            warnings.push(format!("[relay] networks holds {network}: everyone may relay anywhere (an open relay)"));
+        }
+    }
+    for domain in &config.domains {
+        if !has_route(config, &comparable(&domain.name)) {
+            warnings.push(format!(
+                "{} is accepted, but no [[route]] takes its mail: it would go back to its sender",
+                domain.name
+            ));
+        }
+    }
+    if !config.relay.networks.is_empty() && !has_route(config, "*") {
+        warnings.push("clients may relay anywhere, but no [[route]] with domain = \"*\" takes their mail".to_owned());
+    }
+    for listener in &config.listeners {
+        if config.domains.is_empty() && config.relay.networks.is_empty() {
+            warnings.push(format!(
+                "the listener on {} would refuse every recipient: no [[domain]], no [relay]",
+                listener.address
+            ));
+        } else if listener.role == Role::Submission && config.relay.networks.is_empty() {
+            warnings
+                .push(format!("the listener on {} would refuse every client: no [relay] networks", listener.address));
+        }
+    }
+    if config.domains.iter().any(|domain| domain.recipients.is_none() && !domain.check_recipients) {
+        warnings.push(
+            "a [[domain]] without `recipients` or `check_recipients` takes mail for everyone, and unknown recipients become \
+             bounces"
+                .to_owned(),
+        );
+    }
+    warnings
+}
