@@ -24,6 +24,10 @@ mod job;
 mod queue;
 mod route;
 mod schedule;
+#[cfg(test)]
+mod simulation;
+#[cfg(test)]
+mod testing;
 
 pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
 pub use job::{Answer, Fate, Job, JobRecipient, JobResult, TaskResult, Work, WorkResult};

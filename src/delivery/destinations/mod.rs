@@ -390,10 +390,15 @@ impl Destinations {
         });
     }
 
-    /// Notes that a destination lacks a connection, and ends the one that idled longest in its favour.
+    /// Notes that a destination has no connection and gets none, and ends the one that idled longest in its favour. One
+    /// that only wants more than it has must wait: two such would take each other's connections for ever.
     fn starve(&mut self, now: Instant, place: usize) {
-        if !self.targets[place].starved {
-            self.targets[place].starved = true;
+        let target = &mut self.targets[place];
+        if target.serving() + target.opening > 0 {
+            return;
+        }
+        if !target.starved {
+            target.starved = true;
             self.starved.push_back(place);
         }
         if self.ending_count < self.starved.len()
@@ -535,3 +540,6 @@ fn decided(result: &WorkResult) -> bool {
         WorkResult::Verify { fate, .. } => decision(fate),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -449,3 +449,6 @@ impl Queue {
         if place == self.routes.count() { DestinationId::NOWHERE } else { DestinationId::from_index(place) }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,444 @@
+use super::*;
+use crate::delivery::testing::{answer, at, hop, routes};
+use crate::delivery::{Job, JobRecipient, Protocol, Route};
+use crate::smtp::BodyType;
+use crate::spool::MessageId;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const OWN: &str = "mx.example.net";
+
+fn job(number: u64, destination: DestinationId) -> Work {
+    let recipient = |index| JobRecipient { index, address: "a@d.example".into(), notify: None, original: None };
+    Work::Deliver(Job {
+        id: MessageId::new(1, number),
+        destination,
+        recipients: vec![recipient(0), recipient(2)],
+        reverse_path: "".into(),
+        size: 1,
+        body: BodyType::SevenBit,
+        smtputf8: false,
+        ret: None,
+        envelope_id: None,
+    })
+}
+
+fn delivered() -> TaskResult {
+    TaskResult::Deliver {
+        fates: vec![(0, Fate::Delivered(answer())), (2, Fate::Delivered(answer()))],
+        dsn_offered: false,
+    }
+}
+
+fn owner(routes: &Routes, settings: Settings) -> Destinations {
+    Destinations::new(routes, settings, &[("192.0.2.250".parse().unwrap(), OWN.into())], 3)
+}
+
+fn one_route(hops: Vec<crate::delivery::Hop>) -> Routes {
+    Routes::new([("*".into(), Route::new(hops))]).unwrap()
+}
+
+fn first() -> DestinationId {
+    DestinationId::from_index(0)
+}
+
+fn actions(owner: &mut Destinations, seconds: u64) -> Vec<Action> {
+    std::iter::from_fn(|| owner.poll(at(seconds).mono)).collect()
+}
+
+fn connects(actions: &[Action]) -> Vec<(ConnectionId, SocketAddr)> {
+    (actions.iter())
+        .filter_map(|action| match action {
+            Action::Connect { connection, remote, .. } => Some((*connection, *remote)),
+            _ => None,
+        })
+        .collect()
+}
+
+fn starts(actions: &[Action]) -> Vec<ConnectionId> {
+    (actions.iter())
+        .filter_map(|action| match action {
+            Action::Start { connection, .. } => Some(*connection),
+            _ => None,
+        })
+        .collect()
+}
+
+fn fates(actions: &[Action]) -> Vec<Fate> {
+    (actions.iter())
+        .filter_map(|action| match action {
+            Action::Finished { result: WorkResult::Deliver(result), .. } => Some(result.fates.clone()),
+            _ => None,
+        })
+        .flatten()
+        .map(|(_, fate)| fate)
+        .collect()
+}
+
+fn refused() -> Answer {
+    Answer::local((4, 4, 1), "connection refused")
+}
+
+#[test]
+fn a_job_is_connected_started_finished_and_its_connection_reused() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 5, job(1, first())).unwrap();
+    let made = actions(&mut owner, 0);
+    let [Action::Connect { connection, local, remote, protocol, ehlo_name, .. }] = &made[..] else {
+        panic!("{made:?}")
+    };
+    let connection = *connection;
+    assert_eq!((local.to_string(), remote.to_string()), ("192.0.2.250".into(), "192.0.2.0:25".into()));
+    assert_eq!((*protocol, &**ehlo_name), (Protocol::Smtp, OWN));
+    owner.established(at(1).mono, connection);
+    owner.ready(at(1).mono, connection);
+    assert_eq!(actions(&mut owner, 1), [Action::Start { connection, work: job(1, first()) }]);
+    owner.done(at(2).mono, connection, delivered(), true);
+    let made = actions(&mut owner, 2);
+    let [Action::Finished { worker: 5, result: WorkResult::Deliver(result) }] = &made[..] else { panic!("{made:?}") };
+    assert_eq!(result.fates.iter().map(|(index, _)| *index).collect::<Vec<_>>(), [0, 2]);
+    owner.push(at(3).mono, 5, job(2, first())).unwrap();
+    assert_eq!(starts(&actions(&mut owner, 3)), [connection]);
+    owner.done(at(3).mono, connection, delivered(), true);
+    actions(&mut owner, 3);
+    assert_eq!(owner.next_deadline(), Some(at(8).mono));
+    assert_eq!(actions(&mut owner, 7), []);
+    assert_eq!(actions(&mut owner, 8), [Action::Quit { connection }]);
+    owner.closed(at(8).mono, connection, None);
+    assert!(actions(&mut owner, 8).is_empty());
+    assert!(owner.idle());
+    assert_eq!(owner.next_deadline(), None);
+}
+
+#[test]
+fn hosts_are_tried_by_preference_and_all_addresses_of_each() {
+    let mut best = hop(1, 10);
+    best.addresses = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+    let routes = one_route(vec![hop(9, 20), best]);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let mut tried = Vec::new();
+    let mut made = actions(&mut owner, 0);
+    while let [Action::Connect { connection, remote, .. }] = &made[..] {
+        tried.push(remote.ip().to_string());
+        owner.connect_failed(at(0).mono, *connection, refused());
+        made = actions(&mut owner, 0);
+    }
+    assert_eq!(tried, ["192.0.2.1", "192.0.2.2", "192.0.2.9"], "no own IPv6 address: that one is passed over");
+    assert_eq!(fates(&made), vec![Fate::deferred(refused()); 2]);
+}
+
+#[test]
+fn equal_hosts_share_the_load() {
+    let routes = one_route(vec![hop(1, 10), hop(2, 10), hop(3, 10)]);
+    let mut owner = owner(&routes, Settings { transactions_per_connection_max: 1, ..Settings::default() });
+    let mut counts = [0; 4];
+    for number in 0..300 {
+        owner.push(at(0).mono, 0, job(number, first())).unwrap();
+        let (connection, remote) = connects(&actions(&mut owner, 0))[0];
+        let SocketAddr::V4(remote) = remote else { panic!() };
+        counts[usize::from(remote.ip().octets()[3])] += 1;
+        owner.ready(at(0).mono, connection);
+        actions(&mut owner, 0);
+        owner.done(at(0).mono, connection, delivered(), true);
+        assert!(actions(&mut owner, 0).contains(&Action::Quit { connection }), "its transactions are used up");
+        owner.closed(at(0).mono, connection, None);
+    }
+    assert!(counts[1..].iter().all(|count| *count > 60), "{counts:?}");
+}
+
+#[test]
+fn a_dead_destination_answers_at_once_and_probes_with_one_connection_a_pause() {
+    let routes = routes(2);
+    let mut owner = owner(&routes, Settings { destination_queue_max: 200_000, queue_max: 200_000, ..Settings::default() });
+    for number in 0..100_000 {
+        owner.push(at(0).mono, 0, job(number, first())).unwrap();
+    }
+    let probe = connects(&actions(&mut owner, 0));
+    assert_eq!(probe.len(), 1);
+    owner.push(at(0).mono, 0, job(100_000, DestinationId::from_index(1))).unwrap();
+    assert_eq!(connects(&actions(&mut owner, 0)).len(), 1, "the other destination goes its way meanwhile");
+    owner.connect_failed(at(0).mono, probe[0].0, refused());
+    let made = actions(&mut owner, 0);
+    assert_eq!((fates(&made).len(), connects(&made).len()), (200_000, 0));
+    // Until the pause is over nothing is tried, and the answer says so.
+    owner.push(at(1).mono, 0, job(1, first())).unwrap();
+    let made = actions(&mut owner, 1);
+    let Fate::Deferred { answer, tried: false, .. } = &fates(&made)[0] else { panic!("{made:?}") };
+    assert_eq!(&*answer.text, "all hosts failed lately and are tried again in 29 s; the last one: connection refused");
+    // Each failed probe makes the pause longer.
+    let mut now = 0;
+    for pause in [30, 60, 120, 240, 480, 600, 600] {
+        owner.push(at(now + pause - 1).mono, 0, job(1, first())).unwrap();
+        assert_eq!(connects(&actions(&mut owner, now + pause - 1)), []);
+        now += pause;
+        owner.push(at(now).mono, 0, job(1, first())).unwrap();
+        owner.push(at(now).mono, 0, job(2, first())).unwrap();
+        owner.push(at(now).mono, 0, job(3, first())).unwrap();
+        let probe = connects(&actions(&mut owner, now));
+        assert_eq!(probe.len(), 1);
+        owner.connect_failed(at(now).mono, probe[0].0, refused());
+        assert_eq!(fates(&actions(&mut owner, now)), vec![Fate::deferred(refused()); 6]);
+    }
+    assert_eq!(owner.status(at(now).mono)[0].hosts[0].failures, 8);
+}
+
+#[test]
+fn connections_grow_with_the_backlog_up_to_the_limit() {
+    let mut route = Route::new(vec![hop(1, 10)]);
+    route.connections_max = 5;
+    let routes = Routes::new([("*".into(), route)]).unwrap();
+    let mut owner = owner(&routes, Settings::default());
+    for number in 0..100 {
+        owner.push(at(0).mono, 0, job(number, first())).unwrap();
+    }
+    let mut growth = Vec::new();
+    let mut open = connects(&actions(&mut owner, 0));
+    while !open.is_empty() {
+        growth.push(open.len());
+        for (connection, _) in &open {
+            owner.ready(at(0).mono, *connection);
+        }
+        open = connects(&actions(&mut owner, 0));
+    }
+    assert_eq!(growth, [1, 1, 2, 1]);
+}
+
+#[test]
+fn one_waiting_job_does_not_open_a_second_connection() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, connection);
+    owner.push(at(0).mono, 0, job(2, first())).unwrap();
+    assert_eq!(connects(&actions(&mut owner, 0)), []);
+    owner.push(at(0).mono, 0, job(3, first())).unwrap();
+    assert_eq!(connects(&actions(&mut owner, 0)).len(), 1);
+}
+
+#[test]
+fn a_refusal_beside_a_served_connection_only_stops_the_growth() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    for number in 0..50 {
+        owner.push(at(0).mono, 0, job(number, first())).unwrap();
+    }
+    let (one, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, one);
+    let (two, _) = connects(&actions(&mut owner, 0))[0];
+    owner.established(at(0).mono, two);
+    owner.closed(at(0).mono, two, Some(Answer::reply((4, 7, 0), "421 too many connections", "mx")));
+    assert_eq!(actions(&mut owner, 0), []);
+    owner.done(at(1).mono, one, delivered(), true);
+    assert_eq!(starts(&actions(&mut owner, 1)), [one], "the one that is there goes on");
+    assert_eq!(connects(&actions(&mut owner, 30)).len(), 1, "another is tried after the pause");
+}
+
+#[test]
+fn a_lost_connection_defers_what_it_had_in_hand() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    for drop in 1..=5 {
+        owner.push(at(0).mono, 0, job(drop, first())).unwrap();
+        let (connection, _) = connects(&actions(&mut owner, 0))[0];
+        owner.ready(at(0).mono, connection);
+        actions(&mut owner, 0);
+        owner.closed(at(0).mono, connection, None);
+        owner.closed(at(0).mono, connection, None);
+        owner.done(at(0).mono, connection, delivered(), true);
+        let made = fates(&actions(&mut owner, 0));
+        assert_eq!(made.len(), 2);
+        assert!(matches!(&made[0], Fate::Deferred { tried: true, .. }));
+    }
+    owner.push(at(0).mono, 0, job(6, first())).unwrap();
+    assert!(matches!(fates(&actions(&mut owner, 0))[0], Fate::Deferred { tried: false, .. }), "enough of that host");
+}
+
+#[test]
+fn every_recipient_gets_one_fate_whatever_the_session_says() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, connection);
+    actions(&mut owner, 0);
+    let failed = Fate::Failed(answer());
+    let fates = vec![(7, failed.clone()), (2, failed.clone()), (2, Fate::Untried), (1, failed.clone())];
+    owner.done(at(0).mono, connection, TaskResult::Deliver { fates, dsn_offered: true }, false);
+    let made = actions(&mut owner, 0);
+    let Action::Finished { result: WorkResult::Deliver(result), .. } = &made[0] else { panic!("{made:?}") };
+    assert!(matches!(&result.fates[..], [(0, Fate::Deferred { .. }), (2, fate)] if *fate == failed));
+}
+
+#[test]
+fn questions_go_before_deliveries() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let verify = Work::Verify { token: 9, destination: first(), recipient: "a@d0.example".into() };
+    owner.push(at(0).mono, 2, verify.clone()).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, connection);
+    assert_eq!(actions(&mut owner, 0), [Action::Start { connection, work: verify }]);
+    owner.done(at(0).mono, connection, TaskResult::Verify(Fate::Delivered(answer())), true);
+    let result = WorkResult::Verify { token: 9, fate: Fate::Delivered(answer()) };
+    assert_eq!(actions(&mut owner, 0)[0], Action::Finished { worker: 2, result });
+}
+
+#[test]
+fn a_handshake_or_a_farewell_that_takes_too_long_is_aborted() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    let made = actions(&mut owner, 30);
+    assert_eq!(made[0], Action::Abort { connection });
+    let text = "connect to 192.0.2.0 (192.0.2.0:25): timed out";
+    assert_eq!(fates(&made)[0].answer().unwrap().text.as_ref(), text);
+    owner.push(at(100).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 100))[0];
+    owner.established(at(100).mono, connection);
+    assert_eq!(actions(&mut owner, 300), [], "a slow greeting is the session's to judge");
+    owner.ready(at(300).mono, connection);
+    actions(&mut owner, 300);
+    owner.done(at(300).mono, connection, delivered(), false);
+    actions(&mut owner, 300);
+    assert_eq!(actions(&mut owner, 310), [Action::Abort { connection }]);
+    assert!(owner.idle());
+}
+
+#[test]
+fn source_addresses_follow_the_route() {
+    let own: Vec<(IpAddr, Box<str>)> = [("192.0.2.250", "a"), ("192.0.2.251", "b"), ("2001:db8::250", "c")]
+        .map(|(ip, name)| (ip.parse().unwrap(), name.into()))
+        .into();
+    let v6: IpAddr = "2001:db8::1".parse().unwrap();
+    let cases: [(Vec<&str>, bool, Option<&str>); 6] = [
+        (vec![], false, Some("a")),
+        (vec![], true, Some("c")),
+        (vec!["192.0.2.251"], false, Some("b")),
+        (vec!["192.0.2.251"], true, None),
+        (vec!["2001:db8::250"], true, Some("c")),
+        (vec!["192.0.2.99"], false, None),
+    ];
+    for (sources, to_v6, expected) in cases {
+        let mut route = Route::new(vec![hop(1, 10)]);
+        if to_v6 {
+            route.hops[0].addresses = vec![v6];
+        }
+        route.source_addresses = sources.iter().map(|ip| ip.parse().unwrap()).collect();
+        let routes = Routes::new([("*".into(), route)]).unwrap();
+        let mut owner = Destinations::new(&routes, Settings::default(), &own, 1);
+        owner.push(at(0).mono, 0, job(1, first())).unwrap();
+        let made = actions(&mut owner, 0);
+        match (&made[0], expected) {
+            (Action::Connect { ehlo_name, .. }, Some(name)) => assert_eq!(&**ehlo_name, name),
+            (Action::Finished { result: WorkResult::Deliver(result), .. }, None) => {
+                assert_eq!(result.fates[0].1.answer().unwrap().status, (4, 3, 5));
+            }
+            other => panic!("{sources:?} {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn what_has_no_route_is_deferred_without_a_connection() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, DestinationId::NOWHERE)).unwrap();
+    let made = actions(&mut owner, 0);
+    let Fate::Deferred { answer, tried: true, .. } = &fates(&made)[0] else { panic!("{made:?}") };
+    assert_eq!(answer.status, (4, 4, 4));
+}
+
+#[test]
+fn full_queues_give_the_work_back() {
+    let routes = routes(2);
+    let mut owner = owner(&routes, Settings { destination_queue_max: 2, queue_max: 3, ..Settings::default() });
+    let other = DestinationId::from_index(1);
+    assert!(owner.push(at(0).mono, 0, job(1, first())).is_ok());
+    assert!(owner.push(at(0).mono, 0, job(2, first())).is_ok());
+    assert_eq!(owner.push(at(0).mono, 0, job(3, first())), Err(job(3, first())));
+    assert!(owner.push(at(0).mono, 0, job(4, other)).is_ok());
+    assert_eq!(owner.push(at(0).mono, 0, job(5, other)), Err(job(5, other)));
+}
+
+#[test]
+fn with_all_connections_in_use_every_destination_still_gets_its_turn() {
+    let routes = routes(6);
+    let mut owner = owner(&routes, Settings { connections_max: 2, ..Settings::default() });
+    let mut served = [0u32; 6];
+    let mut open: Vec<ConnectionId> = Vec::new();
+    for round in 0..600u64 {
+        for index in 0..6 {
+            let _ = owner.push(at(0).mono, 0, job(round, DestinationId::from_index(index)));
+        }
+        let mut finished = Vec::new();
+        for action in actions(&mut owner, 0) {
+            match action {
+                Action::Connect { connection, .. } => {
+                    open.push(connection);
+                    assert!(open.len() <= 2);
+                    owner.ready(at(0).mono, connection);
+                }
+                Action::Start { connection, work } => finished.push((connection, work)),
+                Action::Quit { connection } => {
+                    open.retain(|other| *other != connection);
+                    owner.closed(at(0).mono, connection, None);
+                }
+                _ => {}
+            }
+        }
+        for (connection, work) in finished {
+            served[work.destination().index()] += 1;
+            owner.done(at(0).mono, connection, delivered(), true);
+        }
+    }
+    assert!(served.iter().all(|count| *count > 30), "{served:?}");
+}
+
+#[test]
+fn shutdown_finishes_what_is_in_hand_and_hands_back_the_rest() {
+    let routes = routes(2);
+    let mut owner = owner(&routes, Settings::default());
+    let other = DestinationId::from_index(1);
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, connection);
+    actions(&mut owner, 0);
+    owner.push(at(0).mono, 0, job(2, first())).unwrap();
+    owner.push(at(0).mono, 0, job(3, other)).unwrap();
+    let (opening, _) = connects(&actions(&mut owner, 0))[0];
+    owner.drain(at(0).mono);
+    let made = actions(&mut owner, 0);
+    assert_eq!(fates(&made), vec![Fate::Untried; 4]);
+    assert_eq!(made[0], Action::Abort { connection: opening });
+    owner.push(at(0).mono, 0, job(4, other)).unwrap();
+    assert_eq!(fates(&actions(&mut owner, 0)), vec![Fate::Untried; 2]);
+    assert!(!owner.idle());
+    owner.done(at(1).mono, connection, delivered(), true);
+    let made = actions(&mut owner, 1);
+    assert_eq!(fates(&made).len(), 2);
+    assert!(made.contains(&Action::Quit { connection }));
+    owner.closed(at(1).mono, connection, None);
+    assert!(actions(&mut owner, 1).is_empty());
+    assert!(owner.idle());
+    assert_eq!(owner.next_deadline(), None);
+}
+
+#[test]
+fn reports_about_the_dead_change_nothing() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    let ghost = ConnectionId { index: 0, generation: 99 };
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    actions(&mut owner, 0);
+    owner.ready(at(0).mono, ghost);
+    owner.established(at(0).mono, ghost);
+    owner.done(at(0).mono, ghost, delivered(), true);
+    owner.closed(at(0).mono, ghost, None);
+    assert_eq!(actions(&mut owner, 0), []);
+    assert_eq!(owner.next_deadline(), Some(at(0).mono + Duration::from_secs(30)));
+}

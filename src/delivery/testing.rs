@@ -1,0 +1,109 @@
+//! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
+
+use super::{Answer, Hop, MessageView, Progress, Protocol, Route, Routes, Verdict};
+use crate::env::{Instant, Now, WallTime};
+use crate::smtp::{BodyType, Envelope, Notify, Recipient};
+use crate::spool::MessageId;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The wall clock when the monotonic one starts.
+pub const EPOCH: WallTime = WallTime::from_micros(1_700_000_000_000_000);
+
+pub fn at(seconds: u64) -> Now {
+    let delay = Duration::from_secs(seconds);
+    Now { mono: Instant::ZERO + delay, wall: EPOCH + delay }
+}
+
+pub fn answer() -> Answer {
+    Answer::reply((4, 2, 0), "450 4.2.0 later", "mx.example")
+}
+
+/// A host `192.0.2.HOST` of that preference.
+pub fn hop(host: u8, preference: u16) -> Hop {
+    let ip = IpAddr::from([192, 0, 2, host]);
+    Hop { protocol: Protocol::Smtp, addresses: vec![ip], port: 25, preference, name: ip.to_string().into() }
+}
+
+/// Domains `d0.example`, `d1.example` and so on, each with a host of its own.
+pub fn routes(count: u8) -> Arc<Routes> {
+    let entries = (0..count).map(|n| (format!("d{n}.example").into(), Route::new(vec![hop(n, 10)])));
+    Arc::new(Routes::new(entries).unwrap())
+}
+
+/// A message as the spool's index would hold it.
+#[derive(Clone, Debug)]
+pub struct Message {
+    pub id: MessageId,
+    pub received_at: WallTime,
+    pub held: bool,
+    pub envelope: Envelope,
+    pub progress: Vec<Progress>,
+}
+
+impl Message {
+    pub fn new(number: u64, now: Now, addresses: &[&str]) -> Message {
+        let recipients: Vec<Recipient> = (addresses.iter())
+            .map(|address| Recipient { address: (*address).into(), notify: None, original: None })
+            .collect();
+        let progress = vec![Progress { open: true, attempts: 0, next_attempt_at: now.wall }; recipients.len()];
+        let envelope = Envelope {
+            reverse_path: "sender@example.org".into(),
+            recipients,
+            body: BodyType::SevenBit,
+            smtputf8: false,
+            ret: None,
+            envelope_id: None,
+        };
+        Message { id: MessageId::new(1, number), received_at: now.wall, held: false, envelope, progress }
+    }
+
+    pub fn notify(mut self, success: bool, failure: bool, delay: bool) -> Message {
+        for recipient in &mut self.envelope.recipients {
+            recipient.notify = Some(Notify { success, failure, delay });
+        }
+        self
+    }
+
+    /// What the spool does with verdicts.
+    pub fn apply(&mut self, verdicts: &[(u32, Verdict)]) {
+        for (index, verdict) in verdicts {
+            let progress = &mut self.progress[*index as usize];
+            assert!(progress.open, "recipient {index} of {} was settled twice", self.id);
+            match verdict {
+                Verdict::Delivered { .. } | Verdict::Bounced { .. } => progress.open = false,
+                Verdict::Deferred { attempts, next_attempt_at, .. } => {
+                    progress.attempts = *attempts;
+                    progress.next_attempt_at = *next_attempt_at;
+                }
+                Verdict::Busy => {}
+            }
+        }
+    }
+
+    pub fn open_count(&self) -> usize {
+        self.progress.iter().filter(|progress| progress.open).count()
+    }
+}
+
+impl MessageView for Message {
+    fn id(&self) -> MessageId {
+        self.id
+    }
+    fn received_at(&self) -> WallTime {
+        self.received_at
+    }
+    fn size(&self) -> u64 {
+        1000
+    }
+    fn held(&self) -> bool {
+        self.held
+    }
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+    fn progress(&self, index: u32) -> Progress {
+        self.progress[index as usize]
+    }
+}
