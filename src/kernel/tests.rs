@@ -412,6 +412,21 @@ fn a_client_ends_the_wait() {
 }
 
 #[test]
+fn a_pause_for_want_of_descriptors_neither_spins_nor_forgets_a_client() {
+    let mut world = World::new();
+    let until = world.clock.now().mono + Duration::from_secs(3600);
+    world.sockets.accept_paused_until = Some(until);
+    let _stream = world.dial();
+    let mut events = Vec::new();
+    world.until("the kernel's word", |world| world.sockets.listeners[0].readable.then_some(()));
+    assert!(world.events.is_empty());
+    assert_eq!(world.sockets.next_deadline(), Some(until));
+    assert!(!world.sockets.pending(), "a wait would return at once");
+    world.sockets.poll(until, &mut events);
+    assert!(matches!(events[..], [FlowEvent::Accepted { .. }]), "{events:?}");
+}
+
+#[test]
 fn nobody_is_accepted_any_more_after_the_listeners_stop() {
     let mut world = World::new();
     let (address, mut stream) = (world.address(), world.dial());
