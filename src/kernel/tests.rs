@@ -1,5 +1,6 @@
 use super::*;
 use crate::env::{Clock, SystemClock, Wakeup};
+use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener as StdListener, TcpStream as StdStream};
 use std::thread;
 
