@@ -139,6 +139,9 @@ pub fn run_with_log(
 /// How often a full channel is asked again for room for a stop.
 const STOP_RETRY: Duration = Duration::from_millis(20);
 
+/// Messages from workers that are taken in one turn: a few milliseconds' worth.
+const MESSAGES_BURST_MAX: usize = 4096;
+
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
@@ -193,17 +196,26 @@ async fn turn(
         }
 
         let now = clock.now();
-        let gone = loop {
+        let mut gone = false;
+        for place in 0.. {
+            if place == MESSAGES_BURST_MAX {
+                // The rest has its turn after the admin clients and the signals.
+                from.wakeup.notify();
+                break;
+            }
             match from.receiver.try_recv() {
                 Ok(message) => {
                     if let Some(event) = switchboard.take(message, now, log.lost()) {
                         log.event(&event, now.wall);
                     }
                 }
-                Err(TryRecvError::Empty) => break false,
-                Err(TryRecvError::Disconnected) => break true,
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => {
+                    gone = true;
+                    break;
+                }
             }
-        };
+        }
         stop_wanted |= switchboard.failure().is_some();
         if stop_wanted && !switchboard.stopping() {
             switchboard.stop(settings.shutdown_max);

@@ -1,5 +1,6 @@
 use super::*;
 use crate::env::{Clock, SystemClock, Wakeup};
+use std::io::Read;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener as StdListener, TcpStream as StdStream};
 use std::thread;
 
@@ -409,6 +410,21 @@ fn a_client_ends_the_wait() {
     assert!(start.elapsed() < Duration::from_secs(5));
     thread.join().unwrap();
     world.accepted();
+}
+
+#[test]
+fn a_pause_for_want_of_descriptors_neither_spins_nor_forgets_a_client() {
+    let mut world = World::new();
+    let until = world.clock.now().mono + Duration::from_secs(3600);
+    world.sockets.accept_paused_until = Some(until);
+    let _stream = world.dial();
+    let mut events = Vec::new();
+    world.until("the kernel's word", |world| world.sockets.listeners[0].readable.then_some(()));
+    assert!(world.events.is_empty());
+    assert_eq!(world.sockets.next_deadline(), Some(until));
+    assert!(!world.sockets.pending(), "a wait would return at once");
+    world.sockets.poll(until, &mut events);
+    assert!(matches!(events[..], [FlowEvent::Accepted { .. }]), "{events:?}");
 }
 
 #[test]
