@@ -344,3 +344,63 @@ pub const SPOOL_BATCH_SIZE_DEFAULT: u64 = 1024 * 1024;
 
 /// Batches under way: depth beyond four adds latency and no rate.
 pub const SPOOL_BATCHES_IN_FLIGHT_DEFAULT: usize = 4;
+// spool
+
+/// Batches are written in units of this many bytes: the largest logical block that storage in use has. A disk that
+/// wants more is refused.
+pub const BLOCK_SIZE: usize = 4096;
+
+/// One segment of a log, bytes: large enough that rolling over is rare, small enough that zeroing one takes a
+/// tenth of a second and that recycling frees space in useful steps.
+pub const SEGMENT_SIZE_DEFAULT: u64 = 64 << 20;
+
+/// The largest segment, bytes: offsets within a segment are 32 bits on disk.
+pub const SEGMENT_SIZE_MAX: u64 = 1 << 30;
+
+/// Fewer segments than this leave no room between the reserve and the point where recycling begins.
+pub const SEGMENTS_MIN: u32 = 8;
+
+/// Segments that accepted content never takes: they cover outcomes, deletions and moved copies of what is queued.
+pub const SEGMENTS_RESERVED: u32 = 2;
+
+/// Zeroed segments kept ahead of need: one is about to be used while the next is being made.
+pub const SEGMENTS_AHEAD: usize = 2;
+
+/// A batch that nobody waits for (content of unfinished messages only) is sealed at this size, bytes: small writes
+/// would cut content into needless chunks.
+pub const BATCH_SIZE_UNHURRIED: usize = 256 * 1024;
+
+/// The largest batch, bytes.
+pub const BATCH_SIZE_DEFAULT: usize = 1 << 20;
+
+/// Batches on their way to the disk at a time: enough to keep a fast device busy.
+pub const BATCHES_IN_FLIGHT_DEFAULT: usize = 4;
+
+/// The largest record, bytes: a thousand recipients with the longest addresses and parameters, and the extents of a
+/// large message.
+pub const RECORD_SIZE_MAX: usize = 4 << 20;
+
+/// Transactions whose content is being received, for one log: as many as a worker can have connections.
+pub const DRAFTS_MAX: usize = 100_000;
+
+/// Open readers of one log: each may hold one chunk from disk in memory.
+pub const READERS_MAX: usize = 512;
+
+/// Recently written batches kept in memory, bytes, so that immediate delivery reads no disk.
+pub const SPOOL_CACHE_SIZE: usize = 32 << 20;
+
+/// What a queued recipient is counted with, bytes, for the outcome records that it will need.
+pub const OUTCOME_RESERVE: u64 = 256;
+
+/// An idle log waits this long before it writes the batch that carries the last watermark, so that a quiet log does
+/// not write twice for every message.
+pub const CLOSING_DELAY: Duration = Duration::from_millis(100);
+
+/// How often the file system is asked for its free space.
+pub const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long after a segment could not be made the next attempt is.
+pub const PREPARE_RETRY_DELAY: Duration = Duration::from_secs(5);
+
+/// Content waits this long for space before its transaction is given up.
+pub const SPACE_WAIT_MAX: Duration = Duration::from_secs(10);

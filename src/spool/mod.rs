@@ -1,5 +1,78 @@
-//! The queue on disk.
+//! The queue on disk: one append-only log per worker.
+//!
+//! What enters: content of messages as it arrives, envelopes, outcomes of deliveries, completions of the disk. What
+//! leaves: batches to be written, events (this message is durable, there is room again, the storage failed), and content
+//! for delivery. What it never does: acknowledge before the write is durable, rewrite a block that holds acknowledged
+//! data, retry a failed write, block (after [`Log::open`]), or hold a large message in memory. It has no clock, no file
+//! and no randomness: [`Now`](crate::env::Now) and a [`Disk`](crate::env::disk::Disk) are given to it.
+//!
+//! # Format
+//!
+//! A log is a directory of segment files of equal size, each written full of zeros before its first use. A segment that
+//! is (re)used gets the next **generation**; its content is a run of **batches**, each beginning at a multiple of 4096
+//! bytes and padded with zeros to the next. Integers are little-endian.
+//!
+//! ```text
+//! batch header, 128 bytes
+//!   0  "ROHRLOG" 01                    64  start: oldest generation needed
+//!   8  log id (16)   10  flags (16)    72  number of the next message
+//!  12  records (32)                    80  segment size
+//!  16  incarnation of the log          88  offset in segment (32)   92  record bytes (32)
+//!  24  segment generation              96  header checksum of the batch before (32)
+//!  32  epoch                          100  checksum of the records (32)
+//!  40  sequence                       104  reserved, 0
+//!  48  sequence of the batch before   112  checksum of bytes 0..112 (32)
+//!  56  synced watermark               116  reserved, 0
+//!
+//! record: 8 bytes, body, zeros up to a multiple of 8
+//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      4  body bytes (32)
+//!
+//! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
+//! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8, RET (8 each),
+//!          reverse-path, ENVID?,
+//!          count (32) × { forward-path, ORCPT?, NOTIFY (8), state (8), attempts (32), next attempt µs (64), reply? },
+//!          count (32) × { generation (64), offset (32), bytes (32), checksum (32) }
+//! outcome  id (64), recipient (32), state (8), attempts (32), next attempt µs (64), reply
+//! hold     id (64), held (8)
+//! delete   id (64)
+//! ```
+//!
+//! A text is its length (32) and its bytes; `?` is preceded by 0 or 1. All checksums are CRC32C; the digest of a message is
+//! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
+//! record like the first, with the states of the moment; on replay the later one stands.
+//!
+//! # Rules
+//!
+//! - A batch follows another only by sequence and checksum of the one before. After a crash sequences and generations
+//!   go on above everything that any readable header names, so that a stale batch is never taken for a new one.
+//! - Batches in flight may complete in any order; they are acknowledged in order. The **synced** watermark in a header
+//!   says what was durable when it was sealed. Where the chain ends at or below any watermark found, the log is damaged
+//!   and stays closed; above it, the tail was torn and is cut.
+//! - An idle log seals an empty closing batch with the last watermark after [`CLOSING_DELAY`](crate::limits::CLOSING_DELAY).
+//! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
+//! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
+//!   header names a later **start**; when that header is durable, the file may be written again.
+//! - Acceptance ends while [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) segments are left for outcomes and moved
+//!   copies, and while a quarter of the rest is garbage, so that moving always pays.
 
+mod batch;
+mod commit;
+mod format;
 mod id;
+mod index;
+mod log;
+mod message;
+mod moving;
+mod reader;
+mod record;
+mod recovery;
+mod segments;
+
+#[cfg(test)]
+mod tests;
 
 pub use id::MessageId;
+pub use log::{Draft, Log, LogEvent, LogState, Refusal, Settings, Status};
+pub use message::{DeliveryState, Message, Outcome, RecipientState};
+pub use reader::{Piece, Reader};
+pub use recovery::{Cut, OpenError, Recovery};

@@ -1,0 +1,98 @@
+//! The disk as a log needs it.
+//!
+//! What enters: aligned blocks to be written at an offset of a segment, wishes to read or to have a further segment
+//! made. What leaves: completions, in any order. A completed write is durable; that is the only promise the spool
+//! builds on. What it never does: retry a failed write, or wait for the device once the log is open (`…_now` methods
+//! and [`Disk::wait`] are for opening a log and nothing else).
+//!
+//! [`RealDisk`] is a directory of files; [`SimDisk`] is memory that can crash, tear and fail.
+
+mod block;
+mod real;
+mod sim;
+mod threads;
+mod uring;
+
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+pub use block::Block;
+pub use real::{Engine, RealDisk, RealDiskError};
+pub use sim::SimDisk;
+
+/// Names an operation among those under way; chosen by the caller.
+pub type Token = u64;
+
+/// What the storage answered instead of doing its work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{operation} of segment {segment}: {}", std::io::Error::from_raw_os_error(*.errno))]
+pub struct DiskError {
+    /// `write`, `read`, `prepare` or `sync`.
+    pub operation: &'static str,
+    /// The number of the segment file.
+    pub segment: u32,
+    /// The error number of the operating system.
+    pub errno: i32,
+}
+
+impl DiskError {
+    pub(crate) fn new(operation: &'static str, segment: u32, error: &std::io::Error) -> DiskError {
+        // An error without a number is one of the library's own, such as a short write: an input/output error.
+        DiskError { operation, segment, errno: error.raw_os_error().unwrap_or(libc::EIO) }
+    }
+}
+
+/// An operation that ended.
+#[derive(Debug)]
+pub enum Completion {
+    /// The write is durable, or failed.
+    Written { token: Token, result: Result<(), DiskError> },
+    /// The block holds what was read, or the read failed.
+    Read { token: Token, result: Result<Block, DiskError> },
+    /// The segment exists, zeroed and durable, or could not be made.
+    Prepared { segment: u32, result: Result<(), DiskError> },
+}
+
+/// Storage for the segments of one log.
+pub trait Disk {
+    /// How it works, for the operator: `io_uring, O_DIRECT`.
+    fn describe(&self) -> String;
+
+    /// The complete segments that exist, by number, with their sizes in bytes.
+    fn segments(&mut self) -> Result<Vec<(u32, u64)>, DiskError>;
+
+    /// Starts to make segment `segment` of `size` bytes, written full of zeros.
+    fn prepare(&mut self, segment: u32, size: u64);
+
+    /// Queues a durable write of the first `length` bytes of `block`. `length` and `offset` are multiples of
+    /// [`BLOCK_SIZE`](crate::limits::BLOCK_SIZE).
+    fn write(&mut self, token: Token, segment: u32, offset: u64, block: Arc<Block>, length: usize);
+
+    /// Queues a read of `length` bytes; the same multiples.
+    fn read(&mut self, token: Token, segment: u32, offset: u64, length: usize);
+
+    /// Passes what was queued to the device.
+    fn submit(&mut self);
+
+    /// Takes what has completed. Never blocks.
+    fn poll(&mut self, completions: &mut Vec<Completion>);
+
+    /// Blocks until something that is under way may have completed.
+    fn wait(&mut self);
+
+    /// Reads and blocks.
+    fn read_now(&mut self, segment: u32, offset: u64, length: usize) -> Result<Block, DiskError>;
+
+    /// Makes everything that was ever written durable, and forgets what caches hold, so that a later read shows what
+    /// the device has. Blocks.
+    fn settle_now(&mut self) -> Result<(), DiskError>;
+
+    /// Bytes that the file system has free for us.
+    fn free_bytes(&mut self) -> Result<u64, DiskError>;
+
+    /// Becomes readable when [`poll`](Disk::poll) has something to take.
+    fn wakeup(&self) -> Option<BorrowedFd<'_>>;
+}

@@ -1,0 +1,279 @@
+//! The batch that is being filled, and the recent ones that are kept in memory.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::format::HEADER_SIZE;
+use super::log::Draft;
+use super::message::{Extent, Message};
+use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, encode_chunk_header};
+use super::segments::Live;
+use crate::env::disk::Block;
+use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX};
+
+/// A batch starts with this much memory, bytes, and doubles as needed.
+const CAPACITY_MIN: usize = 64 * 1024;
+/// Blocks kept for the next batches.
+const SPARE_COUNT_MAX: usize = 8;
+
+/// A message whose final record is on its way.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub draft: Draft,
+    pub message: Box<Message>,
+    /// The segment that its first chunk holds in place.
+    pub pinned: Option<u64>,
+}
+
+/// A copy that is on its way.
+#[derive(Debug)]
+pub(super) struct Moved {
+    pub message: Box<Message>,
+}
+
+/// A chunk that further content can still join.
+#[derive(Debug)]
+struct OpenChunk {
+    draft: Draft,
+    start: usize,
+}
+
+/// The batch that is being filled. Its place in the log is fixed, so that extents can be named at once.
+#[derive(Debug)]
+pub(super) struct Filling {
+    block: Block,
+    pub at: Live,
+    pub offset: u64,
+    /// How far it may grow, bytes.
+    limit: usize,
+    len: usize,
+    pub records: u32,
+    open: Option<OpenChunk>,
+    pub finished: Vec<Finished>,
+    pub moved: Vec<Moved>,
+    /// Someone waits for a record in it.
+    pub hurried: bool,
+    /// Something did not fit.
+    pub full: bool,
+}
+
+impl Filling {
+    pub(super) fn new(block: Block, at: Live, offset: u64, limit: usize) -> Filling {
+        debug_assert_eq!(limit % BLOCK_SIZE, 0);
+        Filling {
+            block,
+            at,
+            offset,
+            limit,
+            len: HEADER_SIZE,
+            records: 0,
+            open: None,
+            finished: Vec::new(),
+            moved: Vec::new(),
+            hurried: false,
+            full: false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Lets a record in that is larger than a usual batch.
+    pub(super) fn raise_limit(&mut self, limit: usize) {
+        self.limit = self.limit.max(limit);
+    }
+
+    pub(super) fn fits(&self, size: usize) -> bool {
+        // An open chunk is padded before a record follows.
+        self.len.next_multiple_of(RECORD_ALIGNMENT) + size <= self.limit
+    }
+
+    /// How much more content of `draft` its open chunk takes.
+    pub(super) fn room_in_chunk(&self, draft: Draft) -> usize {
+        match &self.open {
+            Some(open) if open.draft == draft => {
+                let chunk = self.len - open.start - CHUNK_HEADER_SIZE;
+                (CHUNK_SIZE_MAX - chunk).min(self.limit - self.len)
+            }
+            _ => 0,
+        }
+    }
+
+    /// How much content a new chunk takes.
+    pub(super) fn room_for_chunk(&self) -> usize {
+        let start = self.len.next_multiple_of(RECORD_ALIGNMENT) + CHUNK_HEADER_SIZE;
+        self.limit.saturating_sub(start).min(CHUNK_SIZE_MAX)
+    }
+
+    /// Begins a chunk; the one before must be closed.
+    pub(super) fn open_chunk(&mut self, draft: Draft) {
+        debug_assert!(self.open.is_none());
+        self.open = Some(OpenChunk { draft, start: self.len });
+        self.reserve(CHUNK_HEADER_SIZE);
+        self.len += CHUNK_HEADER_SIZE;
+        self.records += 1;
+    }
+
+    /// Adds content to the open chunk: the one copy that it makes on its way to the disk.
+    pub(super) fn extend_chunk(&mut self, bytes: &[u8]) {
+        self.push(bytes);
+    }
+
+    /// Ends the open chunk, if there is one, and says whose it was and where it lies.
+    pub(super) fn close_chunk(&mut self) -> Option<(Draft, Extent)> {
+        let open = self.open.take()?;
+        let start = open.start + CHUNK_HEADER_SIZE;
+        let checksum = crc32c::crc32c(&self.block.bytes()[start..self.len]);
+        let extent = self.extent(start, self.len - start, checksum);
+        encode_chunk_header(&mut self.block.bytes_mut()[open.start..], open.draft.id, extent.length, checksum);
+        self.pad();
+        Some((open.draft, extent))
+    }
+
+    /// Whether the open chunk is one of `draft`.
+    pub(super) fn is_open_for(&self, draft: Draft) -> bool {
+        self.open.as_ref().is_some_and(|open| open.draft == draft)
+    }
+
+    /// Adds a whole chunk that keeps the checksum it had, so that damage is carried along and never laundered.
+    pub(super) fn push_chunk(&mut self, id: super::MessageId, bytes: &[u8], checksum: u32) -> Extent {
+        let start = self.len;
+        self.reserve(CHUNK_HEADER_SIZE + bytes.len() + RECORD_ALIGNMENT);
+        let length = u32::try_from(bytes.len()).expect("chunks are small");
+        encode_chunk_header(&mut self.block.bytes_mut()[start..], id, length, checksum);
+        self.len += CHUNK_HEADER_SIZE;
+        self.push(bytes);
+        self.pad();
+        self.records += 1;
+        self.extent(start + CHUNK_HEADER_SIZE, bytes.len(), checksum)
+    }
+
+    /// Adds a record that fits and is padded; no chunk may be open.
+    pub(super) fn push_record(&mut self, record: &[u8]) {
+        debug_assert!(self.open.is_none());
+        self.push(record);
+        self.records += 1;
+    }
+
+    /// Ends the batch: its length is a multiple of the block size now.
+    pub(super) fn seal(mut self, fill: impl FnOnce(u32, u32, &mut [u8])) -> Sealed {
+        let (length, end) = (self.len - HEADER_SIZE, self.len.next_multiple_of(BLOCK_SIZE));
+        self.block.bytes_mut()[self.len..end].fill(0);
+        let payload = crc32c::crc32c(&self.block.bytes()[HEADER_SIZE..self.len]);
+        let length = u32::try_from(length).expect("batches are small");
+        fill(length, payload, &mut self.block.bytes_mut()[..HEADER_SIZE]);
+        Sealed { block: self.block, length: end, finished: self.finished, moved: self.moved }
+    }
+
+    pub(super) fn into_block(self) -> Block {
+        self.block
+    }
+
+    fn extent(&self, start: usize, length: usize, checksum: u32) -> Extent {
+        let offset = u32::try_from(self.offset as usize + start).expect("segments are small");
+        let length = u32::try_from(length).expect("chunks are small");
+        Extent { generation: self.at.generation, offset, length, checksum }
+    }
+
+    fn pad(&mut self) {
+        let end = self.len.next_multiple_of(RECORD_ALIGNMENT);
+        self.reserve(end - self.len);
+        let len = self.len;
+        self.block.bytes_mut()[len..end].fill(0);
+        self.len = end;
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.reserve(bytes.len());
+        let len = self.len;
+        self.block.bytes_mut()[len..len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        debug_assert!(self.len <= self.limit);
+    }
+
+    fn reserve(&mut self, count: usize) {
+        let wanted = self.len + count;
+        if wanted > self.block.capacity() {
+            let mut larger = Block::zeroed(wanted.next_power_of_two());
+            larger.bytes_mut()[..self.len].copy_from_slice(&self.block.bytes()[..self.len]);
+            self.block = larger;
+        }
+    }
+}
+
+/// A batch ready to be written.
+pub(super) struct Sealed {
+    pub block: Block,
+    pub length: usize,
+    pub finished: Vec<Finished>,
+    pub moved: Vec<Moved>,
+}
+
+/// Recent batches in memory, oldest first, so that immediate delivery reads no disk.
+#[derive(Debug)]
+pub(super) struct Cache {
+    batches: VecDeque<Cached>,
+    size: usize,
+    size_max: usize,
+    spare: Vec<Block>,
+    capacity: usize,
+}
+
+#[derive(Debug)]
+struct Cached {
+    generation: u64,
+    offset: u64,
+    length: usize,
+    block: Arc<Block>,
+}
+
+impl Cache {
+    pub(super) fn new(size_max: usize) -> Cache {
+        Cache { batches: VecDeque::new(), size: 0, size_max, spare: Vec::new(), capacity: CAPACITY_MIN }
+    }
+
+    /// Memory for the next batch, of about the size that batches have had lately.
+    pub(super) fn block(&mut self) -> Block {
+        match self.spare.iter().position(|block| block.capacity() >= self.capacity) {
+            Some(place) => self.spare.swap_remove(place),
+            None => Block::zeroed(self.capacity),
+        }
+    }
+
+    pub(super) fn give_back(&mut self, block: Block) {
+        if self.spare.len() < SPARE_COUNT_MAX {
+            self.spare.push(block);
+        }
+    }
+
+    pub(super) fn insert(&mut self, generation: u64, offset: u64, length: usize, block: Arc<Block>) {
+        // Follows a rise at once and a fall slowly: growing costs a copy, a large block costs memory.
+        self.capacity = length.next_power_of_two().max(self.capacity / 2).max(CAPACITY_MIN);
+        self.size += block.capacity();
+        self.batches.push_back(Cached { generation, offset, length, block });
+        while self.size > self.size_max {
+            let Some(oldest) = self.batches.pop_front() else { break };
+            self.size -= oldest.block.capacity();
+            // A block that the disk still holds is freed by its completion.
+            if let Ok(block) = Arc::try_unwrap(oldest.block)
+                && block.capacity() <= 2 * self.capacity
+            {
+                self.give_back(block);
+            }
+        }
+    }
+
+    /// The bytes of an extent, if its batch is still here.
+    pub(super) fn find(&self, extent: &Extent) -> Option<&[u8]> {
+        let position = (extent.generation, u64::from(extent.offset));
+        let after = self.batches.partition_point(|batch| (batch.generation, batch.offset) <= position);
+        let batch = self.batches.get(after.checked_sub(1)?)?;
+        if batch.generation != extent.generation {
+            return None;
+        }
+        let start = usize::try_from(position.1 - batch.offset).ok()?;
+        let end = start + extent.length as usize;
+        (end <= batch.length).then(|| &batch.block.bytes()[start..end])
+    }
+}

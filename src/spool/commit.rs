@@ -1,0 +1,347 @@
+//! Appending, sealing, acknowledging: the group commit.
+//!
+//! `acked ≤ synced ≤ sealed ≤ appended`. A batch is sealed when a write slot is free and someone waits for it, so that
+//! latency sets its size; batches in flight are acknowledged in order, whatever order they complete in.
+
+use std::sync::Arc;
+
+use super::batch::{Filling, Sealed};
+use super::format::{FLAG_CLEAN, Header};
+use super::log::{InFlight, Link, Log, LogEvent, Waits};
+use super::moving;
+use super::reader;
+use super::record::RECORD_HEADER_SIZE;
+use crate::env::Now;
+use crate::env::disk::{Completion, Disk, DiskError};
+use crate::limits::{
+    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY, SEGMENTS_AHEAD,
+    SEGMENTS_RESERVED, SPACE_WAIT_MAX,
+};
+
+/// Tokens: the upper byte says what for.
+const TOKEN_KIND_SHIFT: u32 = 56;
+
+impl<D: Disk> Log<D> {
+    /// Takes what the disk completed, and seals and submits a batch if there is something to write. Never blocks.
+    pub fn poll(&mut self, now: Now, events: &mut Vec<LogEvent>) {
+        let error = self.take_completions(now, events);
+        self.acknowledge(now, events);
+        if let Some(error) = error.filter(|_| self.failed.is_none()) {
+            self.fail(error, events);
+        }
+        if self.failed.is_none() {
+            self.make_segments(now);
+            self.drain_backlog();
+            self.reclaim();
+            self.seal_when_due(now);
+            self.drain_backlog();
+            self.seal_when_due(now);
+            self.give_up_starving(now);
+            self.announce_room(events);
+            self.announce_space(events);
+        }
+        events.extend(self.failures.drain(..).map(|draft| LogEvent::Failed { draft }));
+        self.disk.submit();
+    }
+
+    fn take_completions(&mut self, now: Now, events: &mut Vec<LogEvent>) -> Option<DiskError> {
+        let mut completions = std::mem::take(&mut self.completions);
+        self.disk.poll(&mut completions);
+        let mut failure = None;
+        for completion in completions.drain(..) {
+            match completion {
+                Completion::Written { token, result: Ok(()) } => {
+                    if let Some(batch) = self.in_flight.iter_mut().find(|batch| batch.sequence == token) {
+                        batch.done = true;
+                    }
+                }
+                Completion::Written { result: Err(error), .. } => failure = failure.or(Some(error)),
+                Completion::Read { token, result } => match token >> TOKEN_KIND_SHIFT {
+                    reader::TOKEN_KIND => self.reader_completed(token, result, events),
+                    moving::TOKEN_KIND => self.move_read_completed(token, result),
+                    _ => {}
+                },
+                Completion::Prepared { segment, result } => {
+                    self.segments.preparing = None;
+                    match result {
+                        Ok(()) => self.segments.prepared(segment),
+                        // No space for another segment is no fault of those that exist.
+                        Err(_) => self.segments.retry_at = now.mono + PREPARE_RETRY_DELAY,
+                    }
+                    self.look_for_space(now);
+                }
+            }
+        }
+        self.completions = completions;
+        failure
+    }
+
+    fn acknowledge(&mut self, now: Now, events: &mut Vec<LogEvent>) {
+        // What completes after a failure is not acknowledged: a batch before it may be missing.
+        while self.failed.is_none() && self.in_flight.front().is_some_and(|batch| batch.done) {
+            let Some(batch) = self.in_flight.pop_front() else { break };
+            self.synced = batch.sequence;
+            self.batches += 1;
+            self.batch_bytes += batch.length as u64;
+            let latency = now.mono.since(batch.submitted_at).as_nanos();
+            self.commit_latency.saturating_record(u64::try_from(latency).unwrap_or(u64::MAX));
+            for finished in batch.finished {
+                if finished.message.is_open() {
+                    self.index.insert(*finished.message);
+                }
+                if let Some(generation) = finished.pinned {
+                    self.index.unpin(generation);
+                }
+                events.push(LogEvent::Durable { draft: finished.draft });
+            }
+            for moved in batch.moved {
+                self.moved += 1;
+                self.finish_move(*moved.message);
+            }
+        }
+        self.segments.synced(self.synced);
+    }
+
+    /// The storage failed: nothing that is not acknowledged yet ever will be, and nothing is written again.
+    fn fail(&mut self, error: DiskError, events: &mut Vec<LogEvent>) {
+        let batches = std::mem::take(&mut self.in_flight).into_iter().flat_map(|batch| batch.finished);
+        let filling = self.filling.take().into_iter().flat_map(|filling| filling.finished);
+        let waiting = std::mem::take(&mut self.backlog).into_iter().filter_map(|(_, waits)| match waits {
+            Waits::Finish(finished) => Some(finished),
+            Waits::Move(_) | Waits::Nothing => None,
+        });
+        let lost: Vec<_> = batches.chain(filling).chain(waiting).collect();
+        for finished in lost {
+            self.drop_finished(finished);
+        }
+        for (_, state) in &mut self.drafts {
+            state.doomed = true;
+        }
+        // Whoever waits for room goes on and learns of the failure when it finishes.
+        self.wake_starved(events);
+        self.closing_at = None;
+        self.failed = Some(error.clone());
+        events.push(LogEvent::Closed { error });
+    }
+
+    /// Appends a record: into the batch that is being filled, or behind others that wait for room.
+    pub(super) fn append(&mut self, record: Vec<u8>, waits: Waits) {
+        if self.failed.is_some() {
+            return;
+        }
+        self.backlog.push_back((record, waits));
+        self.drain_backlog();
+    }
+
+    pub(super) fn drain_backlog(&mut self) {
+        while let Some((record, _)) = self.backlog.front() {
+            let size = record.len();
+            debug_assert!(size >= RECORD_HEADER_SIZE);
+            if !self.make_room(size) {
+                break;
+            }
+            self.close_chunk();
+            let Some(filling) = &mut self.filling else { break };
+            let Some((record, waits)) = self.backlog.pop_front() else { break };
+            filling.push_record(&record);
+            filling.hurried = true;
+            match waits {
+                Waits::Finish(mut finished) => {
+                    finished.message.generation = filling.at.generation;
+                    filling.finished.push(finished);
+                }
+                Waits::Move(mut moved) => {
+                    moved.message.generation = filling.at.generation;
+                    filling.moved.push(moved);
+                }
+                Waits::Nothing => {}
+            }
+        }
+    }
+
+    /// Makes sure that a record of `size` bytes fits into the batch that is being filled; false if it has to wait.
+    pub(super) fn make_room(&mut self, size: usize) -> bool {
+        // At most: no batch, a batch at the end of a segment, a batch in a fresh segment.
+        for _ in 0..3 {
+            if !self.start_filling(false) {
+                return false;
+            }
+            let Some(filling) = &mut self.filling else { return false };
+            if filling.fits(size) {
+                return true;
+            }
+            if filling.records > 0 {
+                filling.full = true;
+                return false;
+            }
+            let wanted = (filling.len() + size).next_multiple_of(BLOCK_SIZE);
+            if wanted as u64 <= self.segments.remaining() {
+                filling.raise_limit(wanted);
+                return true;
+            }
+            // The rest of this segment stays unused.
+            let block = self.filling.take().map(Filling::into_block);
+            block.into_iter().for_each(|block| self.cache.give_back(block));
+            if !self.segments.roll() {
+                return false;
+            }
+        }
+        false
+    }
+
+    fn seal_when_due(&mut self, now: Now) {
+        if self.in_flight.len() >= self.settings.batches_in_flight_max {
+            return;
+        }
+        let due = self.filling.as_ref().is_some_and(|filling| {
+            filling.records > 0 && (filling.hurried || filling.full || filling.len() >= BATCH_SIZE_UNHURRIED)
+        });
+        if due {
+            self.seal(now, 0);
+            return;
+        }
+        if !self.in_flight.is_empty() || !self.backlog.is_empty() {
+            return;
+        }
+        let finished = self.shutting_down && !self.clean_sealed;
+        let behind = self.synced_announced < self.recorded || self.segments.unannounced();
+        let closing_at = *match (behind, &mut self.closing_at) {
+            (false, closing_at) => {
+                *closing_at = None;
+                if !finished {
+                    return;
+                }
+                closing_at.insert(now.mono)
+            }
+            (true, closing_at) => closing_at.get_or_insert(now.mono + CLOSING_DELAY),
+        };
+        // A segment that is needed soon does not wait for the log to be idle.
+        let needed = self.segments.unannounced() && self.segments.free_count() == 0;
+        if (finished || needed || closing_at <= now.mono) && self.start_filling(false) {
+            self.seal(now, if finished { FLAG_CLEAN } else { 0 });
+            self.clean_sealed |= finished;
+        }
+    }
+
+    fn seal(&mut self, now: Now, flags: u16) {
+        self.close_chunk();
+        let Some(filling) = self.filling.take() else { return };
+        let (at, offset, records) = (filling.at, filling.offset, filling.records);
+        let sequence = self.sequence_next;
+        let mut header = Header {
+            log: self.settings.log,
+            flags,
+            records,
+            incarnation: self.incarnation,
+            generation: at.generation,
+            epoch: self.settings.epoch,
+            sequence,
+            previous_sequence: self.previous.sequence,
+            synced: self.synced,
+            start: self.segments.start(),
+            number_next: self.number_next,
+            segment_size: self.settings.segment_size,
+            offset: u32::try_from(offset).expect("segments are small"),
+            length: 0,
+            previous_checksum: self.previous.checksum,
+            payload_checksum: 0,
+        };
+        let mut checksum = 0;
+        let Sealed { block, length, finished, moved } = filling.seal(|length, payload_checksum, out| {
+            header.length = length;
+            header.payload_checksum = payload_checksum;
+            checksum = header.encode(out);
+        });
+        let block = Arc::new(block);
+        self.disk.write(sequence, at.number, offset, block.clone(), length);
+        self.cache.insert(at.generation, offset, length, block);
+        self.in_flight.push_back(InFlight { sequence, length, submitted_at: now.mono, done: false, finished, moved });
+        self.segments.offset += length as u64;
+        self.segments.announce(sequence);
+        self.previous = Link { sequence, checksum };
+        self.sequence_next += 1;
+        self.synced_announced = self.synced;
+        self.closing_at = None;
+        if records > 0 {
+            self.recorded = sequence;
+            self.clean_sealed = false;
+        }
+    }
+
+    fn make_segments(&mut self, now: Now) {
+        if now.mono.since(self.free_bytes_at) >= FREE_SPACE_INTERVAL {
+            self.look_for_space(now);
+        }
+        if let Some(number) = self.segments.wanted(SEGMENTS_AHEAD, now.mono) {
+            self.segments.preparing = Some(number);
+            self.disk.prepare(number, self.settings.segment_size);
+        }
+    }
+
+    pub(super) fn look_for_space(&mut self, now: Now) {
+        self.free_bytes_at = now.mono;
+        if let Ok(bytes) = self.disk.free_bytes() {
+            self.free_bytes = bytes;
+            self.segments.creatable_by_space =
+                bytes.saturating_sub(self.settings.free_bytes_min) / self.settings.segment_size;
+        }
+    }
+
+    /// Content that found no space for long, not only no time: its message is given up.
+    fn give_up_starving(&mut self, now: Now) {
+        let hungry = !self.starved.is_empty() && self.filling.is_none() && self.in_flight.is_empty();
+        if !hungry {
+            self.starved_since = None;
+            return;
+        }
+        let since = *self.starved_since.get_or_insert(now.mono);
+        if now.mono.since(since) >= SPACE_WAIT_MAX {
+            for draft in self.starved.clone() {
+                if let Some(state) = self.draft_mut(draft) {
+                    state.doomed = true;
+                }
+            }
+        }
+    }
+
+    fn announce_room(&mut self, events: &mut Vec<LogEvent>) {
+        if self.starved.is_empty() || !self.backlog.is_empty() {
+            return;
+        }
+        let doomed = self.starved.iter().any(|draft| {
+            self.drafts.get(draft.slot as usize).is_none_or(|state| state.draft != *draft || state.doomed)
+        });
+        let room = match &self.filling {
+            Some(filling) => !filling.full,
+            None => self.start_filling(true),
+        };
+        if room || doomed {
+            self.wake_starved(events);
+        }
+    }
+
+    fn wake_starved(&mut self, events: &mut Vec<LogEvent>) {
+        for draft in std::mem::take(&mut self.starved) {
+            if let Some(state) = self.draft_mut(draft) {
+                state.starved = false;
+                events.push(LogEvent::Room { draft });
+            }
+        }
+    }
+
+    fn announce_space(&mut self, events: &mut Vec<LogEvent>) {
+        let reserved = u64::from(SEGMENTS_RESERVED);
+        let scarce = self.free_bytes < self.settings.free_bytes_min;
+        if !self.full && (scarce || !self.has_space_for(0) || self.segments.available() <= reserved) {
+            self.full = true;
+            events.push(LogEvent::Full);
+        } else if self.full {
+            // A margin, so that it does not flap with every message.
+            let margin = self.settings.segment_size / 2;
+            if !scarce && self.has_space_for(margin) && self.segments.available() > reserved {
+                self.full = false;
+                events.push(LogEvent::Space);
+            }
+        }
+    }
+}

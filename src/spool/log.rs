@@ -1,0 +1,569 @@
+//! The log: what a worker calls.
+
+use std::collections::VecDeque;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use slab::Slab;
+
+use super::MessageId;
+use super::batch::{Cache, Filling, Finished, Moved};
+use super::index::Index;
+use super::message::{Extent, Message, Outcome, RecipientState};
+use super::moving::Mover;
+use super::reader::ReaderSlot;
+use super::record::{encode_delete, encode_hold, encode_message, encode_outcome};
+use super::segments::Segments;
+use crate::env::disk::{Completion, Disk, DiskError};
+use crate::env::{Instant, Now};
+use crate::limits::{
+    BLOCK_SIZE, CHUNK_SIZE_MIN, DRAFTS_MAX, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN, SEGMENTS_RESERVED,
+    SPOOL_CACHE_SIZE,
+};
+use crate::smtp::Envelope;
+
+/// A batch is not begun with less than this left in the segment, bytes.
+const BATCH_SIZE_MIN: u64 = 2 * BLOCK_SIZE as u64;
+
+/// How a log shall work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The id of the log; part of every queue id.
+    pub log: u16,
+    /// Bytes of one segment, a multiple of 4096 and the same for the life of the log.
+    pub segment_size: u64,
+    /// Segments at most: with `segment_size` the bound of the log.
+    pub segments_max: u32,
+    /// A batch grows to this size, bytes, while the one before is on its way.
+    pub batch_size_max: usize,
+    /// Batches on their way at a time.
+    pub batches_in_flight_max: usize,
+    /// The largest content, bytes.
+    pub message_size_max: u64,
+    /// Below so many free bytes in the file system nothing is accepted.
+    pub free_bytes_min: u64,
+    /// The epoch that batches are written in.
+    pub epoch: u64,
+}
+
+impl Settings {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        if !self.segment_size.is_multiple_of(BLOCK_SIZE as u64) {
+            return Err("the segment size must be a multiple of 4096 bytes");
+        }
+        if self.segment_size < 16 * BLOCK_SIZE as u64 || self.segment_size > SEGMENT_SIZE_MAX {
+            return Err("the segment size must lie between 64 KiB and 1 GiB");
+        }
+        if self.segments_max < SEGMENTS_MIN {
+            return Err("a log needs at least eight segments");
+        }
+        if self.batch_size_max < 4 * BLOCK_SIZE || self.batch_size_max as u64 > self.segment_size {
+            return Err("the batch size must lie between 16 KiB and the segment size");
+        }
+        if self.batches_in_flight_max == 0 {
+            return Err("at least one batch must be allowed in flight");
+        }
+        Ok(())
+    }
+
+    pub(super) fn record_size_max(&self) -> usize {
+        usize::try_from(self.segment_size / 2).map_or(RECORD_SIZE_MAX, |half| half.min(RECORD_SIZE_MAX))
+    }
+}
+
+/// Why no message is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no space; it comes back by itself (452 4.3.1).
+    #[error("the spool is full")]
+    Full,
+    /// The storage failed, or the log is shutting down (451 4.3.0).
+    #[error("the spool is closed")]
+    Failed,
+}
+
+/// A message whose content is being received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Draft {
+    /// Its place in the table.
+    pub slot: u32,
+    /// Tells it from others in the same place.
+    pub generation: u32,
+    /// The queue id that it will have.
+    pub id: MessageId,
+}
+
+/// What happened in [`Log::poll`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// The message is durable: it may be acknowledged and is in the queue.
+    Durable {
+        /// Which.
+        draft: Draft,
+    },
+    /// The message will never be durable.
+    Failed {
+        /// Which.
+        draft: Draft,
+    },
+    /// Content is taken again after a short [`Log::content`].
+    Room {
+        /// Of which.
+        draft: Draft,
+    },
+    /// [`Log::read`] may be called again after [`Piece::Pending`](super::Piece::Pending).
+    Read {
+        /// Of which message.
+        id: MessageId,
+    },
+    /// The storage failed; the log stays closed. Deliveries must stop as well: their outcomes could not be recorded, and
+    /// every one would be a duplicate after a restart.
+    Closed {
+        /// How.
+        error: DiskError,
+    },
+    /// Nothing is accepted until there is space.
+    Full,
+    /// There is space again.
+    Space,
+}
+
+/// Whether the log accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// It does.
+    Open,
+    /// Not until there is space.
+    Full,
+    /// Never again in this process.
+    Failed {
+        /// Why.
+        error: DiskError,
+    },
+}
+
+/// Figures of a log.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether it accepts.
+    pub state: LogState,
+    /// How the disk works.
+    pub disk: String,
+    /// Messages in the queue.
+    pub messages: usize,
+    /// Their content, bytes.
+    pub bytes: u64,
+    /// Segments in use.
+    pub segments_used: usize,
+    /// Segments ready to be used.
+    pub segments_free: usize,
+    /// Segments that exist.
+    pub segments: usize,
+    /// Segments at most.
+    pub segments_max: u32,
+    /// Batches that were durable.
+    pub batches: u64,
+    /// Their bytes.
+    pub batch_bytes: u64,
+    /// Messages moved forward so that old segments could be freed.
+    pub moved: u64,
+    /// Nanoseconds from submitting a batch until it was durable.
+    pub commit_latency: Histogram<u64>,
+}
+
+/// A draft in the table.
+#[derive(Debug)]
+pub(super) struct DraftState {
+    pub draft: Draft,
+    pub extents: Vec<Extent>,
+    pub size: u64,
+    pub pinned: Option<u64>,
+    /// It cannot be kept any more: content is swallowed, `finish` reports the failure.
+    pub doomed: bool,
+    pub starved: bool,
+}
+
+/// What is to happen when a record is durable.
+#[derive(Debug)]
+pub(super) enum Waits {
+    Finish(Finished),
+    Move(Moved),
+    Nothing,
+}
+
+/// A batch on its way.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    pub sequence: u64,
+    pub length: usize,
+    pub submitted_at: Instant,
+    pub done: bool,
+    pub finished: Vec<Finished>,
+    pub moved: Vec<Moved>,
+}
+
+/// The last link of the chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Link {
+    pub sequence: u64,
+    pub checksum: u32,
+}
+
+/// One worker's log.
+pub struct Log<D> {
+    pub(super) disk: D,
+    pub(super) settings: Settings,
+    pub(super) failed: Option<DiskError>,
+    pub(super) shutting_down: bool,
+    pub(super) incarnation: u64,
+    pub(super) segments: Segments,
+    pub(super) index: Index,
+
+    pub(super) filling: Option<Filling>,
+    /// Records that found no place yet, in order.
+    pub(super) backlog: VecDeque<(Vec<u8>, Waits)>,
+    pub(super) in_flight: VecDeque<InFlight>,
+    pub(super) cache: Cache,
+    pub(super) sequence_next: u64,
+    pub(super) previous: Link,
+    /// All batches up to this sequence are durable.
+    pub(super) synced: u64,
+    /// The watermark in the last sealed header, and the last batch that holds records: the first behind the second means
+    /// that a closing batch is due.
+    pub(super) synced_announced: u64,
+    pub(super) recorded: u64,
+    pub(super) clean_sealed: bool,
+    pub(super) closing_at: Option<Instant>,
+
+    pub(super) drafts: Slab<DraftState>,
+    pub(super) draft_generation: u32,
+    pub(super) draft_bytes: u64,
+    pub(super) number_next: u64,
+    pub(super) starved: Vec<Draft>,
+    pub(super) starved_since: Option<Instant>,
+    /// Failures that are known before the next poll.
+    pub(super) failures: Vec<Draft>,
+
+    pub(super) readers: Slab<ReaderSlot>,
+    pub(super) reader_generation: u32,
+    pub(super) mover: Mover,
+    /// Oldest segments that nothing needs once the batch named is durable.
+    pub(super) emptied: VecDeque<u64>,
+
+    pub(super) full: bool,
+    pub(super) free_bytes: u64,
+    pub(super) free_bytes_at: Instant,
+    pub(super) completions: Vec<Completion>,
+    pub(super) batches: u64,
+    pub(super) batch_bytes: u64,
+    pub(super) moved: u64,
+    pub(super) commit_latency: Histogram<u64>,
+}
+
+impl<D: Disk> Log<D> {
+    pub(super) fn new(disk: D, settings: Settings) -> Log<D> {
+        let segments = Segments::new(settings.segment_size, settings.segments_max);
+        Log {
+            disk,
+            failed: None,
+            shutting_down: false,
+            incarnation: 0,
+            segments,
+            index: Index::default(),
+            filling: None,
+            backlog: VecDeque::new(),
+            in_flight: VecDeque::new(),
+            cache: Cache::new(SPOOL_CACHE_SIZE),
+            sequence_next: 1,
+            previous: Link::default(),
+            synced: 0,
+            synced_announced: 0,
+            recorded: 0,
+            clean_sealed: false,
+            closing_at: None,
+            drafts: Slab::new(),
+            draft_generation: 0,
+            draft_bytes: 0,
+            number_next: 1,
+            starved: Vec::new(),
+            starved_since: None,
+            failures: Vec::new(),
+            readers: Slab::new(),
+            reader_generation: 0,
+            mover: Mover::default(),
+            emptied: VecDeque::new(),
+            full: false,
+            free_bytes: 0,
+            free_bytes_at: Instant::ZERO,
+            completions: Vec::new(),
+            batches: 0,
+            batch_bytes: 0,
+            moved: 0,
+            commit_latency: Histogram::new_with_bounds(1, 60_000_000_000, 2).expect("the bounds are valid"),
+            settings,
+        }
+    }
+
+    /// Whether a message of this size (if the client said one) would be accepted now.
+    pub fn accepts(&self, size: Option<u64>) -> Result<(), Refusal> {
+        if self.failed.is_some() || self.shutting_down {
+            return Err(Refusal::Failed);
+        }
+        if self.full || !self.has_space_for(size.unwrap_or(0)) || self.drafts.len() >= DRAFTS_MAX {
+            return Err(Refusal::Full);
+        }
+        Ok(())
+    }
+
+    /// Begins a message.
+    pub fn begin(&mut self) -> Result<Draft, Refusal> {
+        self.accepts(None)?;
+        let entry = self.drafts.vacant_entry();
+        let slot = u32::try_from(entry.key()).expect("drafts are bounded");
+        self.draft_generation = self.draft_generation.wrapping_add(1);
+        let draft =
+            Draft { slot, generation: self.draft_generation, id: MessageId::new(self.settings.log, self.number_next) };
+        self.number_next += 1;
+        entry.insert(DraftState { draft, extents: Vec::new(), size: 0, pinned: None, doomed: false, starved: false });
+        Ok(draft)
+    }
+
+    pub(super) fn draft_mut(&mut self, draft: Draft) -> Option<&mut DraftState> {
+        self.drafts.get_mut(draft.slot as usize).filter(|state| state.draft == draft)
+    }
+
+    /// Adds content and says how much of it was taken. Less than all is back-pressure: [`LogEvent::Room`] follows.
+    /// Content of a message that is lost already is swallowed; [`finish`](Log::finish) leads to [`LogEvent::Failed`].
+    pub fn content(&mut self, draft: Draft, bytes: &[u8]) -> usize {
+        let failed = self.failed.is_some();
+        let size_max = self.settings.message_size_max;
+        // Callers give pieces of at least CHUNK_SIZE_MIN; this bounds what the others can do to the final record.
+        let extents_max = 64 + 2 * usize::try_from(size_max / CHUNK_SIZE_MIN as u64).unwrap_or(usize::MAX / 4);
+        let Some(state) = self.draft_mut(draft) else { return bytes.len() };
+        let too_large = state.size + bytes.len() as u64 > size_max || state.extents.len() >= extents_max;
+        if state.doomed || failed || too_large {
+            state.doomed = true;
+            return bytes.len();
+        }
+        let mut taken = 0;
+        while taken < bytes.len() {
+            let room = self.room_for_content(draft, bytes.len() - taken);
+            let Some(filling) = self.filling.as_mut().filter(|_| room > 0) else { break };
+            let count = room.min(bytes.len() - taken);
+            filling.extend_chunk(&bytes[taken..taken + count]);
+            taken += count;
+        }
+        self.draft_bytes += taken as u64;
+        if let Some(state) = self.draft_mut(draft) {
+            state.size += taken as u64;
+            if taken < bytes.len() && !state.starved {
+                state.starved = true;
+                self.starved.push(draft);
+            }
+        }
+        taken
+    }
+
+    /// Bytes that the open chunk of `draft` takes; begins a chunk or a batch if need be. 0 means back-pressure.
+    fn room_for_content(&mut self, draft: Draft, wanted: usize) -> usize {
+        if !self.backlog.is_empty() || !self.start_filling(true) {
+            return 0;
+        }
+        let Some(filling) = &self.filling else { return 0 };
+        let room = filling.room_in_chunk(draft);
+        if room > 0 {
+            return room;
+        }
+        self.close_chunk();
+        let Some(filling) = &mut self.filling else { return 0 };
+        let room = filling.room_for_chunk();
+        if room < wanted.min(CHUNK_SIZE_MIN) {
+            filling.full = true;
+            return 0;
+        }
+        filling.open_chunk(draft);
+        let generation = filling.at.generation;
+        if let Some(state) = self.draft_mut(draft)
+            && state.pinned.is_none()
+        {
+            state.pinned = Some(generation);
+            self.index.pin(generation);
+        }
+        room
+    }
+
+    /// Ends the open chunk and notes it with its message, if that is still wanted.
+    pub(super) fn close_chunk(&mut self) {
+        let Some((draft, extent)) = self.filling.as_mut().and_then(Filling::close_chunk) else { return };
+        if let Some(state) = self.draft_mut(draft) {
+            state.extents.push(extent);
+        }
+    }
+
+    /// All content is there. [`LogEvent::Durable`] or [`LogEvent::Failed`] follows.
+    pub fn finish(&mut self, draft: Draft, envelope: Envelope, now: Now) {
+        if self.filling.as_ref().is_some_and(|filling| filling.is_open_for(draft)) {
+            self.close_chunk();
+        }
+        let Some(state) = self.take_draft(draft) else { return };
+        let recipients = vec![RecipientState::default(); envelope.recipients.len()];
+        let message = Box::new(Message {
+            id: draft.id,
+            received_at: now.wall,
+            envelope: Arc::new(envelope),
+            recipients,
+            held: false,
+            size: state.size,
+            extents: state.extents,
+            generation: 0,
+        });
+        let finished = Finished { draft, message, pinned: state.pinned };
+        let record = encode_message(&finished.message);
+        if state.doomed || self.failed.is_some() || record.len() > self.settings.record_size_max() {
+            self.drop_finished(finished);
+            return;
+        }
+        self.append(record, Waits::Finish(finished));
+    }
+
+    /// The message is not wanted any more; nothing follows.
+    pub fn abort(&mut self, draft: Draft) {
+        if self.filling.as_ref().is_some_and(|filling| filling.is_open_for(draft)) {
+            self.close_chunk();
+        }
+        if let Some(generation) = self.take_draft(draft).and_then(|state| state.pinned) {
+            self.index.unpin(generation);
+        }
+    }
+
+    fn take_draft(&mut self, draft: Draft) -> Option<DraftState> {
+        self.draft_mut(draft)?;
+        let state = self.drafts.remove(draft.slot as usize);
+        self.draft_bytes -= state.size;
+        Some(state)
+    }
+
+    pub(super) fn drop_finished(&mut self, finished: Finished) {
+        if let Some(generation) = finished.pinned {
+            self.index.unpin(generation);
+        }
+        self.failures.push(finished.draft);
+    }
+
+    /// Records how an attempt ended for one recipient. The message leaves the queue when none is open any more.
+    pub fn settle(&mut self, id: MessageId, recipient: u32, outcome: Outcome) {
+        if self.index.settle(id, recipient, &outcome) {
+            self.append(encode_outcome(id, recipient, &outcome), Waits::Nothing);
+        }
+    }
+
+    /// Keeps a message from being delivered, or lets it go on.
+    pub fn hold(&mut self, id: MessageId, held: bool) {
+        if self.index.hold(id, held) {
+            self.append(encode_hold(id, held), Waits::Nothing);
+        }
+    }
+
+    /// Takes a message out of the queue.
+    pub fn delete(&mut self, id: MessageId) {
+        if self.index.delete(id) {
+            self.append(encode_delete(id), Waits::Nothing);
+        }
+    }
+
+    /// A queued message.
+    pub fn message(&self, id: MessageId) -> Option<&Message> {
+        self.index.get(id)
+    }
+
+    /// All queued messages, oldest id first.
+    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+        self.index.iter()
+    }
+
+    /// How many messages are queued.
+    pub fn count(&self) -> usize {
+        self.index.count()
+    }
+
+    /// Whether nothing is under way and nothing waits: all that was asked for is durable.
+    pub fn idle(&self) -> bool {
+        if self.failed.is_some() {
+            return true;
+        }
+        let quiet = self.in_flight.is_empty() && self.backlog.is_empty() && self.failures.is_empty();
+        let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
+        quiet && !hurried && !(self.shutting_down && !self.clean_sealed)
+    }
+
+    /// When [`poll`](Log::poll) has to be called though nothing happened.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if self.failed.is_some() {
+            return None;
+        }
+        let space =
+            (self.full || !self.starved.is_empty()).then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
+        [self.closing_at, space].into_iter().flatten().min()
+    }
+
+    /// Becomes readable when [`poll`](Log::poll) has something to do.
+    pub fn wakeup(&self) -> Option<BorrowedFd<'_>> {
+        self.disk.wakeup()
+    }
+
+    /// Ends the log in order: what was accepted becomes durable, then a closing batch; [`idle`](Log::idle) says when.
+    /// Nothing is accepted any more.
+    pub fn shutdown(&mut self, _now: Now) {
+        self.shutting_down = true;
+    }
+
+    /// Figures.
+    pub fn status(&self) -> Status {
+        Status {
+            state: match &self.failed {
+                Some(error) => LogState::Failed { error: error.clone() },
+                None if self.full => LogState::Full,
+                None => LogState::Open,
+            },
+            disk: self.disk.describe(),
+            messages: self.count(),
+            bytes: self.index.size(),
+            segments_used: self.segments.live.len(),
+            segments_free: self.segments.free_count(),
+            segments: self.segments.known_count(),
+            segments_max: self.settings.segments_max,
+            batches: self.batches,
+            batch_bytes: self.batch_bytes,
+            moved: self.moved,
+            commit_latency: self.commit_latency.clone(),
+        }
+    }
+
+    /// Whether `more` bytes may be accepted: three quarters of what is not reserved may be needed at a time, so that
+    /// moving messages forward always finds enough garbage to pay for itself.
+    pub(super) fn has_space_for(&self, more: u64) -> bool {
+        let usable = u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size;
+        self.index.weight() + self.draft_bytes + more <= usable / 4 * 3
+    }
+
+    /// Makes sure that a batch is being filled. Content never takes the reserved segments.
+    pub(super) fn start_filling(&mut self, content: bool) -> bool {
+        if self.filling.is_some() {
+            return true;
+        }
+        if self.segments.remaining() < BATCH_SIZE_MIN {
+            if content && self.segments.available() <= u64::from(SEGMENTS_RESERVED) {
+                return false;
+            }
+            if !self.segments.roll() {
+                return false;
+            }
+        }
+        let Some(at) = self.segments.current() else { return false };
+        let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
+        let limit = usize::try_from(self.segments.remaining()).map_or(size_max, |rest| rest.min(size_max));
+        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit));
+        true
+    }
+}

@@ -1,0 +1,234 @@
+//! Freeing segments: the oldest first, and what is still needed in it moved forward.
+
+use super::MessageId;
+use super::batch::Moved;
+use super::log::{Log, Waits};
+use super::message::{Extent, Message};
+use super::reader::blocks_around;
+use super::record::{CHUNK_HEADER_SIZE, encode_message};
+use crate::env::disk::{Block, Disk, DiskError, Token};
+use crate::limits::SEGMENTS_RESERVED;
+
+pub(super) const TOKEN_KIND: u64 = 2;
+
+/// Messages to be moved lie near each other: one read serves many, bytes.
+const WINDOW_SIZE: u64 = 512 * 1024;
+
+/// A part of the segment that is being emptied.
+#[derive(Debug)]
+struct Window {
+    generation: u64,
+    offset: u64,
+    /// `None` where the disk could not be read.
+    block: Option<Block>,
+    length: usize,
+}
+
+impl Window {
+    fn covers(&self, extent: &Extent) -> bool {
+        let (start, length, _) = blocks_around(extent);
+        self.generation == extent.generation
+            && start >= self.offset
+            && start + length as u64 <= self.offset + self.length as u64
+    }
+}
+
+/// A message that is being copied.
+#[derive(Debug)]
+struct Job {
+    id: MessageId,
+    extents: Vec<Extent>,
+    next: usize,
+}
+
+#[derive(Debug)]
+pub(super) struct Mover {
+    job: Option<Job>,
+    window: Option<Window>,
+    /// The read that is under way, and the window that it is for.
+    reading: Option<(Token, Window)>,
+    reads: u64,
+    /// Where in the segment's messages the search goes on.
+    generation: u64,
+    after: MessageId,
+}
+
+impl Default for Mover {
+    fn default() -> Mover {
+        Mover { job: None, window: None, reading: None, reads: 0, generation: 0, after: MessageId::from_bits(0) }
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// Frees what is not needed, and moves forward what keeps the oldest segment when space is short.
+    pub(super) fn reclaim(&mut self) {
+        self.note_emptied();
+        while self.emptied.front().is_some_and(|batch| *batch <= self.synced) {
+            self.emptied.pop_front();
+            self.segments.release_oldest();
+        }
+        let Some(oldest) = self.segments.live.get(self.emptied.len()).copied() else { return };
+        let is_last = self.emptied.len() + 1 >= self.segments.live.len();
+        let reserved = u64::from(SEGMENTS_RESERVED);
+        let available = self.segments.available() + self.emptied.len() as u64;
+        if is_last || available > (reserved + 1).max(u64::from(self.settings.segments_max / 8)) {
+            return;
+        }
+        if available <= reserved {
+            self.give_up_oldest(oldest.generation);
+        }
+        // Moving pays only while there is garbage to be had.
+        let garbage = self.segments.live_bytes().saturating_sub(self.index.weight() + self.draft_bytes);
+        if garbage >= self.settings.segment_size / 2 {
+            self.step_move(oldest.generation);
+        }
+    }
+
+    /// Notes for each segment that has become empty the batch that must be durable first: the one that holds the last
+    /// outcome or copy that emptied it.
+    fn note_emptied(&mut self) {
+        if !self.backlog.is_empty() {
+            return;
+        }
+        let needed = self.index.oldest_needed();
+        let filled = self.filling.as_ref().is_some_and(|filling| filling.records > 0);
+        let last = if filled { self.sequence_next } else { self.sequence_next - 1 };
+        while let Some(live) = self.segments.live.get(self.emptied.len()) {
+            if self.emptied.len() + 1 >= self.segments.live.len() || live.generation >= needed {
+                break;
+            }
+            self.emptied.push_back(last);
+        }
+    }
+
+    /// Slow sessions and readers of finished messages must not hold the whole log's space.
+    fn give_up_oldest(&mut self, generation: u64) {
+        self.index.drop_done(generation);
+        if self.index.oldest_pinned().is_none_or(|pinned| pinned > generation) {
+            return;
+        }
+        let mut released = Vec::new();
+        for (_, state) in &mut self.drafts {
+            if state.pinned.is_some_and(|pinned| pinned <= generation) {
+                state.doomed = true;
+                released.extend(state.pinned.take());
+            }
+        }
+        for generation in released {
+            self.index.unpin(generation);
+        }
+    }
+
+    fn step_move(&mut self, generation: u64) {
+        if self.mover.generation != generation {
+            self.mover.generation = generation;
+            self.mover.after = MessageId::from_bits(0);
+            self.mover.job = None;
+        }
+        let mut budget = self.settings.batch_size_max;
+        while self.mover.reading.is_none() && self.backlog.is_empty() {
+            let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else { return };
+            let (finished, copied) = self.copy_chunks(&mut job, generation);
+            if !finished {
+                self.mover.job = Some(job);
+                return;
+            }
+            self.commit_move(job);
+            budget = budget.saturating_sub(copied + 1);
+            if budget == 0 {
+                return;
+            }
+        }
+    }
+
+    fn next_job(&mut self, generation: u64) -> Option<Job> {
+        let id = match self.index.next_to_move(generation, self.mover.after) {
+            Some(id) => id,
+            // Some that were passed over may be left.
+            None => self.index.next_to_move(generation, MessageId::from_bits(0))?,
+        };
+        self.mover.after = id;
+        let extents = self.index.get(id)?.extents.clone();
+        Some(Job { id, extents, next: 0 })
+    }
+
+    /// Copies chunks until the message is through (true), or room or a read is missing (false). Says how many bytes.
+    fn copy_chunks(&mut self, job: &mut Job, generation: u64) -> (bool, usize) {
+        let mut copied = 0;
+        while let Some(extent) = job.extents.get(job.next).copied() {
+            if self.index.get(job.id).is_none() {
+                break;
+            }
+            if extent.generation != generation {
+                job.next += 1;
+                continue;
+            }
+            if !self.is_at_hand(&extent) || !self.make_room(CHUNK_HEADER_SIZE + extent.length as usize + 8) {
+                return (false, copied);
+            }
+            self.close_chunk();
+            let Some(filling) = &mut self.filling else { return (false, copied) };
+            let (_, _, start) = blocks_around(&extent);
+            let zeros;
+            let bytes = match (self.cache.find(&extent), &self.mover.window) {
+                (Some(bytes), _) => bytes,
+                (None, Some(Window { block: Some(block), offset, .. })) => {
+                    let start = usize::try_from(u64::from(extent.offset) - offset).unwrap_or(start);
+                    &block.bytes()[start..start + extent.length as usize]
+                }
+                // What cannot be read stays damaged: the checksum says so.
+                _ => {
+                    zeros = vec![0; extent.length as usize];
+                    &zeros
+                }
+            };
+            job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
+            job.next += 1;
+            copied += extent.length as usize;
+        }
+        (true, copied)
+    }
+
+    fn is_at_hand(&mut self, extent: &Extent) -> bool {
+        if self.cache.find(extent).is_some() || self.mover.window.as_ref().is_some_and(|window| window.covers(extent)) {
+            return true;
+        }
+        let Some(number) = self.segments.number_of(extent.generation) else { return false };
+        let (offset, length, _) = blocks_around(extent);
+        let end = (offset + WINDOW_SIZE).min(self.settings.segment_size).max(offset + length as u64);
+        let length = usize::try_from(end - offset).unwrap_or(length);
+        self.mover.reads += 1;
+        let token = TOKEN_KIND << 56 | self.mover.reads & 0xffff_ffff;
+        self.mover.window = None;
+        self.mover.reading = Some((token, Window { generation: extent.generation, offset, block: None, length }));
+        self.disk.read(token, number, offset, length);
+        false
+    }
+
+    pub(super) fn move_read_completed(&mut self, token: Token, result: Result<Block, DiskError>) {
+        match self.mover.reading.take() {
+            Some((expected, window)) if expected == token => {
+                self.mover.window = Some(Window { block: result.ok(), ..window });
+            }
+            other => self.mover.reading = other,
+        }
+    }
+
+    fn commit_move(&mut self, job: Job) {
+        let Some(entry) = self.index.entry_mut(job.id).filter(|entry| !entry.done) else { return };
+        entry.moving = true;
+        // The states as they are now; outcomes that follow stand after this record in the log.
+        let message = Message { extents: job.extents, ..entry.message.clone() };
+        let record = encode_message(&message);
+        self.append(record, Waits::Move(Moved { message: Box::new(message) }));
+    }
+
+    /// The copy is durable: content and record lie there from now on. The states may have changed since.
+    pub(super) fn finish_move(&mut self, copy: Message) {
+        let Some(entry) = self.index.entry(copy.id) else { return };
+        let mut message = entry.message.clone();
+        message.extents = copy.extents;
+        message.generation = copy.generation;
+        self.index.insert(message);
+    }
+}

@@ -1,0 +1,413 @@
+//! Records: what stands in a batch after its header. The diagrams are in the module doc of [`super`].
+//!
+//! Encoding appends to a vector; decoding takes nothing for granted and allocates no more than the bytes at hand can
+//! fill.
+
+use std::sync::Arc;
+
+use super::MessageId;
+use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState, clip, digest};
+use crate::env::WallTime;
+use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+
+/// Bytes before the body of every record.
+pub(super) const RECORD_HEADER_SIZE: usize = 8;
+/// Bytes before the content in a chunk record, its record header counted.
+pub(super) const CHUNK_HEADER_SIZE: usize = RECORD_HEADER_SIZE + 16;
+/// Records begin at multiples of this.
+pub(super) const RECORD_ALIGNMENT: usize = 8;
+
+const CHUNK: u8 = 1;
+const MESSAGE: u8 = 2;
+const OUTCOME: u8 = 3;
+const HOLD: u8 = 4;
+const DELETE: u8 = 5;
+
+/// A record as read from a batch.
+#[derive(Debug)]
+pub(super) enum Record {
+    Chunk { id: MessageId },
+    Message(Box<Message>),
+    Outcome { id: MessageId, recipient: u32, outcome: Outcome },
+    Hold { id: MessageId, held: bool },
+    Delete { id: MessageId },
+}
+
+/// Bytes that no version of this program wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a record")]
+pub(super) struct BadRecord;
+
+/// Writes the head of a chunk record whose content of `length` bytes follows at [`CHUNK_HEADER_SIZE`].
+pub(super) fn encode_chunk_header(out: &mut [u8], id: MessageId, length: u32, checksum: u32) {
+    out[..CHUNK_HEADER_SIZE].fill(0);
+    out[0] = CHUNK;
+    out[4..8].copy_from_slice(&(length + 16).to_le_bytes());
+    out[8..16].copy_from_slice(&id.bits().to_le_bytes());
+    out[16..20].copy_from_slice(&checksum.to_le_bytes());
+}
+
+struct Writer(Vec<u8>);
+
+impl Writer {
+    fn record(kind: u8) -> Writer {
+        Writer(vec![kind, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    fn u8(&mut self, value: u8) {
+        self.0.push(value);
+    }
+
+    fn u32(&mut self, value: u32) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.0.extend_from_slice(&value.to_le_bytes());
+    }
+
+    fn text(&mut self, text: &str) {
+        self.u32(u32::try_from(text.len()).expect("texts are bounded by lines"));
+        self.0.extend_from_slice(text.as_bytes());
+    }
+
+    fn optional_text(&mut self, text: Option<&str>) {
+        self.u8(u8::from(text.is_some()));
+        if let Some(text) = text {
+            self.text(text);
+        }
+    }
+
+    fn finish(mut self) -> Vec<u8> {
+        let length = u32::try_from(self.0.len() - RECORD_HEADER_SIZE).expect("records are bounded");
+        self.0[4..8].copy_from_slice(&length.to_le_bytes());
+        self.0.resize(self.0.len().next_multiple_of(RECORD_ALIGNMENT), 0);
+        self.0
+    }
+}
+
+/// The final record of a message, or the record of its copy that was moved forward.
+pub(super) fn encode_message(message: &Message) -> Vec<u8> {
+    let mut out = Writer::record(MESSAGE);
+    let envelope = &*message.envelope;
+    out.u64(message.id.bits());
+    out.u64(message.received_at.micros());
+    out.u64(message.size);
+    out.u32(digest(&message.extents));
+    out.u8(u8::from(message.held));
+    out.u8(match envelope.body {
+        BodyType::SevenBit => 0,
+        BodyType::EightBitMime => 1,
+        BodyType::BinaryMime => 2,
+    });
+    out.u8(u8::from(envelope.smtputf8));
+    out.u8(match envelope.ret {
+        None => 0,
+        Some(Return::Full) => 1,
+        Some(Return::Headers) => 2,
+    });
+    out.text(&envelope.reverse_path);
+    out.optional_text(envelope.envelope_id.as_deref());
+    out.u32(u32::try_from(envelope.recipients.len()).expect("recipients are bounded"));
+    for (recipient, state) in envelope.recipients.iter().zip(&message.recipients) {
+        out.text(&recipient.address);
+        out.optional_text(recipient.original.as_deref());
+        out.u8(recipient.notify.map_or(0, |notify| {
+            8 | u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2
+        }));
+        out.u8(state_number(state.state));
+        out.u32(state.attempts);
+        out.u64(state.next_attempt_at.micros());
+        out.optional_text(state.last_reply.as_deref());
+    }
+    out.u32(u32::try_from(message.extents.len()).expect("extents are bounded"));
+    for extent in &message.extents {
+        out.u64(extent.generation);
+        out.u32(extent.offset);
+        out.u32(extent.length);
+        out.u32(extent.checksum);
+    }
+    out.finish()
+}
+
+/// What became of an attempt for one recipient.
+pub(super) fn encode_outcome(id: MessageId, recipient: u32, outcome: &Outcome) -> Vec<u8> {
+    let mut out = Writer::record(OUTCOME);
+    out.u64(id.bits());
+    out.u32(recipient);
+    let (state, attempts, next, reply) = match outcome {
+        Outcome::Delivered { reply } => (DeliveryState::Delivered, 0, WallTime::default(), &**reply),
+        Outcome::Bounced { reply } => (DeliveryState::Bounced, 0, WallTime::default(), &**reply),
+        Outcome::Expired { reply } => (DeliveryState::Expired, 0, WallTime::default(), &**reply),
+        Outcome::Deferred { attempts, next_attempt_at, reply } => {
+            (DeliveryState::Deferred, *attempts, *next_attempt_at, &**reply)
+        }
+        Outcome::Deleted => (DeliveryState::Deleted, 0, WallTime::default(), ""),
+    };
+    out.u8(state_number(state));
+    out.u32(attempts);
+    out.u64(next.micros());
+    out.text(clip(reply));
+    out.finish()
+}
+
+/// An operator's hold or release.
+pub(super) fn encode_hold(id: MessageId, held: bool) -> Vec<u8> {
+    let mut out = Writer::record(HOLD);
+    out.u64(id.bits());
+    out.u8(u8::from(held));
+    out.finish()
+}
+
+/// An operator's deletion.
+pub(super) fn encode_delete(id: MessageId) -> Vec<u8> {
+    let mut out = Writer::record(DELETE);
+    out.u64(id.bits());
+    out.finish()
+}
+
+fn state_number(state: DeliveryState) -> u8 {
+    match state {
+        DeliveryState::Pending => 0,
+        DeliveryState::Deferred => 1,
+        DeliveryState::Delivered => 2,
+        DeliveryState::Bounced => 3,
+        DeliveryState::Expired => 4,
+        DeliveryState::Deleted => 5,
+    }
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn bytes(&mut self, count: usize) -> Result<&'a [u8], BadRecord> {
+        let (front, rest) = self.0.split_at_checked(count).ok_or(BadRecord)?;
+        self.0 = rest;
+        Ok(front)
+    }
+
+    fn u8(&mut self) -> Result<u8, BadRecord> {
+        Ok(self.bytes(1)?[0])
+    }
+
+    fn flag(&mut self) -> Result<bool, BadRecord> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(BadRecord),
+        }
+    }
+
+    fn u32(&mut self) -> Result<u32, BadRecord> {
+        Ok(u32::from_le_bytes(self.bytes(4)?.try_into().map_err(|_| BadRecord)?))
+    }
+
+    fn u64(&mut self) -> Result<u64, BadRecord> {
+        Ok(u64::from_le_bytes(self.bytes(8)?.try_into().map_err(|_| BadRecord)?))
+    }
+
+    fn id(&mut self) -> Result<MessageId, BadRecord> {
+        Ok(MessageId::from_bits(self.u64()?))
+    }
+
+    fn text(&mut self) -> Result<Box<str>, BadRecord> {
+        let length = self.u32()? as usize;
+        Ok(std::str::from_utf8(self.bytes(length)?).map_err(|_| BadRecord)?.into())
+    }
+
+    fn optional_text(&mut self) -> Result<Option<Box<str>>, BadRecord> {
+        if self.flag()? { Ok(Some(self.text()?)) } else { Ok(None) }
+    }
+
+    fn state(&mut self) -> Result<DeliveryState, BadRecord> {
+        Ok(match self.u8()? {
+            0 => DeliveryState::Pending,
+            1 => DeliveryState::Deferred,
+            2 => DeliveryState::Delivered,
+            3 => DeliveryState::Bounced,
+            4 => DeliveryState::Expired,
+            5 => DeliveryState::Deleted,
+            _ => return Err(BadRecord),
+        })
+    }
+}
+
+/// Takes one record from the front of `bytes`. `generation` is that of the segment it stands in.
+pub(super) fn decode(bytes: &mut &[u8], generation: u64) -> Result<Record, BadRecord> {
+    let mut reader = Reader(bytes);
+    let head = reader.bytes(RECORD_HEADER_SIZE)?;
+    let length = u32::from_le_bytes(head[4..8].try_into().map_err(|_| BadRecord)?) as usize;
+    let mut body = Reader(reader.bytes(length)?);
+    // The padding of the last record is part of the batch, too.
+    reader.bytes(length.next_multiple_of(RECORD_ALIGNMENT) - length)?;
+    *bytes = reader.0;
+    let record = match head[0] {
+        CHUNK => {
+            let id = body.id()?;
+            body.bytes(8)?;
+            return Ok(Record::Chunk { id });
+        }
+        MESSAGE => Record::Message(Box::new(decode_message(&mut body, generation)?)),
+        OUTCOME => {
+            let (id, recipient) = (body.id()?, body.u32()?);
+            let (state, attempts, next) = (body.state()?, body.u32()?, WallTime::from_micros(body.u64()?));
+            let reply = body.text()?;
+            let outcome = match state {
+                DeliveryState::Delivered => Outcome::Delivered { reply },
+                DeliveryState::Bounced => Outcome::Bounced { reply },
+                DeliveryState::Expired => Outcome::Expired { reply },
+                DeliveryState::Deferred => Outcome::Deferred { attempts, next_attempt_at: next, reply },
+                DeliveryState::Deleted => Outcome::Deleted,
+                DeliveryState::Pending => return Err(BadRecord),
+            };
+            Record::Outcome { id, recipient, outcome }
+        }
+        HOLD => Record::Hold { id: body.id()?, held: body.flag()? },
+        DELETE => Record::Delete { id: body.id()? },
+        _ => return Err(BadRecord),
+    };
+    if body.0.is_empty() { Ok(record) } else { Err(BadRecord) }
+}
+
+fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, BadRecord> {
+    let (id, received_at, size) = (body.id()?, WallTime::from_micros(body.u64()?), body.u64()?);
+    let (checksum, held) = (body.u32()?, body.flag()?);
+    let mut envelope = Envelope {
+        body: match body.u8()? {
+            0 => BodyType::SevenBit,
+            1 => BodyType::EightBitMime,
+            2 => BodyType::BinaryMime,
+            _ => return Err(BadRecord),
+        },
+        smtputf8: body.flag()?,
+        ret: match body.u8()? {
+            0 => None,
+            1 => Some(Return::Full),
+            2 => Some(Return::Headers),
+            _ => return Err(BadRecord),
+        },
+        ..Envelope::default()
+    };
+    envelope.reverse_path = body.text()?;
+    envelope.envelope_id = body.optional_text()?;
+    let mut recipients = Vec::new();
+    for _ in 0..body.u32()? {
+        let (address, original) = (body.text()?, body.optional_text()?);
+        let notify = match body.u8()? {
+            0 => None,
+            bits @ 8..16 => Some(Notify { success: bits & 1 != 0, failure: bits & 2 != 0, delay: bits & 4 != 0 }),
+            _ => return Err(BadRecord),
+        };
+        envelope.recipients.push(Recipient { address, notify, original });
+        let (state, attempts) = (body.state()?, body.u32()?);
+        let next_attempt_at = WallTime::from_micros(body.u64()?);
+        recipients.push(RecipientState { state, attempts, next_attempt_at, last_reply: body.optional_text()? });
+    }
+    let mut extents = Vec::new();
+    for _ in 0..body.u32()? {
+        extents.push(Extent {
+            generation: body.u64()?,
+            offset: body.u32()?,
+            length: body.u32()?,
+            checksum: body.u32()?,
+        });
+    }
+    let total: u64 = extents.iter().map(|extent| u64::from(extent.length)).sum();
+    if total != size || digest(&extents) != checksum {
+        return Err(BadRecord);
+    }
+    Ok(Message { id, received_at, envelope: Arc::new(envelope), recipients, held, size, extents, generation })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message() -> Message {
+        let extents = vec![
+            Extent { generation: 3, offset: 4096, length: 65536, checksum: 1 },
+            Extent { generation: 4, offset: 152, length: 10, checksum: 2 },
+        ];
+        let notify = Some(Notify { success: true, failure: false, delay: true });
+        let original = Some("rfc822;a+2Bb@example.org".into());
+        Message {
+            id: MessageId::new(2, 9),
+            received_at: WallTime::from_micros(1_700_000_000_000_000),
+            envelope: Arc::new(Envelope {
+                reverse_path: "sender@example.net".into(),
+                recipients: vec![
+                    Recipient { address: "ü@example.org".into(), notify, original },
+                    Recipient { address: "Postmaster".into(), notify: Some(Notify::default()), original: None },
+                ],
+                body: BodyType::EightBitMime,
+                smtputf8: true,
+                ret: Some(Return::Headers),
+                envelope_id: Some("QQ314159".into()),
+            }),
+            recipients: vec![
+                RecipientState::default(),
+                RecipientState {
+                    state: DeliveryState::Deferred,
+                    attempts: 3,
+                    next_attempt_at: WallTime::from_micros(5),
+                    last_reply: Some("451 4.3.0 later".into()),
+                },
+            ],
+            held: true,
+            size: 65546,
+            extents,
+            generation: 4,
+        }
+    }
+
+    #[test]
+    fn a_message_survives_its_record() {
+        let message = message();
+        let bytes = encode_message(&message);
+        let mut rest = bytes.as_slice();
+        let Ok(Record::Message(read)) = decode(&mut rest, 4) else { panic!("not a message") };
+        assert!(rest.is_empty());
+        assert_eq!(format!("{read:?}"), format!("{message:?}"));
+    }
+
+    #[test]
+    fn an_outcome_survives_its_record() {
+        let next_attempt_at = WallTime::from_micros(99);
+        let outcomes = [
+            Outcome::Delivered { reply: "250 2.0.0 ok".into() },
+            Outcome::Bounced { reply: "550 5.1.1 no".into() },
+            Outcome::Expired { reply: "".into() },
+            Outcome::Deferred { attempts: 7, next_attempt_at, reply: "451 4.3.0 später".into() },
+            Outcome::Deleted,
+        ];
+        for outcome in outcomes {
+            let bytes = encode_outcome(MessageId::new(0, 1), 5, &outcome);
+            let Ok(Record::Outcome { recipient: 5, outcome: read, .. }) = decode(&mut bytes.as_slice(), 1) else {
+                panic!("not an outcome")
+            };
+            assert_eq!(read, outcome);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(256))]
+
+        #[test]
+        fn damaged_records_never_panic(at in 0usize..400, value in any::<u8>(), cut in 0usize..400) {
+            let mut bytes = encode_message(&message());
+            let count = bytes.len();
+            bytes[at % count] = value;
+            bytes.truncate(count - cut % count);
+            let _ = decode(&mut bytes.as_slice(), 1);
+        }
+
+        #[test]
+        fn arbitrary_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..7) {
+            let mut record = vec![kind, 0, 0, 0];
+            record.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+            record.extend(bytes);
+            let _ = decode(&mut record.as_slice(), 1);
+        }
+    }
+}

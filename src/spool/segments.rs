@@ -1,0 +1,164 @@
+//! Which segment file is what: live (oldest first, the last is being written), emptied and about to be free, free, or
+//! being made.
+//!
+//! Invariant: a file is written again only after a batch is durable that says the log begins later. Else a crash could
+//! find the log's beginning overwritten.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use crate::env::Instant;
+
+/// A segment in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Live {
+    /// Which use of a file this is; rises along the log.
+    pub generation: u64,
+    /// The number of the file.
+    pub number: u32,
+}
+
+#[derive(Debug)]
+struct Freeing {
+    number: u32,
+    /// The batch that says so, once it was sealed.
+    announced: Option<u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Segments {
+    pub size: u64,
+    count_max: u32,
+    pub live: VecDeque<Live>,
+    /// Where the next batch begins in the last live segment, bytes.
+    pub offset: u64,
+    free: VecDeque<u32>,
+    freeing: VecDeque<Freeing>,
+    pub preparing: Option<u32>,
+    pub retry_at: Instant,
+    known: BTreeSet<u32>,
+    generation_next: u64,
+    /// How many more the file system has room for.
+    pub creatable_by_space: u64,
+}
+
+impl Segments {
+    pub(super) fn new(size: u64, count_max: u32) -> Segments {
+        Segments {
+            size,
+            count_max,
+            live: VecDeque::new(),
+            offset: size,
+            free: VecDeque::new(),
+            freeing: VecDeque::new(),
+            preparing: None,
+            retry_at: Instant::ZERO,
+            known: BTreeSet::new(),
+            generation_next: 1,
+            creatable_by_space: 0,
+        }
+    }
+
+    /// Takes over what recovery found: the live chain, the files that nothing is needed of, and where to go on.
+    pub(super) fn adopt(&mut self, live: VecDeque<Live>, free: Vec<u32>, offset: u64, generation_next: u64) {
+        self.known = live.iter().map(|live| live.number).chain(free.iter().copied()).collect();
+        self.offset = if live.is_empty() { self.size } else { offset };
+        self.live = live;
+        self.free = free.into();
+        self.generation_next = generation_next;
+    }
+
+    pub(super) fn current(&self) -> Option<Live> {
+        self.live.back().copied()
+    }
+
+    /// The generation at which a replay has to begin.
+    pub(super) fn start(&self) -> u64 {
+        self.live.front().map_or(0, |live| live.generation)
+    }
+
+    /// The file that holds `generation`.
+    pub(super) fn number_of(&self, generation: u64) -> Option<u32> {
+        let place = self.live.binary_search_by_key(&generation, |live| live.generation).ok()?;
+        Some(self.live[place].number)
+    }
+
+    /// Bytes left in the segment that is being written.
+    pub(super) fn remaining(&self) -> u64 {
+        self.size - self.offset
+    }
+
+    /// Goes on in a fresh segment; false if none is ready.
+    pub(super) fn roll(&mut self) -> bool {
+        let Some(number) = self.free.pop_front() else { return false };
+        self.live.push_back(Live { generation: self.generation_next, number });
+        self.generation_next += 1;
+        self.offset = 0;
+        true
+    }
+
+    /// The oldest segment is needed no more.
+    pub(super) fn release_oldest(&mut self) {
+        assert!(self.live.len() > 1, "the segment that is being written stays");
+        if let Some(oldest) = self.live.pop_front() {
+            self.freeing.push_back(Freeing { number: oldest.number, announced: None });
+        }
+    }
+
+    /// Batch `sequence` was sealed; it names the present start.
+    pub(super) fn announce(&mut self, sequence: u64) {
+        for freeing in &mut self.freeing {
+            freeing.announced.get_or_insert(sequence);
+        }
+    }
+
+    /// Whether a batch is needed only to say that segments are free.
+    pub(super) fn unannounced(&self) -> bool {
+        self.freeing.iter().any(|freeing| freeing.announced.is_none())
+    }
+
+    /// Batches up to `synced` are durable.
+    pub(super) fn synced(&mut self, synced: u64) {
+        while self.freeing.front().is_some_and(|freeing| freeing.announced.is_some_and(|batch| batch <= synced)) {
+            if let Some(freeing) = self.freeing.pop_front() {
+                self.free.push_back(freeing.number);
+            }
+        }
+    }
+
+    /// Segments that are ready.
+    pub(super) fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Segments that are or will be ready without anything having to be moved.
+    pub(super) fn available(&self) -> u64 {
+        (self.free.len() + self.freeing.len() + usize::from(self.preparing.is_some())) as u64 + self.creatable()
+    }
+
+    fn creatable(&self) -> u64 {
+        let taken = self.known.len() + usize::from(self.preparing.is_some());
+        u64::from(self.count_max).saturating_sub(taken as u64).min(self.creatable_by_space)
+    }
+
+    /// The file to make next, if one shall be made.
+    pub(super) fn wanted(&self, ahead: usize, now: Instant) -> Option<u32> {
+        if self.preparing.is_some() || self.free.len() + self.freeing.len() >= ahead || now < self.retry_at {
+            return None;
+        }
+        (self.creatable() > 0).then(|| (1..).find(|number| !self.known.contains(number)).expect("numbers do not end"))
+    }
+
+    /// A file was made.
+    pub(super) fn prepared(&mut self, number: u32) {
+        self.known.insert(number);
+        self.free.push_back(number);
+    }
+
+    pub(super) fn live_bytes(&self) -> u64 {
+        self.live.len() as u64 * self.size
+    }
+
+    pub(super) fn known_count(&self) -> usize {
+        self.known.len()
+    }
+}
