@@ -6,7 +6,7 @@
 use crate::env::WallTime;
 use crate::spool::MessageId;
 use serde::Serialize;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 /// One event. Every message transition is one, with the queue id.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -65,7 +65,7 @@ pub enum Event {
         destination: String,
         /// The host that took it.
         #[serde(skip_serializing_if = "Option::is_none")]
-        remote: Option<SocketAddr>,
+        remote: Option<String>,
         /// What it said.
         reply: String,
         /// From our acceptance to theirs, milliseconds.
@@ -81,7 +81,7 @@ pub enum Event {
         destination: String,
         /// The host that was asked last.
         #[serde(skip_serializing_if = "Option::is_none")]
-        remote: Option<SocketAddr>,
+        remote: Option<String>,
         /// What it said, or what went wrong.
         reply: String,
         /// Attempts so far.
@@ -253,7 +253,7 @@ mod tests {
             id: MessageId::new(0, 42),
             recipient: "b@example.net".into(),
             destination: "example.net".into(),
-            remote: Some("192.0.2.9:25".parse().unwrap()),
+            remote: Some("192.0.2.9:25".into()),
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),

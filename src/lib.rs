@@ -24,3 +24,4 @@ pub mod policy;
 pub mod port;
 pub mod smtp;
 pub mod spool;
+pub mod worker;

@@ -4,8 +4,10 @@ use super::protocol::{Reply, Request};
 use crate::env::Wakeup;
 use crate::event::Event;
 use crate::limits::{FROM_WORKERS_MAX, STOP_GRACE, TO_WORKER_MAX};
+use crate::policy::Policy;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// From the control thread to a worker.
@@ -17,6 +19,8 @@ pub enum ToWorker {
         /// What is asked.
         request: Request,
     },
+    /// Who may send what, from now on.
+    Policy(Arc<Policy>),
     /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
     Stop {
         /// How long at most.

@@ -58,6 +58,19 @@ pub enum Work {
 }
 
 impl Work {
+    /// The result of work that nobody has touched.
+    pub fn untried(self) -> WorkResult {
+        match self {
+            Work::Verify { token, .. } => WorkResult::Verify { token, fate: Fate::Untried },
+            Work::Deliver(job) => WorkResult::Deliver(JobResult {
+                id: job.id,
+                destination: job.destination,
+                fates: job.recipients.iter().map(|recipient| (recipient.index, Fate::Untried)).collect(),
+                dsn_offered: false,
+            }),
+        }
+    }
+
     /// Whose owner it must be given to.
     pub fn destination(&self) -> DestinationId {
         match self {

@@ -5,8 +5,8 @@
 //! bytes are cut.
 
 pub mod client;
-pub mod dsn;
 pub mod content;
+pub mod dsn;
 mod envelope;
 pub mod grammar;
 mod reply;

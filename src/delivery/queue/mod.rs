@@ -218,6 +218,20 @@ impl Queue {
     pub fn settle(&mut self, now: Now, message: &dyn MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
         let Some(&Entry::InHand { forced_from, removed }) = self.entries.get(&key) else { return Vec::new() };
+        let verdicts = self.verdicts(now, message, result);
+        let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
+        self.release(key);
+        if let Some((at, forced_from)) = next {
+            self.wait(now, key, at, forced_from);
+        }
+        let place = self.place_of(key.1);
+        self.refresh(now, place);
+        verdicts
+    }
+
+    /// What [`settle`](Queue::settle) would return now, for a caller that has something to write before it.
+    pub fn verdicts(&self, now: Now, message: &dyn MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
+        let key = (result.id, result.destination);
         // "Too many recipients" for every recipient would be asked again for ever; it is a common deferral then.
         let progressed =
             result.fates.iter().any(|(_, fate)| !matches!(fate, Fate::Deferred { soon: true, .. } | Fate::Untried));
@@ -237,14 +251,18 @@ impl Queue {
                 verdicts.push((*index, context.verdict(recipient.notify, progress, fate)));
             }
         }
-        let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
-        self.release(key);
-        if let Some((at, forced_from)) = next {
-            self.wait(now, key, at, forced_from);
-        }
-        let place = self.place_of(key.1);
-        self.refresh(now, place);
         verdicts
+    }
+
+    /// Whether a message is on its way to any destination.
+    pub fn is_in_hand(&self, id: MessageId) -> bool {
+        let all = (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE);
+        self.entries.range(all).any(|(_, entry)| matches!(entry, Entry::InHand { .. }))
+    }
+
+    /// Whether a message is on its way to this destination.
+    pub fn is_destination_in_hand(&self, id: MessageId, destination: DestinationId) -> bool {
+        matches!(self.entries.get(&(id, destination)), Some(Entry::InHand { .. }))
     }
 
     /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.

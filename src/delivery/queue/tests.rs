@@ -1,6 +1,6 @@
 use super::*;
-use crate::delivery::testing::{Message, answer, at, routes};
 use crate::delivery::Answer;
+use crate::delivery::testing::{Message, answer, at, routes};
 use std::collections::HashMap;
 use std::time::Duration;
 

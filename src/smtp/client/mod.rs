@@ -38,7 +38,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// What the remote server speaks.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Protocol {
     /// EHLO, one answer to the final dot.
     #[default]

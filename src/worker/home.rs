@@ -1,0 +1,389 @@
+//! The home half of delivery: what the messages in this worker's logs need, and what became of it.
+//!
+//! In: messages that became durable, results of jobs, requests for content. Out: jobs, outcome records, notices to
+//! senders, pieces of content for other workers.
+//!
+//! A result that may end in a notice is held until the beginning of the message has been read for it. The notice is
+//! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
+
+use super::exchange::{ContentPiece, Letter};
+use super::notice;
+use super::parts::Parts;
+use crate::control::MessageCounts;
+use crate::delivery::{
+    Bounce, ConnectionId, JobResult, MessageView, Progress, Queue, QueueStatus, Retry, Verdict, Work,
+};
+use crate::env::disk::Disk;
+use crate::env::{Instant, Now, WallTime};
+use crate::event::Event;
+use crate::flow::Transport;
+use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
+use crate::smtp::Envelope;
+use crate::spool::{Message, MessageId, Outcome, Piece, Reader};
+use hashbrown::HashMap;
+use std::net::IpAddr;
+
+/// The home half's state.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) queue: Queue,
+    retry: Retry,
+    hostname: Box<str>,
+    held: Vec<Held>,
+    /// The log failed: outcomes could not be written down, so nothing more is given out.
+    closed: bool,
+    /// When the held results are looked at again.
+    held_until: Option<Instant>,
+    /// Messages that other workers deliver and are reading.
+    readers: HashMap<(u16, ConnectionId), Remote>,
+    pub(super) counts: MessageCounts,
+}
+
+/// A result that waits for the beginning of its message.
+#[derive(Debug)]
+struct Held {
+    result: JobResult,
+    reader: Option<Reader>,
+    returned: Vec<u8>,
+}
+
+/// Another worker's reading of a message.
+#[derive(Debug)]
+struct Remote {
+    reader: Reader,
+    offset: u64,
+    size: u64,
+    /// It has asked, and waits for the disk.
+    waiting: bool,
+}
+
+/// How far reading the beginning of a message is.
+#[derive(Debug, PartialEq, Eq)]
+enum Reading {
+    Done,
+    Pending,
+}
+
+impl Home {
+    pub(super) fn new(queue: Queue, retry: Retry, hostname: Box<str>) -> Home {
+        Home {
+            queue,
+            retry,
+            hostname,
+            held: Vec::new(),
+            closed: false,
+            held_until: None,
+            readers: HashMap::new(),
+            counts: MessageCounts::default(),
+        }
+    }
+
+    /// Schedules what the logs hold at the start.
+    pub(super) fn recover<T, D: Disk>(&mut self, parts: &Parts<T, D>) {
+        for message in parts.logs.iter().flat_map(|log| log.messages()) {
+            self.queue.add(parts.now, message);
+        }
+    }
+
+    /// A message is durable. `client` sent it, unless it is a notice of our own.
+    pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, client: Option<IpAddr>) {
+        let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
+        self.queue.add(parts.now, message);
+        if let Some(client) = client {
+            self.counts.accepted += 1;
+            parts.reporter.event(Event::Accepted {
+                id,
+                client,
+                sender: message.envelope.reverse_path.to_string(),
+                recipients_count: message.recipients.len(),
+                size_bytes: message.size,
+            });
+        }
+    }
+
+    /// Gives out what is due.
+    pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        let mut given = false;
+        while !self.closed {
+            let logs = &parts.logs;
+            let lookup =
+                |id: MessageId| logs.get(id).and_then(|log| log.message(id)).map(|message| message as &dyn MessageView);
+            let Some(job) = self.queue.next(parts.now, &lookup) else { break };
+            parts.give(Work::Deliver(job));
+            given = true;
+        }
+        given
+    }
+
+    /// The log failed.
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    /// A job is over.
+    pub(super) fn finished<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: JobResult) {
+        let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
+            self.queue.discard(parts.now, &result);
+            return;
+        };
+        if !self.may_need_notice(parts.now, message, &result) {
+            self.conclude(parts, &result, &[]);
+            return;
+        }
+        let reader = parts.logs.of(result.id).and_then(|log| log.reader(result.id));
+        let mut held = Held { result, reader, returned: Vec::new() };
+        match read_beginning(parts, &mut held) {
+            Reading::Done if self.conclude(parts, &held.result, &held.returned) => {}
+            _ => self.hold(parts.now.mono, held),
+        }
+    }
+
+    /// Looks at the held results again: content was read, or there is room in the log.
+    pub(super) fn resume<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        self.held_until = None;
+        for mut held in std::mem::take(&mut self.held) {
+            match read_beginning(parts, &mut held) {
+                Reading::Done if self.conclude(parts, &held.result, &held.returned) => {}
+                _ => self.hold(parts.now.mono, held),
+            }
+        }
+    }
+
+    fn hold(&mut self, now: Instant, held: Held) {
+        self.held_until = Some(now + NOTICE_RETRY_DELAY);
+        self.held.push(held);
+    }
+
+    /// Results that wait for a disk read or for room.
+    pub(super) fn held_count(&self) -> usize {
+        self.held.len()
+    }
+
+    fn may_need_notice(&self, now: Now, message: &Message, result: &JobResult) -> bool {
+        if message.envelope.reverse_path.is_empty() {
+            return false;
+        }
+        let expired = self.retry.expired(message.received_at, now.wall);
+        result.fates.iter().any(|(index, fate)| {
+            let notify = message.envelope.recipients.get(*index as usize).and_then(|recipient| recipient.notify);
+            notice::may_follow(fate, expired, notify)
+        })
+    }
+
+    /// Writes down what a job came to. False if there is no room for a notice that must be written first.
+    fn conclude<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult, returned: &[u8]) -> bool {
+        let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
+            self.queue.discard(parts.now, result);
+            return true;
+        };
+        // The notice is made before the queue hears of the result, since it may have to wait for room.
+        let verdicts = self.queue.verdicts(parts.now, message, result);
+        let age_max = self.retry.age_max;
+        let dsn = match notice::compose(&self.hostname, parts.now, message, result, &verdicts, returned, age_max) {
+            None => None,
+            Some(notice) => match notice::append(parts.logs.active(), parts.now, &notice) {
+                Some(draft) => Some(draft.id),
+                None => return false,
+            },
+        };
+        let message = parts.logs.get(result.id).and_then(|log| log.message(result.id)).expect("it was there above");
+        let verdicts = self.queue.settle(parts.now, message, result);
+        let envelope = std::sync::Arc::clone(&message.envelope);
+        let received_at = message.received_at;
+        let destination = parts.routes.name(result.destination).to_string();
+        for ((index, verdict), (_, fate)) in verdicts.into_iter().zip(&result.fates) {
+            let Some(recipient) = envelope.recipients.get(index as usize) else { continue };
+            let Some(answer) = fate.answer() else { continue };
+            let (id, recipient, reply) = (result.id, recipient.address.to_string(), answer.text.to_string());
+            let remote = answer.remote.as_deref().map(str::to_owned);
+            let text = answer.text.clone();
+            let (outcome, event) = match verdict {
+                Verdict::Busy => continue,
+                Verdict::Delivered { .. } => {
+                    self.counts.delivered += 1;
+                    let delay = parts.now.wall.since(received_at);
+                    super::record(&mut parts.stages.delivery, delay);
+                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                    let destination = destination.clone();
+                    let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
+                    (Outcome::Delivered { reply: text }, event)
+                }
+                Verdict::Deferred { attempts, next_attempt_at, .. } => {
+                    self.counts.deferred += 1;
+                    let destination = destination.clone();
+                    let event =
+                        Event::Deferred { id, recipient, destination, remote, reply, attempts, next_attempt_at };
+                    (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
+                }
+                Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
+                    self.counts.bounced += 1;
+                    let destination = destination.clone();
+                    let dsn = dsn.filter(|_| notify);
+                    (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, dsn })
+                }
+                Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
+                    self.counts.bounced += 1;
+                    let dsn = dsn.filter(|_| notify);
+                    (Outcome::Expired { reply: text }, Event::Expired { id, recipient, attempts, reply, dsn })
+                }
+            };
+            if let Some(log) = parts.logs.of(id) {
+                log.settle(id, index, outcome);
+            }
+            parts.reporter.event(event);
+        }
+        if parts.logs.get(result.id).is_none_or(|log| log.message(result.id).is_none_or(|message| !message.is_open())) {
+            parts.reporter.event(Event::Done { id: result.id });
+        }
+        true
+    }
+
+    /// Another worker wants the content at `offset`.
+    pub(super) fn content_wanted<T, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        from: u16,
+        connection: ConnectionId,
+        id: MessageId,
+        offset: u64,
+    ) {
+        let key = (from, connection);
+        if self.readers.get(&key).is_some_and(|remote| remote.reader.id() != id || remote.offset != offset) {
+            self.content_done(parts, from, connection);
+        }
+        if !self.readers.contains_key(&key) {
+            let size = parts.logs.get(id).and_then(|log| log.message(id)).map(|message| message.size);
+            let reader = parts.logs.of(id).and_then(|log| log.reader(id));
+            match (reader, size) {
+                (Some(reader), Some(size)) if offset == 0 => {
+                    self.readers.insert(key, Remote { reader, offset, size, waiting: true });
+                }
+                _ => {
+                    parts.exchange.send(from, Letter::Content { connection, offset, content: None });
+                    return;
+                }
+            }
+        }
+        if let Some(remote) = self.readers.get_mut(&key) {
+            remote.waiting = true;
+        }
+        self.send_content(parts, key);
+    }
+
+    fn send_content<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, key: (u16, ConnectionId)) {
+        let Some(remote) = self.readers.get_mut(&key) else { return };
+        let id = remote.reader.id();
+        let Some(log) = parts.logs.of(id) else { return };
+        let content = match log.read(&mut remote.reader) {
+            Piece::Pending => return,
+            Piece::Ready(bytes) => {
+                let count = bytes.len().min(CHUNK_SIZE_MAX);
+                let last = remote.offset + count as u64 == remote.size;
+                let piece = ContentPiece { bytes: bytes[..count].into(), last };
+                remote.reader.consume(count);
+                Some(piece)
+            }
+            Piece::End | Piece::Damaged | Piece::Failed => None,
+        };
+        let offset = remote.offset;
+        remote.waiting = false;
+        remote.offset += content.as_ref().map_or(0, |piece| piece.bytes.len() as u64);
+        parts.exchange.send(key.0, Letter::Content { connection: key.1, offset, content });
+    }
+
+    /// Another worker has read enough.
+    pub(super) fn content_done<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, from: u16, connection: ConnectionId) {
+        if let Some(remote) = self.readers.remove(&(from, connection))
+            && let Some(log) = parts.logs.of(remote.reader.id())
+        {
+            log.close_reader(remote.reader);
+        }
+    }
+
+    /// Content of a message came from the disk.
+    pub(super) fn read<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
+        let waiting: Vec<_> = (self.readers.iter())
+            .filter(|(_, remote)| remote.waiting && remote.reader.id() == id)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in waiting {
+            self.send_content(parts, key);
+        }
+        if self.held.iter().any(|held| held.result.id == id) {
+            self.resume(parts);
+        }
+    }
+
+    /// When something must be looked at even if nothing is reported.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let queue = if self.closed { None } else { self.queue.next_deadline() };
+        [queue, self.held_until].into_iter().flatten().min()
+    }
+
+    /// Looks at what is due.
+    pub(super) fn tick<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        if self.held_until.is_some_and(|until| until <= parts.now.mono) {
+            self.resume(parts);
+        }
+    }
+
+    pub(super) fn status(&self) -> QueueStatus {
+        self.queue.status()
+    }
+}
+
+/// Reads as much of the message as a notice returns.
+fn read_beginning<T, D: Disk>(parts: &mut Parts<T, D>, held: &mut Held) -> Reading {
+    let Some(reader) = &mut held.reader else { return Reading::Done };
+    let Some(log) = parts.logs.of(held.result.id) else { return Reading::Done };
+    loop {
+        match log.read(reader) {
+            Piece::Pending => return Reading::Pending,
+            Piece::Ready(bytes) => {
+                let count = bytes.len().min(NOTICE_RETURNED_MAX - held.returned.len());
+                held.returned.extend_from_slice(&bytes[..count]);
+                let all = bytes.len();
+                reader.consume(all);
+                if held.returned.len() == NOTICE_RETURNED_MAX {
+                    break;
+                }
+            }
+            // A notice without the message is better than none.
+            Piece::End | Piece::Damaged | Piece::Failed => break,
+        }
+    }
+    if let Some(reader) = held.reader.take() {
+        log.close_reader(reader);
+    }
+    Reading::Done
+}
+
+impl MessageView for Message {
+    fn id(&self) -> MessageId {
+        self.id
+    }
+
+    fn received_at(&self) -> WallTime {
+        self.received_at
+    }
+
+    fn size(&self) -> u64 {
+        self.size
+    }
+
+    fn held(&self) -> bool {
+        self.held
+    }
+
+    fn envelope(&self) -> &Envelope {
+        &self.envelope
+    }
+
+    fn progress(&self, index: u32) -> Progress {
+        self.recipients.get(index as usize).map_or_else(Progress::default, |recipient| Progress {
+            open: recipient.state.is_open(),
+            attempts: recipient.attempts,
+            next_attempt_at: recipient.next_attempt_at,
+        })
+    }
+}

@@ -1,0 +1,374 @@
+//! Server sessions: flow → session → log → 250.
+//!
+//! Each accepted flow has one session. A session reads from the flow's ring in place, writes content into the
+//! log's open batch, and gets its 250 when the log says that the message is durable.
+
+use super::parts::{Logs, Parts};
+use crate::delivery::{Fate, Routes, Work};
+use crate::env::disk::Disk;
+use crate::env::{Instant, Now};
+use crate::flow::{FlowId, Transport};
+use crate::policy::{self, Decision, Policy, Role, Verdict, VerifyCache};
+use crate::smtp::server::{self, Client, Host, RecipientRefusal, RecipientVerdict, Session, StorageRefusal};
+use crate::smtp::{Envelope, domain_of};
+use crate::spool::{Draft, MessageId, Refusal};
+use hashbrown::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A listener, as sessions see it.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// What clients of this listener may do.
+    pub role: Role,
+    /// How its sessions behave.
+    pub settings: Arc<server::Settings>,
+}
+
+/// All server sessions of a worker.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    listeners: Vec<Listener>,
+    /// By the flow's index.
+    slots: Vec<Option<Box<Slot>>>,
+    /// Who waits for what is being written.
+    drafts: HashMap<Draft, FlowId>,
+    count: usize,
+}
+
+/// A flow's session and what it has under way.
+#[derive(Debug)]
+struct Slot {
+    flow: FlowId,
+    session: Session,
+    intake: Intake,
+    /// When the timer of this session goes off at the latest.
+    armed: Option<Instant>,
+}
+
+/// What a session has under way with the rest of the worker.
+#[derive(Debug)]
+struct Intake {
+    client: SocketAddr,
+    role: Role,
+    draft: Option<Draft>,
+    /// When the last byte of content was read, once it was.
+    finished_at: Option<Instant>,
+    /// The recipient that the session waits for, until the question is sent.
+    check: Option<Box<str>>,
+    /// The recipient that was asked about.
+    checking: Option<Box<str>>,
+}
+
+impl Inbound {
+    pub(super) fn new(listeners: Vec<Listener>) -> Inbound {
+        Inbound { listeners, slots: Vec::new(), drafts: HashMap::new(), count: 0 }
+    }
+
+    /// How many sessions there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether this flow is one of ours.
+    pub(super) fn has(&self, flow: FlowId) -> bool {
+        self.slots.get(flow.index as usize).is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.flow == flow))
+    }
+
+    pub(super) fn accepted<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        flow: FlowId,
+        listener: usize,
+        local: SocketAddr,
+        remote: SocketAddr,
+    ) {
+        let Listener { role, settings } = &self.listeners[listener];
+        let bare_newline = match parts.policy.bare_newline(remote.ip()) {
+            policy::BareNewline::Reject => server::BareNewline::Reject,
+            policy::BareNewline::Normalize => server::BareNewline::Normalize,
+        };
+        let client = Client { remote, local, bare_newline };
+        let session = Session::new(Arc::clone(settings), client, parts.now);
+        let intake =
+            Intake { client: remote, role: *role, draft: None, finished_at: None, check: None, checking: None };
+        let index = flow.index as usize;
+        if self.slots.len() <= index {
+            self.slots.resize_with(index + 1, || None);
+        }
+        let before = self.slots[index].replace(Box::new(Slot { flow, session, intake, armed: None }));
+        assert!(before.is_none(), "a flow ends before its place is used again");
+        self.count += 1;
+        self.pump(parts, flow);
+    }
+
+    /// Moves everything that can move: bytes into the session, replies out of it.
+    pub(super) fn pump<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        let Some(slot) = self.slots.get_mut(flow.index as usize).and_then(Option::as_mut) else { return };
+        if slot.flow != flow {
+            return;
+        }
+        loop {
+            slot.send(&mut parts.transport);
+            let received = parts.transport.received(flow);
+            let answered = slot.session.output().len();
+            let mut host = IntakeHost {
+                now: parts.now,
+                flow,
+                intake: &mut slot.intake,
+                drafts: &mut self.drafts,
+                logs: &mut parts.logs,
+                policy: &parts.policy,
+                routes: &parts.routes,
+                checks: &mut parts.checks,
+            };
+            let count = slot.session.receive(parts.now, received, &mut host);
+            parts.transport.consume(flow, count);
+            // Without input too, a session may have something to finish since it was last looked at.
+            if count == 0 && slot.session.output().len() == answered {
+                break;
+            }
+        }
+        slot.send(&mut parts.transport);
+        if let Some(recipient) = slot.intake.check.take() {
+            let destination = parts.routes.destination(domain_of(&recipient));
+            slot.intake.checking = Some(recipient.clone());
+            let work = Work::Verify { token: token(flow), destination, recipient };
+            parts.give(work);
+        }
+        self.settle(parts, flow);
+    }
+
+    fn slot(&mut self, flow: FlowId) -> Option<&mut Slot> {
+        self.slots.get_mut(flow.index as usize)?.as_deref_mut().filter(|slot| slot.flow == flow)
+    }
+
+    /// Closes a session that is over, or sets its timer.
+    fn settle<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        let Some(slot) = self.slots[flow.index as usize].as_mut() else { return };
+        if slot.session.closing() && slot.session.output().is_empty() {
+            parts.transport.close(flow);
+            self.remove(parts, flow);
+        } else if let Some(deadline) = slot.session.deadline()
+            && slot.armed.is_none_or(|armed| deadline < armed)
+        {
+            slot.armed = Some(deadline);
+            parts.timers.schedule(flow, deadline);
+        }
+    }
+
+    fn remove<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        let Some(mut slot) = self.slots[flow.index as usize].take() else { return };
+        self.count -= 1;
+        parts.timers.cancel(flow);
+        let Slot { session, intake, .. } = &mut *slot;
+        let mut host = IntakeHost {
+            now: parts.now,
+            flow,
+            intake,
+            drafts: &mut self.drafts,
+            logs: &mut parts.logs,
+            policy: &parts.policy,
+            routes: &parts.routes,
+            checks: &mut parts.checks,
+        };
+        session.ended(&mut host);
+    }
+
+    /// The flow is gone.
+    pub(super) fn ended<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        self.remove(parts, flow);
+    }
+
+    /// The timer of this flow went off; the deadline may have moved since.
+    pub(super) fn expired<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        self.with_host(parts, flow, |session, now, host| {
+            if session.deadline().is_some_and(|deadline| deadline <= now.mono) {
+                session.expired(now, host);
+            }
+        });
+    }
+
+    /// No new transactions: every session ends as soon as its state allows.
+    pub(super) fn shutdown<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.flow).collect();
+        for flow in flows {
+            self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
+        }
+    }
+
+    /// Resets what is left: the time to finish is over.
+    pub(super) fn abort<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.flow).collect();
+        for flow in flows {
+            parts.transport.abort(flow);
+            self.remove(parts, flow);
+        }
+    }
+
+    /// A recipient check that the session of `token` asked for is answered.
+    pub(super) fn verified<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, token: u64, fate: &Fate) {
+        let flow = FlowId { index: (token >> 32) as u32, generation: token as u32 };
+        let Some(recipient) = self.slot(flow).and_then(|slot| slot.intake.checking.take()) else { return };
+        let verdict = match fate {
+            Fate::Delivered(_) => Some(Verdict::Known),
+            Fate::Failed(_) => Some(Verdict::Unknown),
+            // No answer: it is asked again with the next message.
+            Fate::Deferred { .. } | Fate::Untried => None,
+        };
+        if let Some(verdict) = verdict {
+            parts.checks.insert(&recipient, verdict, parts.now.mono);
+        }
+        let verdict = verdict.map_or(RecipientVerdict::Refuse(RecipientRefusal::CheckUnavailable), recipient_verdict);
+        self.with_host(parts, flow, |session, now, host| session.recipient_checked(now, verdict, host));
+    }
+
+    /// What a session waited for is durable, or will never be. Says when its last byte was read.
+    pub(super) fn committed<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        draft: Draft,
+        result: Result<(), StorageRefusal>,
+    ) -> Option<SocketAddr> {
+        let flow = self.drafts.remove(&draft)?;
+        let slot = self.slots.get_mut(flow.index as usize)?.as_mut().filter(|slot| slot.flow == flow)?;
+        slot.intake.draft = None;
+        slot.session.committed(parts.now, result);
+        if let Some(finished_at) = slot.intake.finished_at.take() {
+            super::record(&mut parts.stages.accept, parts.now.mono.since(finished_at));
+        }
+        let client = slot.intake.client;
+        self.pump(parts, flow);
+        Some(client)
+    }
+
+    /// There is room for content again.
+    pub(super) fn room<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, draft: Draft) {
+        if let Some(flow) = self.drafts.get(&draft) {
+            self.pump(parts, *flow);
+        }
+    }
+
+    fn with_host<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        flow: FlowId,
+        act: impl FnOnce(&mut Session, Now, &mut IntakeHost<'_, D>),
+    ) {
+        let Some(slot) = self.slots.get_mut(flow.index as usize).and_then(Option::as_mut) else { return };
+        if slot.flow != flow {
+            return;
+        }
+        slot.armed = None;
+        let Slot { session, intake, .. } = &mut **slot;
+        let mut host = IntakeHost {
+            now: parts.now,
+            flow,
+            intake,
+            drafts: &mut self.drafts,
+            logs: &mut parts.logs,
+            policy: &parts.policy,
+            routes: &parts.routes,
+            checks: &mut parts.checks,
+        };
+        act(session, parts.now, &mut host);
+        self.pump(parts, flow);
+    }
+}
+
+impl Slot {
+    fn send(&mut self, transport: &mut impl Transport) {
+        loop {
+            let output = self.session.output();
+            if output.is_empty() {
+                return;
+            }
+            let count = transport.send(self.flow, output);
+            if count == 0 {
+                return;
+            }
+            self.session.sent(count);
+        }
+    }
+}
+
+/// Names a session in a question to another worker.
+fn token(flow: FlowId) -> u64 {
+    u64::from(flow.index) << 32 | u64::from(flow.generation)
+}
+
+/// A session's view of the appliance.
+struct IntakeHost<'a, D: Disk> {
+    now: Now,
+    flow: FlowId,
+    intake: &'a mut Intake,
+    drafts: &'a mut HashMap<Draft, FlowId>,
+    logs: &'a mut Logs<D>,
+    policy: &'a Policy,
+    routes: &'a Routes,
+    checks: &'a mut VerifyCache,
+}
+
+impl<D: Disk> Host for IntakeHost<'_, D> {
+    fn sender(&mut self, _reverse_path: &str, size: Option<u64>) -> Result<(), StorageRefusal> {
+        self.logs.active().accepts(size).map_err(refusal)
+    }
+
+    fn recipient(&mut self, _reverse_path: &str, forward_path: &str) -> RecipientVerdict {
+        match self.policy.recipient(self.intake.client.ip(), self.intake.role, forward_path) {
+            Decision::Accept => RecipientVerdict::Accept,
+            Decision::RelayDenied => RecipientVerdict::Refuse(RecipientRefusal::RelayDenied),
+            Decision::UnknownRecipient => RecipientVerdict::Refuse(RecipientRefusal::Unknown),
+            // Nobody can be asked about a domain without a route; mail for it waits, as for every such domain.
+            Decision::Check if self.routes.lookup(domain_of(forward_path)).is_none() => RecipientVerdict::Accept,
+            Decision::Check => match self.checks.lookup(forward_path, self.now.mono) {
+                Some(verdict) => recipient_verdict(verdict),
+                None => {
+                    self.intake.check = Some(forward_path.into());
+                    RecipientVerdict::Pending
+                }
+            },
+        }
+    }
+
+    fn begin(&mut self) -> Result<MessageId, StorageRefusal> {
+        let draft = self.logs.active().begin().map_err(refusal)?;
+        self.intake.draft = Some(draft);
+        self.drafts.insert(draft, self.flow);
+        Ok(draft.id)
+    }
+
+    fn content(&mut self, bytes: &[u8]) -> usize {
+        let draft = self.intake.draft.expect("content comes between begin and finish");
+        self.logs.active().content(draft, bytes)
+    }
+
+    fn finish(&mut self, envelope: Envelope) {
+        let draft = self.intake.draft.expect("finish follows begin");
+        self.intake.finished_at = Some(self.now.mono);
+        self.logs.active().finish(draft, envelope, self.now);
+    }
+
+    fn abort(&mut self) {
+        if let Some(draft) = self.intake.draft.take() {
+            self.drafts.remove(&draft);
+            self.logs.active().abort(draft);
+        }
+    }
+}
+
+/// What the log refuses, as the session says it.
+pub(super) fn refusal(refusal: Refusal) -> StorageRefusal {
+    match refusal {
+        Refusal::Full => StorageRefusal::Full,
+        Refusal::Failed => StorageRefusal::Failed,
+    }
+}
+
+/// What a recipient check found, as the session says it.
+pub(super) fn recipient_verdict(verdict: Verdict) -> RecipientVerdict {
+    match verdict {
+        Verdict::Known => RecipientVerdict::Accept,
+        Verdict::Unknown => RecipientVerdict::Refuse(RecipientRefusal::Unknown),
+    }
+}

@@ -1,0 +1,444 @@
+//! The worker: one core, one queue pair, one log, and the loop that moves mail between them.
+//!
+//! A turn of the loop is a *breath*:
+//!
+//! ```text
+//! rx burst ─► flows ─► sessions ─► commit ─► 250s ─► delivery ─► timers ─► tx burst
+//! ```
+//!
+//! In: flow events, completions of the log, letters of other workers, requests of the control thread. Out: bytes,
+//! records, letters, log lines. A worker never blocks, except to sleep when there is nothing to do, and nothing that it
+//! owns is touched by another thread.
+
+mod command;
+mod exchange;
+mod home;
+mod inbound;
+mod notice;
+mod outbound;
+mod parts;
+mod timers;
+
+pub use exchange::Exchange;
+pub use inbound::Listener;
+
+use crate::control::{
+    LogState, QueueCounts, Reply, Request, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd, WorkerStatus,
+};
+use crate::delivery::{Destinations, Queue, Retry, Routes, WorkResult};
+use crate::env::disk::Disk;
+use crate::env::{Clock, Instant, Wakeup};
+use crate::event::Event;
+use crate::flow::{FlowEvent, Transport};
+use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
+use crate::policy::{Policy, VerifyCache};
+use crate::smtp::server::StorageRefusal;
+use crate::spool::{self, Log, LogEvent};
+use exchange::Letter;
+use hdrhistogram::Histogram;
+use home::Home;
+use inbound::Inbound;
+use outbound::Outbound;
+use parts::{Logs, Parts};
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::config::Poll;
+
+/// What a worker is made of.
+pub struct Equipment<T, D: Disk, C> {
+    /// Tells the time; all workers share its origin.
+    pub clock: C,
+    /// Carries the flows.
+    pub transport: T,
+    /// The worker's own log, then those that it adopts, each with its number.
+    pub logs: Vec<(u16, Log<D>)>,
+    /// The rings to the other workers.
+    pub exchange: Exchange,
+    /// Readable when another worker has written.
+    pub exchange_wakeup: Wakeup,
+    /// The channels to the control thread.
+    pub control: WorkerEnd,
+    /// In the transport's order.
+    pub listeners: Vec<Listener>,
+    /// Who may send what.
+    pub policy: Arc<Policy>,
+    /// What next hops said about recipients.
+    pub checks: VerifyCache,
+    /// Where mail goes.
+    pub routes: Arc<Routes>,
+    /// When it is tried again.
+    pub retry: Retry,
+    /// The connections to where it goes.
+    pub destinations: Destinations,
+    /// The appliance's name, for notices.
+    pub hostname: Box<str>,
+    /// What to do when there is nothing to do.
+    pub poll: Poll,
+    /// Decides what is left to chance.
+    pub seed: u64,
+}
+
+/// One worker. See the module's documentation.
+pub struct Worker<T, D: Disk, C> {
+    clock: C,
+    parts: Parts<T, D>,
+    inbound: Inbound,
+    outbound: Outbound,
+    home: Home,
+    requests: crossbeam::channel::Receiver<ToWorker>,
+    wakeup: Wakeup,
+    exchange_wakeup: Wakeup,
+    poll: Poll,
+    stopping: Option<Stopping>,
+    // Kept between breaths for their memory only.
+    flow_events: Vec<FlowEvent>,
+    log_polled: Vec<LogEvent>,
+    log_events: Vec<(u16, LogEvent)>,
+}
+
+/// How far an orderly end is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopping {
+    /// Sessions finish what they have in hand, until then.
+    Sessions { until: Instant },
+    /// The logs write their last batches.
+    Logs,
+    /// Nothing is left to do.
+    Done,
+}
+
+impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
+    /// Puts a worker together and schedules what its logs hold.
+    pub fn new(equipment: Equipment<T, D, C>) -> Worker<T, D, C> {
+        let now = equipment.clock.now();
+        let queue = Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+        let parts = Parts {
+            transport: equipment.transport,
+            logs: Logs::new(equipment.logs),
+            exchange: equipment.exchange,
+            reporter: equipment.control.reporter,
+            policy: equipment.policy,
+            routes: equipment.routes,
+            checks: equipment.checks,
+            timers: timers::Timers::default(),
+            stages: Stages::new(),
+            now,
+        };
+        let mut home = Home::new(queue, equipment.retry, equipment.hostname);
+        home.recover(&parts);
+        Worker {
+            clock: equipment.clock,
+            parts,
+            inbound: Inbound::new(equipment.listeners),
+            outbound: Outbound::new(equipment.destinations),
+            home,
+            requests: equipment.control.requests,
+            wakeup: equipment.control.wakeup,
+            exchange_wakeup: equipment.exchange_wakeup,
+            poll: equipment.poll,
+            stopping: None,
+            flow_events: Vec::new(),
+            log_polled: Vec::new(),
+            log_events: Vec::new(),
+        }
+    }
+
+    /// Works until it has been told to stop and has stopped.
+    pub fn run(mut self) {
+        let mut busy_at = self.parts.now.mono;
+        while self.stopping != Some(Stopping::Done) {
+            if self.breath() {
+                busy_at = self.parts.now.mono;
+                continue;
+            }
+            match self.poll {
+                Poll::Busy => std::hint::spin_loop(),
+                Poll::Adaptive if self.parts.now.mono.since(busy_at) < IDLE_SPIN => std::hint::spin_loop(),
+                Poll::Adaptive | Poll::Sleep => self.sleep(),
+            }
+        }
+        self.parts.reporter.stopped();
+    }
+
+    /// One turn of the loop. Whether anything was done.
+    pub fn breath(&mut self) -> bool {
+        self.parts.now = self.clock.now();
+        let mut busy = self.take_requests();
+        busy |= self.take_letters();
+        busy |= self.take_flows();
+        busy |= self.take_timers();
+        busy |= self.commit();
+        self.home.tick(&mut self.parts);
+        busy |= self.home.give_out(&mut self.parts);
+        busy |= self.take_letters();
+        busy |= self.outbound.act(&mut self.parts);
+        busy |= self.take_letters();
+        if self.stopping.is_some() {
+            self.step_stop();
+        }
+        self.parts.transport.flush(self.parts.now.mono);
+        self.send_frames();
+        self.parts.exchange.flush();
+        self.parts.reporter.flush();
+        busy
+    }
+
+    fn take_flows(&mut self) -> bool {
+        let parts = &mut self.parts;
+        parts.transport.poll(parts.now.mono, &mut self.flow_events);
+        let busy = !self.flow_events.is_empty();
+        for event in self.flow_events.drain(..) {
+            match event {
+                FlowEvent::Accepted { flow, listener, local, remote } => {
+                    self.inbound.accepted(parts, flow, listener, local, remote);
+                }
+                FlowEvent::Connected { flow } => {
+                    if let Some(connection) = self.outbound.connection_of(flow) {
+                        self.outbound.connected(parts, connection);
+                    }
+                }
+                FlowEvent::Readable { flow } | FlowEvent::Writable { flow } => {
+                    if self.inbound.has(flow) {
+                        self.inbound.pump(parts, flow);
+                    } else if let Some(connection) = self.outbound.connection_of(flow) {
+                        self.outbound.pump(parts, connection);
+                    }
+                }
+                FlowEvent::Ended { flow, end } => {
+                    if self.inbound.has(flow) {
+                        self.inbound.ended(parts, flow);
+                    } else if let Some(connection) = self.outbound.connection_of(flow) {
+                        self.outbound.ended(parts, connection, end);
+                    }
+                }
+            }
+        }
+        busy
+    }
+
+    fn take_timers(&mut self) -> bool {
+        let parts = &mut self.parts;
+        let mut busy = false;
+        while let Some(flow) = parts.timers.expired(parts.now.mono) {
+            busy = true;
+            if self.inbound.has(flow) {
+                self.inbound.expired(parts, flow);
+            } else if let Some(connection) = self.outbound.connection_of(flow) {
+                self.outbound.expired(parts, connection);
+            }
+        }
+        busy
+    }
+
+    /// Writes what sessions appended, and tells them what has become durable.
+    fn commit(&mut self) -> bool {
+        let parts = &mut self.parts;
+        let now = parts.now;
+        for (number, log) in parts.logs.iter_mut() {
+            log.poll(now, &mut self.log_polled);
+            self.log_events.extend(self.log_polled.drain(..).map(|event| (number, event)));
+        }
+        let busy = !self.log_events.is_empty();
+        if busy {
+            // What is measured ends when the log has answered, not when the breath began.
+            parts.now = self.clock.now();
+        }
+        for (log, event) in self.log_events.drain(..) {
+            match event {
+                LogEvent::Durable { draft } => {
+                    let client = self.inbound.committed(parts, draft, Ok(())).map(|client| client.ip());
+                    self.home.durable(parts, draft.id, client);
+                }
+                LogEvent::Failed { draft } => {
+                    self.inbound.committed(parts, draft, Err(StorageRefusal::Failed));
+                }
+                LogEvent::Room { draft } => self.inbound.room(parts, draft),
+                LogEvent::Read { id } => {
+                    self.outbound.read(parts, id);
+                    self.home.read(parts, id);
+                }
+                LogEvent::Closed { error } => {
+                    self.home.close();
+                    parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
+                }
+                LogEvent::Full => parts.reporter.event(Event::QueueFull { log }),
+                LogEvent::Space => parts.reporter.event(Event::QueueSpace { log }),
+            }
+        }
+        busy
+    }
+
+    fn take_letters(&mut self) -> bool {
+        let mut busy = false;
+        // Letters that come meanwhile are taken in the next breath, so that a breath ends.
+        for _ in 0..LETTERS_PER_BREATH {
+            let Some(letter) = self.parts.exchange.receive() else { break };
+            busy = true;
+            let parts = &mut self.parts;
+            match letter {
+                Letter::Frame(frame) => parts.transport.inject(parts.now.mono, &frame),
+                Letter::Work { from, work } => self.outbound.take(parts, from, work),
+                Letter::Result(WorkResult::Deliver(result)) => self.home.finished(parts, result),
+                Letter::Result(WorkResult::Verify { token, fate }) => self.inbound.verified(parts, token, &fate),
+                Letter::ContentWanted { from, connection, id, offset } => {
+                    self.home.content_wanted(parts, from, connection, id, offset);
+                }
+                Letter::Content { connection, offset, content } => {
+                    self.outbound.content(parts, connection, offset, content);
+                }
+                Letter::ContentDone { from, connection } => self.home.content_done(parts, from, connection),
+            }
+        }
+        busy
+    }
+
+    /// Hands frames that came to the wrong queue to the workers that they are for.
+    fn send_frames(&mut self) {
+        let Parts { transport, exchange, .. } = &mut self.parts;
+        let (worker, workers) = (exchange.worker(), exchange.workers());
+        transport.take_foreign(&mut |peer, frame| match peer {
+            crate::flow::Peer::Worker(to) => exchange.send(to, Letter::Frame(frame)),
+            crate::flow::Peer::AllOthers => {
+                for to in (0..workers).filter(|to| *to != worker) {
+                    exchange.send(to, Letter::Frame(frame.clone()));
+                }
+            }
+        });
+    }
+
+    fn take_requests(&mut self) -> bool {
+        self.wakeup.drain();
+        self.exchange_wakeup.drain();
+        let mut busy = false;
+        while let Ok(request) = self.requests.try_recv() {
+            busy = true;
+            match request {
+                ToWorker::Request { token, request } => {
+                    let reply = match request {
+                        Request::Status => Reply::Status(Box::new(self.status())),
+                        Request::Queue(command) => Reply::Queue(self.home.command(&mut self.parts, command)),
+                    };
+                    self.parts.reporter.reply(token, reply);
+                }
+                ToWorker::Policy(policy) => self.parts.policy = policy,
+                ToWorker::Stop { finish_within } => self.stop(finish_within),
+            }
+        }
+        busy
+    }
+
+    fn stop(&mut self, finish_within: Duration) {
+        if self.stopping.is_none() {
+            let parts = &mut self.parts;
+            self.stopping = Some(Stopping::Sessions { until: parts.now.mono + finish_within });
+            parts.transport.stop_listening();
+            self.inbound.shutdown(parts);
+            self.outbound.destinations.drain(parts.now.mono);
+        }
+    }
+
+    fn step_stop(&mut self) {
+        let parts = &mut self.parts;
+        let now = parts.now;
+        match self.stopping {
+            Some(Stopping::Sessions { until }) => {
+                let idle = self.inbound.count() == 0
+                    && self.outbound.destinations.idle()
+                    && self.home.held_count() == 0
+                    && !parts.exchange.is_busy();
+                if idle || until <= now.mono {
+                    self.inbound.abort(parts);
+                    self.outbound.abort(parts);
+                    for (_, log) in parts.logs.iter_mut() {
+                        log.shutdown(now);
+                    }
+                    self.stopping = Some(Stopping::Logs);
+                }
+            }
+            Some(Stopping::Logs) if parts.logs.iter().all(Log::idle) => self.stopping = Some(Stopping::Done),
+            _ => {}
+        }
+    }
+
+    /// When something must be done even if nothing happens.
+    fn next_deadline(&self) -> Instant {
+        let parts = &self.parts;
+        let stop = match self.stopping {
+            Some(Stopping::Sessions { until }) => Some(until),
+            _ => None,
+        };
+        let logs = parts.logs.iter().filter_map(Log::next_deadline).min();
+        let deadlines = [
+            parts.transport.next_deadline(),
+            parts.timers.next_deadline(),
+            self.home.next_deadline(),
+            self.outbound.next_deadline(),
+            logs,
+            stop,
+        ];
+        deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR)
+    }
+
+    /// Sleeps until something arrives or is due.
+    fn sleep(&mut self) {
+        if self.parts.exchange.is_busy() {
+            return;
+        }
+        let timeout = self.next_deadline().since(self.clock.now().mono).min(SLEEP_MAX);
+        if timeout.is_zero() {
+            return;
+        }
+        let Parts { transport, logs, .. } = &mut self.parts;
+        let mut wakeups = vec![self.wakeup.as_fd(), self.exchange_wakeup.as_fd()];
+        wakeups.extend(logs.iter().filter_map(Log::wakeup));
+        transport.wait(timeout, &wakeups);
+    }
+
+    fn status(&self) -> WorkerStatus {
+        let parts = &self.parts;
+        let mut queue = QueueCounts::default();
+        let mut spool = SpoolReport::default();
+        let mut stages = parts.stages.clone();
+        for (place, log) in parts.logs.iter().enumerate() {
+            for message in log.messages() {
+                queue.messages += 1;
+                queue.size_bytes += message.size;
+                queue.held += u64::from(message.held);
+            }
+            let status = log.status();
+            if place == 0 {
+                spool.disk = status.disk;
+                (spool.state, spool.error) = match status.state {
+                    spool::LogState::Open => (LogState::Open, None),
+                    spool::LogState::Full => (LogState::Full, None),
+                    spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
+                };
+            }
+            spool.segments_used += status.segments_used as u64;
+            spool.segments_free += status.segments_free as u64;
+            spool.batches += status.batches;
+            spool.batch_bytes += status.batch_bytes;
+            stages.commit.add(&status.commit_latency).ok();
+        }
+        let scheduled = self.home.status();
+        queue.scheduled = scheduled.scheduled as u64;
+        queue.active = scheduled.in_hand as u64;
+        WorkerStatus {
+            worker: parts.exchange.worker(),
+            transport: parts.transport.counters(),
+            sessions: SessionCounts { server: self.inbound.count() as u64, client: self.outbound.count() as u64 },
+            messages: self.home.counts,
+            queue,
+            spool,
+            stages,
+            events_lost: parts.reporter.events_lost(),
+        }
+    }
+}
+
+/// Notes how long something took; what is longer than the histogram's range counts as its longest.
+fn record(histogram: &mut Histogram<u64>, duration: Duration) {
+    histogram.saturating_record(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
+}

@@ -1,0 +1,121 @@
+//! Notices to senders: delivery status notifications, appended to the log like any other message.
+
+use crate::delivery::{Fate, JobResult, Verdict};
+use crate::env::Now;
+use crate::env::disk::Disk;
+use crate::smtp::dsn::{self, Action, Diagnostic, Report, ReportRecipient, Status};
+use crate::smtp::{BodyType, Envelope, Recipient, Return};
+use crate::spool::{Draft, Log, Message};
+
+/// A notice that is ready to be appended.
+#[derive(Debug)]
+pub(super) struct Notice {
+    content: Vec<u8>,
+    envelope: Envelope,
+}
+
+/// What the sender is to be told about a job, if anything. `returned` is the beginning of the message, all of it where
+/// it is small.
+pub(super) fn compose(
+    hostname: &str,
+    now: Now,
+    message: &Message,
+    result: &JobResult,
+    verdicts: &[(u32, Verdict)],
+    returned: &[u8],
+    age_max: std::time::Duration,
+) -> Option<Notice> {
+    let recipients: Vec<ReportRecipient<'_>> = (verdicts.iter().zip(&result.fates))
+        .filter_map(|((index, verdict), (_, fate))| {
+            let recipient = message.envelope.recipients.get(*index as usize)?;
+            let action = action(verdict, recipient)?;
+            let answer = fate.answer()?;
+            let status = match verdict {
+                Verdict::Bounced { bounce: crate::delivery::Bounce::Expired, .. } => Status::EXPIRED,
+                _ => Status::new(answer.status.0, answer.status.1, answer.status.2),
+            };
+            let text = answer.text.clone();
+            let diagnostic = if answer.replied { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
+            Some(ReportRecipient {
+                original: recipient.original.as_deref(),
+                address: &recipient.address,
+                action,
+                status,
+                remote: answer.remote.as_deref(),
+                diagnostic: Some(diagnostic),
+                last_attempt: Some(now.wall),
+                retry_until: (action == Action::Delayed).then(|| message.received_at + age_max),
+            })
+        })
+        .collect();
+    if recipients.is_empty() || message.envelope.reverse_path.is_empty() {
+        return None;
+    }
+    let whole = returned.len() as u64 == message.size;
+    let failed = recipients.iter().any(|recipient| recipient.action == Action::Failed);
+    let returned_kind = match message.envelope.ret {
+        _ if message.envelope.body == BodyType::BinaryMime => None,
+        // RFC 3461 §4.3: RET concerns failures only; what is too large to be held comes back as its header.
+        Some(Return::Full) if failed && whole => Some(Return::Full),
+        _ => Some(Return::Headers),
+    };
+    let report = Report {
+        reporting_mta: hostname,
+        id: message.id,
+        seed: now.mono.nanos() ^ now.wall.micros().rotate_left(32),
+        sender: &message.envelope.reverse_path,
+        arrival: message.received_at,
+        written: now.wall,
+        envelope_id: message.envelope.envelope_id.as_deref(),
+        recipients: &recipients,
+        returned: returned_kind,
+        smtputf8: message.envelope.smtputf8,
+        eight_bit: !returned.is_ascii(),
+    };
+    let mut content = Vec::new();
+    dsn::write(&report, &[returned], &mut content);
+    let envelope = Envelope {
+        reverse_path: "".into(),
+        recipients: vec![Recipient { address: message.envelope.reverse_path.clone(), notify: None, original: None }],
+        body: report.body(),
+        smtputf8: report.smtputf8(),
+        ret: None,
+        envelope_id: None,
+    };
+    Some(Notice { content, envelope })
+}
+
+fn action(verdict: &Verdict, _recipient: &Recipient) -> Option<Action> {
+    match verdict {
+        Verdict::Bounced { notify: true, .. } => Some(Action::Failed),
+        Verdict::Deferred { delay_warning: true, .. } => Some(Action::Delayed),
+        Verdict::Delivered { notify_success: true } => Some(Action::Relayed),
+        _ => None,
+    }
+}
+
+/// Appends a notice. `None` if the log has no room now: try again later.
+pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Option<Draft> {
+    let draft = log.begin().ok()?;
+    let mut content = &notice.content[..];
+    while !content.is_empty() {
+        let count = log.content(draft, content);
+        if count == 0 {
+            log.abort(draft);
+            return None;
+        }
+        content = &content[count..];
+    }
+    log.finish(draft, notice.envelope.clone(), now);
+    Some(draft)
+}
+
+/// Whether a fate might call for a notice.
+pub(super) fn may_follow(fate: &Fate, expired: bool, notify: Option<crate::smtp::Notify>) -> bool {
+    match fate {
+        Fate::Failed(_) => true,
+        Fate::Deferred { .. } => expired || notify.is_some_and(|notify| notify.delay),
+        Fate::Delivered(_) => notify.is_some_and(|notify| notify.success),
+        Fate::Untried => false,
+    }
+}

@@ -1,0 +1,513 @@
+//! Client sessions: the owner's half of delivery. Job → connection → session → fates.
+//!
+//! [`Destinations`] decides; this carries out: it connects flows, runs a client session on each, and feeds it
+//! the content straight from the log's memory, or piece by piece from the worker that holds it.
+
+use super::exchange::{ContentPiece, Letter};
+use super::parts::Parts;
+use crate::delivery::{Action, Answer, ConnectionId, Destinations, Fate, Job, TaskResult, Work};
+use crate::env::Instant;
+use crate::env::disk::Disk;
+use crate::flow::{FlowEnd, FlowId, Transport};
+use crate::smtp::client::{self, Event, Reason, Session, Settings, Task, Transaction, TransactionRecipient};
+use crate::smtp::dsn;
+use crate::spool::{MessageId, Piece, Reader};
+use hashbrown::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// All connections of a worker to next hops.
+#[derive(Debug)]
+pub(super) struct Outbound {
+    pub(super) destinations: Destinations,
+    connections: HashMap<ConnectionId, Connection>,
+    flows: HashMap<FlowId, ConnectionId>,
+    /// Sessions from one own address to one kind of host share their settings.
+    settings: HashMap<(Arc<str>, client::Protocol), Arc<Settings>>,
+}
+
+#[derive(Debug)]
+struct Connection {
+    flow: FlowId,
+    remote: SocketAddr,
+    /// The host's name, for replies and notices.
+    host: Arc<str>,
+    settings: Arc<Settings>,
+    /// None until the connection is there.
+    session: Option<Session>,
+    task: InHand,
+    /// Why no more tasks can be started, once that is so.
+    closing: Option<Option<Reason>>,
+    armed: Option<Instant>,
+}
+
+/// What a connection works on.
+#[derive(Debug)]
+enum InHand {
+    Nothing,
+    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content },
+    Verification { fate: Option<Fate> },
+}
+
+/// Where the content of a job comes from.
+#[derive(Debug)]
+enum Content {
+    /// This worker's log.
+    Here(Reader),
+    /// Another worker's, one piece at a time.
+    There { home: u16, offset: u64, piece: Option<ContentPiece>, position: usize, asked: bool },
+    /// Not yet, or no longer, needed.
+    Unopened,
+}
+
+impl Outbound {
+    pub(super) fn new(destinations: Destinations) -> Outbound {
+        Outbound { destinations, connections: HashMap::new(), flows: HashMap::new(), settings: HashMap::new() }
+    }
+
+    /// Open connections.
+    pub(super) fn count(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Does what the destinations ask for.
+    pub(super) fn act<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        let mut acted = false;
+        while let Some(action) = self.destinations.poll(parts.now.mono) {
+            acted = true;
+            match action {
+                Action::Connect { connection, local, remote, protocol, ehlo_name, host, .. } => {
+                    match parts.transport.connect(parts.now.mono, local, remote) {
+                        Ok(flow) => {
+                            let settings = self.settings(ehlo_name, protocol);
+                            self.flows.insert(flow, connection);
+                            let fresh = Connection {
+                                flow,
+                                remote,
+                                host,
+                                settings,
+                                session: None,
+                                task: InHand::Nothing,
+                                closing: None,
+                                armed: None,
+                            };
+                            self.connections.insert(connection, fresh);
+                        }
+                        Err(error) => {
+                            let answer = Answer::local((4, 4, 1), error.to_string());
+                            self.destinations.connect_failed(parts.now.mono, connection, answer);
+                        }
+                    }
+                }
+                Action::Start { connection, work } => self.start(parts, connection, work),
+                Action::Quit { connection } => {
+                    if let Some(found) = self.connections.get_mut(&connection)
+                        && let Some(session) = &mut found.session
+                    {
+                        session.quit(parts.now.mono);
+                    }
+                    self.pump(parts, connection);
+                }
+                Action::Abort { connection } => {
+                    if let Some(gone) = self.forget(parts, connection) {
+                        parts.transport.abort(gone.flow);
+                    }
+                }
+                Action::Finished { worker, result } => parts.exchange.send(worker, Letter::Result(result)),
+            }
+        }
+        acted
+    }
+
+    fn settings(&mut self, ehlo_name: Arc<str>, protocol: crate::delivery::Protocol) -> Arc<Settings> {
+        let protocol = match protocol {
+            crate::delivery::Protocol::Smtp => client::Protocol::Smtp,
+            crate::delivery::Protocol::Lmtp => client::Protocol::Lmtp,
+        };
+        let key = (ehlo_name, protocol);
+        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol)| {
+            Arc::new(Settings {
+                ehlo_name: (**ehlo_name).into(),
+                protocol: *protocol,
+                timeouts: client::Timeouts::default(),
+            })
+        }))
+    }
+
+    fn start<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId, work: Work) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        let session = found.session.as_mut().expect("work is given to a connection that was ready");
+        let task = match work {
+            Work::Verify { recipient, .. } => {
+                found.task = InHand::Verification { fate: None };
+                Task::Verify { recipient }
+            }
+            Work::Deliver(job) => {
+                let task = Task::Deliver(transaction(&job));
+                let fates = Vec::with_capacity(job.recipients.len());
+                found.task = InHand::Delivery { job, fates, content: Content::Unopened };
+                task
+            }
+        };
+        session.start(parts.now.mono, task);
+        self.pump(parts, connection);
+    }
+
+    /// Takes work from a worker, or hands it back untried if too much waits already.
+    pub(super) fn take<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, from: u16, work: Work) {
+        if let Err(work) = self.destinations.push(parts.now.mono, from, work) {
+            parts.exchange.send(from, Letter::Result(work.untried()));
+        }
+    }
+
+    /// When something must be done even if nothing happens.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.destinations.next_deadline()
+    }
+
+    /// Whose flow this is.
+    pub(super) fn connection_of(&self, flow: FlowId) -> Option<ConnectionId> {
+        self.flows.get(&flow).copied()
+    }
+
+    pub(super) fn connected<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        self.destinations.established(parts.now.mono, connection);
+        found.session = Some(Session::new(Arc::clone(&found.settings), parts.now.mono));
+        self.pump(parts, connection);
+    }
+
+    /// The flow is gone, or never came about.
+    pub(super) fn ended<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        connection: ConnectionId,
+        end: FlowEnd,
+    ) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        match &mut found.session {
+            None => {
+                let answer = Answer::local((4, 4, 1), format!("{}: {}", found.remote, connect_failure(end)));
+                self.forget(parts, connection);
+                self.destinations.connect_failed(parts.now.mono, connection, answer);
+            }
+            Some(session) => {
+                session.ended(parts.now.mono);
+                self.events(parts, connection);
+                self.gone(parts, connection);
+            }
+        }
+    }
+
+    /// The timer of this flow went off; the deadline may have moved since.
+    pub(super) fn expired<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        found.armed = None;
+        if let Some(session) = &mut found.session
+            && session.deadline().is_some_and(|deadline| deadline <= parts.now.mono)
+        {
+            session.expired(parts.now.mono);
+        }
+        self.pump(parts, connection);
+    }
+
+    /// A piece of content that was asked for has come.
+    pub(super) fn content<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        connection: ConnectionId,
+        at: u64,
+        content: Option<ContentPiece>,
+    ) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        let InHand::Delivery { content: Content::There { offset, piece, position, asked, .. }, .. } = &mut found.task
+        else {
+            return;
+        };
+        // What an aborted job asked for may come late.
+        if at != *offset || !*asked {
+            return;
+        }
+        *asked = false;
+        *position = 0;
+        match content {
+            Some(came) => *piece = Some(came),
+            None => {
+                let session = found.session.as_mut().expect("content is asked for by a session");
+                session.content_failed(parts.now.mono);
+            }
+        }
+        self.pump(parts, connection);
+    }
+
+    /// Content that was being read from the disk is there.
+    pub(super) fn read<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
+        let waiting: Vec<ConnectionId> = (self.connections.iter())
+            .filter(|(_, connection)| {
+                matches!(&connection.task, InHand::Delivery { job, content: Content::Here(_), .. } if job.id == id)
+            })
+            .map(|(connection, _)| *connection)
+            .collect();
+        for connection in waiting {
+            self.pump(parts, connection);
+        }
+    }
+
+    /// Moves everything that can move.
+    pub(super) fn pump<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
+        loop {
+            let Some(found) = self.connections.get_mut(&connection) else { return };
+            let Some(session) = &mut found.session else { return };
+            let mut moved = false;
+            while !session.output().is_empty() {
+                let count = parts.transport.send(found.flow, session.output());
+                if count == 0 {
+                    break;
+                }
+                session.sent(parts.now.mono, count);
+                moved = true;
+            }
+            if session.wants_content() && session.output().is_empty() {
+                moved |= found.feed(parts, connection);
+            }
+            let Some(session) = &mut found.session else { return };
+            let received = parts.transport.received(found.flow);
+            let (finished, empty) = (received.finished && !received.more, received.bytes.is_empty());
+            if !empty {
+                let count = session.receive(parts.now.mono, received.bytes);
+                parts.transport.consume(found.flow, count);
+                moved |= count > 0;
+            } else if finished && !session.closed() {
+                session.ended(parts.now.mono);
+                moved = true;
+            }
+            moved |= self.events(parts, connection);
+            if !moved {
+                break;
+            }
+        }
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        let Some(session) = &mut found.session else { return };
+        if session.closed() {
+            let flow = found.flow;
+            if session.output().is_empty() || parts.transport.received(flow).finished {
+                parts.transport.close(flow);
+                self.gone(parts, connection);
+                return;
+            }
+        }
+        if let Some(deadline) = session.deadline()
+            && found.armed.is_none_or(|armed| deadline < armed)
+        {
+            found.armed = Some(deadline);
+            parts.timers.schedule(found.flow, deadline);
+        }
+    }
+
+    /// Passes on what the session tells.
+    fn events<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
+        let now = parts.now.mono;
+        let mut told = false;
+        while let Some(found) = self.connections.get_mut(&connection)
+            && let Some(session) = &mut found.session
+            && let Some(event) = session.poll_event()
+        {
+            told = true;
+            match event {
+                Event::Ready => self.destinations.ready(now, connection),
+                Event::ContentWanted => {}
+                Event::Settled { index, fate } => {
+                    let fate = found.fate(fate);
+                    if let InHand::Delivery { fates, .. } = &mut found.task {
+                        fates.push((index, fate));
+                    }
+                }
+                Event::Verified { fate } => found.task = InHand::Verification { fate: Some(found.fate(fate)) },
+                Event::TaskDone => {
+                    let dsn_offered = session.extensions().dsn;
+                    let task = std::mem::replace(&mut found.task, InHand::Nothing);
+                    let result = match task {
+                        InHand::Delivery { job: _, fates, content } => {
+                            close_content(parts, connection, content);
+                            Some(TaskResult::Deliver { fates, dsn_offered })
+                        }
+                        InHand::Verification { fate } => fate.map(TaskResult::Verify),
+                        InHand::Nothing => None,
+                    };
+                    if let Some(result) = result {
+                        let reusable = session.ready();
+                        self.destinations.done(now, connection, result, reusable);
+                    }
+                }
+                Event::Closing(reason) => found.closing = Some(reason),
+            }
+        }
+        told
+    }
+
+    /// The connection is over, with or without work in hand.
+    fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
+        let Some(mut gone) = self.forget(parts, connection) else { return };
+        let reason = gone.closing.take().flatten().map(|reason| gone.answer(&reason));
+        self.destinations.closed(parts.now.mono, connection, reason);
+    }
+
+    fn forget<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        connection: ConnectionId,
+    ) -> Option<Connection> {
+        let mut gone = self.connections.remove(&connection)?;
+        self.flows.remove(&gone.flow);
+        parts.timers.cancel(gone.flow);
+        if let InHand::Delivery { content, .. } = std::mem::replace(&mut gone.task, InHand::Nothing) {
+            close_content(parts, connection, content);
+        }
+        Some(gone)
+    }
+
+    /// Resets what is left: the time to finish is over.
+    pub(super) fn abort<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        for connection in all {
+            if let Some(gone) = self.forget(parts, connection) {
+                parts.transport.abort(gone.flow);
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Gives content to the session for as long as both sides have some to give and to take.
+    fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
+        let InHand::Delivery { job, content, .. } = &mut self.task else { return false };
+        let session = self.session.as_mut().expect("a session wants content");
+        let here = parts.logs.get(job.id).is_some();
+        if matches!(content, Content::Unopened) {
+            *content = if !here {
+                let home = job.id.log() % parts.exchange.workers();
+                Content::There { home, offset: 0, piece: None, position: 0, asked: false }
+            } else if let Some(reader) = parts.logs.of(job.id).and_then(|log| log.reader(job.id)) {
+                Content::Here(reader)
+            } else {
+                // Deleted by the operator while the job was under way.
+                session.content_failed(parts.now.mono);
+                return true;
+            };
+        }
+        let (flow, transport, now) = (self.flow, &mut parts.transport, parts.now.mono);
+        let mut moved = false;
+        match content {
+            Content::Unopened => unreachable!("opened above"),
+            Content::Here(reader) => {
+                let log = parts.logs.of(job.id).expect("the log does not go away");
+                while session.wants_content() {
+                    match log.read(reader) {
+                        Piece::Ready(bytes) => {
+                            let last = reader.position() + bytes.len() as u64 == job.size;
+                            let count = session.content(now, bytes, last, &mut |bytes| transport.send(flow, bytes));
+                            let all = count == bytes.len();
+                            reader.consume(count);
+                            moved |= count > 0 || (last && all);
+                            if !all || last {
+                                break;
+                            }
+                        }
+                        Piece::Pending => break,
+                        Piece::End | Piece::Damaged | Piece::Failed => {
+                            session.content_failed(now);
+                            return true;
+                        }
+                    }
+                }
+            }
+            Content::There { home, offset, piece, position, asked } => {
+                if let Some(held) = piece {
+                    let bytes = &held.bytes[*position..];
+                    let count = session.content(now, bytes, held.last, &mut |bytes| transport.send(flow, bytes));
+                    *position += count;
+                    moved = count > 0;
+                    if *position == held.bytes.len() && !held.last {
+                        *offset += held.bytes.len() as u64;
+                        *piece = None;
+                    }
+                }
+                if piece.is_none() && !*asked {
+                    *asked = true;
+                    let from = parts.exchange.worker();
+                    let wanted = Letter::ContentWanted { from, connection, id: job.id, offset: *offset };
+                    parts.exchange.send(*home, wanted);
+                }
+            }
+        }
+        moved
+    }
+
+    fn fate(&self, fate: client::Fate) -> Fate {
+        match fate {
+            client::Fate::Delivered(reply) => {
+                let status = reply.enhanced.unwrap_or((2, 0, 0));
+                Fate::Delivered(Answer::reply(status, reply.to_string(), &*self.host))
+            }
+            client::Fate::Deferred(reason) => {
+                let soon = matches!(reason, Reason::TooManyRecipients);
+                Fate::Deferred { answer: self.answer(&reason), soon, tried: true }
+            }
+            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
+        }
+    }
+
+    fn answer(&self, reason: &Reason) -> Answer {
+        let status = dsn::status_of(reason);
+        Answer {
+            status: (status.class, status.subject, status.detail),
+            text: reason.to_string().into(),
+            remote: Some((*self.host).into()),
+            replied: matches!(reason, Reason::Reply { .. }),
+        }
+    }
+}
+
+fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: ConnectionId, content: Content) {
+    match content {
+        Content::Here(reader) => {
+            if let Some(log) = parts.logs.of(reader.id()) {
+                log.close_reader(reader);
+            }
+        }
+        Content::There { home, .. } => {
+            let from = parts.exchange.worker();
+            parts.exchange.send(home, Letter::ContentDone { from, connection });
+        }
+        Content::Unopened => {}
+    }
+}
+
+fn transaction(job: &Job) -> Transaction {
+    Transaction {
+        reverse_path: job.reverse_path.clone(),
+        recipients: (job.recipients.iter())
+            .map(|recipient| TransactionRecipient {
+                index: recipient.index,
+                address: recipient.address.clone(),
+                notify: recipient.notify,
+                original: recipient.original.clone(),
+            })
+            .collect(),
+        size: job.size,
+        body: job.body,
+        smtputf8: job.smtputf8,
+        ret: job.ret,
+        envelope_id: job.envelope_id.clone(),
+        eight_bit: false,
+    }
+}
+
+fn connect_failure(end: FlowEnd) -> &'static str {
+    match end {
+        FlowEnd::Refused => "connection refused",
+        FlowEnd::Reset => "connection reset",
+        FlowEnd::TimedOut => "connection timed out",
+        FlowEnd::Unreachable => "host unreachable",
+    }
+}

@@ -1,0 +1,73 @@
+//! What all stations of a worker use.
+
+use super::exchange::{Exchange, Letter};
+use super::timers::Timers;
+use crate::control::{Reporter, Stages};
+use crate::delivery::{Routes, Work};
+use crate::env::Now;
+use crate::env::disk::Disk;
+use crate::policy::{Policy, VerifyCache};
+use crate::spool::{Log, MessageId};
+use std::sync::Arc;
+
+/// The worker's own things that every station needs. A station gets `&mut Parts` beside its own state.
+pub(super) struct Parts<T, D: Disk> {
+    pub transport: T,
+    pub logs: Logs<D>,
+    pub exchange: Exchange,
+    pub reporter: Reporter,
+    pub policy: Arc<Policy>,
+    pub routes: Arc<Routes>,
+    pub checks: VerifyCache,
+    /// When which session must be looked at again.
+    pub timers: Timers,
+    pub stages: Stages,
+    /// Read once a breath.
+    pub now: Now,
+}
+
+impl<T, D: Disk> Parts<T, D> {
+    /// Gives work to the owner of its destination.
+    pub(super) fn give(&mut self, work: Work) {
+        let owner = self.routes.owner(work.destination(), self.exchange.workers());
+        let from = self.exchange.worker();
+        self.exchange.send(owner, Letter::Work { from, work });
+    }
+}
+
+/// The logs that a worker holds: its own, which takes new mail, and those of workers that there were before.
+pub(super) struct Logs<D: Disk> {
+    logs: Vec<(u16, Log<D>)>,
+}
+
+impl<D: Disk> Logs<D> {
+    /// The first takes new mail.
+    pub(super) fn new(logs: Vec<(u16, Log<D>)>) -> Logs<D> {
+        assert!(!logs.is_empty(), "a worker has a log of its own");
+        Logs { logs }
+    }
+
+    /// The log that takes new mail.
+    pub(super) fn active(&mut self) -> &mut Log<D> {
+        &mut self.logs[0].1
+    }
+
+    /// The log that holds a message.
+    pub(super) fn of(&mut self, id: MessageId) -> Option<&mut Log<D>> {
+        self.logs.iter_mut().find(|(number, _)| *number == id.log()).map(|(_, log)| log)
+    }
+
+    /// The log that holds a message, to be read.
+    pub(super) fn get(&self, id: MessageId) -> Option<&Log<D>> {
+        self.logs.iter().find(|(number, _)| *number == id.log()).map(|(_, log)| log)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Log<D>> {
+        self.logs.iter().map(|(_, log)| log)
+    }
+
+    /// Each with its number.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u16, &mut Log<D>)> {
+        self.logs.iter_mut().map(|(number, log)| (*number, log))
+    }
+}
