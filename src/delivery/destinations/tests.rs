@@ -151,7 +151,8 @@ fn equal_hosts_share_the_load() {
 #[test]
 fn a_dead_destination_answers_at_once_and_probes_with_one_connection_a_pause() {
     let routes = routes(2);
-    let mut owner = owner(&routes, Settings { destination_queue_max: 200_000, queue_max: 200_000, ..Settings::default() });
+    let mut owner =
+        owner(&routes, Settings { destination_queue_max: 200_000, queue_max: 200_000, ..Settings::default() });
     for number in 0..100_000 {
         owner.push(at(0).mono, 0, job(number, first())).unwrap();
     }
