@@ -425,3 +425,6 @@ pub const NOTICE_RETURNED_MAX: usize = 64 * 1024;
 
 /// When a notice that found no room in the log is tried again.
 pub const NOTICE_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+/// What a Received header may add to a message of the largest size, bytes.
+pub const HEADER_ADDED_SIZE_MAX: u64 = 64 * 1024;

@@ -1,6 +1,17 @@
 //! The `rohrpost` command.
 
+use clap::Parser as _;
+use rohrpost::cli::{Cli, Command, check, queue, run, status};
+use std::process::ExitCode;
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() {}
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Status(args) => status::status(&args),
+        Command::Queue(args) => queue::queue(&args),
+    }
+}

@@ -38,7 +38,7 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
     refuse(&format!("{} cannot run here:\n{}", args.config.config.display(), problems.concat()))
 }
 
-fn refuse(text: &str) -> ExitCode {
+pub(super) fn refuse(text: &str) -> ExitCode {
     let _ = std::io::stderr().write_all(text.as_bytes());
     ExitCode::FAILURE
 }

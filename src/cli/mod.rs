@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod queue;
+pub mod run;
 pub mod status;
 mod text;
 

@@ -1,16 +1,64 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
 use super::text::{exit_code, plain, size, time};
-use crate::control::{Answer, Client, ClientError, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, Request};
+use super::check;
+use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
+use crate::config;
+use crate::control::{
+    Answer, Client, ClientError, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueSelection,
+    Request,
+};
 use crate::limits::QUEUE_LIST_MAX;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-/// The command: to standard output, errors to standard error. The `limit` of a list is the number of entries in all;
-/// `usize::MAX` shows every one.
-pub fn queue(socket: &Path, command: &QueueCommand, json: bool) -> ExitCode {
-    exit_code(write_queue(socket, command, json, &mut io::BufWriter::new(io::stdout().lock())))
+/// The command: to standard output, errors to standard error.
+pub fn queue(args: &QueueArgs) -> ExitCode {
+    match config::load(&args.config) {
+        Ok(config) => {
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            exit_code(write_queue(&config.admin.socket, &command(&args.action), args.json, &mut out))
+        }
+        Err(error) => check::refuse(&check::show(&error)),
+    }
+}
+
+/// What the appliance is asked, for what the operator typed.
+fn command(action: &QueueAction) -> QueueCommand {
+    match action {
+        QueueAction::List { filter: wanted, limit } => {
+            QueueCommand::List { filter: filter(wanted), limit: *limit, after: None }
+        }
+        QueueAction::Show { id } => QueueCommand::Show { id: *id },
+        QueueAction::Retry(chosen) => QueueCommand::Retry { selection: selection(chosen) },
+        QueueAction::Hold(chosen) => QueueCommand::Hold { selection: selection(chosen) },
+        QueueAction::Release(chosen) => QueueCommand::Release { selection: selection(chosen) },
+        QueueAction::Delete(chosen) => QueueCommand::Delete { selection: selection(chosen) },
+    }
+}
+
+fn selection(chosen: &SelectionArgs) -> QueueSelection {
+    if chosen.ids.is_empty() {
+        QueueSelection::Filter(filter(&chosen.filter()))
+    } else {
+        QueueSelection::Ids(chosen.ids.clone())
+    }
+}
+
+fn filter(wanted: &FilterArgs) -> QueueFilter {
+    QueueFilter {
+        sender: wanted.sender.clone(),
+        recipient: wanted.recipient.clone(),
+        domain: wanted.domain.clone(),
+        state: wanted.state.map(|state| match state {
+            QueueState::Queued => MessageState::Queued,
+            QueueState::Deferred => MessageState::Deferred,
+            QueueState::Active => MessageState::Active,
+            QueueState::Held => MessageState::Held,
+        }),
+        older_than_seconds: wanted.older_than.map(|age| age.as_secs()),
+    }
 }
 
 /// Asks the appliance behind `socket` and writes its answer for a person, or as one JSON object.

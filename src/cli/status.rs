@@ -1,14 +1,19 @@
 //! `rohrpost status`: what the running appliance is doing.
 
+use super::check;
 use super::text::{exit_code, micros, plain, size, span};
+use crate::config;
 use crate::control::{Answer, Client, ClientError, Latency, LogState, Request, StatusReport};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 /// The command: to standard output, errors to standard error.
-pub fn status(socket: &Path, json: bool) -> ExitCode {
-    exit_code(write_status(socket, json, &mut io::stdout().lock()))
+pub fn status(args: &super::StatusArgs) -> ExitCode {
+    match config::load(&args.config.config) {
+        Ok(config) => exit_code(write_status(&config.admin.socket, args.json, &mut io::stdout().lock())),
+        Err(error) => check::refuse(&check::show(&error)),
+    }
 }
 
 /// Asks the appliance behind `socket` and writes its answer for a person, or as one JSON object.

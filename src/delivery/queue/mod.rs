@@ -398,7 +398,11 @@ impl Queue {
             };
             first = [first, due].into_iter().flatten().min();
         }
-        first.map(|at| (at, forced_left))
+        // The next job would take the same recipients first, as nothing was written down for them: without the pause an
+        // owner that hands everything back would be asked again at once, for ever.
+        let busy = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Busy);
+        let earliest = if busy { now.mono + BUSY_DELAY } else { now.mono };
+        first.map(|at| (at.max(earliest), forced_left))
     }
 
     /// Takes an entry out of hand.

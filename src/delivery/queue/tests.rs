@@ -347,3 +347,15 @@ fn a_result_that_comes_twice_counts_once() {
     assert_eq!(home.settle(at(0), &job, deferred).len(), 1);
     assert_eq!(home.settle(at(0), &job, deferred).len(), 0);
 }
+
+#[test]
+fn an_untried_part_of_many_recipients_does_not_spin() {
+    let mut home = Home::steady();
+    let addresses: Vec<String> = (0..150).map(|n| format!("u{n}@d0.example")).collect();
+    let addresses: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    home.add(at(0), Message::new(1, at(0), &addresses));
+    let job = home.next(at(0)).unwrap();
+    home.settle(at(0), &job, |_| Fate::Untried);
+    assert_eq!(home.next(at(0)), None);
+    assert_eq!(home.next(at(1)).map(|job| job.recipients.len()), Some(100));
+}

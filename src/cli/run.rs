@@ -1,0 +1,469 @@
+//! `rohrpost run`: the appliance, from the configuration to its orderly end.
+//!
+//! In: the configuration. Out: workers, each on its core with its transport and its logs; the control thread; an exit
+//! code. Everything that can be refused is refused before the first worker starts.
+
+use super::check;
+use crate::config::{self, Config, Transport};
+use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
+use crate::delivery::{self, Destinations, HostBackoff, Hop, Protocol, Retry, Route, Routes};
+use crate::env::disk::RealDisk;
+use crate::env::{Clock, SystemClock, Wakeup};
+use crate::event::Event;
+use crate::kernel::{self, Sockets};
+use crate::limits::HEADER_ADDED_SIZE_MAX;
+use crate::policy::{Policy, VerifyCache};
+use crate::port::Port as _;
+use crate::port::af_xdp::{self, Device};
+use crate::smtp::server;
+use crate::spool::{self, Log, Recovery};
+use crate::tcp::{self, Stack, claim};
+use crate::worker::{Equipment, Exchange, Listener, Worker};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Why the appliance does not start. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+enum StartError {
+    #[error("{0}")]
+    Config(String),
+    #[error("transport = \"dpdk\" is not part of this build; use \"af_xdp\" or \"kernel\"")]
+    Dpdk,
+    #[error("exactly one [[port]] is supported; name the device that carries all own addresses")]
+    Ports,
+    #[error("{0}")]
+    Port(#[from] af_xdp::OpenError),
+    #[error(
+        "{device} has {queues} queues, and there are {workers} workers; give [workers] as many cores as queues, or run \
+         `ethtool -L {device} combined {workers}`"
+    )]
+    Queues { device: String, queues: usize, workers: usize },
+    #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
+    Conflict { address: IpAddr, owner: String },
+    #[error("{0}")]
+    Listen(#[from] kernel::OpenError),
+    #[error("the log in {directory}: {reason}")]
+    Spool { directory: PathBuf, reason: String },
+    #[error("{0}")]
+    Admin(#[from] control::AdminError),
+    #[error("{0}")]
+    Policy(#[from] crate::policy::PolicyError),
+    #[error("{0}")]
+    Routes(#[from] delivery::RouteError),
+    #[error("the system gives no randomness: {0}")]
+    Entropy(getrandom::Error),
+    #[error("the operating system refused: {0}")]
+    System(#[from] std::io::Error),
+}
+
+/// Runs the appliance until it is told to stop.
+pub fn run(args: &super::RunArgs) -> ExitCode {
+    let outcome = config::load(&args.config.config)
+        .map_err(|error| StartError::Config(check::show(&error)))
+        .and_then(|config| start(&config));
+    match outcome {
+        Ok(ExitReason::Stopped) => ExitCode::SUCCESS,
+        Ok(reason) => {
+            eprintln!("rohrpost: {reason}");
+            reason.code()
+        }
+        Err(error) => {
+            eprintln!("rohrpost: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The transports of all workers, made before any of them runs.
+enum Transports {
+    AfXdp(Box<Device>),
+    Kernel(Vec<Sockets>),
+}
+
+fn start(config: &Config) -> Result<ExitReason, StartError> {
+    let clock = SystemClock::new();
+    let problems = check::environment(config);
+    if let Some(problem) = problems.first() {
+        return Err(StartError::Config(problem.to_string()));
+    }
+    let policy = Arc::new(Policy::new(config)?);
+    let routes = Arc::new(routes(config)?);
+    // First of all that leaves a trace, so that a second process ends here.
+    let admin = AdminSocket::open(&config.admin.socket)?;
+    let (transports, workers, detail) = transports(config, &clock)?;
+    let logs = open_logs(config, &clock, workers)?;
+    let (links, ends, from) = control::links(workers)?;
+    let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
+    let about = About {
+        release: env!("CARGO_PKG_VERSION").to_owned(),
+        hostname: config.hostname.clone(),
+        transport: config.transport.name().to_owned(),
+        transport_detail: detail.clone(),
+        started_at: clock.now().wall,
+    };
+    let mut parts = Vec::new();
+    for (((mut end, logs), exchange), wakeup) in
+        ends.into_iter().zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned())
+    {
+        for (number, _, recovery) in &logs {
+            end.reporter.event(recovered(*number, recovery));
+        }
+        let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
+        parts.push(Common { clock, logs, exchange, wakeup, end });
+    }
+    if let Some(first) = parts.first_mut() {
+        first.end.reporter.event(Event::Started { transport: config.transport.name().to_owned(), detail });
+    }
+    let (threads, attachment) = spawn(config, &policy, &routes, transports, parts)?;
+    let settings = control::Settings {
+        admin,
+        shutdown_max: *config.limits.shutdown_timeout,
+        signals: true,
+        stop: Stopper::new()?,
+        about,
+    };
+    let reload = reloader(policy, links.clone());
+    let reason = control::run(settings, links, from, reload);
+    if reason == ExitReason::Stopped {
+        for thread in threads {
+            // It has said its last words, so that this does not wait.
+            let _ = thread.join();
+        }
+    }
+    drop(attachment);
+    Ok(reason)
+}
+
+/// What a worker gets whatever its transport is.
+struct Common {
+    clock: SystemClock,
+    logs: Vec<(u16, Log<RealDisk>)>,
+    exchange: Exchange,
+    wakeup: Wakeup,
+    end: WorkerEnd,
+}
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
+fn spawn(
+    config: &Config,
+    policy: &Arc<Policy>,
+    routes: &Arc<Routes>,
+    transports: Transports,
+    parts: Vec<Common>,
+) -> Result<(Threads, Option<af_xdp::Attachment>), StartError> {
+    let mut threads = Vec::new();
+    match transports {
+        Transports::Kernel(sockets) => {
+            for (sockets, common) in sockets.into_iter().zip(parts) {
+                threads.push(launch(config, policy, routes, common, sockets)?);
+            }
+            Ok((threads, None))
+        }
+        Transports::AfXdp(device) => {
+            let Device { queues, attachment, .. } = *device;
+            let workers = queues.len() as u16;
+            // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
+            let isn_key = entropy::<16>()?;
+            for (queue, common) in queues.into_iter().zip(parts) {
+                let settings = tcp::Settings {
+                    addresses: (config.addresses.iter())
+                        .map(|address| tcp::OwnAddress {
+                            ip: address.ip.addr(),
+                            prefix: address.ip.prefix_len(),
+                            gateway: address.gateway,
+                        })
+                        .collect(),
+                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+                    connections_max: share(config.limits.connections, workers),
+                    connections_per_client_max: config.limits.connections_per_client,
+                    half_open_max: share(config.limits.half_open, workers),
+                    receive_buffer: *config.limits.receive_buffer as usize,
+                    send_buffer: *config.limits.send_buffer as usize,
+                    worker: common.exchange.worker(),
+                    workers,
+                    isn_key,
+                    seed: u64::from_le_bytes(entropy()?),
+                };
+                let stack = Stack::new(queue, settings, common.clock.now().mono);
+                threads.push(launch(config, policy, routes, common, stack)?);
+            }
+            Ok((threads, Some(attachment)))
+        }
+    }
+}
+
+/// Starts one worker on its core.
+fn launch<T: crate::flow::Transport + Send + 'static>(
+    config: &Config,
+    policy: &Arc<Policy>,
+    routes: &Arc<Routes>,
+    common: Common,
+    transport: T,
+) -> Result<std::thread::JoinHandle<()>, StartError> {
+    let worker = common.exchange.worker();
+    let workers = common.exchange.workers();
+    let seed = u64::from_le_bytes(entropy()?);
+    let own: Vec<(IpAddr, Box<str>)> = if config.addresses.is_empty() {
+        // The kernel transport without addresses of its own: the kernel chooses.
+        [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| (any, config.hostname.as_str().into())).into()
+    } else {
+        (config.addresses.iter())
+            .map(|address| {
+                (address.ip.addr(), address.ehlo_name.as_ref().unwrap_or(&config.hostname).as_str().into())
+            })
+            .collect()
+    };
+    let delivery = &config.delivery;
+    let settings = delivery::Settings {
+        connections_max: share(delivery.connections as usize, workers),
+        connect_timeout: *delivery.connect_timeout,
+        idle_timeout: *delivery.idle_timeout,
+        transactions_per_connection_max: delivery.transactions_per_connection,
+        host_backoff: HostBackoff {
+            first: *delivery.host_backoff,
+            max: *delivery.host_backoff_max,
+            ..HostBackoff::default()
+        },
+        ..delivery::Settings::default()
+    };
+    let equipment = Equipment {
+        clock: common.clock,
+        transport,
+        logs: common.logs,
+        exchange: common.exchange,
+        exchange_wakeup: common.wakeup,
+        control: common.end,
+        listeners: listeners(config),
+        policy: Arc::clone(policy),
+        checks: VerifyCache::of(config, seed),
+        routes: Arc::clone(routes),
+        retry: Retry {
+            first: *config.retry.first,
+            growth: config.retry.growth,
+            max: *config.retry.max,
+            jitter: config.retry.jitter,
+            age_max: *config.retry.age_max,
+        },
+        destinations: Destinations::new(routes, settings, &own, seed),
+        hostname: config.hostname.as_str().into(),
+        poll: config.workers.poll,
+        messages_logged: config.log.messages,
+        seed,
+    };
+    let core = config.workers.cores.get(usize::from(worker)).map(|core| core_affinity::CoreId { id: *core });
+    let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+        if let Some(core) = core {
+            // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
+            core_affinity::set_for_current(core);
+        }
+        Worker::new(equipment).run();
+    })?;
+    Ok(thread)
+}
+
+fn listeners(config: &Config) -> Vec<Listener> {
+    let limits = &config.limits;
+    (config.listeners.iter())
+        .map(|listener| Listener {
+            role: listener.role,
+            settings: Arc::new(server::Settings {
+                hostname: config.hostname.as_str().into(),
+                message_size_max: *limits.message_size,
+                recipients_max: limits.recipients,
+                hops_max: limits.hops,
+                binarymime: listener.binarymime,
+                errors_max: limits.errors,
+                transactions_max: limits.transactions,
+                greeting_delay: *listener.greeting_delay,
+                command_timeout: *limits.command_timeout,
+                data_timeout: *limits.data_timeout,
+                content_rate_min: *limits.content_rate,
+            }),
+        })
+        .collect()
+}
+
+fn routes(config: &Config) -> Result<Routes, StartError> {
+    let entries = config.routes.iter().map(|route| {
+        let hops = (route.to.iter())
+            .map(|hop| Hop {
+                protocol: match hop.protocol {
+                    config::Protocol::Smtp => Protocol::Smtp,
+                    config::Protocol::Lmtp => Protocol::Lmtp,
+                },
+                addresses: hop.addresses.clone(),
+                port: hop.port,
+                preference: hop.preference,
+                name: hop.host.to_string().into(),
+            })
+            .collect();
+        let mut compiled = Route::new(hops);
+        compiled.source_addresses.clone_from(&route.source_addresses);
+        compiled.connections_max = route.connections_max;
+        (route.domain.as_str().into(), compiled)
+    });
+    Ok(Routes::new(entries.collect::<Vec<_>>())?)
+}
+
+fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, String), StartError> {
+    let cores = config.workers.cores.len();
+    match config.transport {
+        Transport::Dpdk => Err(StartError::Dpdk),
+        Transport::Kernel => {
+            let workers = cores.max(1) as u16;
+            let mut all = Vec::new();
+            for _ in 0..workers {
+                all.push(Sockets::open(kernel::Settings {
+                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+                    connections_max: share(config.limits.connections, workers),
+                    connections_per_client_max: config.limits.connections_per_client,
+                    receive_buffer: *config.limits.receive_buffer as usize,
+                    reuse_port: workers > 1,
+                })?);
+            }
+            let places: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+            Ok((Transports::Kernel(all), workers, format!("sockets, listening on {}", places.join(", "))))
+        }
+        Transport::AfXdp => {
+            let [port] = &config.ports[..] else { return Err(StartError::Ports) };
+            let settings = port_settings(config, port);
+            let mut device = af_xdp::open(&settings)?;
+            let queues = device.queues.len();
+            if cores > 0 && queues != cores {
+                return Err(StartError::Queues { device: port.device.clone(), queues, workers: cores });
+            }
+            claim(&mut device, &settings.addresses, clock)?;
+            let detail = format!("{} with {queues} queues, {}", port.device, device.mode);
+            Ok((Transports::AfXdp(Box::new(device)), queues as u16, detail))
+        }
+    }
+}
+
+/// What `af_xdp` is told about a port; `check` looks at the same.
+pub(super) fn port_settings(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
+    af_xdp::PortSettings {
+        device: port.device.clone(),
+        queues: match &port.queues {
+            config::Queues::Auto => af_xdp::Queues::Auto,
+            config::Queues::List(list) => af_xdp::Queues::List(list.clone()),
+        },
+        vlan: port.vlan,
+        addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
+        frames_per_queue: port.frames,
+    }
+}
+
+/// Makes sure that nobody else uses our addresses. An answer may come to any queue, so each has a claim of its own.
+fn claim(device: &mut Device, addresses: &[IpAddr], clock: &SystemClock) -> Result<(), StartError> {
+    let now = clock.now().mono;
+    let mut claims: Vec<_> = (device.queues.iter())
+        .map(|queue| claim::Claim::new(queue.hardware_address(), addresses, now))
+        .collect();
+    loop {
+        let now = clock.now().mono;
+        let mut next = None;
+        for (queue, claim) in device.queues.iter_mut().zip(&mut claims) {
+            match claim.poll(queue, now) {
+                claim::Status::Claimed => {}
+                claim::Status::Pending { next: at } => {
+                    next = Some(next.map_or(at, |before: crate::env::Instant| before.min(at)));
+                }
+                claim::Status::Conflict { address, hardware_address } => {
+                    let owner = hardware_address.map(|octet| format!("{octet:02x}")).join(":");
+                    return Err(StartError::Conflict { address, owner });
+                }
+            }
+        }
+        let Some(next) = next else { return Ok(()) };
+        let wakeups: Vec<_> = device.queues.iter().filter_map(|queue| queue.wakeup()).collect();
+        crate::env::wait_readable(&wakeups, next.since(clock.now().mono).min(Duration::from_millis(50)));
+    }
+}
+
+type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;
+
+/// Opens each worker's own log, and gives it those of workers that there were before: what is in them is delivered
+/// whatever the number of workers is now.
+fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenLogs, StartError> {
+    let directory = &config.spool.directory;
+    let failed = |directory: &Path, reason: String| StartError::Spool { directory: directory.to_owned(), reason };
+    let mut numbers: BTreeMap<u16, ()> = (0..workers).map(|number| (number, ())).collect();
+    match std::fs::read_dir(directory) {
+        Ok(entries) => {
+            let names = entries.flatten().map(|entry| entry.file_name());
+            numbers.extend(names.filter_map(|name| Some((name.to_str()?.strip_prefix("log-")?.parse().ok()?, ()))));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(directory, error.to_string())),
+    }
+    let mut logs: OpenLogs = (0..workers).map(|_| Vec::new()).collect();
+    let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(workers);
+    for number in numbers.into_keys() {
+        let directory = directory.join(format!("log-{number:02}"));
+        let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
+        let settings = spool::Settings {
+            log: number,
+            segment_size: *config.spool.segment_size,
+            segments_max: u32::try_from(segments).unwrap_or(u32::MAX),
+            batch_size_max: *config.spool.batch_size as usize,
+            batches_in_flight_max: config.spool.batches_in_flight,
+            message_size_max: *config.limits.message_size + HEADER_ADDED_SIZE_MAX,
+            free_bytes_min: *config.spool.free_min,
+            epoch: 1,
+        };
+        let (log, recovery) =
+            Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))?;
+        logs[usize::from(number % workers)].push((number, log, recovery));
+    }
+    Ok(logs)
+}
+
+fn recovered(log: u16, recovery: &Recovery) -> Event {
+    Event::Recovered {
+        log,
+        messages: recovery.messages as u64,
+        batches: recovery.batches,
+        bytes: recovery.bytes,
+        cut: recovery.cut.map(|cut| {
+            format!(
+                "segment {} ends at byte {} now; {} batches behind it were never acknowledged",
+                cut.segment, cut.offset, cut.batches
+            )
+        }),
+    }
+}
+
+/// Reads the recipient maps again when they change.
+fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut(Tick) {
+    let mut current = policy;
+    move |_| {
+        let reload = current.reload_maps();
+        for error in reload.errors {
+            eprintln!("rohrpost: {error}; what it said before still counts");
+        }
+        if let Some(policy) = reload.policy {
+            current = Arc::new(policy);
+            for link in &links {
+                // A worker that is so far behind gets the next one.
+                let _ = link.to.try_send(ToWorker::Policy(Arc::clone(&current)));
+                link.wakeup.notify();
+            }
+        }
+    }
+}
+
+/// A worker's part of a limit that is meant for all.
+fn share(limit: usize, workers: u16) -> usize {
+    limit.div_ceil(usize::from(workers)).max(1)
+}
+
+fn entropy<const SIZE: usize>() -> Result<[u8; SIZE], StartError> {
+    let mut bytes = [0; SIZE];
+    getrandom::fill(&mut bytes).map_err(StartError::Entropy)?;
+    Ok(bytes)
+}
