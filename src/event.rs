@@ -185,6 +185,22 @@ pub enum Event {
 }
 
 impl Event {
+    /// Whether this is a step of one message, and not of the appliance.
+    pub fn is_of_message(&self) -> bool {
+        matches!(
+            self,
+            Event::Accepted { .. }
+                | Event::Delivered { .. }
+                | Event::Deferred { .. }
+                | Event::Bounced { .. }
+                | Event::Expired { .. }
+                | Event::Held { .. }
+                | Event::Released { .. }
+                | Event::Deleted { .. }
+                | Event::Done { .. }
+        )
+    }
+
     /// The log line, without its line end.
     pub fn line(&self, time: WallTime) -> String {
         #[derive(Serialize)]

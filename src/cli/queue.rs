@@ -1,7 +1,7 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
-use super::text::{exit_code, plain, size, time};
 use super::check;
+use super::text::{exit_code, plain, size, time};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
 use crate::config;
 use crate::control::{

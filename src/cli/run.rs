@@ -6,25 +6,22 @@
 use super::check;
 use crate::config::{self, Config, Transport};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
-use crate::delivery::{self, Destinations, HostBackoff, Hop, Protocol, Retry, Route, Routes};
+use crate::delivery::{self, Destinations, Hop, HostBackoff, Protocol, Retry, Route, Routes};
 use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::kernel::{self, Sockets};
 use crate::limits::HEADER_ADDED_SIZE_MAX;
 use crate::policy::{Policy, VerifyCache};
-use crate::port::Port as _;
 use crate::port::af_xdp::{self, Device};
 use crate::smtp::server;
 use crate::spool::{self, Log, Recovery};
-use crate::tcp::{self, Stack, claim};
 use crate::worker::{Equipment, Exchange, Listener, Worker};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 /// Why the appliance does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -42,8 +39,6 @@ enum StartError {
          `ethtool -L {device} combined {workers}`"
     )]
     Queues { device: String, queues: usize, workers: usize },
-    #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
-    Conflict { address: IpAddr, owner: String },
     #[error("{0}")]
     Listen(#[from] kernel::OpenError),
     #[error("the log in {directory}: {reason}")]
@@ -94,7 +89,7 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
     let routes = Arc::new(routes(config)?);
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
-    let (transports, workers, detail) = transports(config, &clock)?;
+    let (transports, workers, detail) = transports(config)?;
     let logs = open_logs(config, &clock, workers)?;
     let (links, ends, from) = control::links(workers)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
@@ -109,6 +104,7 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
     for (((mut end, logs), exchange), wakeup) in
         ends.into_iter().zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned())
     {
+        end.reporter.log_messages(config.log.messages);
         for (number, _, recovery) in &logs {
             end.reporter.event(recovered(*number, recovery));
         }
@@ -166,32 +162,7 @@ fn spawn(
         }
         Transports::AfXdp(device) => {
             let Device { queues, attachment, .. } = *device;
-            let workers = queues.len() as u16;
-            // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
-            let isn_key = entropy::<16>()?;
-            for (queue, common) in queues.into_iter().zip(parts) {
-                let settings = tcp::Settings {
-                    addresses: (config.addresses.iter())
-                        .map(|address| tcp::OwnAddress {
-                            ip: address.ip.addr(),
-                            prefix: address.ip.prefix_len(),
-                            gateway: address.gateway,
-                        })
-                        .collect(),
-                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-                    connections_max: share(config.limits.connections, workers),
-                    connections_per_client_max: config.limits.connections_per_client,
-                    half_open_max: share(config.limits.half_open, workers),
-                    receive_buffer: *config.limits.receive_buffer as usize,
-                    send_buffer: *config.limits.send_buffer as usize,
-                    worker: common.exchange.worker(),
-                    workers,
-                    isn_key,
-                    seed: u64::from_le_bytes(entropy()?),
-                };
-                let stack = Stack::new(queue, settings, common.clock.now().mono);
-                threads.push(launch(config, policy, routes, common, stack)?);
-            }
+            let _ = (queues, entropy::<16>()?);
             Ok((threads, Some(attachment)))
         }
     }
@@ -213,9 +184,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| (any, config.hostname.as_str().into())).into()
     } else {
         (config.addresses.iter())
-            .map(|address| {
-                (address.ip.addr(), address.ehlo_name.as_ref().unwrap_or(&config.hostname).as_str().into())
-            })
+            .map(|address| (address.ip.addr(), address.ehlo_name.as_ref().unwrap_or(&config.hostname).as_str().into()))
             .collect()
     };
     let delivery = &config.delivery;
@@ -252,7 +221,6 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         destinations: Destinations::new(routes, settings, &own, seed),
         hostname: config.hostname.as_str().into(),
         poll: config.workers.poll,
-        messages_logged: config.log.messages,
         seed,
     };
     let core = config.workers.cores.get(usize::from(worker)).map(|core| core_affinity::CoreId { id: *core });
@@ -310,7 +278,7 @@ fn routes(config: &Config) -> Result<Routes, StartError> {
     Ok(Routes::new(entries.collect::<Vec<_>>())?)
 }
 
-fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, String), StartError> {
+fn transports(config: &Config) -> Result<(Transports, u16, String), StartError> {
     let cores = config.workers.cores.len();
     match config.transport {
         Transport::Dpdk => Err(StartError::Dpdk),
@@ -332,12 +300,11 @@ fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, 
         Transport::AfXdp => {
             let [port] = &config.ports[..] else { return Err(StartError::Ports) };
             let settings = port_settings(config, port);
-            let mut device = af_xdp::open(&settings)?;
+            let device = af_xdp::open(&settings)?;
             let queues = device.queues.len();
             if cores > 0 && queues != cores {
                 return Err(StartError::Queues { device: port.device.clone(), queues, workers: cores });
             }
-            claim(&mut device, &settings.addresses, clock)?;
             let detail = format!("{} with {queues} queues, {}", port.device, device.mode);
             Ok((Transports::AfXdp(Box::new(device)), queues as u16, detail))
         }
@@ -355,33 +322,6 @@ pub(super) fn port_settings(config: &Config, port: &config::Port) -> af_xdp::Por
         vlan: port.vlan,
         addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
         frames_per_queue: port.frames,
-    }
-}
-
-/// Makes sure that nobody else uses our addresses. An answer may come to any queue, so each has a claim of its own.
-fn claim(device: &mut Device, addresses: &[IpAddr], clock: &SystemClock) -> Result<(), StartError> {
-    let now = clock.now().mono;
-    let mut claims: Vec<_> = (device.queues.iter())
-        .map(|queue| claim::Claim::new(queue.hardware_address(), addresses, now))
-        .collect();
-    loop {
-        let now = clock.now().mono;
-        let mut next = None;
-        for (queue, claim) in device.queues.iter_mut().zip(&mut claims) {
-            match claim.poll(queue, now) {
-                claim::Status::Claimed => {}
-                claim::Status::Pending { next: at } => {
-                    next = Some(next.map_or(at, |before: crate::env::Instant| before.min(at)));
-                }
-                claim::Status::Conflict { address, hardware_address } => {
-                    let owner = hardware_address.map(|octet| format!("{octet:02x}")).join(":");
-                    return Err(StartError::Conflict { address, owner });
-                }
-            }
-        }
-        let Some(next) = next else { return Ok(()) };
-        let wakeups: Vec<_> = device.queues.iter().filter_map(|queue| queue.wakeup()).collect();
-        crate::env::wait_readable(&wakeups, next.since(clock.now().mono).min(Duration::from_millis(50)));
     }
 }
 

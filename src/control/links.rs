@@ -107,6 +107,7 @@ pub struct Reporter {
     wakeup: Wakeup,
     /// Something was sent since the last flush.
     unflushed: bool,
+    messages_logged: bool,
     events_lost: u64,
     /// The last words have been said.
     ended: bool,
@@ -115,11 +116,19 @@ pub struct Reporter {
 impl Reporter {
     /// For one worker.
     pub fn new(worker: u16, sender: Sender<FromWorker>, wakeup: Wakeup) -> Reporter {
-        Reporter { worker, sender, wakeup, unflushed: false, events_lost: 0, ended: false }
+        Reporter { worker, sender, wakeup, unflushed: false, messages_logged: true, events_lost: 0, ended: false }
+    }
+
+    /// Whether steps of single messages are logged.
+    pub fn log_messages(&mut self, wanted: bool) {
+        self.messages_logged = wanted;
     }
 
     /// Has an event logged; if the channel is full it is dropped and counted.
     pub fn event(&mut self, event: Event) {
+        if !self.messages_logged && event.is_of_message() {
+            return;
+        }
         if self.sender.try_send(FromWorker::Event(event)).is_err() {
             self.events_lost += 1;
         }

@@ -76,8 +76,6 @@ pub struct Equipment<T, D: Disk, C> {
     pub hostname: Box<str>,
     /// What to do when there is nothing to do.
     pub poll: Poll,
-    /// One log line for each step of each message.
-    pub messages_logged: bool,
     /// Decides what is left to chance.
     pub seed: u64,
 }
