@@ -55,6 +55,8 @@ pub(super) struct Filling {
     pub hurried: bool,
     /// Something did not fit.
     pub full: bool,
+    /// Holds the copy of a damaged chunk: it must be read through its checksum, never from memory.
+    pub tainted: bool,
 }
 
 impl Filling {
@@ -72,6 +74,7 @@ impl Filling {
             moved: Vec::new(),
             hurried: false,
             full: false,
+            tainted: false,
         }
     }
 

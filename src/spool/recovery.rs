@@ -270,18 +270,28 @@ impl<D: Disk> Log<D> {
         let first = found.iter().position(|found| found.live.generation == evidence.start);
         let Some(first) = first else {
             // Nothing begins the log. Harmless only if nothing was ever known to be durable.
-            if evidence.synced > 0 || !found.is_empty() {
+            if evidence.synced > 0 {
                 let segment = found.first().map_or(files.first().map_or(0, |file| file.0), |found| found.live.number);
                 return Err(OpenError::Corrupt { segment, offset: 0 });
             }
-            // Microseconds of its creation: no one outside can guess them, and no other log here has them.
-            self.incarnation = now.wall.micros().max(1);
-            self.sequence_next = evidence.sequence + 1;
-            let free = files.iter().map(|file| file.0).collect();
-            self.segments.adopt(VecDeque::new(), free, size, evidence.generation + 1);
-            return Ok(Recovery { created: true, ..Recovery::default() });
+            return Ok(self.create(&files, &evidence, now));
         };
-        self.replay(found.split_off(first), &files, evidence)
+        self.replay(found.split_off(first), &files, evidence, now)
+    }
+
+    /// Begins a log where none is, or where the very first batches were torn.
+    fn create(&mut self, files: &[(u32, u64)], evidence: &Evidence, now: Now) -> Recovery {
+        // Microseconds of its creation: no one outside can guess them, and no other log here has them.
+        self.incarnation = evidence.incarnation.unwrap_or(now.wall.micros().max(1));
+        self.sequence_next = evidence.sequence + 1;
+        self.number_next = evidence.number_next.max(1);
+        if evidence.sequence > 0 {
+            self.sequence_next += SEQUENCES_SKIPPED;
+            self.number_next += NUMBERS_SKIPPED;
+        }
+        let free = files.iter().map(|file| file.0).collect();
+        self.segments.adopt(VecDeque::new(), free, self.settings.segment_size, evidence.generation + 1);
+        Recovery { created: true, ..Recovery::default() }
     }
 
     fn replay(
@@ -289,6 +299,7 @@ impl<D: Disk> Log<D> {
         chain: Vec<Found>,
         files: &[(u32, u64)],
         mut evidence: Evidence,
+        now: Now,
     ) -> Result<Recovery, OpenError> {
         let size = self.settings.segment_size;
         let mut recovery = Recovery::default();
@@ -324,20 +335,30 @@ impl<D: Disk> Log<D> {
                     continue;
                 }
             }
-            let next = link.and_then(|_| {
-                chain.iter().find(|next| next.live.generation > at.live.generation && follows(&next.first))
-            });
-            let Some(next) = next else { break };
-            // The first batch of the next segment may be torn in its records: then the log ends here after all.
-            let payload = scan.bytes(next.live.number, HEADER_SIZE as u64, u64::from(next.first.length))?;
-            if crc32c::crc32c(payload) != next.first.payload_checksum {
-                break;
+            // A stale first batch, torn in an earlier crash, may follow the same one as the batch that replaced it: the
+            // latest whole one counts. A torn one ends the log here.
+            let mut next = None;
+            for candidate in chain.iter().rev().take_while(|next| next.live.generation > at.live.generation) {
+                if link.is_some() && next.is_none() && follows(&candidate.first) {
+                    let length = u64::from(candidate.first.length);
+                    let payload = scan.bytes(candidate.live.number, HEADER_SIZE as u64, length)?;
+                    if crc32c::crc32c(payload) == candidate.first.payload_checksum {
+                        next = Some(*candidate);
+                    }
+                }
             }
-            (at, offset) = (*next, 0);
+            let Some(next) = next else { break };
+            (at, offset) = (next, 0);
             live.push_back(at.live);
         }
-        let Some(link) = link else { return Err(OpenError::Corrupt { segment: at.live.number, offset: 0 }) };
         scan.sweep(at.live.number, offset, &mut evidence)?;
+        let Some(link) = link else {
+            if evidence.synced > 0 {
+                return Err(OpenError::Corrupt { segment: at.live.number, offset: 0 });
+            }
+            let cut = Cut { segment: at.live.number, offset: 0, batches: evidence.count_beyond(0) };
+            return Ok(Recovery { cut: Some(cut), ..self.create(files, &evidence, now) });
+        };
         if evidence.synced > link.sequence {
             return Err(OpenError::Corrupt { segment: at.live.number, offset });
         }
