@@ -494,7 +494,7 @@ impl<D: Disk> Log<D> {
         }
         let quiet = self.in_flight.is_empty() && self.backlog.is_empty() && self.failures.is_empty();
         let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
-        quiet && !hurried && !(self.shutting_down && !self.clean_sealed)
+        quiet && !hurried && (self.clean_sealed || !self.shutting_down)
     }
 
     /// When [`poll`](Log::poll) has to be called though nothing happened.

@@ -66,7 +66,7 @@ pub enum Engine {
 }
 
 enum Backend {
-    Uring(Uring),
+    Uring(Box<Uring>),
     Threads(Threads),
 }
 
@@ -110,7 +110,7 @@ impl RealDisk {
         let direct = probe_direct(directory)?;
         let (backend, description) = match (engine, direct) {
             (Engine::Best, Ok(())) => match Uring::new() {
-                Ok(uring) => (Backend::Uring(uring), "io_uring, O_DIRECT".to_owned()),
+                Ok(uring) => (Backend::Uring(Box::new(uring)), "io_uring, O_DIRECT".to_owned()),
                 Err(error) => {
                     (threads(directory)?, format!("pwrite + fdatasync, O_DIRECT (io_uring unavailable: {error})"))
                 }
