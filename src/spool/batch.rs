@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::event::Draft;
 use super::format::HEADER_SIZE;
-use super::log::Draft;
 use super::message::{Extent, Message};
 use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, encode_chunk_header};
 use super::segments::Live;

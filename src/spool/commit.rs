@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::batch::{Filling, Sealed};
+use super::event::LogEvent;
 use super::format::{FLAG_CLEAN, Header};
-use super::log::{InFlight, Link, Log, LogEvent, Waits};
+use super::log::{InFlight, Link, Log, Waits};
 use super::moving;
 use super::reader;
 use super::record::RECORD_HEADER_SIZE;

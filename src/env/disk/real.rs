@@ -96,8 +96,9 @@ impl RealDisk {
 
     /// Opens `directory` with the engine named.
     pub fn open_with(directory: &Path, engine: Engine) -> Result<RealDisk, RealDiskError> {
+        let existed = directory.is_dir();
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error("create", directory))?;
-        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = directory.parent().filter(|parent| !existed && !parent.as_os_str().is_empty()) {
             sync_directory(parent).map_err(io_error("sync", parent))?;
         }
         let lock_path = directory.join("lock");
