@@ -27,7 +27,7 @@ pub struct Draft {
     pub id: MessageId,
 }
 
-/// What happened in [`Log::poll`].
+/// What happened in [`Log::poll`](super::Log::poll).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogEvent {
     /// The message is durable: it may be acknowledged and is in the queue.
@@ -40,12 +40,12 @@ pub enum LogEvent {
         /// Which.
         draft: Draft,
     },
-    /// Content is taken again after a short [`Log::content`].
+    /// Content is taken again after a short [`Log::content`](super::Log::content).
     Room {
         /// Of which.
         draft: Draft,
     },
-    /// [`Log::read`] may be called again after [`Piece::Pending`](super::Piece::Pending).
+    /// [`Log::read`](super::Log::read) may be called again after [`Piece::Pending`](super::Piece::Pending).
     Read {
         /// Of which message.
         id: MessageId,

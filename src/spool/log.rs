@@ -186,8 +186,8 @@ impl<D: Disk> Log<D> {
         self.drafts.get_mut(draft.slot as usize).filter(|state| state.draft == draft)
     }
 
-    /// Adds content and says how much of it was taken. Less than all is back-pressure: [`LogEvent::Room`] follows.
-    /// Content of a message that is lost already is swallowed; [`finish`](Log::finish) leads to [`LogEvent::Failed`].
+    /// Adds content and says how much of it was taken. Less than all is back-pressure: [`LogEvent::Room`](super::LogEvent::Room) follows.
+    /// Content of a message that is lost already is swallowed; [`finish`](Log::finish) leads to [`LogEvent::Failed`](super::LogEvent::Failed).
     pub fn content(&mut self, draft: Draft, bytes: &[u8]) -> usize {
         let failed = self.failed.is_some();
         let size_max = self.settings.message_size_max;
@@ -254,7 +254,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// All content is there. [`LogEvent::Durable`] or [`LogEvent::Failed`] follows.
+    /// All content is there. [`LogEvent::Durable`](super::LogEvent::Durable) or [`LogEvent::Failed`](super::LogEvent::Failed) follows.
     pub fn finish(&mut self, draft: Draft, envelope: Envelope, now: Now) {
         if self.filling.as_ref().is_some_and(|filling| filling.is_open_for(draft)) {
             self.close_chunk();
