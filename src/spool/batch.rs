@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::event::Draft;
 use super::format::HEADER_SIZE;
-use super::log::Draft;
 use super::message::{Extent, Message};
 use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, encode_chunk_header};
 use super::segments::Live;
@@ -55,6 +55,8 @@ pub(super) struct Filling {
     pub hurried: bool,
     /// Something did not fit.
     pub full: bool,
+    /// Holds the copy of a damaged chunk: it must be read through its checksum, never from memory.
+    pub tainted: bool,
 }
 
 impl Filling {
@@ -72,6 +74,7 @@ impl Filling {
             moved: Vec::new(),
             hurried: false,
             full: false,
+            tainted: false,
         }
     }
 

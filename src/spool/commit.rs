@@ -6,8 +6,9 @@
 use std::sync::Arc;
 
 use super::batch::{Filling, Sealed};
+use super::event::LogEvent;
 use super::format::{FLAG_CLEAN, Header};
-use super::log::{InFlight, Link, Log, LogEvent, Waits};
+use super::log::{InFlight, Link, Log, Waits};
 use super::moving;
 use super::reader;
 use super::record::RECORD_HEADER_SIZE;
@@ -226,7 +227,7 @@ impl<D: Disk> Log<D> {
     fn seal(&mut self, now: Now, flags: u16) {
         self.close_chunk();
         let Some(filling) = self.filling.take() else { return };
-        let (at, offset, records) = (filling.at, filling.offset, filling.records);
+        let (at, offset, records, tainted) = (filling.at, filling.offset, filling.records, filling.tainted);
         let sequence = self.sequence_next;
         let mut header = Header {
             log: self.settings.log,
@@ -254,7 +255,9 @@ impl<D: Disk> Log<D> {
         });
         let block = Arc::new(block);
         self.disk.write(sequence, at.number, offset, block.clone(), length);
-        self.cache.insert(at.generation, offset, length, block);
+        if !tainted {
+            self.cache.insert(at.generation, offset, length, block);
+        }
         self.in_flight.push_back(InFlight { sequence, length, submitted_at: now.mono, done: false, finished, moved });
         self.segments.offset += length as u64;
         self.segments.announce(sequence);

@@ -9,168 +9,21 @@ use slab::Slab;
 
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
+use super::event::{Draft, LogState, Refusal, Status};
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
 use super::reader::ReaderSlot;
 use super::record::{encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
+use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{
-    BLOCK_SIZE, CHUNK_SIZE_MIN, DRAFTS_MAX, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN, SEGMENTS_RESERVED,
-    SPOOL_CACHE_SIZE,
-};
+use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
 const BATCH_SIZE_MIN: u64 = 2 * BLOCK_SIZE as u64;
-
-/// How a log shall work.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settings {
-    /// The id of the log; part of every queue id.
-    pub log: u16,
-    /// Bytes of one segment, a multiple of 4096 and the same for the life of the log.
-    pub segment_size: u64,
-    /// Segments at most: with `segment_size` the bound of the log.
-    pub segments_max: u32,
-    /// A batch grows to this size, bytes, while the one before is on its way.
-    pub batch_size_max: usize,
-    /// Batches on their way at a time.
-    pub batches_in_flight_max: usize,
-    /// The largest content, bytes.
-    pub message_size_max: u64,
-    /// Below so many free bytes in the file system nothing is accepted.
-    pub free_bytes_min: u64,
-    /// The epoch that batches are written in.
-    pub epoch: u64,
-}
-
-impl Settings {
-    pub(super) fn check(&self) -> Result<(), &'static str> {
-        if !self.segment_size.is_multiple_of(BLOCK_SIZE as u64) {
-            return Err("the segment size must be a multiple of 4096 bytes");
-        }
-        if self.segment_size < 16 * BLOCK_SIZE as u64 || self.segment_size > SEGMENT_SIZE_MAX {
-            return Err("the segment size must lie between 64 KiB and 1 GiB");
-        }
-        if self.segments_max < SEGMENTS_MIN {
-            return Err("a log needs at least eight segments");
-        }
-        if self.batch_size_max < 4 * BLOCK_SIZE || self.batch_size_max as u64 > self.segment_size {
-            return Err("the batch size must lie between 16 KiB and the segment size");
-        }
-        if self.batches_in_flight_max == 0 {
-            return Err("at least one batch must be allowed in flight");
-        }
-        Ok(())
-    }
-
-    pub(super) fn record_size_max(&self) -> usize {
-        usize::try_from(self.segment_size / 2).map_or(RECORD_SIZE_MAX, |half| half.min(RECORD_SIZE_MAX))
-    }
-}
-
-/// Why no message is accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
-    /// There is no space; it comes back by itself (452 4.3.1).
-    #[error("the spool is full")]
-    Full,
-    /// The storage failed, or the log is shutting down (451 4.3.0).
-    #[error("the spool is closed")]
-    Failed,
-}
-
-/// A message whose content is being received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Draft {
-    /// Its place in the table.
-    pub slot: u32,
-    /// Tells it from others in the same place.
-    pub generation: u32,
-    /// The queue id that it will have.
-    pub id: MessageId,
-}
-
-/// What happened in [`Log::poll`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogEvent {
-    /// The message is durable: it may be acknowledged and is in the queue.
-    Durable {
-        /// Which.
-        draft: Draft,
-    },
-    /// The message will never be durable.
-    Failed {
-        /// Which.
-        draft: Draft,
-    },
-    /// Content is taken again after a short [`Log::content`].
-    Room {
-        /// Of which.
-        draft: Draft,
-    },
-    /// [`Log::read`] may be called again after [`Piece::Pending`](super::Piece::Pending).
-    Read {
-        /// Of which message.
-        id: MessageId,
-    },
-    /// The storage failed; the log stays closed. Deliveries must stop as well: their outcomes could not be recorded, and
-    /// every one would be a duplicate after a restart.
-    Closed {
-        /// How.
-        error: DiskError,
-    },
-    /// Nothing is accepted until there is space.
-    Full,
-    /// There is space again.
-    Space,
-}
-
-/// Whether the log accepts.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogState {
-    /// It does.
-    Open,
-    /// Not until there is space.
-    Full,
-    /// Never again in this process.
-    Failed {
-        /// Why.
-        error: DiskError,
-    },
-}
-
-/// Figures of a log.
-#[derive(Clone, Debug)]
-pub struct Status {
-    /// Whether it accepts.
-    pub state: LogState,
-    /// How the disk works.
-    pub disk: String,
-    /// Messages in the queue.
-    pub messages: usize,
-    /// Their content, bytes.
-    pub bytes: u64,
-    /// Segments in use.
-    pub segments_used: usize,
-    /// Segments ready to be used.
-    pub segments_free: usize,
-    /// Segments that exist.
-    pub segments: usize,
-    /// Segments at most.
-    pub segments_max: u32,
-    /// Batches that were durable.
-    pub batches: u64,
-    /// Their bytes.
-    pub batch_bytes: u64,
-    /// Messages moved forward so that old segments could be freed.
-    pub moved: u64,
-    /// Nanoseconds from submitting a batch until it was durable.
-    pub commit_latency: Histogram<u64>,
-}
 
 /// A draft in the table.
 #[derive(Debug)]
@@ -333,8 +186,8 @@ impl<D: Disk> Log<D> {
         self.drafts.get_mut(draft.slot as usize).filter(|state| state.draft == draft)
     }
 
-    /// Adds content and says how much of it was taken. Less than all is back-pressure: [`LogEvent::Room`] follows.
-    /// Content of a message that is lost already is swallowed; [`finish`](Log::finish) leads to [`LogEvent::Failed`].
+    /// Adds content and says how much of it was taken. Less than all is back-pressure: [`LogEvent::Room`](super::LogEvent::Room) follows.
+    /// Content of a message that is lost already is swallowed; [`finish`](Log::finish) leads to [`LogEvent::Failed`](super::LogEvent::Failed).
     pub fn content(&mut self, draft: Draft, bytes: &[u8]) -> usize {
         let failed = self.failed.is_some();
         let size_max = self.settings.message_size_max;
@@ -401,7 +254,7 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// All content is there. [`LogEvent::Durable`] or [`LogEvent::Failed`] follows.
+    /// All content is there. [`LogEvent::Durable`](super::LogEvent::Durable) or [`LogEvent::Failed`](super::LogEvent::Failed) follows.
     pub fn finish(&mut self, draft: Draft, envelope: Envelope, now: Now) {
         if self.filling.as_ref().is_some_and(|filling| filling.is_open_for(draft)) {
             self.close_chunk();
@@ -494,7 +347,7 @@ impl<D: Disk> Log<D> {
         }
         let quiet = self.in_flight.is_empty() && self.backlog.is_empty() && self.failures.is_empty();
         let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
-        quiet && !hurried && !(self.shutting_down && !self.clean_sealed)
+        quiet && !hurried && (self.clean_sealed || !self.shutting_down)
     }
 
     /// When [`poll`](Log::poll) has to be called though nothing happened.

@@ -120,7 +120,8 @@ impl RecipientState {
 
 /// As much of a reply as is kept.
 pub(super) fn clip(reply: &str) -> &str {
-    &reply[..reply.floor_char_boundary(REMOTE_REPLY_SIZE_MAX)]
+    let end = (0..=REMOTE_REPLY_SIZE_MAX.min(reply.len())).rev().find(|end| reply.is_char_boundary(*end));
+    &reply[..end.unwrap_or(0)]
 }
 
 /// A message that is durable and has recipients left.

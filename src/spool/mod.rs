@@ -57,6 +57,7 @@
 
 mod batch;
 mod commit;
+mod event;
 mod format;
 mod id;
 mod index;
@@ -66,13 +67,17 @@ mod moving;
 mod reader;
 mod record;
 mod recovery;
+mod scan;
 mod segments;
+mod settings;
 
 #[cfg(test)]
 mod tests;
 
+pub use event::{Draft, LogEvent, LogState, Refusal, Status};
 pub use id::MessageId;
-pub use log::{Draft, Log, LogEvent, LogState, Refusal, Settings, Status};
+pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
 pub use reader::{Piece, Reader};
 pub use recovery::{Cut, OpenError, Recovery};
+pub use settings::Settings;

@@ -182,6 +182,7 @@ impl<D: Disk> Log<D> {
                     &zeros
                 }
             };
+            filling.tainted |= crc32c::crc32c(bytes) != extent.checksum;
             job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
             job.next += 1;
             copied += extent.length as usize;

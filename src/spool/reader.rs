@@ -3,7 +3,8 @@
 //! No byte of a chunk that was read from disk is handed out before the chunk's checksum was verified.
 
 use super::MessageId;
-use super::log::{Log, LogEvent};
+use super::event::LogEvent;
+use super::log::Log;
 use super::message::Extent;
 use crate::env::disk::{Block, Disk, DiskError, Token};
 use crate::limits::{BLOCK_SIZE, READERS_MAX};

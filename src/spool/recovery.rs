@@ -6,15 +6,12 @@
 use std::collections::VecDeque;
 
 use super::format::{FLAG_CLEAN, HEADER_SIZE, Header};
-use super::log::{Link, Log, Settings};
+use super::log::{Link, Log};
 use super::record::{BadRecord, Record, decode};
-use super::segments::Live;
+use super::scan::{Evidence, Found, Scan, look, padded};
+use super::settings::Settings;
 use crate::env::Now;
-use crate::env::disk::{Block, Completion, Disk, DiskError};
-use crate::limits::BLOCK_SIZE;
-
-/// The disk is read in pieces of this size, bytes.
-const WINDOW_SIZE: u64 = 1 << 20;
+use crate::env::disk::{Completion, Disk, DiskError};
 
 /// Queue ids that a crash may have seen given out and never recorded are not given out again: so many are passed over.
 const NUMBERS_SKIPPED: u64 = 4096;
@@ -98,128 +95,6 @@ pub enum OpenError {
     },
 }
 
-/// What valid headers tell, wherever they lie.
-#[derive(Debug, Default)]
-struct Evidence {
-    incarnation: Option<u64>,
-    sequence: u64,
-    synced: u64,
-    start: u64,
-    epoch: u64,
-    generation: u64,
-    number_next: u64,
-    /// Sequences with their watermarks are not kept; only how many are beyond the chain, counted at the end.
-    beyond: Vec<u64>,
-}
-
-/// As many sequences as can be in flight are kept for counting what was cut.
-const BEYOND_COUNT_MAX: usize = 64;
-
-impl Evidence {
-    fn note(&mut self, header: &Header) {
-        self.sequence = self.sequence.max(header.sequence);
-        self.synced = self.synced.max(header.synced);
-        self.start = self.start.max(header.start);
-        self.epoch = self.epoch.max(header.epoch);
-        self.generation = self.generation.max(header.generation);
-        self.number_next = self.number_next.max(header.number_next);
-        self.beyond.push(header.sequence);
-        if self.beyond.len() > BEYOND_COUNT_MAX {
-            self.beyond.sort_unstable();
-            self.beyond.dedup();
-            let surplus = self.beyond.len().saturating_sub(BEYOND_COUNT_MAX / 2);
-            self.beyond.drain(..surplus);
-        }
-    }
-
-    fn count_beyond(&mut self, sequence: u64) -> u64 {
-        self.beyond.sort_unstable();
-        self.beyond.dedup();
-        self.beyond.iter().filter(|seen| **seen > sequence).count() as u64
-    }
-}
-
-/// A segment file that begins with a batch.
-#[derive(Clone, Copy, Debug)]
-struct Found {
-    live: Live,
-    first: Header,
-}
-
-/// A window on a segment.
-struct Scan<'a, D> {
-    disk: &'a mut D,
-    size: u64,
-    log: u16,
-    segment: u32,
-    offset: u64,
-    length: u64,
-    block: Option<Block>,
-}
-
-impl<D: Disk> Scan<'_, D> {
-    /// `length` bytes at `offset`, or fewer at the end of the segment.
-    fn bytes(&mut self, segment: u32, offset: u64, length: u64) -> Result<&[u8], DiskError> {
-        let end = (offset + length).min(self.size);
-        let hit = self.block.is_some() && self.segment == segment && offset >= self.offset;
-        if !hit || end > self.offset + self.length {
-            let start = offset / BLOCK_SIZE as u64 * BLOCK_SIZE as u64;
-            let wanted = (end.max(start + WINDOW_SIZE)).min(self.size) - start;
-            let wanted = wanted.next_multiple_of(BLOCK_SIZE as u64);
-            let count = usize::try_from(wanted).expect("segments fit into memory");
-            self.block = Some(self.disk.read_now(segment, start, count)?);
-            (self.segment, self.offset, self.length) = (segment, start, wanted);
-        }
-        let start = usize::try_from(offset - self.offset).expect("within the window");
-        let count = usize::try_from(end.saturating_sub(offset)).expect("within the window");
-        Ok(self.block.as_ref().map_or(&[], |block| &block.bytes()[start..start + count]))
-    }
-
-    /// The header at `offset`, if one stands there that says it does.
-    fn header(&mut self, segment: u32, offset: u64) -> Result<Option<(Header, u32)>, DiskError> {
-        let (log, size) = (self.log, self.size);
-        let found = Header::decode(self.bytes(segment, offset, HEADER_SIZE as u64)?);
-        Ok(found.filter(|(header, _)| {
-            header.log == log && u64::from(header.offset) == offset && header.segment_size == size
-        }))
-    }
-
-    /// Looks at every block from `offset` on for headers.
-    fn sweep(&mut self, segment: u32, mut offset: u64, evidence: &mut Evidence) -> Result<(), DiskError> {
-        while offset < self.size {
-            if let Some((header, _)) = self.header(segment, offset)?
-                && header.incarnation == *evidence.incarnation.get_or_insert(header.incarnation)
-            {
-                evidence.note(&header);
-            }
-            offset += BLOCK_SIZE as u64;
-        }
-        Ok(())
-    }
-
-    /// Goes from batch to batch by their lengths and notes their headers.
-    fn walk(&mut self, found: &Found, evidence: &mut Evidence) -> Result<(), DiskError> {
-        let (mut offset, mut sequence) = (0, 0);
-        while offset < self.size {
-            let Some((header, _)) = self.header(found.live.number, offset)? else { break };
-            if header.generation != found.live.generation
-                || header.incarnation != found.first.incarnation
-                || header.sequence <= sequence
-            {
-                break;
-            }
-            evidence.note(&header);
-            sequence = header.sequence;
-            offset += padded(&header);
-        }
-        Ok(())
-    }
-}
-
-fn padded(header: &Header) -> u64 {
-    (HEADER_SIZE as u64 + u64::from(header.length)).next_multiple_of(BLOCK_SIZE as u64)
-}
-
 impl<D: Disk> Log<D> {
     /// Replays what is there, or creates the log. Blocks; called before the worker serves.
     pub fn open(disk: D, settings: Settings, now: Now) -> Result<(Log<D>, Recovery), OpenError> {
@@ -260,8 +135,7 @@ impl<D: Disk> Log<D> {
             }
         }
         let mut evidence = Evidence::default();
-        let mut scan =
-            Scan { disk: &mut self.disk, size, log: self.settings.log, segment: 0, offset: 0, length: 0, block: None };
+        let mut scan = Scan::new(&mut self.disk, size, self.settings.log);
         let mut found = look(&mut scan, &files, &mut evidence)?;
         found.sort_by_key(|found| found.live.generation);
         if evidence.epoch > self.settings.epoch {
@@ -270,18 +144,28 @@ impl<D: Disk> Log<D> {
         let first = found.iter().position(|found| found.live.generation == evidence.start);
         let Some(first) = first else {
             // Nothing begins the log. Harmless only if nothing was ever known to be durable.
-            if evidence.synced > 0 || !found.is_empty() {
+            if evidence.synced > 0 {
                 let segment = found.first().map_or(files.first().map_or(0, |file| file.0), |found| found.live.number);
                 return Err(OpenError::Corrupt { segment, offset: 0 });
             }
-            // Microseconds of its creation: no one outside can guess them, and no other log here has them.
-            self.incarnation = now.wall.micros().max(1);
-            self.sequence_next = evidence.sequence + 1;
-            let free = files.iter().map(|file| file.0).collect();
-            self.segments.adopt(VecDeque::new(), free, size, evidence.generation + 1);
-            return Ok(Recovery { created: true, ..Recovery::default() });
+            return Ok(self.create(&files, &evidence, now));
         };
-        self.replay(found.split_off(first), &files, evidence)
+        self.replay(found.split_off(first), &files, evidence, now)
+    }
+
+    /// Begins a log where none is, or where the very first batches were torn.
+    fn create(&mut self, files: &[(u32, u64)], evidence: &Evidence, now: Now) -> Recovery {
+        // Microseconds of its creation: no one outside can guess them, and no other log here has them.
+        self.incarnation = evidence.incarnation.unwrap_or(now.wall.micros().max(1));
+        self.sequence_next = evidence.sequence + 1;
+        self.number_next = evidence.number_next.max(1);
+        if evidence.sequence > 0 {
+            self.sequence_next += SEQUENCES_SKIPPED;
+            self.number_next += NUMBERS_SKIPPED;
+        }
+        let free = files.iter().map(|file| file.0).collect();
+        self.segments.adopt(VecDeque::new(), free, self.settings.segment_size, evidence.generation + 1);
+        Recovery { created: true, ..Recovery::default() }
     }
 
     fn replay(
@@ -289,6 +173,7 @@ impl<D: Disk> Log<D> {
         chain: Vec<Found>,
         files: &[(u32, u64)],
         mut evidence: Evidence,
+        now: Now,
     ) -> Result<Recovery, OpenError> {
         let size = self.settings.segment_size;
         let mut recovery = Recovery::default();
@@ -296,8 +181,7 @@ impl<D: Disk> Log<D> {
         let mut live = VecDeque::from([at.live]);
         let (mut offset, mut link, mut last) = (0, None::<Link>, at.first);
         let mut number_next = 0;
-        let mut scan =
-            Scan { disk: &mut self.disk, size, log: self.settings.log, segment: 0, offset: 0, length: 0, block: None };
+        let mut scan = Scan::new(&mut self.disk, size, self.settings.log);
         loop {
             let follows = |header: &Header| {
                 link.is_none_or(|link| {
@@ -324,20 +208,30 @@ impl<D: Disk> Log<D> {
                     continue;
                 }
             }
-            let next = link.and_then(|_| {
-                chain.iter().find(|next| next.live.generation > at.live.generation && follows(&next.first))
-            });
-            let Some(next) = next else { break };
-            // The first batch of the next segment may be torn in its records: then the log ends here after all.
-            let payload = scan.bytes(next.live.number, HEADER_SIZE as u64, u64::from(next.first.length))?;
-            if crc32c::crc32c(payload) != next.first.payload_checksum {
-                break;
+            // A stale first batch, torn in an earlier crash, may follow the same one as the batch that replaced it: the
+            // latest whole one counts. A torn one ends the log here.
+            let mut next = None;
+            for candidate in chain.iter().rev().take_while(|next| next.live.generation > at.live.generation) {
+                if link.is_some() && next.is_none() && follows(&candidate.first) {
+                    let length = u64::from(candidate.first.length);
+                    let payload = scan.bytes(candidate.live.number, HEADER_SIZE as u64, length)?;
+                    if crc32c::crc32c(payload) == candidate.first.payload_checksum {
+                        next = Some(*candidate);
+                    }
+                }
             }
-            (at, offset) = (*next, 0);
+            let Some(next) = next else { break };
+            (at, offset) = (next, 0);
             live.push_back(at.live);
         }
-        let Some(link) = link else { return Err(OpenError::Corrupt { segment: at.live.number, offset: 0 }) };
         scan.sweep(at.live.number, offset, &mut evidence)?;
+        let Some(link) = link else {
+            if evidence.synced > 0 {
+                return Err(OpenError::Corrupt { segment: at.live.number, offset: 0 });
+            }
+            let cut = Cut { segment: at.live.number, offset: 0, batches: evidence.count_beyond(0) };
+            return Ok(Recovery { cut: Some(cut), ..self.create(files, &evidence, now) });
+        };
         if evidence.synced > link.sequence {
             return Err(OpenError::Corrupt { segment: at.live.number, offset });
         }
@@ -368,37 +262,6 @@ impl<D: Disk> Log<D> {
         }
         Ok(recovery)
     }
-}
-
-/// Looks at every file: those that begin with a batch, and what headers tell.
-fn look<D: Disk>(
-    scan: &mut Scan<'_, D>,
-    files: &[(u32, u64)],
-    evidence: &mut Evidence,
-) -> Result<Vec<Found>, OpenError> {
-    let (mut found, mut others) = (Vec::new(), Vec::new());
-    for (segment, _) in files {
-        let first = Header::decode(scan.bytes(*segment, 0, HEADER_SIZE as u64)?);
-        match first {
-            Some((header, _)) if header.offset == 0 => {
-                if header.log != scan.log
-                    || header.incarnation != *evidence.incarnation.get_or_insert(header.incarnation)
-                {
-                    return Err(OpenError::Foreign { segment: *segment });
-                }
-                let live = Live { generation: header.generation, number: *segment };
-                let begins = Found { live, first: header };
-                scan.walk(&begins, evidence)?;
-                found.push(begins);
-            }
-            _ => others.push(*segment),
-        }
-    }
-    // Never used, torn in its first batch, or damaged: whatever still stands in it is evidence.
-    for segment in others {
-        scan.sweep(segment, 0, evidence)?;
-    }
-    Ok(found)
 }
 
 /// Replays the records of one batch.

@@ -66,7 +66,7 @@ pub enum Engine {
 }
 
 enum Backend {
-    Uring(Uring),
+    Uring(Box<Uring>),
     Threads(Threads),
 }
 
@@ -96,8 +96,9 @@ impl RealDisk {
 
     /// Opens `directory` with the engine named.
     pub fn open_with(directory: &Path, engine: Engine) -> Result<RealDisk, RealDiskError> {
+        let existed = directory.is_dir();
         DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(io_error("create", directory))?;
-        if let Some(parent) = directory.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        if let Some(parent) = directory.parent().filter(|parent| !existed && !parent.as_os_str().is_empty()) {
             sync_directory(parent).map_err(io_error("sync", parent))?;
         }
         let lock_path = directory.join("lock");
@@ -110,7 +111,7 @@ impl RealDisk {
         let direct = probe_direct(directory)?;
         let (backend, description) = match (engine, direct) {
             (Engine::Best, Ok(())) => match Uring::new() {
-                Ok(uring) => (Backend::Uring(uring), "io_uring, O_DIRECT".to_owned()),
+                Ok(uring) => (Backend::Uring(Box::new(uring)), "io_uring, O_DIRECT".to_owned()),
                 Err(error) => {
                     (threads(directory)?, format!("pwrite + fdatasync, O_DIRECT (io_uring unavailable: {error})"))
                 }

@@ -97,7 +97,7 @@ impl<D: Disk> Bench<D> {
             let count = self.log.content(draft, &content[given..]);
             given += count;
             if given < content.len() {
-                self.breathe_until(|bench| bench.events.iter().any(|event| *event == LogEvent::Room { draft }));
+                self.breathe_until(|bench| bench.events.contains(&LogEvent::Room { draft }));
                 self.events.retain(|event| *event != LogEvent::Room { draft });
             }
         }

@@ -1,1 +1,166 @@
+//! Space: recycling, running full and coming back.
+
 use super::*;
+
+#[test]
+fn long_lived_messages_survive_many_rounds_of_recycling() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let mut old = BTreeMap::new();
+    let mut written = 0;
+    let mut round = 0;
+    while written < 30 * 8 * 256 * 1024 {
+        let content = text(round, 20_000);
+        let id = bench.accept(&content, 1).expect("there is always space");
+        written += content.len();
+        if round % 60 == 0 && old.len() < 10 {
+            old.insert(id, content);
+        } else {
+            bench.log.settle(id, 0, delivered());
+        }
+        round += 1;
+    }
+    assert!(bench.log.status().moved >= 50, "moved {}", bench.log.status().moved);
+    assert!(disk.size() <= 8 * 256 * 1024);
+    for (id, content) in &old {
+        assert_eq!(&bench.content_of(*id).unwrap(), content);
+    }
+    bench.breathe_until(|bench| bench.log.idle());
+    let mut bench = Bench::open(disk.crash(1));
+    assert_eq!(bench.log.count(), old.len());
+    for (id, content) in &old {
+        assert_eq!(&bench.content_of(*id).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_full_log_refuses_and_comes_back_by_itself() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let mut queued = Vec::new();
+    for _ in 0..4 {
+        let refusal = loop {
+            match bench.accept(&text(queued.len() as u64, 9000), 2) {
+                Ok(id) => queued.push(id),
+                Err(refusal) => break refusal,
+            }
+        };
+        assert_eq!(refusal, Refusal::Full);
+        bench.breathe();
+        assert!(bench.events.contains(&LogEvent::Full));
+        assert_eq!(bench.log.status().state, LogState::Full);
+        assert!(queued.len() > 60, "{}", queued.len());
+        // Deferrals of all that is queued still find room, again and again.
+        for attempts in 0..40 {
+            for id in &queued {
+                for recipient in 0..2 {
+                    let reply = "451 4.4.1 no answer from mx.example.org [192.0.2.1]:25, will try again".into();
+                    let next_attempt_at = bench.now.wall;
+                    bench.log.settle(*id, recipient, Outcome::Deferred { attempts, next_attempt_at, reply });
+                }
+            }
+            bench.breathe_until(|bench| bench.log.idle());
+        }
+        bench.events.clear();
+        // Most are delivered.
+        for id in queued.split_off(queued.len() / 4) {
+            bench.log.settle(id, 0, delivered());
+            bench.log.settle(id, 1, delivered());
+        }
+        bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space) && bench.log.idle());
+        bench.events.clear();
+        let bench = Bench::open(disk.crash(1));
+        assert_eq!(bench.log.messages().map(|message| message.id).collect::<Vec<_>>(), queued);
+        assert!(bench.log.messages().all(|message| message.recipients[1].attempts == 39));
+    }
+}
+
+#[test]
+fn a_disk_filled_by_others_refuses_and_comes_back() {
+    let disk = SimDisk::new(1);
+    let settings = Settings { free_bytes_min: 1_000_000, ..settings() };
+    disk.set_free_bytes(20_000_000);
+    let mut bench = Bench::open_with(disk.clone(), settings).unwrap();
+    bench.accept(b"one", 1).unwrap();
+    disk.set_free_bytes(999_999);
+    bench.breathe_until(|bench| bench.log.accepts(None) == Err(Refusal::Full));
+    assert!(bench.events.contains(&LogEvent::Full));
+    disk.set_free_bytes(20_000_000);
+    bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space));
+    bench.accept(b"two", 1).unwrap();
+}
+
+#[test]
+fn a_segment_that_cannot_be_made_is_no_failure_of_the_log() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    disk.fail_prepares(Some(libc::ENOSPC));
+    disk.set_free_bytes(0);
+    let mut queued = Vec::new();
+    while let Ok(id) = bench.accept(&text(queued.len() as u64, 9000), 1) {
+        queued.push(id);
+    }
+    assert_eq!(bench.log.accepts(None), Err(Refusal::Full));
+    disk.fail_prepares(None);
+    disk.set_free_bytes(u64::MAX);
+    bench.breathe_until(|bench| bench.log.accepts(None).is_ok());
+    bench.accept(b"again", 1).unwrap();
+}
+
+#[test]
+fn a_session_that_drips_does_not_hold_the_log_for_ever() {
+    let mut bench = Bench::open(SimDisk::new(1));
+    let slow = bench.log.begin().unwrap();
+    bench.give(slow, &text(1, 5000));
+    for round in 0..3000 {
+        bench.breathe_until(|bench| bench.log.accepts(None).is_ok());
+        let id = bench.accept(&text(round, 9000), 1).unwrap();
+        bench.log.settle(id, 0, delivered());
+    }
+    bench.give(slow, &text(2, 5000));
+    bench.log.finish(slow, envelope(1), bench.now);
+    bench.breathe_until(|bench| bench.events.contains(&LogEvent::Failed { draft: slow }));
+}
+
+#[test]
+fn damage_is_carried_along_and_not_laundered_by_moving() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let content = vec![b'x'; 30_000];
+    let id = bench.accept(&content, 1).unwrap();
+    bench.shut_down();
+    let mut bench = Bench::open(disk.clone());
+    let at = disk.contents(1).windows(100).position(|bytes| bytes == [b'x'; 100]).unwrap();
+    disk.damage(1, at + 20_000);
+    let mut round = 0;
+    while bench.log.status().moved == 0 {
+        let other = bench.accept(&text(round, 9000), 1).unwrap();
+        bench.log.settle(other, 0, delivered());
+        round += 1;
+        assert!(round < 1000, "it is never moved");
+    }
+    assert!(bench.content_of(id).is_none());
+    assert!(bench.log.message(id).is_some());
+}
+
+#[test]
+fn a_reader_goes_on_when_its_message_is_moved() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let content = text(1, 60_000);
+    let id = bench.accept(&content, 1).unwrap();
+    let mut reader = bench.log.reader(id).unwrap();
+    let Piece::Ready(bytes) = bench.log.read(&mut reader) else { panic!("it is in memory") };
+    assert_eq!(bytes, &content[..bytes.len()]);
+    reader.consume(1000);
+    let mut round = 0;
+    while bench.log.status().moved < 3 {
+        let other = bench.accept(&text(round, 9000), 1).unwrap();
+        bench.log.settle(other, 0, delivered());
+        round += 1;
+        assert!(round < 2000, "it is not moved");
+    }
+    let Piece::Ready(bytes) = bench.log.read(&mut reader) else { panic!("the copy is in memory") };
+    assert_eq!(bytes, &content[1000..1000 + bytes.len()]);
+    bench.log.close_reader(reader);
+}

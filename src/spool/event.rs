@@ -1,0 +1,106 @@
+//! What a log says: refusals, events and figures.
+
+use hdrhistogram::Histogram;
+
+use super::MessageId;
+use crate::env::disk::DiskError;
+
+/// Why no message is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no space; it comes back by itself (452 4.3.1).
+    #[error("the spool is full")]
+    Full,
+    /// The storage failed, or the log is shutting down (451 4.3.0).
+    #[error("the spool is closed")]
+    Failed,
+}
+
+/// A message whose content is being received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Draft {
+    /// Its place in the table.
+    pub slot: u32,
+    /// Tells it from others in the same place.
+    pub generation: u32,
+    /// The queue id that it will have.
+    pub id: MessageId,
+}
+
+/// What happened in [`Log::poll`](super::Log::poll).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogEvent {
+    /// The message is durable: it may be acknowledged and is in the queue.
+    Durable {
+        /// Which.
+        draft: Draft,
+    },
+    /// The message will never be durable.
+    Failed {
+        /// Which.
+        draft: Draft,
+    },
+    /// Content is taken again after a short [`Log::content`](super::Log::content).
+    Room {
+        /// Of which.
+        draft: Draft,
+    },
+    /// [`Log::read`](super::Log::read) may be called again after [`Piece::Pending`](super::Piece::Pending).
+    Read {
+        /// Of which message.
+        id: MessageId,
+    },
+    /// The storage failed; the log stays closed. Deliveries must stop as well: their outcomes could not be recorded, and
+    /// every one would be a duplicate after a restart.
+    Closed {
+        /// How.
+        error: DiskError,
+    },
+    /// Nothing is accepted until there is space.
+    Full,
+    /// There is space again.
+    Space,
+}
+
+/// Whether the log accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogState {
+    /// It does.
+    Open,
+    /// Not until there is space.
+    Full,
+    /// Never again in this process.
+    Failed {
+        /// Why.
+        error: DiskError,
+    },
+}
+
+/// Figures of a log.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whether it accepts.
+    pub state: LogState,
+    /// How the disk works.
+    pub disk: String,
+    /// Messages in the queue.
+    pub messages: usize,
+    /// Their content, bytes.
+    pub bytes: u64,
+    /// Segments in use.
+    pub segments_used: usize,
+    /// Segments ready to be used.
+    pub segments_free: usize,
+    /// Segments that exist.
+    pub segments: usize,
+    /// Segments at most.
+    pub segments_max: u32,
+    /// Batches that were durable.
+    pub batches: u64,
+    /// Their bytes.
+    pub batch_bytes: u64,
+    /// Messages moved forward so that old segments could be freed.
+    pub moved: u64,
+    /// Nanoseconds from submitting a batch until it was durable.
+    pub commit_latency: Histogram<u64>,
+}
