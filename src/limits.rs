@@ -333,17 +333,9 @@ pub const DELIVERY_CONNECTIONS_DEFAULT: u32 = 10_000;
 /// All logs together.
 pub const SPOOL_SIZE_DEFAULT: u64 = 10 * 1024 * 1024 * 1024;
 
-/// A segment: large enough that making and recycling one is rare, small enough that an old message pins little.
-pub const SPOOL_SEGMENT_SIZE_DEFAULT: u64 = 64 * 1024 * 1024;
-
 /// Left free on the file system, for the logs' own outcomes and for everything else that lives there.
 pub const SPOOL_FREE_DEFAULT: u64 = 512 * 1024 * 1024;
 
-/// A batch: 512 KiB is where group commit meets the disk's rate; twice that gives room for a burst.
-pub const SPOOL_BATCH_SIZE_DEFAULT: u64 = 1024 * 1024;
-
-/// Batches under way: depth beyond four adds latency and no rate.
-pub const SPOOL_BATCHES_IN_FLIGHT_DEFAULT: usize = 4;
 // spool
 
 /// Batches are written in units of this many bytes: the largest logical block that storage in use has. A disk that

@@ -168,8 +168,8 @@ pub struct Listener {
     /// clients that must have the right to relay before they may send at all.
     #[schemars(extend("x-example" = "mx"))]
     pub role: Role,
-    /// How long the greeting is held back, to catch clients that talk before it (RFC 5321 §3.1). Zero greets at once, and
-    /// catches those that came with bytes all the same.
+    /// How long the greeting is held back, to catch clients that talk before it (RFC 5321 §3.1). Zero greets at once and
+    /// catches nobody.
     #[serde(default = "greeting_delay_default")]
     #[schemars(extend("x-minimum" = "0s", "x-maximum" = "60s"))]
     pub greeting_delay: Period,
@@ -385,7 +385,7 @@ pub struct Spool {
     #[schemars(extend("x-minimum" = "64MiB", "x-maximum" = "64TiB"))]
     pub size_max: Size,
     /// The files of which a log is made: a multiple of 1 MiB.
-    #[schemars(extend("x-minimum" = "4MiB", "x-maximum" = "4GiB"))]
+    #[schemars(extend("x-minimum" = "4MiB", "x-maximum" = "1GiB"))]
     pub segment_size: Size,
     /// What must stay free on the file system: below it mail is refused with 452 4.3.1 until there is room again.
     #[schemars(extend("x-minimum" = "0B", "x-maximum" = "64TiB"))]
@@ -403,10 +403,10 @@ impl Default for Spool {
         Spool {
             directory: PathBuf::from("/var/spool/rohrpost"),
             size_max: Size(limits::SPOOL_SIZE_DEFAULT),
-            segment_size: Size(limits::SPOOL_SEGMENT_SIZE_DEFAULT),
+            segment_size: Size(limits::SEGMENT_SIZE_DEFAULT),
             free_min: Size(limits::SPOOL_FREE_DEFAULT),
-            batch_size: Size(limits::SPOOL_BATCH_SIZE_DEFAULT),
-            batches_in_flight: limits::SPOOL_BATCHES_IN_FLIGHT_DEFAULT,
+            batch_size: Size(limits::BATCH_SIZE_DEFAULT as u64),
+            batches_in_flight: limits::BATCHES_IN_FLIGHT_DEFAULT,
         }
     }
 }

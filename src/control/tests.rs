@@ -92,6 +92,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
+                ToWorker::Policy(_) => {}
                 // What a panic comes to.
                 ToWorker::Request { .. } if manner == Manner::Mute => return,
                 ToWorker::Request { .. } if manner == Manner::Failing => {

@@ -1,0 +1,269 @@
+//! A running appliance, with real senders and receivers around it, for the end-to-end tests.
+//!
+//! The network is that of `scripts/lab`: the hosts client, relay and mx on one wire. On the kernel transport without
+//! root everything runs on loopback instead.
+#![allow(dead_code)] // Each test binary uses its part of this.
+
+pub mod client;
+pub mod receiver;
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The appliance's own addresses, which only it holds.
+pub const APPLIANCE: &str = "192.0.2.25";
+pub const APPLIANCE_V6: &str = "2001:db8:2::25";
+/// The receiving host.
+pub const MX: &str = "192.0.2.30";
+pub const MX_V6: &str = "2001:db8:2::30";
+/// The kernel's own address of the appliance's host.
+pub const RELAY: &str = "192.0.2.20";
+pub const RELAY_V6: &str = "2001:db8:2::20";
+
+/// The wire with its three hosts; removed when dropped.
+pub struct Lab {
+    name: String,
+    pub directory: TempDir,
+}
+
+impl Lab {
+    /// Sets it up, or says aloud that it cannot and gives `None`.
+    pub fn up(queues: u32) -> Option<Lab> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !is_root() {
+            eprintln!("SKIPPED: network namespaces and AF_XDP need root; nothing was tested here");
+            return None;
+        }
+        let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let directory = tempfile::Builder::new().prefix("rohrpost-").tempdir().expect("a temporary folder");
+        let lab = Lab { name, directory };
+        let output = lab.script(&["up"]).env("QUEUES", queues.to_string()).output().expect("scripts/lab");
+        assert!(output.status.success(), "scripts/lab up: {}", String::from_utf8_lossy(&output.stderr));
+        // Postfix's programs run as their own users and look into our folder.
+        std::fs::set_permissions(lab.directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+            .expect("permissions of our own folder");
+        Some(lab)
+    }
+
+    fn script(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab"));
+        command.args(arguments).env("LAB", &self.name).stdin(Stdio::null());
+        command
+    }
+
+    /// A command that runs on a host of the lab.
+    pub fn command(&self, host: &str, program: &str) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace(host), program]);
+        command.env("PATH", path()).stdin(Stdio::null());
+        command
+    }
+
+    /// The network namespace of a host.
+    pub fn namespace(&self, host: &str) -> String {
+        format!("rohrpost-{}-{host}", self.name)
+    }
+
+    /// Starts a Postfix on mx that puts all mail for example.test into a maildir, whose `new` this is.
+    pub fn postfix(&self) -> PathBuf {
+        let directory = self.directory.path().join("postfix");
+        let output = self.script(&["postfix", &directory.to_string_lossy()]).output().expect("scripts/lab");
+        assert!(output.status.success(), "scripts/lab postfix: {}", String::from_utf8_lossy(&output.stderr));
+        directory.join("mail/all/new")
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ = self.script(&["down"]).status();
+    }
+}
+
+/// Where Debian keeps Postfix's tools.
+pub fn path() -> String {
+    format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
+}
+
+pub fn is_root() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("Uid:")?.split_whitespace().nth(1));
+    effective == Some("0")
+}
+
+/// What differs between the tests' appliances.
+pub struct Setup<'a> {
+    /// `af_xdp` or `kernel`.
+    pub transport: &'a str,
+    /// Where mail for everyone goes, as in a route's `to`.
+    pub to: &'a str,
+    /// Cores of the workers; empty for one that is not pinned.
+    pub cores: &'a str,
+    /// More of the configuration.
+    pub more: &'a str,
+}
+
+/// A `rohrpost run`, killed when dropped.
+pub struct Appliance {
+    child: Child,
+    config: PathBuf,
+    log: Arc<Mutex<Vec<String>>>,
+    command: Box<dyn Fn() -> Command + Send>,
+}
+
+impl Appliance {
+    /// Writes the configuration and starts on the relay host of the lab.
+    pub fn start(lab: &Lab, setup: &Setup<'_>) -> Appliance {
+        let directory = lab.directory.path();
+        let (v4, v6) = if setup.transport == "kernel" { (RELAY, RELAY_V6) } else { (APPLIANCE, APPLIANCE_V6) };
+        let port = if setup.transport == "kernel" { "" } else { "[[port]]\ndevice = \"eth0\"\n" };
+        let text = format!(
+            "transport = \"{transport}\"\nhostname = \"relay.example.test\"\n\
+             [workers]\ncores = [{cores}]\n{port}\
+             [[address]]\nip = \"{v4}/24\"\n[[address]]\nip = \"{v6}/64\"\n\
+             [[listener]]\naddress = \"{v4}:25\"\nrole = \"relay\"\n\
+             [[listener]]\naddress = \"[{v6}]:25\"\nrole = \"relay\"\n\
+             [relay]\nnetworks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n\
+             [[route]]\ndomain = \"*\"\nto = [\"{to}\"]\n\
+             [spool]\ndirectory = \"{spool}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n\
+             [admin]\nsocket = \"{socket}\"\n{more}\n",
+            transport = setup.transport,
+            cores = setup.cores,
+            to = setup.to,
+            spool = directory.join("spool").display(),
+            socket = directory.join("admin.sock").display(),
+            more = setup.more,
+        );
+        let config = directory.join("rohrpost.toml");
+        std::fs::write(&config, text).expect("the configuration");
+        let namespace = lab.namespace("relay");
+        let command = move || {
+            let mut command = Command::new("ip");
+            command.args(["netns", "exec", &namespace, env!("CARGO_BIN_EXE_rohrpost")]);
+            command
+        };
+        Appliance::spawn(config, Box::new(command))
+    }
+
+    fn spawn(config: PathBuf, command: Box<dyn Fn() -> Command + Send>) -> Appliance {
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let child = run(&command, &config, &log);
+        let appliance = Appliance { child, config, log, command };
+        appliance.wait_until_it_serves();
+        appliance
+    }
+
+    /// Starts again after [`kill`](Appliance::kill) or [`stop`](Appliance::stop).
+    pub fn restart(&mut self) {
+        self.log.lock().expect("the log").clear();
+        self.child = run(&self.command, &self.config, &self.log);
+        self.wait_until_it_serves();
+    }
+
+    fn wait_until_it_serves(&self) {
+        eventually("the appliance serves", Duration::from_secs(30), || {
+            self.log.lock().expect("the log").iter().any(|line| line.contains("\"event\":\"started\""))
+                || !Path::new(&format!("/proc/{}", self.child.id())).exists()
+        });
+    }
+
+    /// Ends the process as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("our own process");
+        self.child.wait().expect("our own process");
+    }
+
+    /// Ends the process as an operator would.
+    pub fn stop(&mut self) -> ExitStatus {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.child.wait().expect("our own process")
+    }
+
+    /// The output of `rohrpost ARGUMENTS --config …`.
+    pub fn rohrpost(&self, arguments: &[&str]) -> String {
+        let output = Command::new(env!("CARGO_BIN_EXE_rohrpost"))
+            .args(arguments)
+            .arg("--config")
+            .arg(&self.config)
+            .output()
+            .expect("rohrpost");
+        let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "rohrpost {arguments:?}: {out}{errors}\n{}", self.log_tail());
+        out.into_owned()
+    }
+
+    /// `rohrpost status --json`.
+    pub fn status(&self) -> serde_json::Value {
+        serde_json::from_str(&self.rohrpost(&["status", "--json"])).expect("status is JSON")
+    }
+
+    /// Waits until everything that was accepted has left the queue.
+    pub fn wait_until_empty(&self, limit: Duration) {
+        eventually("the queue is empty", limit, || self.status()["queue"]["messages"] == 0);
+    }
+
+    /// The last lines of the log.
+    pub fn log_tail(&self) -> String {
+        let log = self.log.lock().expect("the log");
+        log[log.len().saturating_sub(20)..].join("\n")
+    }
+
+    /// All log lines of an event.
+    pub fn events(&self, name: &str) -> Vec<serde_json::Value> {
+        let log = self.log.lock().expect("the log");
+        (log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()))
+            .filter(|line| line["event"] == name)
+            .collect()
+    }
+
+    /// The process, for those that look into /proc.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
+fn run(command: &dyn Fn() -> Command, config: &Path, log: &Arc<Mutex<Vec<String>>>) -> Child {
+    let mut child = command()
+        .args(["run", "--config"])
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("rohrpost run");
+    let streams: [Box<dyn Read + Send>; 2] =
+        [Box::new(child.stdout.take().expect("a pipe")), Box::new(child.stderr.take().expect("a pipe"))];
+    for stream in streams {
+        let log = Arc::clone(log);
+        std::thread::spawn(move || {
+            for line in BufReader::new(stream).lines().map_while(Result::ok) {
+                log.lock().expect("the log").push(line);
+            }
+        });
+    }
+    child
+}
+
+impl Drop for Appliance {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("the appliance's last words:\n{}", self.log_tail());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks `condition` again and again until it holds; panics with `what` when `limit` is over.
+pub fn eventually(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
