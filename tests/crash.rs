@@ -41,9 +41,15 @@ fn nothing_acknowledged_is_lost_in_20_kills_on_kernel_sockets() {
     survive("kernel", RELAY);
 }
 
+fn fresh_seed() -> u64 {
+    let mut bytes = [0; 8];
+    getrandom::fill(&mut bytes).expect("randomness");
+    u64::from_le_bytes(bytes)
+}
+
 fn survive(transport: &str, address: &str) {
     let Some(lab) = Lab::up(1) else { return };
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);
+    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(fresh_seed);
     println!("SEED={seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let receiver = Receiver::start(&lab.namespace("mx"), format!("{MX}:25").parse().expect("an address"), message);
