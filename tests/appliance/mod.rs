@@ -116,8 +116,13 @@ pub struct Appliance {
 }
 
 impl Appliance {
-    /// Writes the configuration and starts on the relay host of the lab.
+    /// Writes the configuration and starts on the relay host of the lab; every host of the lab may relay.
     pub fn start(lab: &Lab, setup: &Setup<'_>) -> Appliance {
+        Appliance::start_with(lab, setup, "192.0.2.0/24\", \"2001:db8:2::/64")
+    }
+
+    /// The same, with other networks that may relay.
+    pub fn start_with(lab: &Lab, setup: &Setup<'_>, networks: &str) -> Appliance {
         let directory = lab.directory.path();
         let (v4, v6) = if setup.transport == "kernel" { (RELAY, RELAY_V6) } else { (APPLIANCE, APPLIANCE_V6) };
         let port = if setup.transport == "kernel" { "" } else { "[[port]]\ndevice = \"eth0\"\n" };
@@ -127,7 +132,7 @@ impl Appliance {
              [[address]]\nip = \"{v4}/24\"\n[[address]]\nip = \"{v6}/64\"\n\
              [[listener]]\naddress = \"{v4}:25\"\nrole = \"relay\"\n\
              [[listener]]\naddress = \"[{v6}]:25\"\nrole = \"relay\"\n\
-             [relay]\nnetworks = [\"192.0.2.0/24\", \"2001:db8:2::/64\"]\n\
+             [relay]\nnetworks = [\"{networks}\"]\n\
              [[route]]\ndomain = \"*\"\nto = [\"{to}\"]\n\
              [spool]\ndirectory = \"{spool}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n\
              [admin]\nsocket = \"{socket}\"\n{more}\n",

@@ -1,0 +1,351 @@
+//! Real mail through the appliance: Postfix's load generator and swaks on one side, Postfix's sink and a real
+//! Postfix on the other, on the bypass path and over kernel sockets, over IPv4 and IPv6.
+
+mod appliance;
+
+use appliance::client::{Client, in_namespace};
+use appliance::receiver::without_received;
+use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, MX_V6, RELAY, RELAY_V6, Setup, eventually};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Child;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A process of the test's own, ended when dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts Postfix's sink on mx; it writes each message into a file of its own.
+fn sink(lab: &Lab, address: &str) -> (Process, std::path::PathBuf) {
+    let directory = lab.directory.path().join("sink");
+    std::fs::create_dir(&directory).expect("a folder");
+    std::os::unix::fs::chown(&directory, Some(postfix_user()), None).expect("root may");
+    let mut command = lab.command("mx", "smtp-sink");
+    command.args(["-u", "postfix", "-d", "m.", address, "1000"]).current_dir(&directory);
+    let process = Process(command.spawn().expect("smtp-sink"));
+    let namespace = lab.namespace("mx");
+    let server: SocketAddr = address.parse().expect("an address");
+    eventually("smtp-sink listens", Duration::from_secs(10), || {
+        in_namespace(&namespace, move || std::net::TcpStream::connect(server).is_ok()).join().expect("a thread")
+    });
+    (process, directory)
+}
+
+fn postfix_user() -> u32 {
+    let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
+    let line = users.lines().find(|line| line.starts_with("postfix:")).expect("the user postfix");
+    line.split(':').nth(2).and_then(|id| id.parse().ok()).expect("its number")
+}
+
+/// Runs `smtp-source` on the client until it has sent everything.
+fn source(lab: &Lab, arguments: &[&str]) {
+    let output = lab.command("client", "smtp-source").args(arguments).output().expect("smtp-source");
+    assert!(output.status.success(), "smtp-source: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// All messages in a folder, as they arrived, by their Message-Id.
+fn arrived(directory: &Path) -> HashMap<String, Vec<String>> {
+    let mut messages: HashMap<String, Vec<String>> = HashMap::new();
+    for entry in std::fs::read_dir(directory).expect("the folder").flatten() {
+        let text = std::fs::read_to_string(entry.path()).expect("a message");
+        let id = text.lines().find_map(|line| line.strip_prefix("Message-Id: ")).expect("smtp-source gives one");
+        messages.entry(id.to_owned()).or_default().push(text.clone());
+    }
+    messages
+}
+
+/// What smtp-source sends with this length, apart from what differs from message to message.
+fn body(text: &str) -> &str {
+    text.split_once("\n\n").or_else(|| text.split_once("\r\n\r\n")).expect("a header and a body").1
+}
+
+/// A message as the sink got it, without what the sink and the appliance put above it.
+fn as_sent(text: &str) -> String {
+    let crlf = text.replace("\r\n", "\n").replace('\n', "\r\n");
+    let mut rest = &crlf[..];
+    loop {
+        rest = &rest[rest.find("Received: ").expect("the appliance adds a Received header")..];
+        let below = without_received(rest);
+        if rest[..rest.len() - below.len()].contains("by relay.example.test") {
+            return below.to_owned();
+        }
+        rest = below;
+    }
+}
+
+/// Sends many messages through to the sink, and checks that each arrives once and unaltered.
+fn through_to_the_sink(transport: &str, server: &str, mx: &str, count: u32) {
+    let Some(lab) = Lab::up(1) else { return };
+    let (sink, directory) = sink(&lab, &format!("{mx}:25"));
+    // The same generator straight to the sink shows what a message looks like.
+    source(&lab, &["-d", "-s", "1", "-l", "10240", "-m", "1", "-t", "user@example.test", &format!("inet:{mx}:25")]);
+    let reference = arrived(&directory).into_values().next().expect("one message").remove(0);
+    let reference = reference[reference.find("From: ").expect("a From header")..].to_owned();
+    for entry in std::fs::read_dir(&directory).expect("the folder").flatten() {
+        std::fs::remove_file(entry.path()).expect("our own file");
+    }
+
+    let setup = Setup { transport, to: &format!("smtp://{mx}:25"), cores: "", more: "" };
+    let mut appliance = Appliance::start(&lab, &setup);
+    let many = count.to_string();
+    let to = format!("inet:{server}:25");
+    source(&lab, &["-d", "-s", "20", "-l", "10240", "-m", &many, "-t", "user@example.test", &to]);
+    let status = appliance.status();
+    assert_eq!(status["messages"]["accepted"], count, "{status}");
+    appliance.wait_until_empty(PATIENCE);
+    assert!(appliance.stop().success(), "an orderly end");
+    drop(sink);
+
+    let messages = arrived(&directory);
+    assert_eq!(messages.len(), count as usize, "every message has arrived");
+    for (id, copies) in &messages {
+        assert_eq!(copies.len(), 1, "{id} has arrived once");
+        let sent = as_sent(&copies[0]);
+        assert_eq!(body(&sent), body(&reference.replace('\n', "\r\n")), "the content of {id}");
+        let names = |text: &str| -> Vec<String> {
+            let header = text.replace("\r\n", "\n");
+            let header = header.split("\n\n").next().unwrap_or_default().to_owned();
+            header.lines().map(|line| line.split(':').next().unwrap_or_default().to_owned()).collect()
+        };
+        assert_eq!(names(&sent), names(&reference), "the header of {id}");
+    }
+}
+
+#[test]
+fn every_message_arrives_once_and_unaltered_over_af_xdp() {
+    through_to_the_sink("af_xdp", APPLIANCE, MX, 20_000);
+}
+
+#[test]
+fn every_message_arrives_once_and_unaltered_over_af_xdp_and_ipv6() {
+    through_to_the_sink("af_xdp", &format!("[{APPLIANCE_V6}]"), &format!("[{MX_V6}]"), 5_000);
+}
+
+#[test]
+fn every_message_arrives_once_and_unaltered_over_kernel_sockets() {
+    through_to_the_sink("kernel", RELAY, MX, 5_000);
+}
+
+#[test]
+fn every_message_arrives_once_and_unaltered_over_kernel_sockets_and_ipv6() {
+    through_to_the_sink("kernel", &format!("[{RELAY_V6}]"), &format!("[{MX_V6}]"), 2_000);
+}
+
+#[test]
+fn a_real_postfix_takes_every_message_once() {
+    let Some(lab) = Lab::up(1) else { return };
+    let maildir = lab.postfix();
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(&lab, &["-d", "-s", "20", "-l", "10240", "-m", "1000", "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    eventually("Postfix has put all mail into the maildir", PATIENCE, || {
+        std::fs::read_dir(&maildir).map(Iterator::count).unwrap_or_default() == 1000
+    });
+    let messages = arrived(&maildir);
+    assert_eq!(messages.len(), 1000, "no message came twice");
+}
+
+#[test]
+fn two_workers_share_the_queues_of_one_device() {
+    let Some(lab) = Lab::up(2) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "0, 1", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(&lab, &["-d", "-s", "20", "-l", "2048", "-m", "2000", "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    let status = appliance.status();
+    let accepted: Vec<u64> = (status["workers"].as_array().expect("workers").iter())
+        .map(|worker| worker["messages"]["accepted"].as_u64().expect("a count"))
+        .collect();
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|count| *count > 0), "both workers take part: {accepted:?}");
+    assert_eq!(arrived(&directory).len(), 2000);
+}
+
+#[test]
+fn swaks_finds_every_extension_and_delivers() {
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let output = (lab.command("client", "swaks"))
+        .args(["--server", APPLIANCE, "--to", "user@example.test", "--from", "me@example.test", "--pipeline"])
+        .args(["--header", "Message-Id: <swaks@example.test>"])
+        .output()
+        .expect("swaks");
+    let dialogue = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{dialogue}");
+    for extension in [
+        "PIPELINING",
+        "SIZE 50000000",
+        "8BITMIME",
+        "CHUNKING",
+        "SMTPUTF8",
+        "DSN",
+        "ENHANCEDSTATUSCODES",
+        "LIMITS",
+    ] {
+        assert!(dialogue.contains(extension), "{extension} is offered:\n{dialogue}");
+    }
+    appliance.wait_until_empty(PATIENCE);
+    assert_eq!(std::fs::read_dir(&directory).expect("the folder").count(), 1);
+}
+
+#[test]
+fn large_messages_and_many_recipients_go_through() {
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    // 50 MB, header and all.
+    source(&lab, &["-l", "49999000", "-m", "1", "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    let size = |entry: std::fs::DirEntry| entry.metadata().expect("a file").len();
+    let sizes: Vec<u64> = std::fs::read_dir(&directory).expect("the folder").flatten().map(size).collect();
+    // The sink writes line ends as one byte.
+    assert!(sizes.len() == 1 && sizes[0] > 48_000_000, "{sizes:?}");
+
+    source(&lab, &["-l", "2048", "-m", "1", "-r", "1000", "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    let delivered = appliance.status()["messages"]["delivered"].as_u64();
+    assert_eq!(delivered, Some(1001), "one and a thousand recipients");
+}
+
+#[test]
+fn bdat_carries_a_message_in_chunks() {
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let server = format!("{APPLIANCE}:25").parse().expect("an address");
+    in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(server).expect("the appliance");
+        assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
+        assert_eq!(client.command("MAIL FROM:<a@example.test>").expect("a reply").code, 250);
+        assert_eq!(client.command("RCPT TO:<b@example.test>").expect("a reply").code, 250);
+        client.send(b"BDAT 34\r\nMessage-Id: <bdat@example.test>\r\n").expect("sent");
+        assert_eq!(client.reply().expect("a reply").code, 250);
+        client.send(b"BDAT 2\r\n\r\nBDAT 100000\r\n").expect("sent");
+        assert_eq!(client.reply().expect("a reply").code, 250);
+        client.send(&b"..3456789012345678901234567890123456789012345678\r\n".repeat(2000)).expect("sent");
+        assert_eq!(client.reply().expect("a reply").code, 250);
+        assert_eq!(client.command("BDAT 0 LAST").expect("a reply").code, 250);
+        assert_eq!(client.command("QUIT").expect("a reply").code, 221);
+    })
+    .join()
+    .expect("the client");
+    appliance.wait_until_empty(PATIENCE);
+    let messages = arrived(&directory);
+    let message = &messages["<bdat@example.test>"][0];
+    assert_eq!(body(message).matches("..3456789").count(), 2000, "dots are the content's own");
+}
+
+#[test]
+fn what_cannot_be_delivered_comes_back_as_a_notice() {
+    let Some(lab) = Lab::up(1) else { return };
+    let maildir = lab.postfix();
+    // The receiving Postfix takes only its own domain, and the notice goes back to a sender there.
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(&lab, &["-m", "1", "-f", "me@example.test", "-t", "nobody@elsewhere.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    eventually("the notice is in the sender's mailbox", PATIENCE, || {
+        std::fs::read_dir(&maildir).map(Iterator::count).unwrap_or_default() == 1
+    });
+    let entry = std::fs::read_dir(&maildir).expect("the maildir").flatten().next().expect("the notice");
+    let notice = std::fs::read_to_string(entry.path()).expect("the notice");
+    for part in [
+        "multipart/report",
+        "Auto-Submitted: auto-replied",
+        "Final-Recipient: rfc822;nobody@elsewhere.test",
+        "Action: failed",
+        "Status: 5.7.1",
+        "To: <nobody@elsewhere.test>",
+    ] {
+        assert!(notice.contains(part), "{part} is in\n{notice}");
+    }
+}
+
+#[test]
+fn strangers_may_not_relay_and_unknown_recipients_are_refused_at_rcpt() {
+    let Some(lab) = Lab::up(1) else { return };
+    std::fs::write(lab.directory.path().join("users"), "known\n").expect("the map");
+    let more = "[[listener]]\naddress = \"192.0.2.25:2525\"\nrole = \"mx\"\n\
+                [[domain]]\nname = \"example.test\"\nrecipients = \"users\"\n\
+                [limits]\nmessage_size = \"1MB\"\n";
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more };
+    let appliance = Appliance::start_with(&lab, &setup, "127.0.0.0/8");
+    let server = format!("{APPLIANCE}:2525").parse().expect("an address");
+    let codes = in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(server).expect("the appliance");
+        let mut replies = Vec::new();
+        for line in [
+            "EHLO client.example.test",
+            "MAIL FROM:<>",
+            "RCPT TO:<a@elsewhere.test>",
+            "RCPT TO:<nobody@example.test>",
+            "RCPT TO:<KNOWN+tag@Example.Test>",
+            "RCPT TO:<postmaster@example.test>",
+            "RCPT TO:<Postmaster>",
+        ] {
+            let reply = client.command(line).expect("a reply");
+            replies.push(format!("{} {}", reply.code, reply.lines[0].split(' ').next().unwrap_or_default()));
+        }
+        replies
+    });
+    let codes = codes.join().expect("the client");
+    assert_eq!(codes[1..], ["250 2.1.0", "550 5.7.1", "550 5.1.1", "250 2.1.5", "250 2.1.5", "250 2.1.5"]);
+    drop(appliance);
+}
+
+#[test]
+fn operators_see_and_steer_the_queue() {
+    let Some(lab) = Lab::up(1) else { return };
+    // Nobody listens on mx: what is sent stays queued.
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let mut appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(&lab, &["-m", "3", "-l", "2048", "-t", "user@example.test", &to]);
+    let list = |appliance: &Appliance| -> Vec<serde_json::Value> {
+        let text = appliance.rohrpost(&["queue", "list", "--json"]);
+        let object: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        object["entries"].as_array().expect("entries").clone()
+    };
+    eventually("the three are deferred", PATIENCE, || {
+        let entries = list(&appliance);
+        entries.len() == 3 && entries.iter().all(|entry| entry["state"] == "deferred")
+    });
+    let entries = list(&appliance);
+    let id = |place: usize| entries[place]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(entries[0]["recipients"][0]["address"], "user@example.test");
+    appliance.rohrpost(&["queue", "hold", &id(0)]);
+    appliance.rohrpost(&["queue", "delete", &id(1)]);
+    // What an operator decided outlives the process.
+    appliance.kill();
+    appliance.restart();
+    let after = list(&appliance);
+    assert_eq!(after.len(), 2);
+    assert_eq!(after[0]["state"], "held");
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    appliance.rohrpost(&["queue", "release", &id(0)]);
+    eventually("what was released is delivered", PATIENCE, || {
+        appliance.rohrpost(&["queue", "retry", "--all"]);
+        list(&appliance).is_empty()
+    });
+    assert_eq!(arrived(&directory).len(), 2);
+    assert!(appliance.stop().success());
+}
