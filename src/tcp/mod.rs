@@ -1,0 +1,3 @@
+//! TCP in user space: frames of a port in, flows out.
+
+pub mod claim;
