@@ -420,3 +420,24 @@ pub const NOTICE_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// What a Received header may add to a message of the largest size, bytes.
 pub const HEADER_ADDED_SIZE_MAX: u64 = 64 * 1024;
+// tcp::claim
+
+/// Probes for an own address before it is used (RFC 5227 §1.1, PROBE_NUM): one that is lost is not the last.
+pub const CLAIM_PROBES: u8 = 3;
+
+/// The pause after each probe. RFC 5227 allows a second of random delay, then one to two seconds between probes and two
+/// after the last, sized for hosts that boot together on slow, bridged networks. An appliance's address is fixed, its
+/// neighbours answer within a millisecond, and mail waits meanwhile: a fifth of a second is a hundred times what it takes.
+pub const CLAIM_PROBE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Announcements of a claimed address (RFC 5227 §1.1, ANNOUNCE_NUM), so that a lost one leaves no stale neighbour.
+pub const CLAIM_ANNOUNCEMENTS: u8 = 2;
+
+/// The pause between announcements: longer than the loss of one burst, and within the second that a claim may take.
+pub const CLAIM_ANNOUNCE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// The pause before a probe that found no room in the port is tried again.
+pub const CLAIM_RETRY_DELAY: Duration = Duration::from_millis(10);
+
+/// Bursts that a claim listens to in one poll, so that a flood cannot keep it there.
+pub const CLAIM_BURSTS_PER_POLL: usize = 16;

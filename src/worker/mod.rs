@@ -17,7 +17,6 @@ mod inbound;
 mod notice;
 mod outbound;
 mod parts;
-mod timers;
 
 pub use exchange::Exchange;
 pub use inbound::Listener;
@@ -34,6 +33,7 @@ use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
 use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
+use crate::tcp::wheel::Wheel;
 use exchange::Letter;
 use hdrhistogram::Histogram;
 use home::Home;
@@ -122,7 +122,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             policy: equipment.policy,
             routes: equipment.routes,
             checks: equipment.checks,
-            timers: timers::Timers::default(),
+            timers: Wheel::default(),
             stages: Stages::new(),
             now,
         };

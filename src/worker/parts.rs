@@ -1,13 +1,14 @@
 //! What all stations of a worker use.
 
 use super::exchange::{Exchange, Letter};
-use super::timers::Timers;
 use crate::control::{Reporter, Stages};
 use crate::delivery::{Routes, Work};
 use crate::env::Now;
 use crate::env::disk::Disk;
+use crate::flow::FlowId;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::{Log, MessageId};
+use crate::tcp::wheel::Wheel;
 use std::sync::Arc;
 
 /// The worker's own things that every station needs. A station gets `&mut Parts` beside its own state.
@@ -19,8 +20,9 @@ pub(super) struct Parts<T, D: Disk> {
     pub policy: Arc<Policy>,
     pub routes: Arc<Routes>,
     pub checks: VerifyCache,
-    /// When which session must be looked at again.
-    pub timers: Timers,
+    /// When which session must be looked at again. Sessions arm theirs lazily (a deadline that moves away is looked at when
+    /// the old one is over), so that it is touched a few times in a session's life and not at every command.
+    pub timers: Wheel<FlowId>,
     pub stages: Stages,
     /// Read once a breath.
     pub now: Now,
