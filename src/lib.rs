@@ -24,4 +24,5 @@ pub mod policy;
 pub mod port;
 pub mod smtp;
 pub mod spool;
+pub mod tcp;
 pub mod worker;
