@@ -441,3 +441,52 @@ pub const CLAIM_RETRY_DELAY: Duration = Duration::from_millis(10);
 
 /// Bursts that a claim listens to in one poll, so that a flood cannot keep it there.
 pub const CLAIM_BURSTS_PER_POLL: usize = 16;
+// tcp
+
+/// Frames taken from a port in one poll: sixteen bursts, so that a flood cannot keep a breath from ending.
+pub const FRAMES_PER_POLL: usize = 1024;
+
+/// How long the oldest of a closed connection's segments may still be under way. Half of what RFC 9293 §3.4.3 reckons
+/// with: initial sequence numbers grow with time, so that a new connection's are beyond the old one's.
+pub const TIME_WAIT_DURATION: Duration = Duration::from_secs(30);
+
+/// Connections in TIME-WAIT: about 100 bytes each. The oldest make room.
+pub const TIME_WAITS_MAX: usize = 65_536;
+
+/// How long a handshake that a client began may take: three repetitions of our SYN-ACK, after 1, 3 and 7 s.
+pub const HALF_OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest that a handshake of ours may take, whoever waits for it.
+pub const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// How long an established flow may hear nothing from its peer while it sends or probes (RFC 9293 §3.8.3 asks for at
+/// least 100 s): three keep-alive probes.
+pub const USER_TIMEOUT: Duration = Duration::from_secs(200);
+
+/// Silence after which a peer is asked whether it is still there.
+pub const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long a closed flow may take to send what it has, before it is reset.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Challenge acknowledgements a second, nominally (RFC 5961 §7).
+pub const CHALLENGES_PER_SECOND: u32 = 200;
+
+/// Resets a second for segments that belong to nothing, nominally: enough for honest clients, no reflector.
+pub const RESETS_PER_SECOND: u32 = 1000;
+
+/// Frames that wait to be handed to other workers; more are dropped, as a full ring would.
+pub const FOREIGN_FRAMES_MAX: usize = 256;
+
+/// How often a neighbour that does not answer is asked.
+pub const NEIGHBOUR_RETRY_DELAY: Duration = Duration::from_millis(400);
+
+/// How long a connection that we started waits for its next hop's hardware address.
+pub const NEIGHBOUR_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How often known gateways are asked again. The interface forgets a neighbour after 60 s without a packet from its own
+/// address, and a gateway sends none.
+pub const GATEWAY_REFRESH_INTERVAL: Duration = Duration::from_secs(25);
+
+/// Local ports of connections that we start: the range that Linux uses.
+pub const LOCAL_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;

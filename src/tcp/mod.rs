@@ -2,3 +2,78 @@
 
 pub mod claim;
 pub mod wheel;
+//! TCP over a [`Port`](crate::port::Port): flows made of frames.
+//!
+//! In: Ethernet frames of a NIC queue. Out: [`FlowEvent`](crate::flow::FlowEvent)s, bytes in place, and frames to send.
+//! It never reads a clock, never draws from the system's entropy, and never shows a smoltcp type to anyone above.
+//!
+//! smoltcp scans every socket of a set for every frame. Every flow therefore has a set of its own, found by an exact
+//! lookup of its addresses and ports; only flows that are dirty (something arrived, something was asked for) or due
+//! (the timers, fed by smoltcp's `poll_at`) are looked at. The cost of a frame does not depend on how many flows there are.
+//!
+//! ```text
+//! frame ─► segment (what is it?) ─► table ─► guard (RFC 5961) ─► smoltcp socket ─► settle ─► events
+//!                │                    └─ none: listen on demand, TIME-WAIT, another worker's, reset
+//!                └─ ARP, ND, ICMP ─► the one shared interface
+//! ```
+//!
+//! What smoltcp lacks and is done here: listening under budgets, initial sequence numbers that cannot be guessed (RFC
+//! 6528), blind resets and SYNs (RFC 5961), prompt neighbour resolution, ICMP errors, lingering, compact TIME-WAIT.
+
+mod budget;
+mod core;
+mod device;
+mod guard;
+mod isn;
+mod neighbour;
+mod outbound;
+mod segment;
+mod stack;
+mod table;
+#[cfg(test)]
+mod tests;
+mod time_wait;
+mod timers;
+mod tuple;
+
+pub use stack::Stack;
+
+use std::net::{IpAddr, SocketAddr};
+
+/// An address of the appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnAddress {
+    /// The address.
+    pub ip: IpAddr,
+    /// Length of the on-link prefix, bits.
+    pub prefix: u8,
+    /// Where packets to other networks go. The first gateway of a family serves all addresses of that family.
+    pub gateway: Option<IpAddr>,
+}
+
+/// What the stack is to do.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Our addresses, at most [`ADDRESSES_MAX`](crate::limits::ADDRESSES_MAX); more are not used.
+    pub addresses: Vec<OwnAddress>,
+    /// Where to listen; `FlowEvent::Accepted` names the place in this list. An unspecified address means all of its family.
+    pub listeners: Vec<SocketAddr>,
+    /// Flows of both directions, those included that are closed and not yet gone.
+    pub connections_max: usize,
+    /// Accepted flows of one client: an IPv4 address, or an IPv6 network of 64 bits, since a host has all of it.
+    pub connections_per_client_max: usize,
+    /// Handshakes under way.
+    pub half_open_max: usize,
+    /// Received bytes that a flow may hold unconsumed.
+    pub receive_buffer: usize,
+    /// Sent and unacknowledged bytes of a flow.
+    pub send_buffer: usize,
+    /// This worker's number.
+    pub worker: u16,
+    /// How many workers share the addresses: local port p belongs to worker p % workers.
+    pub workers: u16,
+    /// The key of initial sequence numbers. Workers and the pair share it.
+    pub isn_key: [u8; 16],
+    /// For everything else that must not be guessed: table hashes, ports, rate limits.
+    pub seed: u64,
+}

@@ -1,0 +1,133 @@
+//! Next hops, and the flows that wait for their hardware addresses.
+//!
+//! smoltcp asks for one missing neighbour a second, whoever is missing, and looks at a waiting socket once a second.
+//! Here every next hop is asked for by itself, and its flows go on in the breath in which it answers.
+
+use super::OwnAddress;
+use super::device::ETHERNET_HEADER;
+use crate::flow::FlowId;
+use hashbrown::HashMap;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::wire::{
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol, Icmpv6Packet, Icmpv6Repr,
+    IpCidr, IpProtocol, Ipv6Packet, Ipv6Repr, NdiscRepr,
+};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where packets for `remote` go first, or `None` if there is no way.
+pub(super) fn next_hop(own: &[OwnAddress], remote: IpAddr) -> Option<IpAddr> {
+    let same_family = |address: &&OwnAddress| address.ip.is_ipv4() == remote.is_ipv4();
+    let on_link = |address: &OwnAddress| cidr(address).contains_addr(&remote.into());
+    if own.iter().filter(same_family).any(on_link) {
+        return Some(remote);
+    }
+    own.iter().filter(same_family).find_map(|address| address.gateway)
+}
+
+pub(super) fn cidr(address: &OwnAddress) -> IpCidr {
+    let bits = if address.ip.is_ipv4() { 32 } else { 128 };
+    IpCidr::new(address.ip.into(), address.prefix.min(bits))
+}
+
+/// Flows that cannot send because nobody knows where their next hop is.
+#[derive(Default)]
+pub(super) struct Waiting {
+    hops: HashMap<IpAddr, Vec<FlowId>>,
+}
+
+impl Waiting {
+    /// Adds a flow to those that wait for `hop`; true if it is the first.
+    pub fn add(&mut self, hop: IpAddr, flow: FlowId) -> bool {
+        let flows = self.hops.entry(hop).or_default();
+        flows.push(flow);
+        flows.len() == 1
+    }
+
+    /// Takes all that wait for `hop`.
+    pub fn take(&mut self, hop: IpAddr) -> Vec<FlowId> {
+        self.hops.remove(&hop).unwrap_or_default()
+    }
+
+    pub fn put_back(&mut self, hop: IpAddr, flows: Vec<FlowId>) {
+        if !flows.is_empty() {
+            self.hops.insert(hop, flows);
+        }
+    }
+}
+
+/// Length of a frame that asks for `hop`.
+pub(super) fn request_length(hop: IpAddr) -> usize {
+    match hop {
+        IpAddr::V4(_) => ETHERNET_HEADER + 28,
+        IpAddr::V6(_) => ETHERNET_HEADER + 40 + 32,
+    }
+}
+
+/// Writes an ARP request or a neighbour solicitation (RFC 4861 §4.3) for `hop` into `frame`.
+pub(super) fn write_request(frame: &mut [u8], hardware_address: [u8; 6], own: &[OwnAddress], hop: IpAddr) {
+    match hop {
+        IpAddr::V4(hop) => write_arp(frame, hardware_address, source_v4(own, hop), hop),
+        IpAddr::V6(hop) => write_solicitation(frame, hardware_address, source_v6(own, hop), hop),
+    }
+}
+
+/// Our address in the network of `hop`, else any of ours.
+fn source(own: &[OwnAddress], hop: IpAddr) -> Option<IpAddr> {
+    let mut family = own.iter().filter(|address| address.ip.is_ipv4() == hop.is_ipv4());
+    let first = family.clone().next()?;
+    Some(family.find(|address| cidr(address).contains_addr(&hop.into())).unwrap_or(first).ip)
+}
+
+fn source_v4(own: &[OwnAddress], hop: Ipv4Addr) -> Ipv4Addr {
+    match source(own, IpAddr::V4(hop)) {
+        Some(IpAddr::V4(address)) => address,
+        _ => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn source_v6(own: &[OwnAddress], hop: Ipv6Addr) -> Ipv6Addr {
+    match source(own, IpAddr::V6(hop)) {
+        Some(IpAddr::V6(address)) => address,
+        _ => Ipv6Addr::UNSPECIFIED,
+    }
+}
+
+fn write_arp(frame: &mut [u8], hardware_address: [u8; 6], source: Ipv4Addr, hop: Ipv4Addr) {
+    let mut ethernet = EthernetFrame::new_unchecked(frame);
+    ethernet.set_src_addr(EthernetAddress(hardware_address));
+    ethernet.set_dst_addr(EthernetAddress::BROADCAST);
+    ethernet.set_ethertype(EthernetProtocol::Arp);
+    let request = ArpRepr::EthernetIpv4 {
+        operation: ArpOperation::Request,
+        source_hardware_addr: EthernetAddress(hardware_address),
+        source_protocol_addr: source,
+        target_hardware_addr: EthernetAddress([0; 6]),
+        target_protocol_addr: hop,
+    };
+    request.emit(&mut ArpPacket::new_unchecked(ethernet.payload_mut()));
+}
+
+fn write_solicitation(frame: &mut [u8], hardware_address: [u8; 6], source: Ipv6Addr, hop: Ipv6Addr) {
+    let [.., a, b, c] = hop.octets();
+    let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
+    let mut ethernet = EthernetFrame::new_unchecked(frame);
+    ethernet.set_src_addr(EthernetAddress(hardware_address));
+    ethernet.set_dst_addr(EthernetAddress([0x33, 0x33, 0xff, a, b, c]));
+    ethernet.set_ethertype(EthernetProtocol::Ipv6);
+    let solicitation = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
+        target_addr: hop,
+        lladdr: Some(EthernetAddress(hardware_address).into()),
+    });
+    let ip = Ipv6Repr {
+        src_addr: source,
+        dst_addr: group,
+        next_header: IpProtocol::Icmpv6,
+        payload_len: solicitation.buffer_len(),
+        // RFC 4861 §7.1.1: receivers drop anything that could have been routed.
+        hop_limit: 255,
+    };
+    let mut packet = Ipv6Packet::new_unchecked(ethernet.payload_mut());
+    ip.emit(&mut packet);
+    let mut message = Icmpv6Packet::new_unchecked(packet.payload_mut());
+    solicitation.emit(&source, &group, &mut message, &ChecksumCapabilities::default());
+}

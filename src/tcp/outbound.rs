@@ -1,0 +1,63 @@
+//! Connections that we start.
+
+use super::core::Core;
+use super::isn::initial_sequence;
+use super::neighbour::next_hop;
+use super::table::{Flow, Stage};
+use super::tuple::Tuple;
+use crate::flow::{ConnectError, FlowId};
+use crate::limits::{CONNECT_TIMEOUT_MAX, LOCAL_PORTS};
+use std::net::{IpAddr, SocketAddr};
+
+impl Core {
+    /// Sends a SYN at the next flush.
+    pub fn connect(&mut self, local: IpAddr, remote: SocketAddr) -> Result<FlowId, ConnectError> {
+        let to = remote.ip();
+        // What the addresses are of is checked here, so that smoltcp is never asked for the impossible.
+        let possible = self.own(local).is_some()
+            && self.own(to).is_none()
+            && local.is_ipv4() == to.is_ipv4()
+            && !to.is_unspecified()
+            && !to.is_multicast()
+            && !to.is_loopback()
+            && remote.port() != 0
+            && next_hop(&self.settings.addresses, to).is_some();
+        if !possible {
+            return Err(ConnectError::NoRoute);
+        }
+        if self.table.len() >= self.settings.connections_max {
+            return Err(ConnectError::TableFull);
+        }
+        let tuple = self.free_tuple(local, remote).ok_or(ConnectError::PortsExhausted)?;
+        let isn = initial_sequence(&self.settings.isn_key, &tuple, self.now);
+        let buffers = (self.settings.receive_buffer, self.settings.send_buffer);
+        let stage = Stage::Connecting { until: self.now + CONNECT_TIMEOUT_MAX };
+        let mut flow = Flow::new(tuple, stage, None, buffers, isn);
+        let mut interface = self.drawing_interface(isn);
+        flow.socket_mut()
+            .connect(interface.context(), tuple.remote_address(), tuple.local_address())
+            .map_err(|_| ConnectError::NoRoute)?;
+        let index = self.table.insert(flow);
+        self.mark_dirty(index);
+        Ok(self.table.id(index))
+    }
+
+    /// The next local port of this worker's that is free towards `remote`. Ports go round, so that the first one tried
+    /// is nearly always free.
+    fn free_tuple(&mut self, local: IpAddr, remote: SocketAddr) -> Option<Tuple> {
+        let (first, last) = (*LOCAL_PORTS.start(), *LOCAL_PORTS.end());
+        let workers = self.settings.workers;
+        let offset = (self.settings.worker + workers - first % workers) % workers;
+        let count = (last - first - offset) / workers + 1;
+        for _ in 0..count {
+            self.next_port = (self.next_port % count + 1) % count;
+            let local_port = first + offset + self.next_port * workers;
+            let tuple = Tuple { local, local_port, remote: remote.ip(), remote_port: remote.port() };
+            let free = self.table.find(&tuple).is_none() && self.time_waits.find(self.now, &tuple).is_none();
+            if free && !self.listens_on(local_port) {
+                return Some(tuple);
+            }
+        }
+        None
+    }
+}
