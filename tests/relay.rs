@@ -187,16 +187,9 @@ fn swaks_finds_every_extension_and_delivers() {
         .expect("swaks");
     let dialogue = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{dialogue}");
-    for extension in [
-        "PIPELINING",
-        "SIZE 50000000",
-        "8BITMIME",
-        "CHUNKING",
-        "SMTPUTF8",
-        "DSN",
-        "ENHANCEDSTATUSCODES",
-        "LIMITS",
-    ] {
+    for extension in
+        ["PIPELINING", "SIZE 50000000", "8BITMIME", "CHUNKING", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES", "LIMITS"]
+    {
         assert!(dialogue.contains(extension), "{extension} is offered:\n{dialogue}");
     }
     appliance.wait_until_empty(PATIENCE);

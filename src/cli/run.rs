@@ -14,14 +14,20 @@ use crate::kernel::{self, Sockets};
 use crate::limits::HEADER_ADDED_SIZE_MAX;
 use crate::policy::{Policy, VerifyCache};
 use crate::port::af_xdp::{self, Device};
+use crate::port::{Burst, Port as _};
 use crate::smtp::server;
 use crate::spool::{self, Log, Recovery};
+use crate::tcp::{self, Stack, claim};
 use crate::worker::{Equipment, Exchange, Listener, Worker};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest sleep while addresses are claimed.
+const CLAIM_SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Why the appliance does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,8 @@ enum StartError {
          `ethtool -L {device} combined {workers}`"
     )]
     Queues { device: String, queues: usize, workers: usize },
+    #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
+    Conflict { address: IpAddr, owner: String },
     #[error("{0}")]
     Listen(#[from] kernel::OpenError),
     #[error("the log in {directory}: {reason}")]
@@ -89,7 +97,7 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
     let routes = Arc::new(routes(config)?);
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
-    let (transports, workers, detail) = transports(config)?;
+    let (transports, workers, detail) = transports(config, &clock)?;
     let logs = open_logs(config, &clock, workers)?;
     let (links, ends, from) = control::links(workers)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
@@ -162,7 +170,32 @@ fn spawn(
         }
         Transports::AfXdp(device) => {
             let Device { queues, attachment, .. } = *device;
-            let _ = (queues, entropy::<16>()?);
+            let workers = queues.len() as u16;
+            // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
+            let isn_key = entropy::<16>()?;
+            for (queue, common) in queues.into_iter().zip(parts) {
+                let settings = tcp::Settings {
+                    addresses: (config.addresses.iter())
+                        .map(|address| tcp::OwnAddress {
+                            ip: address.ip.addr(),
+                            prefix: address.ip.prefix_len(),
+                            gateway: address.gateway,
+                        })
+                        .collect(),
+                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+                    connections_max: share(config.limits.connections, workers),
+                    connections_per_client_max: config.limits.connections_per_client,
+                    half_open_max: share(config.limits.half_open, workers),
+                    receive_buffer: *config.limits.receive_buffer as usize,
+                    send_buffer: *config.limits.send_buffer as usize,
+                    worker: common.exchange.worker(),
+                    workers,
+                    isn_key,
+                    seed: u64::from_le_bytes(entropy()?),
+                };
+                let stack = Stack::new(queue, settings, common.clock.now().mono);
+                threads.push(launch(config, policy, routes, common, stack)?);
+            }
             Ok((threads, Some(attachment)))
         }
     }
@@ -278,7 +311,7 @@ fn routes(config: &Config) -> Result<Routes, StartError> {
     Ok(Routes::new(entries.collect::<Vec<_>>())?)
 }
 
-fn transports(config: &Config) -> Result<(Transports, u16, String), StartError> {
+fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, String), StartError> {
     let cores = config.workers.cores.len();
     match config.transport {
         Transport::Dpdk => Err(StartError::Dpdk),
@@ -300,11 +333,12 @@ fn transports(config: &Config) -> Result<(Transports, u16, String), StartError> 
         Transport::AfXdp => {
             let [port] = &config.ports[..] else { return Err(StartError::Ports) };
             let settings = port_settings(config, port);
-            let device = af_xdp::open(&settings)?;
+            let mut device = af_xdp::open(&settings)?;
             let queues = device.queues.len();
             if cores > 0 && queues != cores {
                 return Err(StartError::Queues { device: port.device.clone(), queues, workers: cores });
             }
+            claim(&mut device, &settings.addresses, clock)?;
             let detail = format!("{} with {queues} queues, {}", port.device, device.mode);
             Ok((Transports::AfXdp(Box::new(device)), queues as u16, detail))
         }
@@ -322,6 +356,35 @@ pub(super) fn port_settings(config: &Config, port: &config::Port) -> af_xdp::Por
         vlan: port.vlan,
         addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
         frames_per_queue: port.frames,
+    }
+}
+
+/// Makes sure that nobody else uses our addresses. The first queue asks; an answer may come to any of them.
+fn claim(device: &mut Device, addresses: &[IpAddr], clock: &SystemClock) -> Result<(), StartError> {
+    let Some((first, others)) = device.queues.split_first_mut() else { return Ok(()) };
+    let mut claim = claim::Claim::new(first.hardware_address(), addresses, clock.now().mono);
+    let mut burst = Burst::new();
+    loop {
+        for queue in &mut *others {
+            queue.receive(&mut burst);
+            for frame in burst.drain(..) {
+                claim.hear(queue.bytes(&frame));
+                queue.release(frame);
+            }
+        }
+        let now = clock.now().mono;
+        match claim.poll(first, now) {
+            claim::Status::Claimed => return Ok(()),
+            claim::Status::Conflict { address, hardware_address } => {
+                let owner = hardware_address.map(|octet| format!("{octet:02x}")).join(":");
+                return Err(StartError::Conflict { address, owner });
+            }
+            claim::Status::Pending { next } => {
+                let queues = std::iter::once(&*first).chain(others.iter());
+                let wakeups: Vec<_> = queues.filter_map(|queue| queue.wakeup()).collect();
+                crate::env::wait_readable(&wakeups, next.since(now).min(CLAIM_SLEEP_MAX));
+            }
+        }
     }
 }
 

@@ -62,11 +62,7 @@ pub(super) struct Ingress<'a> {
 }
 
 impl<'a> Ingress<'a> {
-    pub fn new(
-        frame: Option<&'a [u8]>,
-        reply: &'a mut Scratch,
-        capabilities: &'a DeviceCapabilities,
-    ) -> Ingress<'a> {
+    pub fn new(frame: Option<&'a [u8]>, reply: &'a mut Scratch, capabilities: &'a DeviceCapabilities) -> Ingress<'a> {
         Ingress { frame, reply, capabilities }
     }
 }

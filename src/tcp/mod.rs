@@ -1,7 +1,3 @@
-//! TCP in user space: frames of a port in, flows out.
-
-pub mod claim;
-pub mod wheel;
 //! TCP over a [`Port`](crate::port::Port): flows made of frames.
 //!
 //! In: Ethernet frames of a NIC queue. Out: [`FlowEvent`](crate::flow::FlowEvent)s, bytes in place, and frames to send.
@@ -21,6 +17,7 @@ pub mod wheel;
 //! 6528), blind resets and SYNs (RFC 5961), prompt neighbour resolution, ICMP errors, lingering, compact TIME-WAIT.
 
 mod budget;
+pub mod claim;
 mod core;
 mod device;
 mod guard;
@@ -35,6 +32,7 @@ mod tests;
 mod time_wait;
 mod timers;
 mod tuple;
+pub mod wheel;
 
 pub use stack::Stack;
 

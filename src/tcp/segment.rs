@@ -49,9 +49,16 @@ impl Segment {
 pub(super) enum Packet {
     Segment(Segment),
     /// ARP or neighbour discovery that names a neighbour. `answer`: somebody asked for it, perhaps another worker.
-    Neighbour { address: IpAddr, answer: bool },
+    Neighbour {
+        address: IpAddr,
+        answer: bool,
+    },
     /// Something that we sent cannot arrive. `refused`: the host is there and wants none of it.
-    Unreachable { tuple: Tuple, sequence: u32, refused: bool },
+    Unreachable {
+        tuple: Tuple,
+        sequence: u32,
+        refused: bool,
+    },
     /// For the shared interface: echo requests, multicast listener queries.
     Shared,
     /// Nothing that we have a use for.

@@ -25,7 +25,9 @@ impl Stage {
     /// When the stage ends by itself.
     pub fn deadline(&self) -> Option<Instant> {
         match self {
-            Stage::HalfOpen { until, .. } | Stage::Connecting { until } | Stage::Lingering { until, .. } => Some(*until),
+            Stage::HalfOpen { until, .. } | Stage::Connecting { until } | Stage::Lingering { until, .. } => {
+                Some(*until)
+            }
             Stage::Open => None,
         }
     }
@@ -213,8 +215,8 @@ impl Table {
 
     /// Whether the place still holds what `id` names, closed or not.
     pub fn holds(&self, id: FlowId) -> bool {
-        self.places.get(id.index as usize).is_some_and(|place| {
-            place.generation == id.generation && place.flow.is_some()
-        })
+        self.places
+            .get(id.index as usize)
+            .is_some_and(|place| place.generation == id.generation && place.flow.is_some())
     }
 }
