@@ -229,7 +229,7 @@ fn bdat_carries_a_message_in_chunks() {
         assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
         assert_eq!(client.command("MAIL FROM:<a@example.test>").expect("a reply").code, 250);
         assert_eq!(client.command("RCPT TO:<b@example.test>").expect("a reply").code, 250);
-        client.send(b"BDAT 34\r\nMessage-Id: <bdat@example.test>\r\n").expect("sent");
+        client.send(b"BDAT 33\r\nMessage-Id: <bdat@example.test>\r\n").expect("sent");
         assert_eq!(client.reply().expect("a reply").code, 250);
         client.send(b"BDAT 2\r\n\r\nBDAT 100000\r\n").expect("sent");
         assert_eq!(client.reply().expect("a reply").code, 250);
@@ -264,7 +264,7 @@ fn what_cannot_be_delivered_comes_back_as_a_notice() {
     for part in [
         "multipart/report",
         "Auto-Submitted: auto-replied",
-        "Final-Recipient: rfc822;nobody@elsewhere.test",
+        "Final-Recipient: rfc822; nobody@elsewhere.test",
         "Action: failed",
         "Status: 5.7.1",
         "To: <nobody@elsewhere.test>",
