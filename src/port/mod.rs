@@ -8,6 +8,7 @@
 //! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
 
 pub mod af_xdp;
+pub mod sim;
 
 use std::os::fd::BorrowedFd;
 
