@@ -73,3 +73,5 @@ pub struct Settings {
     /// For everything else that must not be guessed: table hashes, ports, rate limits.
     pub seed: u64,
 }
+pub mod claim;
+pub mod wheel;
