@@ -29,8 +29,8 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod time_wait;
-mod timers;
 mod tuple;
+pub mod wheel;
 
 pub use stack::Stack;
 
@@ -73,5 +73,3 @@ pub struct Settings {
     /// For everything else that must not be guessed: table hashes, ports, rate limits.
     pub seed: u64,
 }
-pub mod claim;
-pub mod wheel;
