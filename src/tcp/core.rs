@@ -11,8 +11,9 @@ use super::neighbour::{Waiting, cidr};
 use super::segment::{Packet, RST, Segment, classify};
 use super::table::{Flow, Stage, Table};
 use super::time_wait::TimeWaits;
-use super::timers::Timers;
 use super::tuple::{Keyed, Tuple};
+use super::wheel::Wheel;
+
 use super::{OwnAddress, Settings};
 use crate::env::Instant;
 use crate::flow::{FlowEnd, FlowEvent, FlowId, Peer, TransportCounters};
@@ -51,7 +52,7 @@ pub(super) struct Core {
     pub table: Table,
     pub time_waits: TimeWaits,
     pub waiting: Waiting,
-    pub timers: Timers<Timer>,
+    pub timers: Wheel<Timer>,
     /// Flows to settle at the end of the poll.
     pub touched: Vec<u32>,
     /// Flows with something to send.
@@ -110,7 +111,7 @@ impl Core {
                 None => continue,
             };
         }
-        let mut timers = Timers::new();
+        let mut timers = Wheel::new();
         if settings.addresses.iter().any(|address| address.gateway.is_some()) {
             timers.schedule(Timer::Gateways, now);
         }

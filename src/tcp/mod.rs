@@ -30,7 +30,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod time_wait;
-mod timers;
 mod tuple;
 pub mod wheel;
 

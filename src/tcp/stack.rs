@@ -158,7 +158,9 @@ impl<P: Port> Stack<P> {
         let due = due.map(|at| at.max(now + RETRY_PAUSE));
         match due.into_iter().chain(flow.stage.deadline()).min() {
             Some(at) => core.timers.schedule(Timer::Flow(index), at),
-            None => core.timers.cancel(Timer::Flow(index)),
+            None => {
+                core.timers.cancel(Timer::Flow(index));
+            }
         }
     }
 
@@ -360,5 +362,13 @@ impl<P: Port> Transport for Stack<P> {
             open: self.core.table.len() as u64,
             ..counters
         }
+    }
+}
+
+#[cfg(test)]
+impl<P: Port> Stack<P> {
+    /// Lets the next connection try the port of the last one first, and forgets that it was in use.
+    pub(super) fn choose_next_port_again(&mut self) {
+        self.core.next_port = self.core.next_port.wrapping_sub(1);
     }
 }

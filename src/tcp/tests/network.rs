@@ -1,0 +1,95 @@
+//! Ways to the other side, and what happens where there is none.
+
+use super::*;
+
+#[test]
+fn nobody_listens_and_we_are_refused() {
+    let (network, mut client, mut server) = pair(Link::default(), 1);
+    let near = client.connect(network.now(), "192.0.2.1", "192.0.2.2:26");
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(5), |hosts| hosts[0].end(near).is_some());
+    assert_eq!(client.end(near), Some(FlowEnd::Refused));
+}
+
+#[test]
+fn a_host_that_is_not_there_is_unreachable_after_three_seconds() {
+    let (network, mut client, mut server) = pair(Link::default(), 1);
+    let near = client.connect(network.now(), "192.0.2.1", "192.0.2.9:25");
+    let far = client.connect(network.now(), "2001:db8::1", "[2001:db8::9]:25");
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(10), |hosts| {
+        hosts[0].end(near).is_some() && hosts[0].end(far).is_some()
+    });
+    assert_eq!(client.end(near), Some(FlowEnd::Unreachable));
+    assert_eq!(client.end(far), Some(FlowEnd::Unreachable));
+    assert!(network.now().since(Instant::ZERO) < Duration::from_secs(4));
+}
+
+#[test]
+fn a_dead_neighbour_does_not_hold_up_a_living_one() {
+    let (network, mut client, mut server) = pair(Link::default(), 1);
+    client.connect(network.now(), "192.0.2.1", "192.0.2.9:25");
+    let near = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
+    assert!(run(&network, &mut [&mut client, &mut server], Duration::from_millis(10), |hosts| {
+        hosts[0].connected(near)
+    }));
+}
+
+#[test]
+fn a_silent_host_ends_at_the_hard_cap() {
+    let (network, mut client, mut server, _, _) = joined(Link::default(), 1);
+    network.isolate(server.stack.port().host());
+    let near = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(61), |_| false);
+    // Its neighbour entry expires on the way, so that either answer is true.
+    assert!(matches!(client.end(near), Some(FlowEnd::TimedOut | FlowEnd::Unreachable)));
+}
+
+#[test]
+fn no_route_is_said_at_once() {
+    let (network, mut client, _) = pair(Link::default(), 1);
+    let mut connect = |local, remote| client.stack.connect(network.now(), ip(local), at(remote));
+    let no_route = Err(crate::flow::ConnectError::NoRoute);
+    assert_eq!(connect("192.0.2.1", "198.51.100.1:25"), no_route);
+    assert_eq!(connect("192.0.2.7", "192.0.2.2:25"), no_route);
+    assert_eq!(connect("192.0.2.1", "[2001:db8::2]:25"), no_route);
+    assert_eq!(connect("192.0.2.1", "192.0.2.1:25"), no_route);
+    assert_eq!(connect("192.0.2.1", "224.0.0.1:25"), no_route);
+    assert_eq!(connect("192.0.2.1", "192.0.2.2:0"), no_route);
+}
+
+/// A router that is nothing but a hand: answers ARP for .254 and sends all else on to the server, whose address is in
+/// another network, and back.
+#[test]
+fn other_networks_are_reached_through_the_gateway() {
+    let network = Network::new(1);
+    let router_mac = [2, 0, 0, 0, 0, 0xfe];
+    let mut router = network.attach(router_mac, Link::default());
+    let near_address = vec![own("192.0.2.1", 24, Some("192.0.2.254"))];
+    let far_address = vec![own("198.51.100.2", 24, Some("198.51.100.254"))];
+    let mut client = Host::new(&network, CLIENT_MAC, Link::default(), settings(near_address, &[]));
+    let mut server = Host::new(&network, SERVER_MAC, Link::default(), settings(far_address, &["198.51.100.2:25"]));
+    let near = client.connect(network.now(), "192.0.2.1", "198.51.100.2:25");
+    let connected = run(&network, &mut [&mut client, &mut server], Duration::from_secs(90), |hosts| {
+        for frame in router.take() {
+            let mut frame = frame.to_vec();
+            let asked = frame[12..14] == [8, 6] && frame[21] == 1 && frame[41] == 254;
+            if asked {
+                let (sender, target) = (frame[22..32].to_vec(), frame[38..42].to_vec());
+                frame[21] = 2;
+                frame[22..28].copy_from_slice(&router_mac);
+                frame[28..32].copy_from_slice(&target);
+                frame[32..42].copy_from_slice(&sender);
+                frame[..6].copy_from_slice(&sender[..6]);
+            } else if frame[..6] == router_mac && frame[12..14] == [8, 0] {
+                let to = if frame[30] == 192 { CLIENT_MAC } else { SERVER_MAC };
+                frame[..6].copy_from_slice(&to);
+            } else {
+                continue;
+            }
+            frame[6..12].copy_from_slice(&router_mac);
+            router.send(&frame);
+        }
+        hosts[0].connected(near)
+    });
+    assert!(connected, "{:?}", client.events);
+    assert!(network.now().since(Instant::ZERO) < Duration::from_millis(10));
+}
