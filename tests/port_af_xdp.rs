@@ -12,7 +12,7 @@ use rohrpost::port::{Burst, Port};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 /// Tells this binary that it is a port process, and with which settings.
@@ -161,10 +161,7 @@ impl PortProcess {
     }
 
     fn line_until(&self, deadline: Instant) -> Option<String> {
-        match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(line) => Some(line),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()
     }
 
     /// Starts a port that must open; gives it and its first line.
@@ -399,9 +396,10 @@ fn a_queue_that_another_socket_holds_is_named() {
     let (_port, _) = PortProcess::open(&wire.relay, &Wire::settings("auto"));
     let refused = PortProcess::refused(&wire.relay, &Wire::settings("auto"));
     let program = refused.split("(id ").nth(1).and_then(|rest| rest.split(',').next()).unwrap();
+    let program: u64 = program.parse().unwrap();
     // With its program taken away the first port still holds its queue.
     let links: serde_json::Value = serde_json::from_str(&wire.relay.run(&["bpftool", "-j", "link"])).unwrap();
-    let is_ours = |link: &&serde_json::Value| link["prog_id"].to_string() == program;
+    let is_ours = |link: &&serde_json::Value| link["prog_id"] == program;
     let link = links.as_array().unwrap().iter().find(is_ours).unwrap()["id"].to_string();
     wire.relay.run(&["bpftool", "link", "detach", "id", &link]);
     let refused = PortProcess::refused(&wire.relay, &Wire::settings("auto"));
