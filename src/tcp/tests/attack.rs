@@ -6,9 +6,10 @@ use proptest::prelude::*;
 
 /// The last TCP segment from the client in a capture.
 fn last_segment(frames: &[crate::port::sim::Tapped], mac: [u8; 6]) -> (Vec<u8>, Segment) {
-    let frame = frames.iter().rev().find(|frame| {
-        frame.bytes[6..12] == mac && matches!(classify(&frame.bytes), Packet::Segment(_))
-    });
+    let frame = frames
+        .iter()
+        .rev()
+        .find(|frame| frame.bytes[6..12] == mac && matches!(classify(&frame.bytes), Packet::Segment(_)));
     let bytes = frame.expect("a segment was sent").bytes.to_vec();
     let Packet::Segment(segment) = classify(&bytes) else { unreachable!() };
     (bytes, segment)

@@ -15,8 +15,7 @@ fn limited(change: impl FnOnce(&mut Settings)) -> (Network, Host, Host) {
 #[test]
 fn one_client_gets_no_more_than_its_share() {
     let (network, mut client, mut server) = limited(|settings| settings.connections_per_client_max = 2);
-    let flows: Vec<FlowId> =
-        (0..3).map(|_| client.connect(network.now(), "192.0.2.1", "192.0.2.2:25")).collect();
+    let flows: Vec<FlowId> = (0..3).map(|_| client.connect(network.now(), "192.0.2.1", "192.0.2.2:25")).collect();
     let other = client.connect(network.now(), "192.0.2.3", "192.0.2.2:25");
     run(&network, &mut [&mut client, &mut server], Duration::from_secs(3), |_| false);
     assert_eq!(flows.iter().filter(|flow| client.connected(**flow)).count(), 2);

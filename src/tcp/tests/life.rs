@@ -62,9 +62,8 @@ fn both_sides_close_and_nothing_is_left() {
     let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
     client.stack.close(near);
     let mut scrap = Vec::new();
-    let finished = run(&network, &mut [&mut client, &mut server], Duration::from_secs(5), |hosts| {
-        hosts[1].read(far, &mut scrap)
-    });
+    let finished =
+        run(&network, &mut [&mut client, &mut server], Duration::from_secs(5), |hosts| hosts[1].read(far, &mut scrap));
     assert!(finished);
     assert!(server.events.contains(&FlowEvent::Readable { flow: far }));
     server.stack.close(far);
