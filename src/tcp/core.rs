@@ -187,10 +187,11 @@ impl Core {
             }
             self.time_waits.remove(tuple);
         }
-        if segment.opens() && self.listening {
-            if let Some(listener) = self.listener(tuple) {
-                return self.open(frame, segment, listener);
-            }
+        if segment.opens()
+            && self.listening
+            && let Some(listener) = self.listener(tuple)
+        {
+            return self.open(frame, segment, listener);
         }
         let owner = tuple.local_port % self.settings.workers;
         if owner != self.settings.worker && !self.listens_on(tuple.local_port) && !injected {
