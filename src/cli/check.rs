@@ -5,6 +5,7 @@
 
 use crate::config::{self, Config, ConfigError, Queues, Transport};
 use crate::policy::Policy;
+use crate::port::af_xdp;
 use miette::Diagnostic as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -81,7 +82,30 @@ pub fn environment(config: &Config) -> Vec<Problem> {
             problems.push(Problem { message });
         }
     }
+    if config.transport == Transport::AfXdp {
+        for port in &config.ports {
+            let found = af_xdp::preflight(&super::run::port_settings(config, port));
+            problems.extend(found.iter().map(|error| Problem { message: error.to_string() }));
+        }
+        problems.extend(unreachable_hops(config));
+    }
     problems
+}
+
+/// Hops that are the box itself: the frames of user-space flows leave by the wire and never come to the box's own kernel.
+fn unreachable_hops(config: &Config) -> Vec<Problem> {
+    let Ok(held) = af_xdp::kernel_addresses() else { return Vec::new() };
+    let hops = config.routes.iter().flat_map(|route| route.to.iter().map(move |hop| (route, hop)));
+    hops.flat_map(|(route, hop)| hop.addresses.iter().map(move |address| (route, hop, address)))
+        .filter(|(_, _, address)| address.is_loopback() || held.contains(address))
+        .map(|(route, hop, address)| Problem {
+            message: format!(
+                "[[route]] {}: {hop} leads to {address}, which this box's kernel holds; af_xdp cannot reach the box \
+                 itself: name another host, or use transport = \"kernel\"",
+                route.domain
+            ),
+        })
+        .collect()
 }
 
 /// What a box with this configuration would do.

@@ -90,8 +90,9 @@ enum Transports {
 fn start(config: &Config) -> Result<ExitReason, StartError> {
     let clock = SystemClock::new();
     let problems = check::environment(config);
-    if let Some(problem) = problems.first() {
-        return Err(StartError::Config(problem.to_string()));
+    if !problems.is_empty() {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        return Err(StartError::Config(lines.join("\nrohrpost: ")));
     }
     let policy = Arc::new(Policy::new(config)?);
     let routes = Arc::new(routes(config)?);
