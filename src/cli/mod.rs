@@ -8,6 +8,7 @@
 pub mod check;
 pub mod queue;
 pub mod run;
+mod settings;
 pub mod status;
 mod text;
 

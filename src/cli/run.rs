@@ -3,22 +3,20 @@
 //! In: the configuration. Out: workers, each on its core with its transport and its logs; the control thread; an exit
 //! code. Everything that can be refused is refused before the first worker starts.
 
-use super::check;
+use super::{check, settings};
 use crate::config::{self, Config, Transport};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
-use crate::delivery::{self, Destinations, Hop, HostBackoff, Protocol, Retry, Route, Routes};
+use crate::delivery::{self, Destinations, Routes};
 use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::kernel::{self, Sockets};
-use crate::limits::HEADER_ADDED_SIZE_MAX;
 use crate::policy::{Policy, VerifyCache};
 use crate::port::af_xdp::{self, Device};
 use crate::port::{Burst, Port as _};
-use crate::smtp::server;
-use crate::spool::{self, Log, Recovery};
-use crate::tcp::{self, Stack, claim};
-use crate::worker::{Equipment, Exchange, Listener, Worker};
+use crate::spool::{Log, Recovery};
+use crate::tcp::{Stack, claim};
+use crate::worker::{Equipment, Exchange, Worker};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -95,7 +93,7 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
         return Err(StartError::Config(lines.join("\nrohrpost: ")));
     }
     let policy = Arc::new(Policy::new(config)?);
-    let routes = Arc::new(routes(config)?);
+    let routes = Arc::new(settings::routes(config)?);
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let (transports, workers, detail) = transports(config, &clock)?;
@@ -175,25 +173,8 @@ fn spawn(
             // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
             let isn_key = entropy::<16>()?;
             for (queue, common) in queues.into_iter().zip(parts) {
-                let settings = tcp::Settings {
-                    addresses: (config.addresses.iter())
-                        .map(|address| tcp::OwnAddress {
-                            ip: address.ip.addr(),
-                            prefix: address.ip.prefix_len(),
-                            gateway: address.gateway,
-                        })
-                        .collect(),
-                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-                    connections_max: share(config.limits.connections, workers),
-                    connections_per_client_max: config.limits.connections_per_client,
-                    half_open_max: share(config.limits.half_open, workers),
-                    receive_buffer: *config.limits.receive_buffer as usize,
-                    send_buffer: *config.limits.send_buffer as usize,
-                    worker: common.exchange.worker(),
-                    workers,
-                    isn_key,
-                    seed: u64::from_le_bytes(entropy()?),
-                };
+                let seed = u64::from_le_bytes(entropy()?);
+                let settings = settings::tcp(config, common.exchange.worker(), workers, isn_key, seed);
                 let stack = Stack::new(queue, settings, common.clock.now().mono);
                 threads.push(launch(config, policy, routes, common, stack)?);
             }
@@ -213,27 +194,6 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
     let worker = common.exchange.worker();
     let workers = common.exchange.workers();
     let seed = u64::from_le_bytes(entropy()?);
-    let own: Vec<(IpAddr, Box<str>)> = if config.addresses.is_empty() {
-        // The kernel transport without addresses of its own: the kernel chooses.
-        [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| (any, config.hostname.as_str().into())).into()
-    } else {
-        (config.addresses.iter())
-            .map(|address| (address.ip.addr(), address.ehlo_name.as_ref().unwrap_or(&config.hostname).as_str().into()))
-            .collect()
-    };
-    let delivery = &config.delivery;
-    let settings = delivery::Settings {
-        connections_max: share(delivery.connections as usize, workers),
-        connect_timeout: *delivery.connect_timeout,
-        idle_timeout: *delivery.idle_timeout,
-        transactions_per_connection_max: delivery.transactions_per_connection,
-        host_backoff: HostBackoff {
-            first: *delivery.host_backoff,
-            max: *delivery.host_backoff_max,
-            ..HostBackoff::default()
-        },
-        ..delivery::Settings::default()
-    };
     let equipment = Equipment {
         clock: common.clock,
         transport,
@@ -241,18 +201,12 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         exchange: common.exchange,
         exchange_wakeup: common.wakeup,
         control: common.end,
-        listeners: listeners(config),
+        listeners: settings::listeners(config),
         policy: Arc::clone(policy),
         checks: VerifyCache::of(config, seed),
         routes: Arc::clone(routes),
-        retry: Retry {
-            first: *config.retry.first,
-            growth: config.retry.growth,
-            max: *config.retry.max,
-            jitter: config.retry.jitter,
-            age_max: *config.retry.age_max,
-        },
-        destinations: Destinations::new(routes, settings, &own, seed),
+        retry: settings::retry(config),
+        destinations: Destinations::new(routes, settings::delivery(config, workers), &settings::own(config), seed),
         hostname: config.hostname.as_str().into(),
         poll: config.workers.poll,
         seed,
@@ -268,50 +222,6 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
     Ok(thread)
 }
 
-fn listeners(config: &Config) -> Vec<Listener> {
-    let limits = &config.limits;
-    (config.listeners.iter())
-        .map(|listener| Listener {
-            role: listener.role,
-            settings: Arc::new(server::Settings {
-                hostname: config.hostname.as_str().into(),
-                message_size_max: *limits.message_size,
-                recipients_max: limits.recipients,
-                hops_max: limits.hops,
-                binarymime: listener.binarymime,
-                errors_max: limits.errors,
-                transactions_max: limits.transactions,
-                greeting_delay: *listener.greeting_delay,
-                command_timeout: *limits.command_timeout,
-                data_timeout: *limits.data_timeout,
-                content_rate_min: *limits.content_rate,
-            }),
-        })
-        .collect()
-}
-
-fn routes(config: &Config) -> Result<Routes, StartError> {
-    let entries = config.routes.iter().map(|route| {
-        let hops = (route.to.iter())
-            .map(|hop| Hop {
-                protocol: match hop.protocol {
-                    config::Protocol::Smtp => Protocol::Smtp,
-                    config::Protocol::Lmtp => Protocol::Lmtp,
-                },
-                addresses: hop.addresses.clone(),
-                port: hop.port,
-                preference: hop.preference,
-                name: hop.host.to_string().into(),
-            })
-            .collect();
-        let mut compiled = Route::new(hops);
-        compiled.source_addresses.clone_from(&route.source_addresses);
-        compiled.connections_max = route.connections_max;
-        (route.domain.as_str().into(), compiled)
-    });
-    Ok(Routes::new(entries.collect::<Vec<_>>())?)
-}
-
 fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, String), StartError> {
     let cores = config.workers.cores.len();
     match config.transport {
@@ -320,20 +230,14 @@ fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, 
             let workers = cores.max(1) as u16;
             let mut all = Vec::new();
             for _ in 0..workers {
-                all.push(Sockets::open(kernel::Settings {
-                    listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-                    connections_max: share(config.limits.connections, workers),
-                    connections_per_client_max: config.limits.connections_per_client,
-                    receive_buffer: *config.limits.receive_buffer as usize,
-                    reuse_port: workers > 1,
-                })?);
+                all.push(Sockets::open(settings::kernel(config, workers))?);
             }
             let places: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
             Ok((Transports::Kernel(all), workers, format!("sockets, listening on {}", places.join(", "))))
         }
         Transport::AfXdp => {
             let [port] = &config.ports[..] else { return Err(StartError::Ports) };
-            let settings = port_settings(config, port);
+            let settings = settings::port(config, port);
             let mut device = af_xdp::open(&settings)?;
             let queues = device.queues.len();
             if cores > 0 && queues != cores {
@@ -343,20 +247,6 @@ fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, 
             let detail = format!("{} with {queues} queues, {}", port.device, device.mode);
             Ok((Transports::AfXdp(Box::new(device)), queues as u16, detail))
         }
-    }
-}
-
-/// What `af_xdp` is told about a port; `check` looks at the same.
-pub(super) fn port_settings(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
-    af_xdp::PortSettings {
-        device: port.device.clone(),
-        queues: match &port.queues {
-            config::Queues::Auto => af_xdp::Queues::Auto,
-            config::Queues::List(list) => af_xdp::Queues::List(list.clone()),
-        },
-        vlan: port.vlan,
-        addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
-        frames_per_queue: port.frames,
     }
 }
 
@@ -406,20 +296,10 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
         Err(error) => return Err(failed(directory, error.to_string())),
     }
     let mut logs: OpenLogs = (0..workers).map(|_| Vec::new()).collect();
-    let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(workers);
     for number in numbers.into_keys() {
         let directory = directory.join(format!("log-{number:02}"));
         let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
-        let settings = spool::Settings {
-            log: number,
-            segment_size: *config.spool.segment_size,
-            segments_max: u32::try_from(segments).unwrap_or(u32::MAX),
-            batch_size_max: *config.spool.batch_size as usize,
-            batches_in_flight_max: config.spool.batches_in_flight,
-            message_size_max: *config.limits.message_size + HEADER_ADDED_SIZE_MAX,
-            free_bytes_min: *config.spool.free_min,
-            epoch: 1,
-        };
+        let settings = settings::spool(config, number, workers);
         let (log, recovery) =
             Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))?;
         logs[usize::from(number % workers)].push((number, log, recovery));
@@ -459,11 +339,6 @@ fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut(Tick) {
             }
         }
     }
-}
-
-/// A worker's part of a limit that is meant for all.
-fn share(limit: usize, workers: u16) -> usize {
-    limit.div_ceil(usize::from(workers)).max(1)
 }
 
 fn entropy<const SIZE: usize>() -> Result<[u8; SIZE], StartError> {

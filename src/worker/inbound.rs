@@ -162,16 +162,7 @@ impl Inbound {
         self.count -= 1;
         parts.timers.cancel(flow);
         let Slot { session, intake, .. } = &mut *slot;
-        let mut host = IntakeHost {
-            now: parts.now,
-            flow,
-            intake,
-            drafts: &mut self.drafts,
-            logs: &mut parts.logs,
-            policy: &parts.policy,
-            routes: &parts.routes,
-            checks: &mut parts.checks,
-        };
+        let mut host = IntakeHost::new(parts, flow, intake, &mut self.drafts);
         session.ended(&mut host);
     }
 
@@ -261,17 +252,9 @@ impl Inbound {
         }
         slot.armed = None;
         let Slot { session, intake, .. } = &mut **slot;
-        let mut host = IntakeHost {
-            now: parts.now,
-            flow,
-            intake,
-            drafts: &mut self.drafts,
-            logs: &mut parts.logs,
-            policy: &parts.policy,
-            routes: &parts.routes,
-            checks: &mut parts.checks,
-        };
-        act(session, parts.now, &mut host);
+        let mut host = IntakeHost::new(parts, flow, intake, &mut self.drafts);
+        let now = host.now;
+        act(session, now, &mut host);
         self.pump(parts, flow);
     }
 }
@@ -307,6 +290,26 @@ struct IntakeHost<'a, D: Disk> {
     policy: &'a Policy,
     routes: &'a Routes,
     checks: &'a mut VerifyCache,
+}
+
+impl<'a, D: Disk> IntakeHost<'a, D> {
+    fn new<T>(
+        parts: &'a mut Parts<T, D>,
+        flow: FlowId,
+        intake: &'a mut Intake,
+        drafts: &'a mut HashMap<Draft, FlowId>,
+    ) -> IntakeHost<'a, D> {
+        IntakeHost {
+            now: parts.now,
+            flow,
+            intake,
+            drafts,
+            logs: &mut parts.logs,
+            policy: &parts.policy,
+            routes: &parts.routes,
+            checks: &mut parts.checks,
+        }
+    }
 }
 
 impl<D: Disk> Host for IntakeHost<'_, D> {

@@ -1,0 +1,167 @@
+//! What the stations are told, from the configuration.
+//!
+//! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
+
+use crate::config::{self, Config};
+use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
+use crate::limits::HEADER_ADDED_SIZE_MAX;
+use crate::port::af_xdp;
+use crate::smtp::server;
+use crate::worker::Listener;
+use crate::{delivery, kernel, spool, tcp};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What `af_xdp` is told about a port.
+pub(super) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
+    af_xdp::PortSettings {
+        device: port.device.clone(),
+        queues: match &port.queues {
+            config::Queues::Auto => af_xdp::Queues::Auto,
+            config::Queues::List(list) => af_xdp::Queues::List(list.clone()),
+        },
+        vlan: port.vlan,
+        addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
+        frames_per_queue: port.frames,
+    }
+}
+
+/// What a worker's TCP stack is told.
+pub(super) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16], seed: u64) -> tcp::Settings {
+    tcp::Settings {
+        addresses: (config.addresses.iter())
+            .map(|address| tcp::OwnAddress {
+                ip: address.ip.addr(),
+                prefix: address.ip.prefix_len(),
+                gateway: address.gateway,
+            })
+            .collect(),
+        listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+        connections_max: share(config.limits.connections, workers),
+        connections_per_client_max: config.limits.connections_per_client,
+        half_open_max: share(config.limits.half_open, workers),
+        receive_buffer: *config.limits.receive_buffer as usize,
+        send_buffer: *config.limits.send_buffer as usize,
+        worker,
+        workers,
+        isn_key,
+        seed,
+    }
+}
+
+/// What a worker's sockets are told.
+pub(super) fn kernel(config: &Config, workers: u16) -> kernel::Settings {
+    kernel::Settings {
+        listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+        connections_max: share(config.limits.connections, workers),
+        connections_per_client_max: config.limits.connections_per_client,
+        receive_buffer: *config.limits.receive_buffer as usize,
+        reuse_port: workers > 1,
+    }
+}
+
+/// What a log is told.
+pub(super) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settings {
+    let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(workers);
+    spool::Settings {
+        log: number,
+        segment_size: *config.spool.segment_size,
+        segments_max: u32::try_from(segments).unwrap_or(u32::MAX),
+        batch_size_max: *config.spool.batch_size as usize,
+        batches_in_flight_max: config.spool.batches_in_flight,
+        message_size_max: *config.limits.message_size + HEADER_ADDED_SIZE_MAX,
+        free_bytes_min: *config.spool.free_min,
+        epoch: 1,
+    }
+}
+
+/// The listeners as sessions see them.
+pub(super) fn listeners(config: &Config) -> Vec<Listener> {
+    let limits = &config.limits;
+    (config.listeners.iter())
+        .map(|listener| Listener {
+            role: listener.role,
+            settings: Arc::new(server::Settings {
+                hostname: config.hostname.as_str().into(),
+                message_size_max: *limits.message_size,
+                recipients_max: limits.recipients,
+                hops_max: limits.hops,
+                binarymime: listener.binarymime,
+                errors_max: limits.errors,
+                transactions_max: limits.transactions,
+                greeting_delay: *listener.greeting_delay,
+                command_timeout: *limits.command_timeout,
+                data_timeout: *limits.data_timeout,
+                content_rate_min: *limits.content_rate,
+            }),
+        })
+        .collect()
+}
+
+/// The routes, compiled.
+pub(super) fn routes(config: &Config) -> Result<Routes, RouteError> {
+    let entries = config.routes.iter().map(|route| {
+        let hops = (route.to.iter())
+            .map(|hop| Hop {
+                protocol: match hop.protocol {
+                    config::Protocol::Smtp => Protocol::Smtp,
+                    config::Protocol::Lmtp => Protocol::Lmtp,
+                },
+                addresses: hop.addresses.clone(),
+                port: hop.port,
+                preference: hop.preference,
+                name: hop.host.to_string().into(),
+            })
+            .collect();
+        let mut compiled = Route::new(hops);
+        compiled.source_addresses.clone_from(&route.source_addresses);
+        compiled.connections_max = route.connections_max;
+        (route.domain.as_str().into(), compiled)
+    });
+    Routes::new(entries.collect::<Vec<_>>())
+}
+
+/// Own addresses with their EHLO names.
+pub(super) fn own(config: &Config) -> Vec<(IpAddr, Box<str>)> {
+    if config.addresses.is_empty() {
+        // The kernel transport without addresses of its own: the kernel chooses.
+        [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| (any, config.hostname.as_str().into())).into()
+    } else {
+        (config.addresses.iter())
+            .map(|address| (address.ip.addr(), address.ehlo_name.as_ref().unwrap_or(&config.hostname).as_str().into()))
+            .collect()
+    }
+}
+
+/// What a worker's destinations are told.
+pub(super) fn delivery(config: &Config, workers: u16) -> delivery::Settings {
+    let delivery = &config.delivery;
+    delivery::Settings {
+        connections_max: share(delivery.connections as usize, workers),
+        connect_timeout: *delivery.connect_timeout,
+        idle_timeout: *delivery.idle_timeout,
+        transactions_per_connection_max: delivery.transactions_per_connection,
+        host_backoff: HostBackoff {
+            first: *delivery.host_backoff,
+            max: *delivery.host_backoff_max,
+            ..HostBackoff::default()
+        },
+        ..delivery::Settings::default()
+    }
+}
+
+/// When deliveries are tried again.
+pub(super) fn retry(config: &Config) -> Retry {
+    Retry {
+        first: *config.retry.first,
+        growth: config.retry.growth,
+        max: *config.retry.max,
+        jitter: config.retry.jitter,
+        age_max: *config.retry.age_max,
+    }
+}
+
+/// A worker's part of a limit that is meant for all.
+pub(super) fn share(limit: usize, workers: u16) -> usize {
+    limit.div_ceil(usize::from(workers)).max(1)
+}
