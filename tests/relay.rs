@@ -26,11 +26,15 @@ impl Drop for Process {
 
 /// Starts Postfix's sink on mx; it writes each message into a file of its own.
 fn sink(lab: &Lab, address: &str) -> (Process, std::path::PathBuf) {
+    sink_with(lab, address, &[])
+}
+
+fn sink_with(lab: &Lab, address: &str, more: &[&str]) -> (Process, std::path::PathBuf) {
     let directory = lab.directory.path().join("sink");
     std::fs::create_dir(&directory).expect("a folder");
     std::os::unix::fs::chown(&directory, Some(postfix_user()), None).expect("root may");
     let mut command = lab.command("mx", "smtp-sink");
-    command.args(["-u", "postfix", "-d", "m.", address, "1000"]).current_dir(&directory);
+    command.args(more).args(["-u", "postfix", "-d", "m.", address, "1000"]).current_dir(&directory);
     let process = Process(command.spawn().expect("smtp-sink"));
     let namespace = lab.namespace("mx");
     let server: SocketAddr = address.parse().expect("an address");
@@ -303,6 +307,60 @@ fn strangers_may_not_relay_and_unknown_recipients_are_refused_at_rcpt() {
     let codes = codes.join().expect("the client");
     assert_eq!(codes[1..], ["250 2.1.0", "550 5.7.1", "550 5.1.1", "250 2.1.5", "250 2.1.5", "250 2.1.5"]);
     drop(appliance);
+}
+
+#[test]
+fn an_early_talker_is_cut_off() {
+    let Some(lab) = Lab::up(1) else { return };
+    let more = "[[listener]]\naddress = \"192.0.2.25:2525\"\nrole = \"mx\"\ngreeting_delay = \"500ms\"\n";
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more };
+    let appliance = Appliance::start(&lab, &setup);
+    let server = format!("{APPLIANCE}:2525").parse().expect("an address");
+    let greeting =
+        in_namespace(&lab.namespace("client"), move || Client::connect_talking(server, b"EHLO too.early\r\n"));
+    let reply = greeting.join().expect("the client").expect("a reply");
+    assert_eq!((reply.code, &reply.lines[0][..5]), (421, "4.7.0"));
+    drop(appliance);
+}
+
+#[test]
+fn the_next_hop_is_asked_about_recipients_that_only_it_knows() {
+    let Some(lab) = Lab::up(1) else { return };
+    lab.postfix();
+    let more = "[[listener]]\naddress = \"192.0.2.25:2525\"\nrole = \"mx\"\n\
+                [[domain]]\nname = \"example.test\"\ncheck_recipients = true\n\
+                [[domain]]\nname = \"elsewhere.test\"\ncheck_recipients = true\n";
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more };
+    let appliance = Appliance::start_with(&lab, &setup, "127.0.0.0/8");
+    let server = format!("{APPLIANCE}:2525").parse().expect("an address");
+    let codes = in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(server).expect("the appliance");
+        let lines = [
+            "EHLO client.example.test",
+            "MAIL FROM:<>",
+            "RCPT TO:<user@example.test>",
+            // Postfix takes mail for its own domain only.
+            "RCPT TO:<user@elsewhere.test>",
+            "RCPT TO:<postmaster@elsewhere.test>",
+            "RCPT TO:<user@elsewhere.test>",
+        ];
+        lines.map(|line| client.command(line).expect("a reply").code)
+    });
+    assert_eq!(codes.join().expect("the client"), [250, 250, 250, 550, 250, 550]);
+    drop(appliance);
+}
+
+#[test]
+fn lmtp_hops_answer_for_each_recipient() {
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink_with(&lab, &format!("{MX}:24"), &["-L"]);
+    let setup = Setup { transport: "af_xdp", to: &format!("lmtp://{MX}:24"), cores: "", more: "" };
+    let appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(&lab, &["-d", "-s", "5", "-r", "3", "-l", "2048", "-m", "50", "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    assert_eq!(appliance.status()["messages"]["delivered"], 150);
+    assert_eq!(arrived(&directory).len(), 50, "recipients that share the hop share the transaction");
 }
 
 #[test]

@@ -168,8 +168,8 @@ pub struct Listener {
     /// clients that must have the right to relay before they may send at all.
     #[schemars(extend("x-example" = "mx"))]
     pub role: Role,
-    /// How long the greeting is held back, to catch clients that talk before it (RFC 5321 §3.1). Zero greets at once and
-    /// catches nobody.
+    /// How long the greeting is held back, to catch clients that talk before it (RFC 5321 §3.1). Zero greets at once, and
+    /// catches those whose bytes come with the connection.
     #[serde(default = "greeting_delay_default")]
     #[schemars(extend("x-minimum" = "0s", "x-maximum" = "60s"))]
     pub greeting_delay: Period,

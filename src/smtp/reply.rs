@@ -231,9 +231,9 @@ impl Reply {
         fixed(554, (5, 4, 6), "Too many hops, this message is in a loop")
     }
 
-    /// 554 in place of the banner: the client did not wait for it (RFC 5321 §4.3.1).
+    /// 421 in place of the banner: the client did not wait for it (RFC 5321 §4.3.1).
     pub fn spoke_too_early() -> Reply {
-        fixed(554, (5, 5, 1), "Spoke before the greeting")
+        fixed(421, (4, 7, 0), "Spoke before the greeting")
     }
 
     /// 421: that was HTTP.

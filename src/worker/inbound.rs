@@ -99,7 +99,11 @@ impl Inbound {
         let before = self.slots[index].replace(Box::new(Slot { flow, session, intake, armed: None }));
         assert!(before.is_none(), "a flow ends before its place is used again");
         self.count += 1;
-        self.pump(parts, flow);
+        if parts.transport.received(flow).bytes.is_empty() {
+            self.pump(parts, flow);
+        } else {
+            self.with_host(parts, flow, |session, now, host| session.spoke_too_early(now, host));
+        }
     }
 
     /// Moves everything that can move: bytes into the session, replies out of it.

@@ -35,6 +35,15 @@ impl Client {
         Client::connect_for(address, PATIENCE)
     }
 
+    /// Connects, says `words` without waiting for the greeting, and gives the first reply.
+    pub fn connect_talking(address: SocketAddr, words: &[u8]) -> io::Result<Reply> {
+        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let mut client = Client { stream: BufReader::new(stream) };
+        client.send(words)?;
+        client.reply()
+    }
+
     /// The same; no answer may take longer than `patience`.
     pub fn connect_for(address: SocketAddr, patience: Duration) -> io::Result<Client> {
         let stream = TcpStream::connect_timeout(&address, patience)?;

@@ -24,7 +24,8 @@
 //! - After a BDAT that cannot be parsed the session ends: nothing may be taken for a command that was content.
 //! - Text that came by BDAT and does not end with CRLF gets one, so that it can go on by DATA.
 //! - The size of a message is the size of what is kept: dots taken off, line ends repaired (RFC 1870 §5).
-//! - With a greeting delay, a client that speaks before the banner is refused. Without one nobody can be too early.
+//! - A client that speaks before the banner is cut off: within the greeting delay, and without one if its bytes are there
+//!   when its connection is accepted.
 //! - Errors are counted from the last accepted message on, as someone who delivers mail is no attacker.
 
 mod commands;

@@ -103,6 +103,14 @@ impl Session {
         session
     }
 
+    /// Bytes were there before the banner could be sent: with such a client no line can be trusted to answer what it was
+    /// told. Only for a session of which nothing was sent.
+    pub fn spoke_too_early(&mut self, now: Now, host: &mut impl Host) {
+        assert_eq!(self.output_sent, 0, "a client that has our banner cannot be too early");
+        self.output.clear();
+        self.cut_off(now, &Reply::spoke_too_early(), host);
+    }
+
     /// Consumes what it can of the front of the receive ring and says how much. Call again while it consumes and more
     /// is there, after [`sent`](Session::sent), after [`committed`](Session::committed), after
     /// [`recipient_checked`](Session::recipient_checked), and when the host has room again.
