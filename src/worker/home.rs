@@ -30,7 +30,7 @@ pub(super) struct Home {
     retry: Retry,
     hostname: Box<str>,
     held: Vec<Held>,
-    /// The log failed: outcomes could not be written down, so nothing more is given out.
+    /// Nothing more is given out: the log failed and could not keep outcomes, or the worker stops.
     closed: bool,
     /// When the held results are looked at again.
     held_until: Option<Instant>,
@@ -115,7 +115,7 @@ impl Home {
         given
     }
 
-    /// The log failed.
+    /// Gives out nothing more.
     pub(super) fn close(&mut self) {
         self.closed = true;
     }

@@ -13,7 +13,7 @@ use crate::smtp::server::{self, Client, Host, RecipientRefusal, RecipientVerdict
 use crate::smtp::{Envelope, domain_of};
 use crate::spool::{Draft, MessageId, Refusal};
 use hashbrown::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// A listener, as sessions see it.
@@ -32,8 +32,15 @@ pub(super) struct Inbound {
     /// By the flow's index.
     slots: Vec<Option<Box<Slot>>>,
     /// Who waits for what is being written.
-    drafts: HashMap<Draft, FlowId>,
+    drafts: HashMap<Draft, Waiting>,
     count: usize,
+}
+
+/// Who waits for a message to become durable. The session may end before, the message stays.
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    flow: FlowId,
+    client: IpAddr,
 }
 
 /// A flow's session and what it has under way.
@@ -218,29 +225,29 @@ impl Inbound {
         self.with_host(parts, flow, |session, now, host| session.recipient_checked(now, verdict, host));
     }
 
-    /// What a session waited for is durable, or will never be. Says when its last byte was read.
+    /// What a session waited for is durable, or will never be. Says who sent it; nobody did if it is not a session's.
     pub(super) fn committed<T: Transport, D: Disk>(
         &mut self,
         parts: &mut Parts<T, D>,
         draft: Draft,
         result: Result<(), StorageRefusal>,
-    ) -> Option<SocketAddr> {
-        let flow = self.drafts.remove(&draft)?;
-        let slot = self.slots.get_mut(flow.index as usize)?.as_mut().filter(|slot| slot.flow == flow)?;
-        slot.intake.draft = None;
-        slot.session.committed(parts.now, result);
-        if let Some(finished_at) = slot.intake.finished_at.take() {
-            super::record(&mut parts.stages.accept, parts.now.mono.since(finished_at));
+    ) -> Option<IpAddr> {
+        let Waiting { flow, client } = self.drafts.remove(&draft)?;
+        if let Some(slot) = self.slot(flow) {
+            slot.intake.draft = None;
+            slot.session.committed(parts.now, result);
+            if let Some(finished_at) = slot.intake.finished_at.take() {
+                super::record(&mut parts.stages.accept, parts.now.mono.since(finished_at));
+            }
+            self.pump(parts, flow);
         }
-        let client = slot.intake.client;
-        self.pump(parts, flow);
         Some(client)
     }
 
     /// There is room for content again.
     pub(super) fn room<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, draft: Draft) {
-        if let Some(flow) = self.drafts.get(&draft) {
-            self.pump(parts, *flow);
+        if let Some(waiting) = self.drafts.get(&draft) {
+            self.pump(parts, waiting.flow);
         }
     }
 
@@ -289,7 +296,7 @@ struct IntakeHost<'a, D: Disk> {
     now: Now,
     flow: FlowId,
     intake: &'a mut Intake,
-    drafts: &'a mut HashMap<Draft, FlowId>,
+    drafts: &'a mut HashMap<Draft, Waiting>,
     logs: &'a mut Logs<D>,
     policy: &'a Policy,
     routes: &'a Routes,
@@ -301,7 +308,7 @@ impl<'a, D: Disk> IntakeHost<'a, D> {
         parts: &'a mut Parts<T, D>,
         flow: FlowId,
         intake: &'a mut Intake,
-        drafts: &'a mut HashMap<Draft, FlowId>,
+        drafts: &'a mut HashMap<Draft, Waiting>,
     ) -> IntakeHost<'a, D> {
         IntakeHost {
             now: parts.now,
@@ -341,7 +348,7 @@ impl<D: Disk> Host for IntakeHost<'_, D> {
     fn begin(&mut self) -> Result<MessageId, StorageRefusal> {
         let draft = self.logs.active().begin().map_err(refusal)?;
         self.intake.draft = Some(draft);
-        self.drafts.insert(draft, self.flow);
+        self.drafts.insert(draft, Waiting { flow: self.flow, client: self.intake.client.ip() });
         Ok(draft.id)
     }
 

@@ -248,7 +248,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         for (log, event) in self.log_events.drain(..) {
             match event {
                 LogEvent::Durable { draft } => {
-                    let client = self.inbound.committed(parts, draft, Ok(())).map(|client| client.ip());
+                    let client = self.inbound.committed(parts, draft, Ok(()));
                     self.home.durable(parts, draft.id, client);
                 }
                 LogEvent::Failed { draft } => {
@@ -309,8 +309,6 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     }
 
     fn take_requests(&mut self) -> bool {
-        self.wakeup.drain();
-        self.exchange_wakeup.drain();
         let mut busy = false;
         while let Ok(request) = self.requests.try_recv() {
             busy = true;
@@ -336,6 +334,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             parts.transport.stop_listening();
             self.inbound.shutdown(parts);
             self.outbound.destinations.drain(parts.now.mono);
+            self.home.close();
         }
     }
 
@@ -394,6 +393,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let mut wakeups = vec![self.wakeup.as_fd(), self.exchange_wakeup.as_fd()];
         wakeups.extend(logs.iter().filter_map(Log::wakeup));
         transport.wait(timeout, &wakeups);
+        // Only here, as a breath looks into the channels whether or not a bell has rung.
+        self.wakeup.drain();
+        self.exchange_wakeup.drain();
     }
 
     fn status(&self) -> WorkerStatus {
