@@ -7,6 +7,10 @@
 //! Received bytes are read in place: [`Transport::received`] lends the front of the receive ring,
 //! [`Transport::consume`] gives it back. What is not consumed stays, and closes the TCP window.
 
+mod clients;
+
+pub(crate) use clients::{Client, Clients};
+
 use crate::env::Instant;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;

@@ -21,6 +21,7 @@ mod tests;
 pub use listener::OpenError;
 
 use crate::env::{Instant, wait_readable};
+use crate::flow::{Client, Clients};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Received, Transport, TransportCounters};
 use crate::limits::{LINGER_DURATION, READY_BURST_MAX};
 use listener::Listener;
@@ -33,7 +34,7 @@ use std::io::{self, ErrorKind, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
-use table::{Budgets, Client, Table};
+use table::Table;
 
 /// What the transport is to do.
 #[derive(Clone, Debug)]
@@ -67,7 +68,7 @@ pub struct Sockets {
     /// Not before then is a connection accepted: the descriptors had run out.
     accept_paused_until: Option<Instant>,
     table: Table<Flow>,
-    budgets: Budgets,
+    clients: Clients,
     /// Flows with something to do, each once (`Flow::queued`). Ids of flows that are gone are passed over.
     ready: VecDeque<FlowId>,
     /// Closed flows by the time when their last bytes are given up. All wait equally long, so this is in order.
@@ -148,7 +149,7 @@ impl Sockets {
             listeners,
             accept_paused_until: None,
             table: Table::new(settings.connections_max),
-            budgets: Budgets::new(settings.connections_per_client_max),
+            clients: Clients::new(settings.connections_per_client_max),
             ready: VecDeque::new(),
             draining: VecDeque::new(),
             buffers: Buffers::new(settings.receive_buffer),
@@ -179,7 +180,7 @@ impl Sockets {
     fn remove(&mut self, id: FlowId) -> Option<Flow> {
         let mut flow = self.table.remove(id)?;
         if let Some(client) = flow.client {
-            self.budgets.give_back(client);
+            self.clients.give_back(client);
         }
         flow.received.clear(&mut self.buffers);
         Some(flow)

@@ -1,8 +1,8 @@
 //! What one poll does: the kernel's word, the flows that have something to do, new clients, and those that linger.
 
 use super::receive::ReadOutcome;
-use super::table::Client;
 use super::{Flow, LISTENER_TOKEN, OPEN, Sockets, State, end_of, enqueue, exhausted, flow_of, reset};
+use crate::flow::Client;
 use crate::flow::{FlowEnd, FlowEvent, FlowId};
 use crate::limits::{ACCEPT_BURST_MAX, ACCEPT_PAUSE, READY_BURST_MAX};
 use mio::net::TcpStream;
@@ -72,7 +72,7 @@ impl Sockets {
 
     fn admit(&mut self, listener: usize, stream: TcpStream, remote: SocketAddr, events: &mut Vec<FlowEvent>) {
         let client = Client::of(remote.ip());
-        if self.table.full() || !self.budgets.take(client) {
+        if self.table.full() || !self.clients.take(client) {
             self.counters.refused += 1;
             reset(&stream);
             return;
@@ -86,7 +86,7 @@ impl Sockets {
             }
             Err(flow) => {
                 self.counters.refused += 1;
-                self.budgets.give_back(client);
+                self.clients.give_back(client);
                 reset(&flow.stream);
             }
         }

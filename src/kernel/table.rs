@@ -1,8 +1,6 @@
-//! The table of flows, and what each client may use of it.
+//! The table of flows.
 
 use crate::flow::FlowId;
-use std::collections::HashMap;
-use std::net::IpAddr;
 
 /// Generations have 31 bits, so that an id leaves one bit of a token free.
 const GENERATION_MAX: u32 = u32::MAX >> 1;
@@ -61,56 +59,5 @@ impl<F> Table<F> {
         place.generation = if place.generation == GENERATION_MAX { 0 } else { place.generation + 1 };
         self.free.push(id.index);
         place.flow.take()
-    }
-}
-
-/// Whom a budget counts: an IPv4 address, or the 64-bit network of an IPv6 one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Client {
-    V4(u32),
-    V6(u64),
-}
-
-impl Client {
-    pub fn of(address: IpAddr) -> Client {
-        match address.to_canonical() {
-            IpAddr::V4(address) => Client::V4(address.to_bits()),
-            IpAddr::V6(address) => Client::V6((address.to_bits() >> 64) as u64),
-        }
-    }
-}
-
-/// Accepted connections by client. It holds no more entries than the table has flows.
-pub(super) struct Budgets {
-    used: HashMap<Client, u32>,
-    per_client_max: usize,
-}
-
-impl Budgets {
-    pub fn new(per_client_max: usize) -> Budgets {
-        Budgets { used: HashMap::new(), per_client_max }
-    }
-
-    /// Counts one more connection, unless the client has all that it may.
-    pub fn take(&mut self, client: Client) -> bool {
-        if self.per_client_max == 0 {
-            return false;
-        }
-        let used = self.used.entry(client).or_insert(0);
-        if *used as usize >= self.per_client_max {
-            return false;
-        }
-        *used += 1;
-        true
-    }
-
-    pub fn give_back(&mut self, client: Client) {
-        let Some(used) = self.used.get_mut(&client) else {
-            unreachable!("what is given back was taken");
-        };
-        *used -= 1;
-        if *used == 0 {
-            self.used.remove(&client);
-        }
     }
 }

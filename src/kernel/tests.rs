@@ -471,14 +471,6 @@ fn an_address_that_no_interface_has_is_named() {
 }
 
 #[test]
-fn an_ipv6_client_is_its_network() {
-    let of = |text: &str| Client::of(text.parse().unwrap());
-    assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
-    assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
-    assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
-}
-
-#[test]
 fn an_id_of_a_flow_that_is_gone_finds_nothing_in_its_place() {
     let mut table = Table::new(1);
     let first = table.insert('a').unwrap();

@@ -3,7 +3,7 @@
 //! Invariants: a flow is in `touched` exactly if its `touched` is set, and in `dirty` exactly if its `dirty` is; a flow
 //! leaves the table only through [`Core::forget`], which gives back what it used.
 
-use super::budget::{Client, Clients, Rate};
+use super::budget::Rate;
 use super::device::{Ingress, Scratch, capabilities};
 use super::guard::{Verdict, judge, write_acknowledgement};
 use super::isn::{initial_sequence, interface_that_draws};
@@ -13,6 +13,7 @@ use super::table::{Flow, Stage, Table};
 use super::time_wait::TimeWaits;
 use super::tuple::{Keyed, Tuple};
 use super::wheel::Wheel;
+use crate::flow::{Client, Clients};
 
 use super::{OwnAddress, Settings};
 use crate::env::Instant;

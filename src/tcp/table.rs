@@ -1,8 +1,8 @@
 //! The flows, by place and by tuple.
 
-use super::budget::Client;
 use super::tuple::{Keyed, Tuple};
 use crate::env::Instant;
+use crate::flow::Client;
 use crate::flow::{FlowEnd, FlowId};
 use hashbrown::HashMap;
 use smoltcp::iface::{SocketHandle, SocketSet};
