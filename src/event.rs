@@ -23,6 +23,8 @@ pub enum Event {
     Recovered {
         /// The log's number.
         log: u16,
+        /// How it is written ("io_uring, O_DIRECT"), and why not better if it is not.
+        disk: String,
         /// Messages that are still to be delivered.
         messages: u64,
         /// Batches read.

@@ -112,8 +112,8 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
         ends.into_iter().zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned())
     {
         end.reporter.log_messages(config.log.messages);
-        for (number, _, recovery) in &logs {
-            end.reporter.event(recovered(*number, recovery));
+        for (number, log, recovery) in &logs {
+            end.reporter.event(recovered(*number, log.status().disk, recovery));
         }
         let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
         parts.push(Common { clock, logs, exchange, wakeup, end });
@@ -307,9 +307,10 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
     Ok(logs)
 }
 
-fn recovered(log: u16, recovery: &Recovery) -> Event {
+fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
     Event::Recovered {
         log,
+        disk,
         messages: recovery.messages as u64,
         batches: recovery.batches,
         bytes: recovery.bytes,
