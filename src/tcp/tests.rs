@@ -92,19 +92,7 @@ impl Host {
     }
 }
 
-/// Turns the wheel once: the next thing that happens, or `limit`.
-fn step(network: &Network, hosts: &mut [&mut Host], limit: Instant) {
-    for host in hosts.iter_mut() {
-        host.stack.poll(network.now(), &mut host.events);
-        host.stack.flush(network.now());
-    }
-    let deadlines = hosts.iter().filter_map(|host| host.stack.next_deadline());
-    let next = deadlines.chain(network.next_event()).min().unwrap_or(limit);
-    // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
-    network.advance(next.max(network.now() + Duration::from_nanos(1)).min(limit));
-}
-
-/// Turns the wheel until `done`, or for `span`; says whether it was done.
+/// Turns the wheel until `done`, or for `span`; says whether it was done. The clock stands where it was when it was.
 fn run(
     network: &Network,
     hosts: &mut [&mut Host],
@@ -113,13 +101,21 @@ fn run(
 ) -> bool {
     let limit = network.now() + span;
     loop {
-        step(network, hosts, limit);
-        if done(hosts) {
-            return true;
+        for host in hosts.iter_mut() {
+            host.stack.poll(network.now(), &mut host.events);
         }
-        if network.now() >= limit {
-            return false;
+        // What sessions would do comes between poll and flush, as in a worker's breath.
+        let done = done(hosts);
+        for host in hosts.iter_mut() {
+            host.stack.flush(network.now());
         }
+        if done || network.now() >= limit {
+            return done;
+        }
+        let deadlines = hosts.iter().filter_map(|host| host.stack.next_deadline());
+        let next = deadlines.chain(network.next_event()).min().unwrap_or(limit);
+        // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
+        network.advance(next.max(network.now() + Duration::from_nanos(1)).min(limit));
     }
 }
 

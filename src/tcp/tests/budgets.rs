@@ -46,7 +46,9 @@ fn handshakes_that_nobody_finishes_expire() {
     let (network, mut client, mut server) = limited(|settings| settings.half_open_max = 3);
     // The server must know its neighbour, or its answers would not even leave.
     let near = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
-    run(&network, &mut [&mut client, &mut server], Duration::from_secs(1), |hosts| hosts[0].connected(near));
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(1), |hosts| {
+        hosts[0].connected(near) && !hosts[1].accepted().is_empty()
+    });
     network.cut(server.stack.port().host(), client.stack.port().host());
     for _ in 0..5 {
         client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
@@ -117,10 +119,14 @@ fn a_frame_costs_the_same_among_ten_thousand_flows() {
                 hosts[1].stack.counters().accepted == wanted
             }));
         }
+        // What is left of the last handshakes is not what is counted here.
+        run(&network, &mut [&mut client, &mut server], Duration::from_secs(2), |_| false);
         let before = server.stack.visits();
         client.stack.send(flows[count / 2], b"NOOP\r\n");
         run(&network, &mut [&mut client, &mut server], Duration::from_millis(100), |_| false);
         server.stack.visits() - before
     };
-    assert_eq!(work(100), work(10_000));
+    let few = work(100);
+    assert!((1..10).contains(&few), "{few}");
+    assert_eq!(few, work(10_000));
 }
