@@ -4,11 +4,11 @@
 //! leaves the table only through [`Core::forget`], which gives back what it used.
 
 use super::budget::Rate;
-use super::device::{Ingress, Scratch, capabilities};
+use super::device::{Ingress, Scratch, capabilities, raise_sequence};
 use super::guard::{Verdict, judge, write_acknowledgement};
 use super::isn::{initial_sequence, interface_that_draws};
 use super::neighbour::{Waiting, cidr};
-use super::segment::{Packet, RST, Segment, classify};
+use super::segment::{Packet, RST, Segment, be16, classify};
 use super::table::{Flow, Stage, Table};
 use super::time_wait::TimeWaits;
 use super::tuple::{Keyed, Tuple};
@@ -223,6 +223,11 @@ impl Core {
         let before = flow.state();
         let mut device = Ingress::new(Some(frame), &mut self.reply, &self.capabilities);
         self.interface.poll_ingress_single(moment(self.now), &mut device, &mut flow.set);
+        // Before the handshake is over, a reply may be a reset, whose number is the one that it answers.
+        if !matches!(before, State::SynSent | State::SynReceived) {
+            raise_sequence(self.reply.written_mut(), flow.send_next, &self.capabilities);
+        }
+        flow.window_shut = be16(frame, segment.begin + 14) == Some(0);
         let after = flow.state();
         if before == State::SynSent && after != before && after != State::Closed {
             flow.receive_initial = segment.sequence;

@@ -3,7 +3,7 @@
 //! In: a received frame in place, or nothing. Out: at most one reply in a scratch buffer, or frames built directly in
 //! the port's memory. Neither ever holds on to a frame.
 
-use super::segment::be32;
+use super::segment::{FIN, SYN, be16, be32};
 use crate::port::Port;
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
@@ -44,6 +44,11 @@ impl Scratch {
     pub fn take(&mut self) -> Option<&[u8]> {
         let length = std::mem::take(&mut self.length);
         if length == 0 { None } else { Some(&self.buffer[..length]) }
+    }
+
+    /// The frame written since the last call, if any, to be changed.
+    pub fn written_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.length]
     }
 
     /// A frame of `length` bytes to be written, or `None` if it does not fit.
@@ -136,12 +141,14 @@ impl Sent {
 pub(super) struct Egress<'a, P: Port> {
     port: &'a mut P,
     capabilities: &'a DeviceCapabilities,
+    /// The sequence number after all that the flow has sent, if it is a flow that sends.
+    send_next: Option<u32>,
     pub sent: Sent,
 }
 
 impl<'a, P: Port> Egress<'a, P> {
-    pub fn new(port: &'a mut P, capabilities: &'a DeviceCapabilities) -> Egress<'a, P> {
-        Egress { port, capabilities, sent: Sent::default() }
+    pub fn new(port: &'a mut P, capabilities: &'a DeviceCapabilities, send_next: Option<u32>) -> Egress<'a, P> {
+        Egress { port, capabilities, send_next, sent: Sent::default() }
     }
 }
 
@@ -158,6 +165,9 @@ impl<P: Port> TxToken for Room<'_, '_, P> {
         };
         let bytes = port.bytes_mut(&mut frame);
         let result = write(bytes);
+        if let Some(send_next) = self.0.send_next {
+            raise_sequence(bytes, send_next, self.0.capabilities);
+        }
         match describe(bytes) {
             Written::Segment { next_sequence } => sent.next_sequence = Some(next_sequence),
             Written::Solicitation => sent.solicited = true,
@@ -202,25 +212,59 @@ enum Written {
     Other,
 }
 
-/// Looks at a frame that smoltcp has built: it uses no IP options and no extension headers.
-fn describe(frame: &[u8]) -> Written {
-    let (protocol, transport) = match frame.get(12..14) {
-        Some([0x08, 0x06]) => return Written::Solicitation,
-        Some([0x08, 0x00]) => (frame.get(23), ETHERNET_HEADER + 20),
-        Some([0x86, 0xdd]) => (frame.get(20), ETHERNET_HEADER + 40),
-        _ => return Written::Other,
+/// Where the TCP header begins in a frame that smoltcp has built, if it has one: no IP options, no extension headers.
+fn tcp_header(frame: &[u8]) -> Option<usize> {
+    match frame.get(12..14)? {
+        [0x08, 0x00] if frame.get(23) == Some(&6) => Some(ETHERNET_HEADER + 20),
+        [0x86, 0xdd] if frame.get(20) == Some(&6) => Some(ETHERNET_HEADER + 40),
+        _ => None,
+    }
+}
+
+/// Gives a segment without data the sequence number after all that was sent, which an acknowledgement must have (RFC 9293
+/// §3.10.7.4) and which smoltcp forgets when it goes back to send again. The peer would drop one with less as old, its
+/// acknowledgement with it; when both ends did so at once, neither ever learned what had arrived, and both timed out.
+pub(super) fn raise_sequence(frame: &mut [u8], send_next: u32, capabilities: &DeviceCapabilities) {
+    let Some(begin) = tcp_header(frame) else { return };
+    let (Some(sequence), Some(offset), Some(flags)) =
+        (be32(frame, begin + 4), frame.get(begin + 12), frame.get(begin + 13))
+    else {
+        return;
     };
-    match protocol {
-        Some(58) if frame.get(transport) == Some(&135) => Written::Solicitation,
-        Some(6) => {
-            let (Some(sequence), Some(offset), Some(flags)) =
-                (be32(frame, transport + 4), frame.get(transport + 12), frame.get(transport + 13))
-            else {
-                return Written::Other;
-            };
-            let payload = frame.len().saturating_sub(transport + usize::from(offset >> 4) * 4);
-            let controls = u32::from(flags & 1) + u32::from(flags >> 1 & 1);
-            Written::Segment { next_sequence: sequence.wrapping_add(payload as u32).wrapping_add(controls) }
+    let data = frame.len() > begin + usize::from(offset >> 4) * 4 || flags & (SYN | FIN) != 0;
+    if data || send_next.wrapping_sub(sequence) as i32 <= 0 {
+        return;
+    }
+    frame[begin + 4..begin + 8].copy_from_slice(&send_next.to_be_bytes());
+    if capabilities.checksum.tcp.tx()
+        && let Some(checksum) = be16(frame, begin + 16)
+    {
+        // RFC 1624 §3, equation 3: the words that changed are taken out of the sum and put in anew.
+        let words = |value: u32| (value >> 16) + (value & 0xffff);
+        let mut sum = u32::from(!checksum) + words(!sequence) + words(send_next);
+        while sum > 0xffff {
+            sum = words(sum);
+        }
+        frame[begin + 16..begin + 18].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    }
+}
+
+/// Looks at a frame that smoltcp has built.
+fn describe(frame: &[u8]) -> Written {
+    if let Some(begin) = tcp_header(frame) {
+        let (Some(sequence), Some(offset), Some(flags)) =
+            (be32(frame, begin + 4), frame.get(begin + 12), frame.get(begin + 13))
+        else {
+            return Written::Other;
+        };
+        let payload = frame.len().saturating_sub(begin + usize::from(offset >> 4) * 4);
+        let controls = u32::from(flags & 1) + u32::from(flags >> 1 & 1);
+        return Written::Segment { next_sequence: sequence.wrapping_add(payload as u32).wrapping_add(controls) };
+    }
+    match frame.get(12..14) {
+        Some([0x08, 0x06]) => Written::Solicitation,
+        Some([0x86, 0xdd]) if frame.get(20) == Some(&58) && frame.get(ETHERNET_HEADER + 40) == Some(&135) => {
+            Written::Solicitation
         }
         _ => Written::Other,
     }

@@ -170,7 +170,7 @@ impl<P: Port> Stack<P> {
         let flow = core.table.at(index)?;
         let open = flow.state() != State::Closed;
         let sent = loop {
-            let mut device = Egress::new(&mut self.port, &core.capabilities);
+            let mut device = Egress::new(&mut self.port, &core.capabilities, Some(flow.send_next));
             let result = core.interface.poll_egress(moment(core.now), &mut device, &mut flow.set);
             let sent = device.sent;
             if let Some(next_sequence) = sent.next_sequence {
@@ -309,7 +309,7 @@ impl<P: Port> Transport for Stack<P> {
         self.core.dirty.clear();
         self.core.dirty.extend(rest);
         // What belongs to no flow: multicast listener reports.
-        let mut device = Egress::new(&mut self.port, &self.core.capabilities);
+        let mut device = Egress::new(&mut self.port, &self.core.capabilities, None);
         self.core.interface.poll_egress(moment(now), &mut device, &mut self.core.nobody);
         self.port.flush();
     }

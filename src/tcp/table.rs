@@ -48,6 +48,8 @@ pub(super) struct Flow {
     pub consumed: u32,
     /// The sequence number after all that was sent.
     pub send_next: u32,
+    /// The peer's window is shut, as far as its last segment told: what is sent now is a probe.
+    pub window_shut: bool,
     /// What `Readable` was told about: RCV.NXT then.
     pub told: u32,
     /// A send was cut short: `Writable` is owed.
@@ -81,6 +83,7 @@ impl Flow {
             receive_initial: 0,
             consumed: 0,
             send_next: send_initial,
+            window_shut: false,
             told: 0,
             starved: false,
             ended: None,
@@ -144,8 +147,10 @@ impl Flow {
         capacity - self.socket().recv_queue() < unit
     }
 
+    /// A probe of a window that is shut does not count, as it does not for smoltcp: an acknowledgement beyond it would
+    /// lie outside of the peer's window.
     pub fn note_sent(&mut self, next_sequence: u32) {
-        if next_sequence.wrapping_sub(self.send_next) as i32 > 0 {
+        if !self.window_shut && next_sequence.wrapping_sub(self.send_next) as i32 > 0 {
             self.send_next = next_sequence;
         }
     }
