@@ -209,8 +209,9 @@ pub const ADMIN_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long after the shutdown limit a worker is waited for before it is given up.
 pub const STOP_GRACE: Duration = Duration::from_secs(1);
 
-/// Log lines that wait for a slow standard output; more are dropped and counted.
-pub const LOG_LINES_MAX: usize = 65_536;
+/// Blocks of log lines that wait for a slow standard output, each of one turn of the control thread; the lines of more are
+/// dropped and counted.
+pub const LOG_BLOCKS_MAX: usize = 16;
 
 /// How long the last log lines may take to go out when the process ends.
 pub const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -5,13 +5,16 @@
 
 use crate::env::WallTime;
 use crate::event::Event;
-use crate::limits::{LOG_CLOSE_TIMEOUT, LOG_LINES_MAX};
+use crate::limits::{LOG_BLOCKS_MAX, LOG_CLOSE_TIMEOUT};
 use crossbeam::channel::{Receiver, Sender, bounded};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 
 /// The control thread's end.
 pub(super) struct Log {
-    lines: Sender<String>,
+    blocks: Sender<String>,
+    /// Lines that are sent together: a thread that is woken for each one costs more than the line.
+    block: String,
+    block_lines: u64,
     ended: Receiver<()>,
     /// Since the start.
     lost: u64,
@@ -21,7 +24,7 @@ pub(super) struct Log {
 
 impl Log {
     pub fn start(out: Box<dyn Write + Send>) -> io::Result<Log> {
-        let (lines, receiver) = bounded::<String>(LOG_LINES_MAX);
+        let (blocks, receiver) = bounded::<String>(LOG_BLOCKS_MAX);
         let (end, ended) = bounded::<()>(0);
         std::thread::Builder::new().name("log".into()).spawn(move || {
             // Dropped when the thread ends, which is what `close` waits for.
@@ -29,19 +32,29 @@ impl Log {
             // Standard output that is closed ends the log and nothing else: the lines then count as lost.
             let _ = write(&receiver, out);
         })?;
-        Ok(Log { lines, ended, lost: 0, lost_told: 0 })
+        Ok(Log { blocks, block: String::new(), block_lines: 0, ended, lost: 0, lost_told: 0 })
     }
 
     pub fn event(&mut self, event: &Event, now: WallTime) {
-        if self.lines.try_send(event.line(now)).is_err() {
-            self.lost += 1;
+        self.block.push_str(&event.line(now));
+        self.block.push('\n');
+        self.block_lines += 1;
+    }
+
+    /// Gives away what was logged since the last time.
+    pub fn flush(&mut self) {
+        if self.block_lines > 0 {
+            let lines = std::mem::take(&mut self.block_lines);
+            if self.blocks.try_send(std::mem::take(&mut self.block)).is_err() {
+                self.lost += lines;
+            }
         }
     }
 
     /// Says in the log that lines are missing, once there is room to say it. Called once a second.
     pub fn tell_lost(&mut self, now: WallTime) {
         let count = self.lost - self.lost_told;
-        if count > 0 && self.lines.try_send(Event::EventsLost { count }.line(now)).is_ok() {
+        if count > 0 && self.blocks.try_send(Event::EventsLost { count }.line(now) + "\n").is_ok() {
             self.lost_told = self.lost;
         }
     }
@@ -51,20 +64,17 @@ impl Log {
     }
 
     /// Waits until all lines are out, but not for ever.
-    pub fn close(self) {
-        drop(self.lines);
+    pub fn close(mut self) {
+        self.flush();
+        drop(self.blocks);
         let _ = self.ended.recv_timeout(LOG_CLOSE_TIMEOUT);
     }
 }
 
-fn write(lines: &Receiver<String>, out: Box<dyn Write + Send>) -> io::Result<()> {
-    let mut out = BufWriter::new(out);
-    while let Ok(line) = lines.recv() {
-        out.write_all(line.as_bytes())?;
-        out.write_all(b"\n")?;
-        if lines.is_empty() {
-            out.flush()?;
-        }
+fn write(blocks: &Receiver<String>, mut out: Box<dyn Write + Send>) -> io::Result<()> {
+    while let Ok(block) = blocks.recv() {
+        out.write_all(block.as_bytes())?;
+        out.flush()?;
     }
-    out.flush()
+    Ok(())
 }

@@ -139,6 +139,9 @@ pub fn run_with_log(
 /// How often a full channel is asked again for room for a stop.
 const STOP_RETRY: Duration = Duration::from_millis(20);
 
+/// How long workers' messages are let gather before they are taken: what is not seen at ten of these is not missed.
+const EVENTS_PAUSE: Duration = Duration::from_millis(5);
+
 /// Messages from workers that are taken in one turn: a few milliseconds' worth.
 const MESSAGES_BURST_MAX: usize = 4096;
 
@@ -170,7 +173,7 @@ async fn turn(
         }
         let mut stop_wanted = false;
         tokio::select! {
-            rung = bell.rung() => rung?,
+            rung = bell.rung_for(EVENTS_PAUSE) => rung?,
             rung = stop.rung() => {
                 rung?;
                 stop_wanted = true;
@@ -216,6 +219,7 @@ async fn turn(
                 }
             }
         }
+        log.flush();
         stop_wanted |= switchboard.failure().is_some();
         if stop_wanted && !switchboard.stopping() {
             switchboard.stop(settings.shutdown_max);
@@ -247,7 +251,15 @@ impl Bell {
 
     /// Waits until it rings, and silences it.
     async fn rung(&self) -> io::Result<()> {
+        self.rung_for(Duration::ZERO).await
+    }
+
+    /// The same; it keeps ringing for a while, so that a busy worker neither rings anew nor wakes us in every breath.
+    async fn rung_for(&self, pause: Duration) -> io::Result<()> {
         self.stream.readable().await?;
+        if !pause.is_zero() {
+            sleep(pause).await;
+        }
         // Tokio believes it to be readable until a read of its own finds nothing.
         while self.stream.try_read(&mut [0; 64]).is_ok_and(|count| count > 0) {}
         self.wakeup.drain();

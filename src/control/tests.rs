@@ -529,9 +529,10 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     let (release, held) = crossbeam::channel::bounded::<()>(0);
     let mut log = super::log::Log::start(Box::new(Held(held))).unwrap();
     let now = WallTime::default();
-    let count = crate::limits::LOG_LINES_MAX as u64 + 10_000;
-    for _ in 0..count {
+    for _ in 0..2 * crate::limits::LOG_BLOCKS_MAX {
         log.event(&Event::QueueFull { log: 0 }, now);
+        log.event(&Event::QueueSpace { log: 0 }, now);
+        log.flush();
     }
     assert!(log.lost() > 0);
     drop(release);
