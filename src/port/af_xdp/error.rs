@@ -102,7 +102,7 @@ pub enum OpenError {
     /// The frames cannot be locked into memory.
     #[error(
         "the frames need {needed} bytes of locked memory and the limit is {limit}: set `LimitMEMLOCK=infinity` in the \
-         systemd unit (`ulimit -l unlimited` in a shell), or lower `frames_per_queue`"
+         systemd unit (`ulimit -l unlimited` in a shell), or lower `frames` of the [[port]]"
     )]
     MemoryLock { needed: u64, limit: u64 },
 
