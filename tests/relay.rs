@@ -353,7 +353,7 @@ fn the_next_hop_is_asked_about_recipients_that_only_it_knows() {
 #[test]
 fn lmtp_hops_answer_for_each_recipient() {
     let Some(lab) = Lab::up(1) else { return };
-    let (_sink, directory) = sink_with(&lab, &format!("{MX}:24"), &["-L"]);
+    let (_sink, directory) = sink_with(&lab, &format!("{MX}:24"), &["-L", "-N"]);
     let setup = Setup { transport: "af_xdp", to: &format!("lmtp://{MX}:24"), cores: "", more: "" };
     let appliance = Appliance::start(&lab, &setup);
     let to = format!("inet:{APPLIANCE}:25");
@@ -361,6 +361,26 @@ fn lmtp_hops_answer_for_each_recipient() {
     appliance.wait_until_empty(PATIENCE);
     assert_eq!(appliance.status()["messages"]["delivered"], 150);
     assert_eq!(arrived(&directory).len(), 50, "recipients that share the hop share the transaction");
+
+    // The sink does not offer DSN: what was asked to be told is told by us.
+    let server = format!("{APPLIANCE}:25").parse().expect("an address");
+    let session = in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(server).expect("the appliance");
+        for line in
+            ["EHLO client.example.test", "MAIL FROM:<me@example.test>", "RCPT TO:<user@example.test> NOTIFY=SUCCESS"]
+        {
+            assert_eq!(client.command(line).expect("a reply").code, 250, "{line}");
+        }
+        assert_eq!(client.command("DATA").expect("a reply").code, 354);
+        assert_eq!(client.command("Subject: tell me\r\n\r\nhello\r\n.").expect("a reply").code, 250);
+    });
+    session.join().expect("the client");
+    eventually("the message and the notice are delivered", Duration::from_secs(20), || {
+        appliance.status()["messages"]["delivered"] == 152
+    });
+    let texts = std::fs::read_dir(&directory).expect("the folder").flatten();
+    let mut texts = texts.map(|entry| std::fs::read_to_string(entry.path()).expect("a message"));
+    assert!(texts.any(|text| text.contains("Action: delivered") && text.contains("Final-Recipient: rfc822; user@")));
 }
 
 #[test]

@@ -7,11 +7,12 @@
 //! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
 use super::exchange::{ContentPiece, Letter};
-use super::notice;
+use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
 use crate::delivery::{
-    Bounce, ConnectionId, JobResult, MessageView, Progress, Queue, QueueStatus, Retry, Verdict, Work,
+    Bounce, ConnectionId, DestinationId, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus, Retry,
+    Verdict, Work,
 };
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now, WallTime};
@@ -178,8 +179,10 @@ impl Home {
         };
         // The notice is made before the queue hears of the result, since it may have to wait for room.
         let verdicts = self.queue.verdicts(parts.now, message, result);
-        let age_max = self.retry.age_max;
-        let dsn = match notice::compose(&self.hostname, parts.now, message, result, &verdicts, returned, age_max) {
+        let is_last_hop = result.destination != DestinationId::NOWHERE
+            && parts.routes.route(result.destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp);
+        let original = Original { message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
+        let dsn = match notice::compose(&self.hostname, parts.now, &original, result, &verdicts) {
             None => None,
             Some(notice) => match notice::append(parts.logs.active(), parts.now, &notice) {
                 Some(draft) => Some(draft.id),

@@ -6,6 +6,7 @@ use crate::env::disk::Disk;
 use crate::smtp::dsn::{self, Action, Diagnostic, Report, ReportRecipient, Status};
 use crate::smtp::{BodyType, Envelope, Recipient, Return};
 use crate::spool::{Draft, Log, Message};
+use std::time::Duration;
 
 /// A notice that is ready to be appended.
 #[derive(Debug)]
@@ -14,21 +15,31 @@ pub(super) struct Notice {
     envelope: Envelope,
 }
 
-/// What the sender is to be told about a job, if anything. `returned` is the beginning of the message, all of it where
-/// it is small.
+/// The message that a notice is about.
+#[derive(Debug)]
+pub(super) struct Original<'a> {
+    pub message: &'a Message,
+    /// Its beginning; all of it where it is small.
+    pub beginning: &'a [u8],
+    /// The next hop has the mailboxes.
+    pub is_last_hop: bool,
+    /// For how long it is tried.
+    pub age_max: Duration,
+}
+
+/// What the sender is to be told about a job, if anything.
 pub(super) fn compose(
     hostname: &str,
     now: Now,
-    message: &Message,
+    original: &Original<'_>,
     result: &JobResult,
     verdicts: &[(u32, Verdict)],
-    returned: &[u8],
-    age_max: std::time::Duration,
 ) -> Option<Notice> {
+    let Original { message, beginning, age_max, .. } = *original;
     let recipients: Vec<ReportRecipient<'_>> = (verdicts.iter().zip(&result.fates))
         .filter_map(|((index, verdict), (_, fate))| {
             let recipient = message.envelope.recipients.get(*index as usize)?;
-            let action = action(verdict, recipient)?;
+            let action = action(verdict, original.is_last_hop)?;
             let answer = fate.answer()?;
             let status = match verdict {
                 Verdict::Bounced { bounce: crate::delivery::Bounce::Expired, .. } => Status::EXPIRED,
@@ -51,7 +62,7 @@ pub(super) fn compose(
     if recipients.is_empty() || message.envelope.reverse_path.is_empty() {
         return None;
     }
-    let whole = returned.len() as u64 == message.size;
+    let whole = beginning.len() as u64 == message.size;
     let failed = recipients.iter().any(|recipient| recipient.action == Action::Failed);
     let returned_kind = match message.envelope.ret {
         _ if message.envelope.body == BodyType::BinaryMime => None,
@@ -70,10 +81,10 @@ pub(super) fn compose(
         recipients: &recipients,
         returned: returned_kind,
         smtputf8: message.envelope.smtputf8,
-        eight_bit: !returned.is_ascii(),
+        eight_bit: !beginning.is_ascii(),
     };
     let mut content = Vec::new();
-    dsn::write(&report, &[returned], &mut content);
+    dsn::write(&report, &[beginning], &mut content);
     let envelope = Envelope {
         reverse_path: "".into(),
         recipients: vec![Recipient { address: message.envelope.reverse_path.clone(), notify: None, original: None }],
@@ -85,10 +96,12 @@ pub(super) fn compose(
     Some(Notice { content, envelope })
 }
 
-fn action(verdict: &Verdict, _recipient: &Recipient) -> Option<Action> {
+fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
     match verdict {
         Verdict::Bounced { notify: true, .. } => Some(Action::Failed),
         Verdict::Deferred { delay_warning: true, .. } => Some(Action::Delayed),
+        // RFC 3464 §2.3.3: an LMTP server has the mailbox; an SMTP server may pass the message on without a word.
+        Verdict::Delivered { notify_success: true } if is_last_hop => Some(Action::Delivered),
         Verdict::Delivered { notify_success: true } => Some(Action::Relayed),
         _ => None,
     }
