@@ -9,8 +9,9 @@
 //!
 //! `worker` turns the wheel that moves bytes between them, once per core; `policy` says who may send
 //! what; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
-//! slow, on a housekeeping core; `config` and `cli` are the operator's side; `env` is the injected world.
+//! slow, on a housekeeping core; `appliance` puts them together as the configuration says; `config` and `cli` are the operator's side; `env` is the injected world.
 
+pub mod appliance;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -84,7 +84,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
     }
     if config.transport == Transport::AfXdp {
         for port in &config.ports {
-            let found = af_xdp::preflight(&super::settings::port(config, port));
+            let found = af_xdp::preflight(&crate::appliance::settings::port(config, port));
             problems.extend(found.iter().map(|error| Problem { message: error.to_string() }));
         }
         problems.extend(unreachable_hops(config));

@@ -8,7 +8,6 @@
 pub mod check;
 pub mod queue;
 pub mod run;
-mod settings;
 pub mod status;
 mod text;
 

@@ -3,20 +3,22 @@
 //! In: the configuration. Out: workers, each on its core with its transport and its logs; the control thread; an exit
 //! code. Everything that can be refused is refused before the first worker starts.
 
-use super::{check, settings};
+use super::check;
+use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config, Transport};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
-use crate::delivery::{self, Destinations, Routes};
+use crate::delivery;
 use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::kernel::{self, Sockets};
-use crate::policy::{Policy, VerifyCache};
+use crate::limits::FROM_WORKERS_MAX;
+use crate::policy::Policy;
 use crate::port::af_xdp::{self, Device};
 use crate::port::{Burst, Port as _};
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, claim};
-use crate::worker::{Equipment, Exchange, Worker};
+use crate::worker::{Exchange, Worker, worker_of_log};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -65,7 +67,7 @@ enum StartError {
 pub fn run(args: &super::RunArgs) -> ExitCode {
     let outcome = config::load(&args.config.config)
         .map_err(|error| StartError::Config(check::show(&error)))
-        .and_then(|config| start(&config));
+        .and_then(|config| start(&Arc::new(config)));
     match outcome {
         Ok(ExitReason::Stopped) => ExitCode::SUCCESS,
         Ok(reason) => {
@@ -85,7 +87,7 @@ enum Transports {
     Kernel(Vec<Sockets>),
 }
 
-fn start(config: &Config) -> Result<ExitReason, StartError> {
+fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let clock = SystemClock::new();
     let problems = check::environment(config);
     if !problems.is_empty() {
@@ -93,12 +95,12 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
         return Err(StartError::Config(lines.join("\nrohrpost: ")));
     }
     let policy = Arc::new(Policy::new(config)?);
-    let routes = Arc::new(settings::routes(config)?);
+    let appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let (transports, workers, detail) = transports(config, &clock)?;
     let logs = open_logs(config, &clock, workers)?;
-    let (links, ends, from) = control::links(workers)?;
+    let (links, ends, from) = control::links(workers, FROM_WORKERS_MAX)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
     let about = About {
         release: env!("CARGO_PKG_VERSION").to_owned(),
@@ -121,7 +123,7 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
     if let Some(first) = parts.first_mut() {
         first.end.reporter.event(Event::Started { transport: config.transport.name().to_owned(), detail });
     }
-    let (threads, attachment) = spawn(config, &policy, &routes, transports, parts)?;
+    let (threads, attachment) = spawn(&appliance, transports, parts)?;
     let settings = control::Settings {
         admin,
         shutdown_max: *config.limits.shutdown_timeout,
@@ -153,9 +155,7 @@ struct Common {
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
 fn spawn(
-    config: &Config,
-    policy: &Arc<Policy>,
-    routes: &Arc<Routes>,
+    appliance: &Appliance,
     transports: Transports,
     parts: Vec<Common>,
 ) -> Result<(Threads, Option<af_xdp::Attachment>), StartError> {
@@ -163,7 +163,7 @@ fn spawn(
     match transports {
         Transports::Kernel(sockets) => {
             for (sockets, common) in sockets.into_iter().zip(parts) {
-                threads.push(launch(config, policy, routes, common, sockets)?);
+                threads.push(launch(appliance, common, sockets)?);
             }
             Ok((threads, None))
         }
@@ -174,9 +174,9 @@ fn spawn(
             let isn_key = entropy::<16>()?;
             for (queue, common) in queues.into_iter().zip(parts) {
                 let seed = u64::from_le_bytes(entropy()?);
-                let settings = settings::tcp(config, common.exchange.worker(), workers, isn_key, seed);
+                let settings = settings::tcp(&appliance.config, common.exchange.worker(), workers, isn_key, seed);
                 let stack = Stack::new(queue, settings, common.clock.now().mono);
-                threads.push(launch(config, policy, routes, common, stack)?);
+                threads.push(launch(appliance, common, stack)?);
             }
             Ok((threads, Some(attachment)))
         }
@@ -185,32 +185,21 @@ fn spawn(
 
 /// Starts one worker on its core.
 fn launch<T: crate::flow::Transport + Send + 'static>(
-    config: &Config,
-    policy: &Arc<Policy>,
-    routes: &Arc<Routes>,
+    appliance: &Appliance,
     common: Common,
     transport: T,
 ) -> Result<std::thread::JoinHandle<()>, StartError> {
     let worker = common.exchange.worker();
-    let workers = common.exchange.workers();
-    let seed = u64::from_le_bytes(entropy()?);
-    let equipment = Equipment {
+    let equipment = appliance.equip(Station {
         clock: common.clock,
         transport,
         logs: common.logs,
         exchange: common.exchange,
         exchange_wakeup: common.wakeup,
         control: common.end,
-        listeners: settings::listeners(config),
-        policy: Arc::clone(policy),
-        checks: VerifyCache::of(config, seed),
-        routes: Arc::clone(routes),
-        retry: settings::retry(config),
-        destinations: Destinations::new(routes, settings::delivery(config, workers), &settings::own(config), seed),
-        hostname: config.hostname.as_str().into(),
-        poll: config.workers.poll,
-        seed,
-    };
+        seed: u64::from_le_bytes(entropy()?),
+    });
+    let config = &appliance.config;
     let core = config.workers.cores.get(usize::from(worker)).map(|core| core_affinity::CoreId { id: *core });
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
         if let Some(core) = core {
@@ -302,7 +291,7 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
         let settings = settings::spool(config, number, workers);
         let (log, recovery) =
             Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))?;
-        logs[usize::from(number % workers)].push((number, log, recovery));
+        logs[usize::from(worker_of_log(number, workers))].push((number, log, recovery));
     }
     Ok(logs)
 }

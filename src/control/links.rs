@@ -3,7 +3,7 @@
 use super::protocol::{Reply, Request};
 use crate::env::Wakeup;
 use crate::event::Event;
-use crate::limits::{FROM_WORKERS_MAX, STOP_GRACE, TO_WORKER_MAX};
+use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
 use crate::policy::Policy;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
@@ -84,9 +84,9 @@ pub struct WorkerEnd {
     pub reporter: Reporter,
 }
 
-/// Makes the channels for `workers` workers.
-pub fn links(workers: u16) -> io::Result<(Vec<WorkerLink>, Vec<WorkerEnd>, FromWorkers)> {
-    let (sender, receiver) = bounded(FROM_WORKERS_MAX);
+/// Makes the channels for `workers` workers; `messages_max` of theirs wait for the control thread at most.
+pub fn links(workers: u16, messages_max: usize) -> io::Result<(Vec<WorkerLink>, Vec<WorkerEnd>, FromWorkers)> {
+    let (sender, receiver) = bounded(messages_max);
     let bell = Wakeup::new()?;
     let mut links = Vec::new();
     let mut ends = Vec::new();

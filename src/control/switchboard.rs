@@ -336,7 +336,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_does_not_answer_in_time_is_named() {
-        let (links, ends, _from) = links(3).unwrap();
+        let (links, ends, _from) = links(3, 1024).unwrap();
         let mut switchboard = Switchboard::new(About::default(), links);
         // The channel of the last worker is full of what it has not taken.
         for token in 0..TO_WORKER_MAX as u64 {
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_stop_reaches_a_worker_whose_channel_was_full() {
-        let (links, ends, _from) = links(1).unwrap();
+        let (links, ends, _from) = links(1, 1024).unwrap();
         let mut switchboard = Switchboard::new(About::default(), links);
         for token in 0..TO_WORKER_MAX as u64 {
             switchboard.links[0].to.try_send(ToWorker::Request { token, request: Request::Status }).unwrap();

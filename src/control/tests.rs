@@ -153,7 +153,7 @@ impl Appliance {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("run/admin.sock");
         let admin = AdminSocket::open(&socket).unwrap();
-        let (links, ends, from) = links(manners.len() as u16).unwrap();
+        let (links, ends, from) = links(manners.len() as u16, 1024).unwrap();
         let ends = ends.into_iter().zip(manners.to_vec());
         let workers = ends.map(|(end, manner)| thread::spawn(move || work(end, queued, manner))).collect();
         let stop = Stopper::new().unwrap();
@@ -455,7 +455,7 @@ fn a_worker_that_ends_without_a_word_is_a_failed_one() {
 fn the_process_that_is_signalled() {
     let folder = tempfile::tempdir().unwrap();
     let admin = AdminSocket::open(&folder.path().join("admin.sock")).unwrap();
-    let (links, ends, from) = links(1).unwrap();
+    let (links, ends, from) = links(1, 1024).unwrap();
     for end in ends {
         thread::spawn(move || work(end, 0, Manner::Hung));
     }

@@ -139,6 +139,9 @@ struct State {
     /// Ways that carry nothing: from, to.
     cut: BTreeSet<(HostId, HostId)>,
     tap: Option<VecDeque<Tapped>>,
+    /// How many more frames a host may send; later ones are as if they had never been made.
+    budgets: BTreeMap<HostId, u64>,
+    digest: u32,
     counters: NetworkCounters,
 }
 
@@ -157,6 +160,8 @@ impl Network {
             sent_count: 0,
             cut: BTreeSet::new(),
             tap: None,
+            budgets: BTreeMap::new(),
+            digest: 0,
             counters: NetworkCounters::default(),
         })))
     }
@@ -262,6 +267,16 @@ impl Network {
         state.tap.as_mut().map(|tap| tap.drain(..).collect()).unwrap_or_default()
     }
 
+    /// A host sends so many more frames; later ones are as if they had never been made, as from a process that dies.
+    pub fn send_no_more_than(&self, host: HostId, frames: u64) {
+        self.0.borrow_mut().budgets.insert(host, frames);
+    }
+
+    /// A checksum over all that was ever sent, and when: equal for two runs that are equal.
+    pub fn digest(&self) -> u32 {
+        self.0.borrow().digest
+    }
+
     /// What was counted since the start.
     pub fn counters(&self) -> NetworkCounters {
         self.0.borrow().counters
@@ -273,6 +288,10 @@ impl Network {
 
     fn take(&self, host: HostId, queue: usize) -> Option<Box<[u8]>> {
         self.0.borrow_mut().hosts[host.0].queues[queue].as_mut()?.arrived.pop_front()
+    }
+
+    fn waiting(&self, host: HostId, queue: usize) -> bool {
+        self.0.borrow().hosts[host.0].queues[queue].as_ref().is_some_and(|queue| !queue.arrived.is_empty())
     }
 
     fn missed(&self, host: HostId, queue: usize) -> u64 {
@@ -302,6 +321,13 @@ impl State {
 
     /// The switch: unicast to the hosts with that address, everything with the group bit to all but the sender.
     fn send(&mut self, from: HostId, bytes: Box<[u8]>) {
+        if let Some(budget) = self.budgets.get_mut(&from) {
+            if *budget == 0 {
+                return;
+            }
+            *budget -= 1;
+        }
+        self.digest = crc32c::crc32c_append(self.digest ^ self.now.nanos() as u32, &bytes);
         if let Some(tap) = &mut self.tap {
             if tap.len() == TAPPED_MAX {
                 tap.pop_front();

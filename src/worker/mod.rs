@@ -20,6 +20,7 @@ mod parts;
 
 pub use exchange::Exchange;
 pub use inbound::Listener;
+pub use parts::worker_of_log;
 
 use crate::control::{
     LogState, QueueCounts, Reply, Request, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd, WorkerStatus,
@@ -145,10 +146,20 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         }
     }
 
-    /// Works until it has been told to stop and has stopped.
+    /// What carries its flows.
+    pub fn transport(&self) -> &T {
+        &self.parts.transport
+    }
+
+    /// Whether it has been told to stop and has stopped.
+    pub fn stopped(&self) -> bool {
+        self.stopping == Some(Stopping::Done)
+    }
+
+    /// Works until it has stopped.
     pub fn run(mut self) {
         let mut busy_at = self.parts.now.mono;
-        while self.stopping != Some(Stopping::Done) {
+        while !self.stopped() {
             if self.breath() {
                 busy_at = self.parts.now.mono;
                 continue;
@@ -361,8 +372,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         }
     }
 
-    /// When something must be done even if nothing happens.
-    fn next_deadline(&self) -> Instant {
+    /// When [`breath`](Worker::breath) must be called even if nothing happens.
+    pub fn next_deadline(&self) -> Instant {
         let parts = &self.parts;
         let stop = match self.stopping {
             Some(Stopping::Sessions { until }) => Some(until),

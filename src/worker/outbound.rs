@@ -4,7 +4,7 @@
 //! the content straight from the log's memory, or piece by piece from the worker that holds it.
 
 use super::exchange::{ContentPiece, Letter};
-use super::parts::Parts;
+use super::parts::{Parts, worker_of_log};
 use crate::delivery::{Action, Answer, ConnectionId, Destinations, Fate, Job, TaskResult, Work};
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -385,7 +385,7 @@ impl Connection {
         let here = parts.logs.get(job.id).is_some();
         if matches!(content, Content::Unopened) {
             *content = if !here {
-                let home = job.id.log() % parts.exchange.workers();
+                let home = worker_of_log(job.id.log(), parts.exchange.workers());
                 Content::There { home, offset: 0, piece: None, position: 0, asked: false }
             } else if let Some(reader) = parts.logs.of(job.id).and_then(|log| log.reader(job.id)) {
                 Content::Here(reader)

@@ -37,6 +37,11 @@ impl<T, D: Disk> Parts<T, D> {
     }
 }
 
+/// The worker that looks after log `number`: its own, or one of a worker that there was before.
+pub fn worker_of_log(number: u16, workers: u16) -> u16 {
+    number % workers
+}
+
 /// The logs that a worker holds: its own, which takes new mail, and those of workers that there were before.
 pub(super) struct Logs<D: Disk> {
     logs: Vec<(u16, Log<D>)>,

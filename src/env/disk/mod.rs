@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 pub use block::Block;
 pub use real::{Engine, RealDisk, RealDiskError};
-pub use sim::SimDisk;
+pub use sim::{Lie, SimDisk};
 
 /// Names an operation among those under way; chosen by the caller.
 pub type Token = u64;

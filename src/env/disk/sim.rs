@@ -1,32 +1,65 @@
 //! Memory that behaves like a disk: it completes writes late and out of order, loses and tears them in a crash, and fails
 //! on command.
 //!
-//! A handle is cheap to clone and names the same disk, so that a test keeps one while a log owns another.
+//! A handle is cheap to clone and names the same disk, so that a test keeps one while a log owns another. A disk completes
+//! what it was asked by being polled, or, once it has a [`latency`](SimDisk::set_latency), by time passing.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Block, Completion, Disk, DiskError, Token};
+use crate::env::Instant;
+use crate::limits::BLOCK_SIZE;
 
 /// The unit that a real device writes atomically, bytes.
 const SECTOR_SIZE: usize = 512;
 
 enum Operation {
-    Write { token: Token, segment: u32, offset: usize, bytes: Vec<u8> },
+    Write { token: Token, segment: u32, offset: usize, block: Arc<Block>, length: usize },
     Read { token: Token, segment: u32, offset: usize, length: usize },
     Prepare { segment: u32, size: u64 },
 }
 
+/// An operation under way.
+struct Queued {
+    operation: Operation,
+    /// When it completes, on a disk that has a latency.
+    due: Instant,
+}
+
+/// When operations complete.
+enum Pace {
+    /// Of ten operations that are queued, so many complete at each poll.
+    Polls { eagerness: u32 },
+    /// Each takes as long as is drawn from this range of nanoseconds.
+    Time { latency: RangeInclusive<u64> },
+}
+
+/// What a medium does to a write that it reports as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// It was never written.
+    Lost,
+    /// It was written, to another place of the segment.
+    Misdirected,
+}
+
 struct State {
     segments: BTreeMap<u32, Vec<u8>>,
-    queue: Vec<Operation>,
+    queue: Vec<Queued>,
     random: StdRng,
-    /// Of ten operations that are queued, so many complete at each poll.
-    eagerness: u32,
+    pace: Pace,
+    now: Instant,
+    stalled_until: Instant,
+    /// Operations that are still taken; later ones are never heard of again.
+    budget: Option<u64>,
+    lie: Option<Lie>,
     held: bool,
     free_bytes: u64,
     write_error: Option<i32>,
@@ -50,7 +83,11 @@ impl SimDisk {
             segments,
             queue: Vec::new(),
             random: StdRng::seed_from_u64(seed),
-            eagerness: 10,
+            pace: Pace::Polls { eagerness: 10 },
+            now: Instant::ZERO,
+            stalled_until: Instant::ZERO,
+            budget: None,
+            lie: None,
             held: false,
             free_bytes: u64::MAX,
             write_error: None,
@@ -66,7 +103,38 @@ impl SimDisk {
 
     /// How many of ten queued operations complete at a poll (10: all, in order; fewer: some, in any order).
     pub fn set_eagerness(&self, tenths: u32) {
-        self.state().eagerness = tenths.clamp(1, 10);
+        self.state().pace = Pace::Polls { eagerness: tenths.clamp(1, 10) };
+    }
+
+    /// From now on an operation completes when its time is over, which is drawn from this range of nanoseconds.
+    pub fn set_latency(&self, latency: RangeInclusive<u64>) {
+        self.state().pace = Pace::Time { latency };
+    }
+
+    /// Tells the time, which counts for disks with a latency.
+    pub fn advance(&self, now: Instant) {
+        self.state().now = now;
+    }
+
+    /// Nothing completes before then.
+    pub fn stall(&self, until: Instant) {
+        self.state().stalled_until = until;
+    }
+
+    /// When the next operation completes, on a disk that has a latency.
+    pub fn next_completion(&self) -> Option<Instant> {
+        let state = self.state();
+        state.queue.iter().map(|queued| queued.due.max(state.stalled_until)).min()
+    }
+
+    /// Takes so many more operations; later ones are never heard of again, as in a process that dies.
+    pub fn take_no_more_than(&self, operations: u64) {
+        self.state().budget = Some(operations);
+    }
+
+    /// The next write that completes is not where it belongs, though it is reported as done.
+    pub fn lie(&self, lie: Lie) {
+        self.state().lie = Some(lie);
     }
 
     /// While held, nothing completes.
@@ -112,29 +180,48 @@ impl SimDisk {
         }
     }
 
+    /// The numbers of the segments that exist.
+    pub fn segment_numbers(&self) -> Vec<u32> {
+        self.state().segments.keys().copied().collect()
+    }
+
     /// A copy of what a segment holds.
     pub fn contents(&self, segment: u32) -> Vec<u8> {
         self.state().segments.get(&segment).cloned().unwrap_or_default()
     }
 
-    /// The disk as it is found after a crash now: what was completed is there, and of each write under way all, nothing,
-    /// or any of its sectors. This disk goes on.
+    /// The disk as it is found after a crash of the box now: what was completed is there, and of each write under way all,
+    /// nothing, or any of its sectors. This disk goes on.
     pub fn crash(&self, seed: u64) -> SimDisk {
+        self.image(seed, |random, sectors| match random.random_range(0..4) {
+            0 => Torn::Nothing,
+            1 => Torn::Everything,
+            // A torn write may also stop at a point, as a device that loses power in the middle does.
+            2 => Torn::From(random.random_range(0..=sectors)),
+            _ => Torn::AnySector,
+        })
+    }
+
+    /// The disk as it is found after the process was killed: what it had handed over is written whole, or not at all. This
+    /// disk goes on.
+    pub fn kill(&self, seed: u64) -> SimDisk {
+        self.image(seed, |random, _| if random.random_bool(0.5) { Torn::Nothing } else { Torn::Everything })
+    }
+
+    fn image(&self, seed: u64, mut fate: impl FnMut(&mut StdRng, usize) -> Torn) -> SimDisk {
         let state = self.state();
         let mut random = StdRng::seed_from_u64(seed);
         let mut segments = state.segments.clone();
-        for operation in &state.queue {
-            let Operation::Write { segment, offset, bytes, .. } = operation else { continue };
+        for Queued { operation, .. } in &state.queue {
+            let Operation::Write { segment, offset, block, length, .. } = operation else { continue };
             let Some(stored) = segments.get_mut(segment) else { continue };
-            let fate = random.random_range(0..4);
-            // A torn write may also stop at a point, as a device that loses power in the middle does.
-            let prefix = random.random_range(0..=bytes.len() / SECTOR_SIZE);
-            for (index, sector) in bytes.chunks(SECTOR_SIZE).enumerate() {
-                let lands = match fate {
-                    0 => true,
-                    1 => false,
-                    2 => index < prefix,
-                    _ => random.random_bool(0.5),
+            let torn = fate(&mut random, length / SECTOR_SIZE);
+            for (index, sector) in block.bytes()[..*length].chunks(SECTOR_SIZE).enumerate() {
+                let lands = match torn {
+                    Torn::Nothing => true,
+                    Torn::Everything => false,
+                    Torn::From(end) => index < end,
+                    Torn::AnySector => random.random_bool(0.5),
                 };
                 if lands {
                     let start = offset + index * SECTOR_SIZE;
@@ -142,19 +229,67 @@ impl SimDisk {
                 }
             }
         }
-        SimDisk::with_segments(seed, segments)
+        let image = SimDisk::with_segments(seed, segments);
+        image.state().free_bytes = state.free_bytes;
+        image
     }
 }
 
+/// What of a write is missing after a crash.
+enum Torn {
+    Nothing,
+    Everything,
+    /// All sectors from this one on.
+    From(usize),
+    /// Each sector or not.
+    AnySector,
+}
+
 impl State {
+    fn queue(&mut self, operation: Operation) {
+        if let Some(budget) = &mut self.budget {
+            if *budget == 0 {
+                return;
+            }
+            *budget -= 1;
+        }
+        let due = match &self.pace {
+            Pace::Polls { .. } => self.now,
+            Pace::Time { latency } => self.now + Duration::from_nanos(self.random.random_range(latency.clone())),
+        };
+        self.queue.push(Queued { operation, due });
+    }
+
+    /// The place in the queue of what completes next.
+    fn next(&self) -> Option<usize> {
+        let place = (0..self.queue.len()).min_by_key(|place| self.queue[*place].due)?;
+        (self.queue[place].due.max(self.stalled_until) <= self.now).then_some(place)
+    }
+
     fn run(&mut self, operation: Operation) -> Completion {
         match operation {
-            Operation::Write { token, segment, offset, bytes } => {
+            Operation::Write { token, segment, offset, block, length } => {
+                let bytes = &block.bytes()[..length];
                 let result = match (self.write_error, self.segments.get_mut(&segment)) {
-                    (Some(errno), _) => Err(DiskError { operation: "write", segment, errno }),
-                    (None, None) => Err(DiskError { operation: "write", segment, errno: libc::ENOENT }),
+                    (Some(errno), Some(stored)) => {
+                        // Some of it may have been written all the same.
+                        let landed = self.random.random_range(0..=length / SECTOR_SIZE) * SECTOR_SIZE;
+                        stored[offset..offset + landed].copy_from_slice(&bytes[..landed]);
+                        Err(DiskError { operation: "write", segment, errno })
+                    }
+                    (_, None) => Err(DiskError { operation: "write", segment, errno: libc::ENOENT }),
                     (None, Some(stored)) => {
-                        stored[offset..offset + bytes.len()].copy_from_slice(&bytes);
+                        let place = match self.lie.take() {
+                            None => Some(offset),
+                            Some(Lie::Lost) => None,
+                            Some(Lie::Misdirected) => {
+                                let blocks = (stored.len() - length) / BLOCK_SIZE;
+                                Some(self.random.random_range(0..=blocks) * BLOCK_SIZE)
+                            }
+                        };
+                        if let Some(place) = place {
+                            stored[place..place + length].copy_from_slice(bytes);
+                        }
                         Ok(())
                     }
                 };
@@ -202,19 +337,19 @@ impl Disk for SimDisk {
     }
 
     fn prepare(&mut self, segment: u32, size: u64) {
-        self.state().queue.push(Operation::Prepare { segment, size });
+        self.state().queue(Operation::Prepare { segment, size });
     }
 
     fn write(&mut self, token: Token, segment: u32, offset: u64, block: Arc<Block>, length: usize) {
         let offset = usize::try_from(offset).expect("a test's size");
         let mut state = self.state();
         state.writes += 1;
-        state.queue.push(Operation::Write { token, segment, offset, bytes: block.bytes()[..length].to_vec() });
+        state.queue(Operation::Write { token, segment, offset, block, length });
     }
 
     fn read(&mut self, token: Token, segment: u32, offset: u64, length: usize) {
         let offset = usize::try_from(offset).expect("a test's size");
-        self.state().queue.push(Operation::Read { token, segment, offset, length });
+        self.state().queue(Operation::Read { token, segment, offset, length });
     }
 
     fn submit(&mut self) {}
@@ -224,21 +359,27 @@ impl Disk for SimDisk {
         if state.held {
             return;
         }
-        if state.eagerness >= 10 {
-            for operation in std::mem::take(&mut state.queue) {
-                let completion = state.run(operation);
-                completions.push(completion);
+        match state.pace {
+            Pace::Time { .. } => {
+                while let Some(place) = state.next() {
+                    let Queued { operation, .. } = state.queue.remove(place);
+                    completions.push(state.run(operation));
+                }
             }
-            return;
-        }
-        for _ in 0..state.queue.len() {
-            let draw = state.random.random_range(0..10);
-            if draw < state.eagerness {
-                let count = state.queue.len();
-                let place = state.random.random_range(0..count);
-                let operation = state.queue.remove(place);
-                let completion = state.run(operation);
-                completions.push(completion);
+            Pace::Polls { eagerness: 10 } => {
+                for Queued { operation, .. } in std::mem::take(&mut state.queue) {
+                    completions.push(state.run(operation));
+                }
+            }
+            Pace::Polls { eagerness } => {
+                for _ in 0..state.queue.len() {
+                    if state.random.random_range(0..10) < eagerness {
+                        let count = state.queue.len();
+                        let place = state.random.random_range(0..count);
+                        let Queued { operation, .. } = state.queue.remove(place);
+                        completions.push(state.run(operation));
+                    }
+                }
             }
         }
     }

@@ -77,6 +77,11 @@ impl SimPort {
         std::iter::from_fn(|| self.network.take(self.host, self.queue)).collect()
     }
 
+    /// Whether frames wait in the receive ring.
+    pub fn waiting(&self) -> bool {
+        self.network.waiting(self.host, self.queue)
+    }
+
     fn capacity(&self) -> usize {
         self.mtu + ETHERNET_HEADER
     }

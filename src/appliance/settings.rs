@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 /// What `af_xdp` is told about a port.
-pub(super) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
+pub(crate) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
     af_xdp::PortSettings {
         device: port.device.clone(),
         queues: match &port.queues {
@@ -27,7 +27,7 @@ pub(super) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings
 }
 
 /// What a worker's TCP stack is told.
-pub(super) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16], seed: u64) -> tcp::Settings {
+pub(crate) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16], seed: u64) -> tcp::Settings {
     tcp::Settings {
         addresses: (config.addresses.iter())
             .map(|address| tcp::OwnAddress {
@@ -50,7 +50,7 @@ pub(super) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16],
 }
 
 /// What a worker's sockets are told.
-pub(super) fn kernel(config: &Config, workers: u16) -> kernel::Settings {
+pub(crate) fn kernel(config: &Config, workers: u16) -> kernel::Settings {
     kernel::Settings {
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
         connections_max: share(config.limits.connections, workers),
@@ -61,7 +61,7 @@ pub(super) fn kernel(config: &Config, workers: u16) -> kernel::Settings {
 }
 
 /// What a log is told.
-pub(super) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settings {
+pub(crate) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settings {
     let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(workers);
     spool::Settings {
         log: number,
@@ -76,7 +76,7 @@ pub(super) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settin
 }
 
 /// The listeners as sessions see them.
-pub(super) fn listeners(config: &Config) -> Vec<Listener> {
+pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
     (config.listeners.iter())
         .map(|listener| Listener {
@@ -99,7 +99,7 @@ pub(super) fn listeners(config: &Config) -> Vec<Listener> {
 }
 
 /// The routes, compiled.
-pub(super) fn routes(config: &Config) -> Result<Routes, RouteError> {
+pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
     let entries = config.routes.iter().map(|route| {
         let hops = (route.to.iter())
             .map(|hop| Hop {
@@ -122,7 +122,7 @@ pub(super) fn routes(config: &Config) -> Result<Routes, RouteError> {
 }
 
 /// Own addresses with their EHLO names.
-pub(super) fn own(config: &Config) -> Vec<(IpAddr, Box<str>)> {
+pub(crate) fn own(config: &Config) -> Vec<(IpAddr, Box<str>)> {
     if config.addresses.is_empty() {
         // The kernel transport without addresses of its own: the kernel chooses.
         [IpAddr::from([0; 4]), IpAddr::from([0; 16])].map(|any| (any, config.hostname.as_str().into())).into()
@@ -134,7 +134,7 @@ pub(super) fn own(config: &Config) -> Vec<(IpAddr, Box<str>)> {
 }
 
 /// What a worker's destinations are told.
-pub(super) fn delivery(config: &Config, workers: u16) -> delivery::Settings {
+pub(crate) fn delivery(config: &Config, workers: u16) -> delivery::Settings {
     let delivery = &config.delivery;
     delivery::Settings {
         connections_max: share(delivery.connections as usize, workers),
@@ -151,7 +151,7 @@ pub(super) fn delivery(config: &Config, workers: u16) -> delivery::Settings {
 }
 
 /// When deliveries are tried again.
-pub(super) fn retry(config: &Config) -> Retry {
+pub(crate) fn retry(config: &Config) -> Retry {
     Retry {
         first: *config.retry.first,
         growth: config.retry.growth,
@@ -162,6 +162,6 @@ pub(super) fn retry(config: &Config) -> Retry {
 }
 
 /// A worker's part of a limit that is meant for all.
-pub(super) fn share(limit: usize, workers: u16) -> usize {
+pub(crate) fn share(limit: usize, workers: u16) -> usize {
     limit.div_ceil(usize::from(workers)).max(1)
 }

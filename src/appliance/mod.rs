@@ -1,0 +1,80 @@
+//! From the configuration to workers: what every station of an appliance is told.
+//!
+//! In: the configuration, compiled once, and what one worker has of its own (its transport, its logs, its ends of the
+//! channels). Out: the [`Equipment`] of that worker. Whoever makes an appliance does it here, the command that runs one
+//! and the simulator alike, so that what is simulated is what runs.
+
+pub(crate) mod settings;
+
+use crate::config::Config;
+use crate::control::WorkerEnd;
+use crate::delivery::{Destinations, RouteError, Routes};
+use crate::env::Wakeup;
+use crate::env::disk::Disk;
+use crate::policy::{Policy, VerifyCache};
+use crate::spool::Log;
+use crate::worker::{Equipment, Exchange};
+use std::sync::Arc;
+
+/// What all workers of an appliance share.
+#[derive(Clone)]
+pub struct Appliance {
+    /// As it was read.
+    pub config: Arc<Config>,
+    /// Who may send what, at the start.
+    pub policy: Arc<Policy>,
+    /// Where mail goes.
+    pub routes: Arc<Routes>,
+}
+
+/// What one worker has of its own.
+pub struct Station<T, D, C> {
+    /// Tells the time.
+    pub clock: C,
+    /// Carries its flows.
+    pub transport: T,
+    /// The log that takes new mail, then those that it adopts, each with its number.
+    pub logs: Vec<(u16, Log<D>)>,
+    /// Its end of the rings.
+    pub exchange: Exchange,
+    /// Readable when another worker has written.
+    pub exchange_wakeup: Wakeup,
+    /// Its end of the channels to the control thread.
+    pub control: WorkerEnd,
+    /// Decides what is left to chance.
+    pub seed: u64,
+}
+
+impl Appliance {
+    /// Compiles the routes of `config`.
+    ///
+    /// # Errors
+    /// Routes that contradict each other.
+    pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
+        let routes = Arc::new(settings::routes(&config)?);
+        Ok(Appliance { config, policy, routes })
+    }
+
+    /// Everything that one worker works with.
+    pub fn equip<T, D: Disk, C>(&self, station: Station<T, D, C>) -> Equipment<T, D, C> {
+        let config = &*self.config;
+        let delivery = settings::delivery(config, station.exchange.workers());
+        Equipment {
+            clock: station.clock,
+            transport: station.transport,
+            logs: station.logs,
+            exchange: station.exchange,
+            exchange_wakeup: station.exchange_wakeup,
+            control: station.control,
+            listeners: settings::listeners(config),
+            policy: Arc::clone(&self.policy),
+            checks: VerifyCache::of(config, station.seed),
+            routes: Arc::clone(&self.routes),
+            retry: settings::retry(config),
+            destinations: Destinations::new(&self.routes, delivery, &settings::own(config), station.seed),
+            hostname: config.hostname.as_str().into(),
+            poll: config.workers.poll,
+            seed: station.seed,
+        }
+    }
+}
