@@ -23,6 +23,7 @@ pub mod kernel;
 pub mod limits;
 pub mod policy;
 pub mod port;
+pub mod sim;
 pub mod smtp;
 pub mod spool;
 pub mod tcp;

@@ -1,7 +1,7 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, queue, run, status};
+use rohrpost::cli::{Cli, Command, check, queue, run, sim, status};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -13,5 +13,6 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::Queue(args) => queue::queue(&args),
+        Command::Sim(args) => sim::sim(&args),
     }
 }

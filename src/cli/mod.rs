@@ -8,6 +8,7 @@
 pub mod check;
 pub mod queue;
 pub mod run;
+pub mod sim;
 pub mod status;
 mod text;
 
@@ -38,6 +39,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
+    /// Live through simulated worlds.
+    Sim(SimArgs),
 }
 
 /// Which configuration.
@@ -79,6 +82,20 @@ pub struct QueueArgs {
     pub json: bool,
     #[command(subcommand)]
     pub action: QueueAction,
+}
+
+/// Simulated worlds.
+#[derive(Clone, Debug, Args)]
+pub struct SimArgs {
+    /// One seed.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// So many seeds.
+    #[arg(long)]
+    pub seeds: Option<u64>,
+    /// Tell the story.
+    #[arg(long)]
+    pub trace: bool,
 }
 
 /// What to do with the queue.

@@ -58,3 +58,4 @@ pub use status::{
     About, Latency, LogState, MessageCounts, QueueCounts, SessionCounts, SpoolReport, StageReport, Stages,
     StatusReport, WorkerReport, WorkerStatus,
 };
+pub use switchboard::Switchboard;

@@ -33,7 +33,8 @@ enum Worker {
     Stopped,
 }
 
-pub(super) struct Switchboard {
+/// The control thread's decisions about workers and operators.
+pub struct Switchboard {
     about: About,
     links: Vec<WorkerLink>,
     workers: Vec<Worker>,
@@ -45,6 +46,7 @@ pub(super) struct Switchboard {
 }
 
 impl Switchboard {
+    /// With all workers running.
     pub fn new(about: About, links: Vec<WorkerLink>) -> Switchboard {
         let workers = links.iter().map(|_| Worker::Running).collect();
         Switchboard { about, links, workers, pending: BTreeMap::new(), token_next: 1, stopping: None, failure: None }

@@ -151,6 +151,25 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         &self.parts.transport
     }
 
+    /// What it has in hand, in words.
+    pub fn describe(&self) -> String {
+        let logs: Vec<_> = self
+            .parts
+            .logs
+            .iter()
+            .map(|log| (log.status().state, log.idle(), log.status().segments_free, log.status().segments))
+            .collect();
+        format!(
+            "stopping {:?}, {} server and {} client sessions, {} held, exchange busy {}, logs {:?}; ",
+            self.stopping,
+            self.inbound.count(),
+            self.outbound.count(),
+            self.home.held_count(),
+            self.parts.exchange.is_busy(),
+            logs
+        )
+    }
+
     /// Whether it has been told to stop and has stopped.
     pub fn stopped(&self) -> bool {
         self.stopping == Some(Stopping::Done)
@@ -170,6 +189,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 Poll::Adaptive | Poll::Sleep => self.sleep(),
             }
         }
+        self.finish();
+    }
+
+    /// Says its last words, once it has [`stopped`](Worker::stopped).
+    pub fn finish(self) {
         self.parts.reporter.stopped();
     }
 
@@ -372,6 +396,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         }
     }
 
+    /// Whether something of another worker waits, so that there is nothing to wait for.
+    pub fn has_letters(&self) -> bool {
+        self.parts.exchange.is_busy()
+    }
+
     /// When [`breath`](Worker::breath) must be called even if nothing happens.
     pub fn next_deadline(&self) -> Instant {
         let parts = &self.parts;
@@ -393,7 +422,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
 
     /// Sleeps until something arrives or is due.
     fn sleep(&mut self) {
-        if self.parts.exchange.is_busy() {
+        if self.has_letters() {
             return;
         }
         let timeout = self.next_deadline().since(self.clock.now().mono).min(SLEEP_MAX);

@@ -1,0 +1,343 @@
+//! What was promised and what came of it: the checkers.
+//!
+//! In: what clients were told, what next hops took, what senders got back, what went wrong on purpose. Out: the first
+//! broken invariant, if there is one, and the sums. It knows nothing of how the appliance works.
+
+use super::mail::Mail;
+use super::trace::Trace;
+use crate::env::Instant;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+/// How long after a delivery a crash can still keep its outcome from the disk, if the disk does not stall.
+const OUTCOME_DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// What a client knows about its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is being sent.
+    Begun,
+    /// 250: the appliance has it.
+    Acknowledged,
+    /// The connection ended between the final dot and the answer.
+    Unknown,
+    /// 4yz or 5yz, or the final dot was never sent.
+    Refused,
+}
+
+/// A recipient and what came of it.
+#[derive(Debug)]
+struct Fate {
+    address: String,
+    /// Whether RCPT was answered with 250, once it was answered.
+    accepted: Option<bool>,
+    deliveries: Vec<Delivery>,
+    bounced: u32,
+    /// The next hop refused it for good at some time.
+    refused: bool,
+}
+
+/// One time that a next hop took the message.
+#[derive(Clone, Copy, Debug)]
+struct Delivery {
+    at: Instant,
+    /// The appliance went on in the same connection after the 250.
+    confirmed: bool,
+    /// The storage had failed: no outcome can be kept.
+    forgotten: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    mail: Mail,
+    standing: Standing,
+    known_at: Instant,
+    fates: Vec<Fate>,
+    /// An operator deleted it.
+    deleted: bool,
+    /// The appliance said that it is damaged.
+    damaged: bool,
+}
+
+/// Names a delivery until it is confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct DeliveryId {
+    number: u32,
+    fate: usize,
+    place: usize,
+}
+
+/// Sums of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Messages that clients began to send.
+    pub begun: u64,
+    /// Messages answered with 250.
+    pub acknowledged: u64,
+    /// Messages whose answer was lost.
+    pub unknown: u64,
+    /// Recipients that a next hop took at least once.
+    pub delivered: u64,
+    /// Further times that it took them, all with a cause.
+    pub duplicated: u64,
+    /// Recipients bounced to their senders.
+    pub bounced: u64,
+    /// Messages that were delivered though their client was told otherwise, or nothing.
+    pub recovered: u64,
+    /// Messages that an operator deleted.
+    pub deleted: u64,
+    /// Acknowledged messages that the appliance reported as damaged.
+    pub damaged: u64,
+}
+
+/// What may be expected of the appliance in a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Nothing acknowledged is lost.
+    Kept,
+    /// The medium itself loses what it has promised to keep: a loss must be reported.
+    Detected,
+}
+
+/// The book of a world.
+pub(super) struct Ledger {
+    pub trace: Trace,
+    promise: Promise,
+    entries: BTreeMap<u32, Entry>,
+    /// Crashes, kills and failures of the storage.
+    upsets: Vec<Instant>,
+    /// The storage has failed and the process was not started again.
+    failed: bool,
+    /// The wall clock was set at some time.
+    pub clock_jumped: bool,
+    /// The appliance reported damage that it cannot put a name to.
+    pub damage_reported: bool,
+    age_max: Duration,
+    violation: Option<String>,
+}
+
+impl Ledger {
+    pub(super) fn new(promise: Promise, age_max: Duration, trace: Trace) -> Ledger {
+        Ledger {
+            trace,
+            promise,
+            entries: BTreeMap::new(),
+            upsets: Vec::new(),
+            failed: false,
+            clock_jumped: false,
+            damage_reported: false,
+            age_max,
+            violation: None,
+        }
+    }
+
+    /// An invariant is broken. The first counts.
+    pub(super) fn violate(&mut self, now: Instant, what: fmt::Arguments<'_>) {
+        self.trace.note(now, format_args!("VIOLATION {what}"));
+        self.violation.get_or_insert_with(|| what.to_string());
+    }
+
+    pub(super) fn violation(&self) -> Option<&str> {
+        self.violation.as_deref()
+    }
+
+    /// Something after which an outcome may be forgotten.
+    pub(super) fn upset(&mut self, now: Instant) {
+        self.upsets.push(now);
+    }
+
+    /// The storage failed: no outcome is kept until the process starts again.
+    pub(super) fn storage_failed(&mut self, now: Instant) {
+        self.upset(now);
+        self.failed = true;
+    }
+
+    /// The process has started.
+    pub(super) fn restarted(&mut self) {
+        self.failed = false;
+    }
+
+    /// A client begins to send.
+    pub(super) fn begin(&mut self, now: Instant, mail: &Mail) {
+        let fate = |address: &String| Fate {
+            address: address.clone(),
+            accepted: None,
+            deliveries: Vec::new(),
+            bounced: 0,
+            refused: false,
+        };
+        let entry = Entry {
+            mail: mail.clone(),
+            standing: Standing::Begun,
+            known_at: now,
+            fates: mail.recipients.iter().map(fate).collect(),
+            deleted: false,
+            damaged: false,
+        };
+        let before = self.entries.insert(mail.number, entry);
+        assert!(before.is_none(), "numbers are given once");
+    }
+
+    pub(super) fn recipient_answered(&mut self, number: u32, place: usize, accepted: bool) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.fates[place].accepted = Some(accepted);
+        }
+    }
+
+    /// What the client knows at the end.
+    pub(super) fn conclude(&mut self, now: Instant, number: u32, standing: Standing) {
+        self.trace.note(now, format_args!("message {number} {standing:?}"));
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.standing = standing;
+            entry.known_at = now;
+        }
+    }
+
+    /// A next hop took a message for a recipient.
+    pub(super) fn delivered(&mut self, now: Instant, sender: &str, to: &str, content: &[u8]) -> Option<DeliveryId> {
+        let number = super::mail::number_of(content);
+        let Some((number, entry)) = number.and_then(|number| Some((number, self.entries.get_mut(&number)?))) else {
+            self.violate(
+                now,
+                format_args!("unexpected: something was delivered that nobody sent ({number:?} to {to})"),
+            );
+            return None;
+        };
+        self.trace.note(now, format_args!("message {number} delivered to {to}"));
+        let altered = match content.strip_suffix(entry.mail.content.as_slice()) {
+            Some(before) => !is_received_header(before) || entry.mail.sender != sender,
+            None => true,
+        };
+        if altered {
+            self.violate(now, format_args!("altered: message {number} was delivered to {to} with other bytes"));
+            return None;
+        }
+        if entry.standing == Standing::Refused && self.upsets.is_empty() {
+            self.violate(now, format_args!("unexpected: message {number} was refused, and delivered to {to}"));
+            return None;
+        }
+        let Some(place) = entry.fates.iter().position(|fate| fate.address == to && fate.accepted != Some(false)) else {
+            self.violate(now, format_args!("unexpected: message {number} was delivered to {to}, who is no recipient"));
+            return None;
+        };
+        let fate = &mut entry.fates[place];
+        if let Some(before) = fate.deliveries.last().copied() {
+            let upset = |at: &Instant| *at >= before.at && at.since(before.at) <= OUTCOME_DELAY_MAX;
+            let damaged = self.promise == Promise::Detected && self.upsets.iter().any(|at| *at >= before.at);
+            let excused = !before.confirmed || before.forgotten || self.upsets.iter().any(upset) || damaged;
+            if !excused {
+                self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));
+                return None;
+            }
+        }
+        fate.deliveries.push(Delivery { at: now, confirmed: false, forgotten: self.failed });
+        Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
+    }
+
+    /// The appliance has read the 250: it has gone on in the same connection.
+    pub(super) fn confirm(&mut self, delivery: DeliveryId) {
+        if let Some(entry) = self.entries.get_mut(&delivery.number) {
+            entry.fates[delivery.fate].deliveries[delivery.place].confirmed = true;
+        }
+    }
+
+    /// A next hop said 5yz: to a recipient of its, or to the whole content.
+    pub(super) fn refused(&mut self, sender: &str, to: &str) {
+        let number = super::mail::number_of_sender(sender);
+        let Some(entry) = number.and_then(|number| self.entries.get_mut(&number)) else { return };
+        if let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) {
+            fate.refused = true;
+        }
+    }
+
+    /// A sender got a failure notice.
+    pub(super) fn bounced(&mut self, now: Instant, number: u32, to: &str) {
+        self.trace.note(now, format_args!("message {number} bounced for {to}"));
+        let (jumped, age_max) = (self.clock_jumped, self.age_max);
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return self.violate(now, format_args!("unexpected: a bounce of message {number}, which nobody sent"));
+        };
+        let known_at = entry.known_at;
+        let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else {
+            return self
+                .violate(now, format_args!("unexpected: message {number} bounced for {to}, who is no recipient"));
+        };
+        fate.bounced += 1;
+        // The age counts from when the message was durable, a little before its client knew.
+        let old = now.since(known_at) + Duration::from_secs(60) >= age_max;
+        if !fate.refused && !old && !jumped {
+            self.violate(now, format_args!("bounced: message {number} for {to}, whom nobody refused"));
+        }
+    }
+
+    pub(super) fn deleted(&mut self, number: u32) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.deleted = true;
+        }
+    }
+
+    pub(super) fn damaged(&mut self, number: u32) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.damaged = true;
+        }
+    }
+
+    /// A message is in the queue: it must not be older than messages may be.
+    pub(super) fn queued(&mut self, now: Instant, number: u32, slack: Duration) {
+        let Some(entry) = self.entries.get(&number) else {
+            return self.violate(now, format_args!("unexpected: message {number} is queued, and nobody sent it"));
+        };
+        if now.since(entry.known_at) > self.age_max + slack && !self.clock_jumped {
+            self.violate(now, format_args!("too old: message {number} is still queued"));
+        }
+    }
+
+    /// All is over and the queue is empty but for `open`: is everything accounted for?
+    pub(super) fn settle(&mut self, now: Instant, open: &dyn Fn(u32) -> bool) {
+        let mut lost = Vec::new();
+        for entry in self.entries.values() {
+            let excused = entry.deleted || entry.damaged || open(entry.mail.number);
+            let detected = self.promise == Promise::Detected && self.damage_reported;
+            if entry.standing != Standing::Acknowledged || excused || detected {
+                continue;
+            }
+            let missing = entry
+                .fates
+                .iter()
+                .find(|fate| fate.accepted == Some(true) && fate.deliveries.is_empty() && fate.bounced == 0);
+            lost.extend(missing.map(|fate| (entry.mail.number, fate.address.clone())));
+        }
+        for (number, to) in lost {
+            self.violate(now, format_args!("lost: message {number} to {to} was acknowledged, and nothing came of it"));
+        }
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        let mut sums = Sums::default();
+        for entry in self.entries.values() {
+            let acknowledged = entry.standing == Standing::Acknowledged;
+            let came = entry.fates.iter().any(|fate| !fate.deliveries.is_empty());
+            sums.begun += 1;
+            sums.acknowledged += u64::from(acknowledged);
+            sums.unknown += u64::from(entry.standing == Standing::Unknown);
+            sums.recovered += u64::from(!acknowledged && came);
+            sums.deleted += u64::from(entry.deleted);
+            sums.damaged += u64::from(acknowledged && entry.damaged);
+            for fate in &entry.fates {
+                let count = fate.deliveries.len() as u64;
+                sums.delivered += u64::from(count > 0);
+                sums.duplicated += count.saturating_sub(1);
+                sums.bounced += u64::from(fate.bounced > 0);
+            }
+        }
+        sums
+    }
+}
+
+/// Whether this is one Received header field and nothing else.
+fn is_received_header(bytes: &[u8]) -> bool {
+    let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
+    lines.next().is_some_and(|line| line.starts_with(b"Received: ") && line.ends_with(b"\r\n"))
+        && lines.all(|line| line.starts_with(b"\t") || line.starts_with(b" "))
+}

@@ -1,0 +1,87 @@
+//! Whole appliances in one thread, in virtual time, from one seed.
+//!
+//! In: a seed. Out: an [`Outcome`]: what was promised, what came of it, and the first broken invariant, if there is one,
+//! with the story of how it came to that. The same seed and the same program give the same run, byte for byte.
+//!
+//! ```text
+//!  clients ──► network ──► appliance (workers, logs: as in production) ──► network ──► next hops
+//!     │           ▲             │ disks, clocks, operators                                  │
+//!     │           │ faults      ▼                                                           │
+//!     └─────────────────────► ledger ◄──────────────────────────────────────────────────────┘
+//! ```
+//!
+//! The appliance is the one that runs: `appliance` puts the same [`Worker`](crate::worker::Worker)s together, on a
+//! simulated network card, disk and clock. Clients and next hops are scripts of their own, which share nothing with it but
+//! the TCP below. A [plan](plan) says what goes wrong: cables, cuts, disks, clocks, pauses, crashes in the middle of a
+//! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle. Then everything is
+//! put right, and the queue must become empty.
+//!
+//! # What is checked
+//!
+//! - Every message that was answered with 250 is delivered, bounced to its sender, or was deleted by an operator.
+//! - What is delivered is what was sent, byte for byte, behind one Received header.
+//! - It is delivered again only where a fault kept the appliance from knowing (no command followed the 250, or the process
+//!   died or its storage failed soon after).
+//! - Nothing is delivered that was refused, to nobody who is no recipient, and nothing bounces that nobody refused and
+//!   that is not too old.
+//! - Replies are legal for the command they answer; commands to next hops are well-formed; no bare CR or LF leaves.
+//! - Retries come within the configured delays, attempts count by one, and nothing stays queued beyond its age.
+//! - A healed world empties its queue, acknowledges mail, and stops in order.
+//! - No frame is lost to its pool.
+//!
+//! In some worlds the medium itself forgets or alters what it had made durable. One box alone cannot undo that; there the
+//! promise is that a loss is reported ([`Promise::Detected`]).
+
+mod client;
+mod clock;
+mod ledger;
+mod mail;
+mod node;
+mod peer;
+mod plan;
+mod receiver;
+mod trace;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+pub use ledger::{Promise, Sums};
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What it was made from.
+    pub seed: u64,
+    /// Virtual time that passed.
+    pub simulated: Duration,
+    /// Turns of the wheel.
+    pub steps: u64,
+    /// A checksum over everything that happened.
+    pub digest: u32,
+    /// Counts.
+    pub sums: Sums,
+    /// Kinds of faults that the plan had.
+    pub planned: usize,
+    /// Faults that were injected, by kind.
+    pub injected: BTreeMap<&'static str, u64>,
+    /// What is broken, if something is.
+    pub failure: Option<Failure>,
+}
+
+/// A broken invariant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// Which.
+    pub what: String,
+    /// The last events that led to it.
+    pub trace: Vec<String>,
+}
+
+/// Lives through the world of a seed. With `echo`, tells its story on standard error as it goes.
+pub fn run(seed: u64, echo: bool) -> Outcome {
+    world::World::new(seed, echo).run()
+}

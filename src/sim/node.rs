@@ -1,0 +1,262 @@
+//! A simulated box: the appliance as it is put together in production, on a simulated network card, disk and clock.
+
+use super::clock::{BoxClock, ProcessClock};
+use super::ledger::Ledger;
+use crate::appliance::{Appliance, Station, settings};
+use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
+use crate::env::disk::SimDisk;
+use crate::env::{Clock, Instant, Wakeup};
+use crate::event::Event;
+use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
+use crate::spool::Log;
+use crate::tcp::Stack;
+use crate::worker::{Exchange, Worker, worker_of_log};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// What a breath in which something was done takes.
+const BREATH_DURATION: Duration = Duration::from_micros(5);
+
+/// Messages of workers that wait for the control thread; the world takes them after every step.
+const MESSAGES_MAX: usize = 4096;
+
+const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// How a process ends that does not want to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Death {
+    /// The process is killed: what it had handed over is written whole or not at all.
+    Kill,
+    /// The box loses power: what was under way is torn.
+    PowerLoss,
+}
+
+/// The box, running or not.
+pub(super) struct Node {
+    appliance: Appliance,
+    pub clock: BoxClock,
+    pub disks: BTreeMap<u16, SimDisk>,
+    disk_latency: RangeInclusive<u64>,
+    link: Link,
+    steering: Steering,
+    running: Option<Running>,
+    /// The process is stopped until then, and does not know.
+    paused_until: Instant,
+}
+
+struct Running {
+    clock: ProcessClock,
+    workers: Vec<Option<Worker<Stack<SimPort>, SimDisk, ProcessClock>>>,
+    switchboard: Switchboard,
+    from: FromWorkers,
+    host: HostId,
+    due: Instant,
+}
+
+impl Node {
+    pub(super) fn new(
+        appliance: Appliance,
+        clock: BoxClock,
+        disk_latency: RangeInclusive<u64>,
+        steering: Steering,
+    ) -> Node {
+        let (disks, link) = (BTreeMap::new(), Link::default());
+        Node { appliance, clock, disks, disk_latency, link, steering, running: None, paused_until: Instant::ZERO }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Its place in the network, while it runs.
+    pub(super) fn host(&self) -> Option<HostId> {
+        self.running.as_ref().map(|running| running.host)
+    }
+
+    /// Starts the process, with `workers` workers; every log that there is finds one.
+    pub(super) fn start(
+        &mut self,
+        network: &Network,
+        workers: u16,
+        random: &mut StdRng,
+        ledger: &mut Ledger,
+    ) -> Result<(), String> {
+        assert!(self.running.is_none(), "one process a box");
+        let clock = self.clock.process();
+        for number in 0..workers {
+            let latency = self.disk_latency.clone();
+            self.disks.entry(number).or_insert_with(|| {
+                let disk = SimDisk::new(random.random());
+                disk.set_latency(latency);
+                disk
+            });
+        }
+        let mut logs: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
+        for (number, disk) in &self.disks {
+            // A blocking open lets its own operations complete.
+            disk.advance(Instant::FAR);
+            let settings = settings::spool(&self.appliance.config, *number, workers);
+            let opened = Log::open(disk.clone(), settings, clock.now());
+            disk.advance(self.clock.now());
+            let (log, recovery) = opened.map_err(|error| error.to_string())?;
+            ledger.trace.note(
+                self.clock.now(),
+                format_args!(
+                    "log {number}: {} messages in {} batches, cut {:?}",
+                    recovery.messages, recovery.batches, recovery.cut
+                ),
+            );
+            logs[usize::from(worker_of_log(*number, workers))].push((*number, log));
+        }
+        let (links, ends, from) = control::links(workers, MESSAGES_MAX).map_err(|error| error.to_string())?;
+        let wakeups: Result<Vec<_>, _> = (0..workers).map(|_| Wakeup::new()).collect();
+        let wakeups = wakeups.map_err(|error| error.to_string())?;
+        let ports = network.attach_queues(HARDWARE_ADDRESS, self.link, usize::from(workers), self.steering);
+        let host = ports[0].host();
+        let isn_key = random.random();
+        let mut all = Vec::new();
+        let parts = ports.into_iter().zip(ends).zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
+        for ((((port, end), logs), exchange), exchange_wakeup) in parts {
+            let tcp = settings::tcp(&self.appliance.config, end.worker, workers, isn_key, random.random());
+            let station = Station {
+                clock: clock.clone(),
+                transport: Stack::new(port, tcp, clock.mono()),
+                logs,
+                exchange,
+                exchange_wakeup,
+                control: end,
+                seed: random.random(),
+            };
+            all.push(Some(Worker::new(self.appliance.equip(station))));
+        }
+        let about = About {
+            release: String::new(),
+            hostname: self.appliance.config.hostname.clone(),
+            transport: "simulated".to_owned(),
+            transport_detail: String::new(),
+            started_at: self.clock.wall(),
+        };
+        let switchboard = Switchboard::new(about, links);
+        self.running = Some(Running { clock, workers: all, switchboard, from, host, due: self.clock.now() });
+        Ok(())
+    }
+
+    /// Stops the process without its knowing.
+    pub(super) fn pause(&mut self, until: Instant) {
+        self.paused_until = until;
+    }
+
+    /// Sets the link to the switch.
+    pub(super) fn set_link(&mut self, network: &Network, link: Link) {
+        self.link = link;
+        if let Some(host) = self.host() {
+            network.set_link(host, link);
+        }
+    }
+
+    /// When it must be looked at.
+    pub(super) fn next(&self) -> Instant {
+        let now = self.clock.now();
+        let Some(running) = &self.running else { return Instant::FAR };
+        let waiting = (running.workers.iter().flatten()).any(|worker| worker.transport().port().waiting());
+        let disks = self.disks.values().filter_map(SimDisk::next_completion).min().unwrap_or(Instant::FAR);
+        let due = if waiting { now } else { running.due.min(disks).max(now) };
+        due.max(self.paused_until)
+    }
+
+    /// One breath of each worker.
+    pub(super) fn step(&mut self) {
+        let now = self.clock.now();
+        if now < self.paused_until {
+            return;
+        }
+        for disk in self.disks.values() {
+            disk.advance(now);
+        }
+        let Some(running) = &mut self.running else { return };
+        let mut busy = false;
+        running.due = Instant::FAR;
+        for place in &mut running.workers {
+            let Some(worker) = place else { continue };
+            busy |= worker.breath();
+            running.due = running.due.min(running.clock.world(worker.next_deadline()));
+            let idle = worker.transport().port().frames_out();
+            assert_eq!(idle, 0, "between two breaths no frame is out of its pool");
+            if worker.stopped()
+                && let Some(worker) = place.take()
+            {
+                worker.finish();
+            }
+        }
+        busy |= running.workers.iter().flatten().any(Worker::has_letters);
+        if busy {
+            running.due = now + BREATH_DURATION;
+        }
+    }
+
+    /// How its logs are, for the story of a failure.
+    pub(super) fn describe(&self) -> String {
+        let workers = self.running.iter().flat_map(|running| running.workers.iter());
+        workers.map(|worker| worker.as_ref().map_or("stopped; ".to_owned(), |worker| worker.describe())).collect()
+    }
+
+    /// What the process has told since the last time, and whether it has ended.
+    pub(super) fn events(&mut self) -> (Vec<Event>, bool) {
+        let Some(running) = &mut self.running else { return (Vec::new(), false) };
+        let now = running.clock.now();
+        let mut events = Vec::new();
+        while let Ok(message) = running.from.receiver.try_recv() {
+            events.extend(running.switchboard.take(message, now, 0));
+        }
+        running.switchboard.expire(now, 0);
+        let ended = running.workers.iter().all(Option::is_none);
+        if ended {
+            self.running = None;
+        }
+        (events, ended)
+    }
+
+    /// An operator asks.
+    pub(super) fn ask(&mut self, request: Request) -> Option<oneshot::Receiver<Vec<Answer>>> {
+        let running = self.running.as_mut()?;
+        let (sender, receiver) = oneshot::channel();
+        running.switchboard.ask(request, sender, running.clock.now(), 0);
+        running.due = self.clock.now();
+        Some(receiver)
+    }
+
+    /// SIGTERM.
+    pub(super) fn stop(&mut self, finish_within: Duration) {
+        if let Some(running) = &mut self.running {
+            running.switchboard.stop(finish_within);
+            running.due = self.clock.now();
+        }
+    }
+
+    /// Ends the process in the middle of a breath: after some of what it does there has left it.
+    pub(super) fn die(&mut self, network: &Network, death: Death, random: &mut StdRng) {
+        let Some(running) = &self.running else { return };
+        // The disk comes first in a breath, the frames leave at its end.
+        if random.random_bool(0.5) {
+            network.send_no_more_than(running.host, 0);
+            let operations = random.random_range(0..4);
+            self.disks.values().for_each(|disk| disk.take_no_more_than(operations));
+        } else {
+            network.send_no_more_than(running.host, random.random_range(0..8));
+        }
+        self.paused_until = Instant::ZERO;
+        self.step();
+        self.running = None;
+        for disk in self.disks.values_mut() {
+            *disk = match death {
+                Death::Kill => disk.kill(random.random()),
+                Death::PowerLoss => disk.crash(random.random()),
+            };
+            disk.set_latency(self.disk_latency.clone());
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What a seed means: the appliance, its load, and all that will go wrong.
+
+use super::ledger::Promise;
+use super::receiver::Manner;
+use crate::env::disk::Lie;
+use crate::port::sim::{Link, Steering};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// Next hops: `d0` to `d3`, an LMTP server, a second choice for `d1`, and the home of all senders.
+pub(super) const HOPS: usize = 7;
+/// The place of the LMTP server.
+pub(super) const LMTP: usize = 4;
+/// The place of the senders' home.
+pub(super) const HOME: usize = 6;
+
+/// Who is cut off from the appliance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Clients,
+    Receivers,
+}
+
+/// Which frames a cut swallows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    Both,
+    ToAppliance,
+    FromAppliance,
+}
+
+/// Something that goes wrong, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Fault {
+    /// The appliance's cable loses, delays, doubles and damages.
+    Cable(Link, Duration),
+    Cut(Side, Way, Duration),
+    DiskStalls(Duration),
+    WriteFails,
+    ReadsFail(Duration),
+    DiskFull(Duration),
+    Rot,
+    DiskLies(Lie),
+    ClockJumps(i64),
+    Pause(Duration),
+    Kill(Duration),
+    PowerLoss(Duration),
+    Stop(Duration),
+    Manner(usize, Manner, Duration),
+    Hold,
+    Release,
+    Delete,
+    Retry,
+}
+
+impl Fault {
+    /// For the sums.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Fault::Cable(..) => "cable",
+            Fault::Cut(..) => "cut",
+            Fault::DiskStalls(_) => "disk stall",
+            Fault::WriteFails => "write error",
+            Fault::ReadsFail(_) => "read errors",
+            Fault::DiskFull(_) => "disk full",
+            Fault::Rot => "rot",
+            Fault::DiskLies(Lie::Lost) => "lost write",
+            Fault::DiskLies(Lie::Misdirected) => "misdirected write",
+            Fault::ClockJumps(_) => "clock jump",
+            Fault::Pause(_) => "pause",
+            Fault::Kill(_) => "kill",
+            Fault::PowerLoss(_) => "power loss",
+            Fault::Stop(_) => "stop",
+            Fault::Manner(..) => "manner",
+            Fault::Hold => "hold",
+            Fault::Release => "release",
+            Fault::Delete => "delete",
+            Fault::Retry => "retry",
+        }
+    }
+}
+
+/// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
+const KINDS: usize = 17;
+
+/// Of a hundred worlds, so many have a medium that does not keep what it promised.
+const ROTTEN_PERCENT: u32 = 8;
+
+/// All that a seed decides before its world begins.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub promise: Promise,
+    pub workers: u16,
+    pub steering: Steering,
+    /// Nanoseconds.
+    pub disk_latency: RangeInclusive<u64>,
+    pub load_duration: Duration,
+    pub sessions: u32,
+    /// Bytes of a segment of the log, and how many a log may have.
+    pub segment_size: u64,
+    pub segments: u64,
+    pub retry_first: Duration,
+    pub retry_max: Duration,
+    pub age_max: Duration,
+    pub faults: Vec<(Duration, Fault)>,
+}
+
+impl Plan {
+    pub(super) fn new(random: &mut StdRng) -> Plan {
+        let rotten = random.random_range(0..100) < ROTTEN_PERCENT;
+        let load_duration = seconds(random, 120..=2400);
+        let segment_size = 64 * 1024 << random.random_range(1..=4);
+        let mut plan = Plan {
+            promise: if rotten { Promise::Detected } else { Promise::Kept },
+            workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
+            steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
+            disk_latency: pick(random, &[20_000..=200_000, 100_000..=3_000_000, 1_000_000..=40_000_000]).clone(),
+            load_duration,
+            sessions: random.random_range(10..=60),
+            segment_size,
+            segments: random.random_range(8..=24),
+            retry_first: seconds(random, 10..=120),
+            retry_max: seconds(random, 300..=1800),
+            age_max: seconds(random, 3600..=20_000),
+            faults: Vec::new(),
+        };
+        for kind in 0..KINDS {
+            if random.random_bool(0.35) {
+                for _ in 0..random.random_range(1..=3) {
+                    let at = load_duration.mul_f64(random.random::<f64>());
+                    plan.faults.push((at, fault(random, kind)));
+                }
+            }
+        }
+        if rotten {
+            for _ in 0..random.random_range(1..=4) {
+                let at = load_duration.mul_f64(random.random::<f64>());
+                let fault = *pick(
+                    random,
+                    &[Fault::Rot, Fault::Rot, Fault::DiskLies(Lie::Lost), Fault::DiskLies(Lie::Misdirected)],
+                );
+                plan.faults.push((at, fault));
+            }
+        }
+        plan
+    }
+}
+
+fn fault(random: &mut StdRng, kind: usize) -> Fault {
+    let duration = seconds(random, 1..=300);
+    let small = random.random_range(0.0..0.08);
+    let some = random.random_range(0.05..0.9);
+    let hop = random.random_range(0..HOPS);
+    let manner = |manner: Manner, hop: usize| Fault::Manner(hop, manner, duration * 4);
+    match kind {
+        0 => {
+            let delay = Duration::from_micros(random.random_range(20..100_000));
+            let jitter = delay.mul_f64(random.random::<f64>());
+            let link = Link { delay, jitter, loss: small, ..Link::default() };
+            let (duplication, corruption) = (random.random_range(0.0..0.05), random.random_range(0.0..0.02));
+            // A way that swallows large packets without a word, at times.
+            let mtu = if random.random_bool(0.2) { 1280 } else { 1500 };
+            Fault::Cable(Link { duplication, corruption, mtu, ..link }, duration)
+        }
+        1 => {
+            let side = *pick(random, &[Side::Clients, Side::Receivers]);
+            Fault::Cut(side, *pick(random, &[Way::Both, Way::ToAppliance, Way::FromAppliance]), duration)
+        }
+        2 => Fault::DiskStalls(duration / 4),
+        3 => Fault::WriteFails,
+        4 => Fault::ReadsFail(duration),
+        5 => Fault::DiskFull(duration),
+        6 => Fault::ClockJumps(random.random_range(-7200..=7200)),
+        7 => Fault::Pause(duration / 10),
+        8 => Fault::Kill(duration / 10),
+        9 => Fault::PowerLoss(duration / 10),
+        10 => Fault::Stop(duration / 10),
+        11 => manner(Manner { busy: some, die: small, ..Manner::default() }, hop),
+        12 => manner(Manner { defer_recipient: some, defer_content: some / 2.0, ..Manner::default() }, hop),
+        13 => manner(Manner { die_at_dot: some, stall: small, ..Manner::default() }, hop),
+        14 => manner(Manner { refuse_content: some, greylist: true, ..Manner::default() }, hop),
+        15 => *pick(random, &[Fault::Hold, Fault::Release, Fault::Retry]),
+        _ => Fault::Delete,
+    }
+}
+
+fn seconds(random: &mut StdRng, range: RangeInclusive<u64>) -> Duration {
+    Duration::from_secs(random.random_range(range))
+}
+
+fn pick<'a, T>(random: &mut StdRng, choice: &'a [T]) -> &'a T {
+    &choice[random.random_range(0..choice.len())]
+}
