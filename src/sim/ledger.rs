@@ -42,8 +42,8 @@ struct Fate {
 #[derive(Clone, Copy, Debug)]
 struct Delivery {
     at: Instant,
-    /// The appliance went on in the same connection after the 250.
-    confirmed: bool,
+    /// When the appliance went on in the same connection after the 250, if it did.
+    confirmed_at: Option<Instant>,
     /// The storage had failed: no outcome can be kept.
     forgotten: bool,
 }
@@ -58,6 +58,8 @@ struct Entry {
     deleted: bool,
     /// The appliance said that it is damaged.
     damaged: bool,
+    /// A notice about it did not reach its sender.
+    notice_given_up: bool,
 }
 
 /// Names a delivery until it is confirmed.
@@ -174,6 +176,7 @@ impl Ledger {
             fates: mail.recipients.iter().map(fate).collect(),
             deleted: false,
             damaged: false,
+            notice_given_up: false,
         };
         let before = self.entries.insert(mail.number, entry);
         assert!(before.is_none(), "numbers are given once");
@@ -223,22 +226,25 @@ impl Ledger {
         };
         let fate = &mut entry.fates[place];
         if let Some(before) = fate.deliveries.last().copied() {
-            let upset = |at: &Instant| *at >= before.at && at.since(before.at) <= OUTCOME_DELAY_MAX;
+            let known_at = before.confirmed_at.unwrap_or(Instant::FAR);
+            let upset = |at: &Instant| *at >= before.at && at.since(known_at) <= OUTCOME_DELAY_MAX;
             let damaged = self.promise == Promise::Detected && self.upsets.iter().any(|at| *at >= before.at);
-            let excused = !before.confirmed || before.forgotten || self.upsets.iter().any(upset) || damaged;
+            let excused = before.confirmed_at.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
             if !excused {
                 self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));
                 return None;
             }
         }
-        fate.deliveries.push(Delivery { at: now, confirmed: false, forgotten: self.failed });
+        fate.deliveries.push(Delivery { at: now, confirmed_at: None, forgotten: self.failed });
         Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
     }
 
     /// The appliance has read the 250: it has gone on in the same connection.
-    pub(super) fn confirm(&mut self, delivery: DeliveryId) {
+    pub(super) fn confirm(&mut self, now: Instant, delivery: DeliveryId) {
         if let Some(entry) = self.entries.get_mut(&delivery.number) {
-            entry.fates[delivery.fate].deliveries[delivery.place].confirmed = true;
+            let delivery = &mut entry.fates[delivery.fate].deliveries[delivery.place];
+            delivery.confirmed_at = Some(now);
+            delivery.forgotten |= self.failed;
         }
     }
 
@@ -271,6 +277,16 @@ impl Ledger {
         }
     }
 
+    /// A notice could not be delivered. There is no notice about a notice (RFC 5321 §6.1).
+    pub(super) fn notice_given_up(&mut self, now: Instant, number: u32) {
+        let (jumped, age_max) = (self.clock_jumped, self.age_max);
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        entry.notice_given_up = true;
+        if !jumped && now.since(entry.known_at) + Duration::from_secs(60) < age_max {
+            self.violate(now, format_args!("lost: the notice about message {number} was given up early"));
+        }
+    }
+
     pub(super) fn deleted(&mut self, number: u32) {
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.deleted = true;
@@ -297,7 +313,7 @@ impl Ledger {
     pub(super) fn settle(&mut self, now: Instant, open: &dyn Fn(u32) -> bool) {
         let mut lost = Vec::new();
         for entry in self.entries.values() {
-            let excused = entry.deleted || entry.damaged || open(entry.mail.number);
+            let excused = entry.deleted || entry.damaged || entry.notice_given_up || open(entry.mail.number);
             let detected = self.promise == Promise::Detected && self.damage_reported;
             if entry.standing != Standing::Acknowledged || excused || detected {
                 continue;

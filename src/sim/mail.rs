@@ -89,6 +89,11 @@ pub(super) fn number_of(content: &[u8]) -> Option<u32> {
     digits.parse().ok()
 }
 
+/// The number of the message that a recipient belongs to.
+pub(super) fn number_of_recipient(recipient: &str) -> Option<u32> {
+    recipient.split_once('.')?.1.split_once('@')?.0.parse().ok()
+}
+
 /// The number of the message that a sender belongs to.
 pub(super) fn number_of_sender(sender: &str) -> Option<u32> {
     sender.strip_prefix('s')?.strip_suffix(ORIGIN)?.strip_suffix('@')?.parse().ok()

@@ -163,7 +163,11 @@ impl Node {
         let now = self.clock.now();
         let Some(running) = &self.running else { return Instant::FAR };
         let waiting = (running.workers.iter().flatten()).any(|worker| worker.transport().port().waiting());
-        let disks = self.disks.values().filter_map(SimDisk::next_completion).min().unwrap_or(Instant::FAR);
+        // What a worker that has stopped left under way interests nobody.
+        let workers = running.workers.len() as u16;
+        let polled = |number: &u16| running.workers[usize::from(worker_of_log(*number, workers))].is_some();
+        let disks = self.disks.iter().filter(|(number, _)| polled(number));
+        let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
         let due = if waiting { now } else { running.due.min(disks).max(now) };
         due.max(self.paused_until)
     }

@@ -1,7 +1,7 @@
 //! Next hops: scripts that take mail from the appliance, or do not.
 
 use super::ledger::DeliveryId;
-use super::mail::{ORIGIN, number_of};
+use super::mail::{ORIGIN, number_of_recipient};
 use super::peer::{Scene, Script, Wire};
 use crate::env::Instant;
 use crate::flow::FlowEnd;
@@ -80,7 +80,7 @@ impl Receiver {
 
     fn command(&mut self, line: &str, wire: &mut Wire, scene: &mut Scene<'_>) {
         for delivery in self.unconfirmed.drain(..) {
-            scene.ledger.confirm(delivery);
+            scene.ledger.confirm(scene.now, delivery);
         }
         let manner = self.hop.borrow().manner;
         if scene.random.random_bool(manner.die) {
@@ -187,9 +187,6 @@ impl Receiver {
 /// A delivery status notification: which recipients failed for good? (RFC 3464)
 fn notice(content: &[u8], scene: &mut Scene<'_>) {
     let text = String::from_utf8_lossy(content);
-    let Some(number) = number_of(content) else {
-        return scene.ledger.violate(scene.now, format_args!("a notice that names no message"));
-    };
     let mut recipient = None;
     for line in text.lines() {
         if let Some(address) = line.strip_prefix("Final-Recipient: rfc822;") {
@@ -197,7 +194,10 @@ fn notice(content: &[u8], scene: &mut Scene<'_>) {
         } else if line.starts_with("Action: failed")
             && let Some(address) = recipient.take()
         {
-            scene.ledger.bounced(scene.now, number, &address);
+            match number_of_recipient(&address) {
+                Some(number) => scene.ledger.bounced(scene.now, number, &address),
+                None => scene.ledger.violate(scene.now, format_args!("a notice about {address}, who is nobody")),
+            }
         }
     }
 }

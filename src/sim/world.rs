@@ -50,6 +50,8 @@ const STEPS_MAX: u64 = 20_000_000;
 #[derive(Clone, Debug)]
 enum Happening {
     Session,
+    /// One of the sessions of a healed world.
+    LastSession,
     Fault(Fault),
     Mend(Fault),
     Start,
@@ -92,6 +94,7 @@ pub(super) struct World {
     ids: BTreeMap<MessageId, u32>,
     listing: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
     start_failures: u32,
+    last_sessions: u32,
     steps: u64,
 }
 
@@ -192,6 +195,7 @@ impl World {
             ids: BTreeMap::new(),
             listing: None,
             start_failures: 0,
+            last_sessions: LAST_SESSIONS,
             steps: 0,
             plan,
         };
@@ -268,6 +272,10 @@ impl World {
     fn happen(&mut self, now: Instant, happening: Happening) {
         match happening {
             Happening::Session => self.begin_session(now, false),
+            Happening::LastSession => {
+                self.last_sessions -= 1;
+                self.begin_session(now, true);
+            }
             Happening::Fault(fault) => self.break_something(now, fault),
             Happening::Mend(fault) => self.mend(now, fault),
             Happening::Start => self.start(now),
@@ -370,6 +378,11 @@ impl World {
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
+                }
+            }
+            Event::Expired { recipient, .. } | Event::Bounced { recipient, .. } => {
+                if let Some(number) = number_of_sender(&recipient) {
+                    self.ledger.notice_given_up(now, number);
                 }
             }
             Event::WorkerFailed { text, .. } => {
@@ -548,7 +561,13 @@ impl World {
                 self.ledger.queued(now, number, slack);
             }
         }
-        if matches!(self.phase, Phase::Healed { .. }) && entries.is_empty() && self.clients.count() == 0 {
+        if !matches!(self.phase, Phase::Healed { .. }) {
+            return;
+        }
+        if !entries.is_empty() {
+            let selection = QueueSelection::Filter(QueueFilter::default());
+            self.node.ask(Request::Queue(QueueCommand::Release { selection }));
+        } else if self.last_sessions == 0 && self.clients.count() == 0 {
             self.ledger.settle(now, &|_| false);
             self.phase = Phase::Stopping;
             self.node.stop(FINISH_WITHIN);
@@ -566,13 +585,11 @@ impl World {
         for hop in &self.hops {
             hop.borrow_mut().manner = Manner::default();
         }
-        let selection = QueueSelection::Filter(QueueFilter::default());
-        self.node.ask(Request::Queue(QueueCommand::Release { selection }));
         self.mend(now, Fault::WriteFails);
         let patience = self.plan.retry_max * 3 + Duration::from_secs(3 * 3600);
         self.phase = Phase::Healed { until: now + patience };
         for place in 0..LAST_SESSIONS {
-            self.at(FINISH_WITHIN + REPAIR_DURATION * (3 + place), Happening::Session);
+            self.at(FINISH_WITHIN + REPAIR_DURATION * (3 + place), Happening::LastSession);
         }
     }
 

@@ -160,7 +160,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             .map(|log| (log.status().state, log.idle(), log.status().segments_free, log.status().segments))
             .collect();
         format!(
-            "stopping {:?}, {} server and {} client sessions, {} held, exchange busy {}, logs {:?}; ",
+            "now {:?}, deadlines {:?} {:?} {:?} {:?}, stopping {:?}, {} server and {} client sessions, {} held, exchange busy {}, logs {:?}; ",
+            self.parts.now.mono,
+            self.parts.transport.next_deadline(),
+            self.parts.timers.next_deadline(),
+            self.home.next_deadline(),
+            self.outbound.next_deadline(),
             self.stopping,
             self.inbound.count(),
             self.outbound.count(),
@@ -210,9 +215,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy |= self.take_letters();
         busy |= self.outbound.act(&mut self.parts);
         busy |= self.take_letters();
-        if self.stopping.is_some() {
-            self.step_stop();
-        }
+        busy |= self.step_stop();
         self.parts.transport.flush(self.parts.now.mono);
         self.send_frames();
         self.parts.exchange.flush();
@@ -373,7 +376,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         }
     }
 
-    fn step_stop(&mut self) {
+    /// Goes on with an orderly end. Whether it came a step further: what follows must not wait for something to happen.
+    fn step_stop(&mut self) -> bool {
         let parts = &mut self.parts;
         let now = parts.now;
         match self.stopping {
@@ -381,19 +385,23 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 let idle = self.inbound.count() == 0
                     && self.outbound.destinations.idle()
                     && self.home.held_count() == 0
+                    // Others may be delivering our messages: what comes of it must still be written down.
+                    && self.home.status().in_hand == 0
                     && !parts.exchange.is_busy();
-                if idle || until <= now.mono {
-                    self.inbound.abort(parts);
-                    self.outbound.abort(parts);
-                    for (_, log) in parts.logs.iter_mut() {
-                        log.shutdown(now);
-                    }
-                    self.stopping = Some(Stopping::Logs);
+                if !idle && now.mono < until {
+                    return false;
                 }
+                self.inbound.abort(parts);
+                self.outbound.abort(parts);
+                for (_, log) in parts.logs.iter_mut() {
+                    log.shutdown(now);
+                }
+                self.stopping = Some(Stopping::Logs);
             }
             Some(Stopping::Logs) if parts.logs.iter().all(Log::idle) => self.stopping = Some(Stopping::Done),
-            _ => {}
+            _ => return false,
         }
+        true
     }
 
     /// Whether something of another worker waits, so that there is nothing to wait for.
