@@ -15,6 +15,7 @@ mod text;
 use crate::config::Period;
 use crate::spool::MessageId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::ops::Range;
 use std::path::PathBuf;
 
 /// Where the configuration is if nothing else is said.
@@ -39,7 +40,7 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
-    /// Live through simulated worlds.
+    /// Prove that no message is lost: live through simulated worlds in which everything goes wrong.
     Sim(SimArgs),
 }
 
@@ -84,18 +85,37 @@ pub struct QueueArgs {
     pub action: QueueAction,
 }
 
-/// Simulated worlds.
+/// Which simulated worlds.
 #[derive(Clone, Debug, Args)]
 pub struct SimArgs {
-    /// One seed.
-    #[arg(long)]
+    /// This one.
+    #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub seed: Option<u64>,
-    /// So many seeds.
-    #[arg(long)]
-    pub seeds: Option<u64>,
-    /// Tell the story.
-    #[arg(long)]
+    /// These, such as 0..1000.
+    #[arg(long, value_name = "FROM..TO", value_parser = seed_range, conflicts_with = "first")]
+    pub seeds: Option<Range<u64>>,
+    /// As many as there is time for; 60s if nothing else is said.
+    #[arg(long, value_name = "DURATION")]
+    pub time: Option<Period>,
+    /// The first seed of those that there is time for.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub first: u64,
+    /// How many at a time.
+    #[arg(long, value_name = "COUNT", default_value_t = 1)]
+    pub jobs: usize,
+    /// Tell the story of the one seed as it goes, on standard error.
+    #[arg(long, requires = "seed")]
     pub trace: bool,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn seed_range(text: &str) -> Result<Range<u64>, String> {
+    let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range
+        .filter(|range: &Range<u64>| !range.is_empty())
+        .ok_or_else(|| "a range of seeds is FROM..TO, such as 0..1000".to_owned())
 }
 
 /// What to do with the queue.

@@ -1,38 +1,144 @@
 //! `rohrpost sim`: worlds in which everything goes wrong, as many as wanted.
-use crate::sim;
-use std::process::ExitCode;
-use std::time::Instant;
+//!
+//! In: seeds, or a time. Out: a progress line, the sums, and for each broken invariant its seed and its story. Exit code 0
+//! if every promise was kept in every world, else 1.
 
-/// Runs them.
-pub fn sim(args: &super::SimArgs) -> ExitCode {
+use super::SimArgs;
+use crate::sim::{self, Outcome, Sums};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+/// Lines of a failed world's story that are shown.
+const STORY_LINES_MAX: usize = 60;
+
+/// Failures that are told in full; more are counted.
+const FAILURES_TOLD_MAX: usize = 5;
+
+/// Everything about all worlds of a run.
+#[derive(Debug, Default, Serialize)]
+struct Total {
+    seeds: u64,
+    /// Of the worlds that failed.
+    failed: Vec<u64>,
+    simulated_seconds: f64,
+    seconds: f64,
+    jobs: usize,
+    times_real_time: f64,
+    seeds_per_core_hour: f64,
+    sums: Sums,
+    injected: BTreeMap<&'static str, u64>,
+    digest: u32,
+}
+
+/// Lives through the worlds.
+pub fn sim(args: &SimArgs) -> ExitCode {
+    let seeds = match (args.seed, &args.seeds) {
+        (Some(seed), _) => seed..seed.saturating_add(1),
+        (None, Some(seeds)) => seeds.clone(),
+        (None, None) => args.first..u64::MAX,
+    };
+    let limit = match (args.seed, &args.seeds, args.time) {
+        (None, None, None) => Some(Duration::from_secs(60)),
+        (_, _, time) => time.map(|time| *time),
+    };
+    let jobs = args.jobs.max(1);
+    let echo = args.trace && args.seed.is_some();
     let begun = Instant::now();
-    let mut simulated = 0.0;
-    let (from, to) = (args.seed.unwrap_or(0), args.seed.map_or(args.seeds.unwrap_or(1), |s| s + 1));
-    let mut acks = 0;
-    for seed in from..to {
-        let one = Instant::now();
-        let outcome = sim::run(seed, args.trace);
-        simulated += outcome.simulated.as_secs_f64();
-        acks += outcome.sums.acknowledged;
-        if args.seed.is_some() {
-            println!("{:?} {:?}", outcome.sums, outcome.injected);
-        }
-        println!(
-            "seed {seed} {:.1}s steps {} wall {:?} {:08x}",
-            outcome.simulated.as_secs_f64(),
-            outcome.steps,
-            one.elapsed(),
-            outcome.digest
-        );
-        if let Some(failure) = outcome.failure {
-            println!("FAIL seed {seed}: {}", failure.what);
-            if args.seed.is_some() && !args.trace {
-                for line in failure.trace {
-                    println!("  {line}");
+    let mut total = Total { jobs, ..Total::default() };
+    let bar = progress(&seeds, limit);
+    let next = AtomicU64::new(seeds.start);
+    std::thread::scope(|scope| {
+        let (sender, outcomes) = mpsc::channel();
+        for _ in 0..jobs {
+            let (sender, next, seeds) = (sender.clone(), &next, &seeds);
+            scope.spawn(move || {
+                while limit.is_none_or(|limit| begun.elapsed() < limit) {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || sender.send(sim::run(seed, echo)).is_err() {
+                        return;
+                    }
                 }
+            });
+        }
+        drop(sender);
+        for outcome in outcomes {
+            total.add(&outcome, begun);
+            tell(&outcome, &total, &bar, echo);
+            let elapsed = begun.elapsed().as_secs();
+            bar.set_position(if limit.is_some() { elapsed } else { total.seeds });
+            bar.set_message(format!("{} seeds, {} failed", total.seeds, total.failed.len()));
+        }
+    });
+    bar.finish_and_clear();
+    if args.json {
+        println!("{}", serde_json::to_string(&total).expect("the sums have text keys only"));
+    } else {
+        total.show();
+    }
+    if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
+    let length = limit.map_or(seeds.end - seeds.start, |limit| limit.as_secs());
+    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {msg}").expect("a template that is known");
+    ProgressBar::new(length).with_style(style)
+}
+
+/// Tells of a world that failed.
+fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, echoed: bool) {
+    let Some(failure) = &outcome.failure else { return };
+    bar.suspend(|| {
+        eprintln!("seed {}: {}", outcome.seed, failure.what);
+        if total.failed.len() <= FAILURES_TOLD_MAX && !echoed {
+            let skipped = failure.trace.len().saturating_sub(STORY_LINES_MAX);
+            for line in &failure.trace[skipped..] {
+                eprintln!("  {line}");
             }
+            eprintln!("  (all of it: rohrpost sim --trace --seed {})", outcome.seed);
+        }
+    });
+}
+
+impl Total {
+    fn add(&mut self, outcome: &Outcome, begun: Instant) {
+        self.seeds += 1;
+        self.simulated_seconds += outcome.simulated.as_secs_f64();
+        self.seconds = begun.elapsed().as_secs_f64();
+        self.times_real_time = self.simulated_seconds / self.seconds;
+        self.seeds_per_core_hour = self.seeds as f64 / self.seconds / self.jobs as f64 * 3600.0;
+        self.sums += outcome.sums;
+        // The order in which jobs finish must not show.
+        self.digest ^= outcome.digest.rotate_left(outcome.seed as u32 % 32);
+        for (fault, count) in &outcome.injected {
+            *self.injected.entry(fault).or_default() += count;
+        }
+        if outcome.failure.is_some() {
+            self.failed.push(outcome.seed);
+            self.failed.sort_unstable();
         }
     }
-    println!("{:.0} times real time, {acks} acks, {:?}", simulated / begun.elapsed().as_secs_f64(), begun.elapsed());
-    ExitCode::SUCCESS
+
+    fn show(&self) {
+        let Sums { begun, acknowledged, unknown, delivered, duplicated, bounced, recovered, deleted, damaged } =
+            self.sums;
+        let hours = self.simulated_seconds / 3600.0;
+        println!("{} seeds, {} failed {:?}", self.seeds, self.failed.len(), self.failed);
+        println!(
+            "{hours:.1} simulated hours in {:.1} s: {:.0} times real time, {:.0} seeds per core-hour, digest {:08x}",
+            self.seconds, self.times_real_time, self.seeds_per_core_hour, self.digest
+        );
+        println!(
+            "messages: {begun} begun, {acknowledged} acknowledged, {unknown} unknown, {recovered} recovered, \
+             {deleted} deleted by operators, {damaged} reported damaged"
+        );
+        println!("recipients: {delivered} delivered, {bounced} bounced, {duplicated} duplicated for a cause");
+        let faults: Vec<String> = self.injected.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        println!("faults: {}", faults.join(", "));
+    }
 }

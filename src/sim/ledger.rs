@@ -42,8 +42,9 @@ struct Fate {
 #[derive(Clone, Copy, Debug)]
 struct Delivery {
     at: Instant,
-    /// When the appliance went on in the same connection after the 250, if it did.
-    confirmed_at: Option<Instant>,
+    /// By when the appliance can have written down what it learnt by the 250; it went on in the same connection after it,
+    /// else nobody knows whether it learnt anything.
+    recorded_by: Option<Instant>,
     /// The storage had failed: no outcome can be kept.
     forgotten: bool,
 }
@@ -71,7 +72,7 @@ pub(super) struct DeliveryId {
 }
 
 /// Sums of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Sums {
     /// Messages that clients began to send.
     pub begun: u64,
@@ -93,6 +94,20 @@ pub struct Sums {
     pub damaged: u64,
 }
 
+impl std::ops::AddAssign for Sums {
+    fn add_assign(&mut self, other: Sums) {
+        self.begun += other.begun;
+        self.acknowledged += other.acknowledged;
+        self.unknown += other.unknown;
+        self.delivered += other.delivered;
+        self.duplicated += other.duplicated;
+        self.bounced += other.bounced;
+        self.recovered += other.recovered;
+        self.deleted += other.deleted;
+        self.damaged += other.damaged;
+    }
+}
+
 /// What may be expected of the appliance in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
@@ -109,6 +124,8 @@ pub(super) struct Ledger {
     entries: BTreeMap<u32, Entry>,
     /// Crashes, kills and failures of the storage.
     upsets: Vec<Instant>,
+    /// The disk writes nothing before then.
+    pub stalled_until: Instant,
     /// The storage has failed and the process was not started again.
     failed: bool,
     /// The wall clock was set at some time.
@@ -126,6 +143,7 @@ impl Ledger {
             promise,
             entries: BTreeMap::new(),
             upsets: Vec::new(),
+            stalled_until: Instant::ZERO,
             failed: false,
             clock_jumped: false,
             damage_reported: false,
@@ -226,24 +244,25 @@ impl Ledger {
         };
         let fate = &mut entry.fates[place];
         if let Some(before) = fate.deliveries.last().copied() {
-            let known_at = before.confirmed_at.unwrap_or(Instant::FAR);
-            let upset = |at: &Instant| *at >= before.at && at.since(known_at) <= OUTCOME_DELAY_MAX;
+            let recorded_by = before.recorded_by.unwrap_or(Instant::FAR);
+            let upset = |at: &Instant| *at >= before.at && *at <= recorded_by;
             let damaged = self.promise == Promise::Detected && self.upsets.iter().any(|at| *at >= before.at);
-            let excused = before.confirmed_at.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
+            let excused = before.recorded_by.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
             if !excused {
                 self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));
                 return None;
             }
         }
-        fate.deliveries.push(Delivery { at: now, confirmed_at: None, forgotten: self.failed });
+        fate.deliveries.push(Delivery { at: now, recorded_by: None, forgotten: self.failed });
         Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
     }
 
     /// The appliance has read the 250: it has gone on in the same connection.
     pub(super) fn confirm(&mut self, now: Instant, delivery: DeliveryId) {
+        let recorded_by = now.max(self.stalled_until) + OUTCOME_DELAY_MAX;
         if let Some(entry) = self.entries.get_mut(&delivery.number) {
             let delivery = &mut entry.fates[delivery.fate].deliveries[delivery.place];
-            delivery.confirmed_at = Some(now);
+            delivery.recorded_by = Some(recorded_by);
             delivery.forgotten |= self.failed;
         }
     }

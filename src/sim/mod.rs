@@ -43,9 +43,6 @@ mod receiver;
 mod trace;
 mod world;
 
-#[cfg(test)]
-mod tests;
-
 pub use ledger::{Promise, Sums};
 
 use std::collections::BTreeMap;
@@ -64,9 +61,7 @@ pub struct Outcome {
     pub digest: u32,
     /// Counts.
     pub sums: Sums,
-    /// Kinds of faults that the plan had.
-    pub planned: usize,
-    /// Faults that were injected, by kind.
+    /// Faults that were injected, by kind: all that the plan had.
     pub injected: BTreeMap<&'static str, u64>,
     /// What is broken, if something is.
     pub failure: Option<Failure>,

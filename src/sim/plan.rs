@@ -104,6 +104,14 @@ pub(super) struct Plan {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub age_max: Duration,
+    /// All sessions begin within two seconds.
+    pub burst: bool,
+    /// Connections that the appliance takes.
+    pub connections: usize,
+    /// `d0.test` asks its next hop who exists.
+    pub checks: bool,
+    /// A start brings another number of workers than the one before it.
+    pub regroups: bool,
     pub faults: Vec<(Duration, Fault)>,
 }
 
@@ -111,19 +119,23 @@ impl Plan {
     pub(super) fn new(random: &mut StdRng) -> Plan {
         let rotten = random.random_range(0..100) < ROTTEN_PERCENT;
         let load_duration = seconds(random, 120..=2400);
-        let segment_size = 64 * 1024 << random.random_range(1..=4);
+        let segment_size = (64 * 1024) << random.random_range(1..=4);
         let mut plan = Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
             disk_latency: pick(random, &[20_000..=200_000, 100_000..=3_000_000, 1_000_000..=40_000_000]).clone(),
             load_duration,
-            sessions: random.random_range(10..=60),
+            sessions: if random.random_bool(0.03) { 300 } else { random.random_range(10..=60) },
             segment_size,
             segments: random.random_range(8..=24),
             retry_first: seconds(random, 10..=120),
             retry_max: seconds(random, 300..=1800),
             age_max: seconds(random, 3600..=20_000),
+            burst: random.random_bool(0.2),
+            connections: *pick(random, &[4, 16, 1000, 1000]),
+            checks: random.random_bool(0.3),
+            regroups: random.random_bool(0.3),
             faults: Vec::new(),
         };
         for kind in 0..KINDS {

@@ -22,7 +22,7 @@ use crate::tcp::{self, OwnAddress, Stack};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -39,6 +39,9 @@ const REPAIR_DURATION: Duration = Duration::from_secs(60);
 
 /// How long an appliance may finish what it has in hand when it is stopped.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
+
+/// What cannot happen yet is tried again after this time.
+const POSTPONEMENT: Duration = Duration::from_secs(20);
 
 /// How often a start may fail, one after the other.
 const STARTS_MAX: u32 = 20;
@@ -95,6 +98,7 @@ pub(super) struct World {
     listing: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
     start_failures: u32,
     last_sessions: u32,
+    faults_left: usize,
     steps: u64,
 }
 
@@ -102,8 +106,13 @@ fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, last])
 }
 
+fn address_v6(last: u16) -> IpAddr {
+    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last])
+}
+
 fn hop_address(place: usize) -> SocketAddr {
-    SocketAddr::new(address(11 + place as u8), if place == LMTP { 24 } else { 25 })
+    let ip = if place == 3 { address_v6(14) } else { address(11 + place as u8) };
+    SocketAddr::new(ip, if place == LMTP { 24 } else { 25 })
 }
 
 /// The configuration of the appliance, as an operator would write it.
@@ -111,7 +120,8 @@ fn configuration(plan: &Plan) -> config::Config {
     let mut text = String::from(
         "transport = \"af_xdp\"\nhostname = \"relay.test\"\n[workers]\ncores = [0]\n[[port]]\ndevice = \"sim0\"\n\
          [[address]]\nip = \"10.0.0.1/24\"\n[[listener]]\naddress = \"10.0.0.1:25\"\nrole = \"relay\"\n\
-         [relay]\nnetworks = [\"10.0.0.0/24\"]\n",
+         [[address]]\nip = \"fd00::1/64\"\n[[listener]]\naddress = \"[fd00::1]:25\"\nrole = \"relay\"\n\
+         [relay]\nnetworks = [\"10.0.0.0/24\", \"fd00::/64\"]\n",
     );
     for domain in 0..super::mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
@@ -122,6 +132,9 @@ fn configuration(plan: &Plan) -> config::Config {
         text += &format!("[[route]]\ndomain = \"d{domain}.test\"\nto = [{to}]\n");
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", super::mail::ORIGIN, hop_address(HOME));
+    if plan.checks {
+        text += "[[domain]]\nname = \"d0.test\"\ncheck_recipients = true\n";
+    }
     let mut config = config::parse(&text, "simulated").expect("the simulator writes what the appliance reads");
     // Smaller than a file may say, so that segments go round and limits are met.
     config.spool.segment_size.0 = plan.segment_size;
@@ -129,6 +142,7 @@ fn configuration(plan: &Plan) -> config::Config {
     config.spool.batch_size.0 = (plan.segment_size / 2).min(1 << 20);
     config.spool.free_min.0 = 0;
     config.limits.message_size.0 = 1 << 20;
+    config.limits.connections = plan.connections;
     config.retry.first.0 = plan.retry_first;
     config.retry.max.0 = plan.retry_max;
     config.retry.age_max.0 = plan.age_max;
@@ -142,7 +156,7 @@ fn outside(
     listeners: Vec<SocketAddr>,
     seed: u64,
 ) -> Stack<SimPort> {
-    let own = |ip: IpAddr| OwnAddress { ip, prefix: 24, gateway: None };
+    let own = |ip: IpAddr| OwnAddress { ip, prefix: if ip.is_ipv4() { 24 } else { 64 }, gateway: None };
     let settings = tcp::Settings {
         addresses: addresses.into_iter().map(own).collect(),
         listeners,
@@ -170,7 +184,7 @@ impl World {
         let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
         let clock = BoxClock::new(Rc::clone(&time));
         let node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
-        let clients = outside(&network, 2, vec![address(2), address(3)], Vec::new(), random.random());
+        let clients = outside(&network, 2, vec![address(2), address(3), address_v6(2)], Vec::new(), random.random());
         let places: Vec<SocketAddr> = (0..HOPS).map(hop_address).collect();
         let addresses = places.iter().map(SocketAddr::ip).collect();
         let receivers = outside(&network, 3, addresses, places, random.random());
@@ -196,6 +210,7 @@ impl World {
             listing: None,
             start_failures: 0,
             last_sessions: LAST_SESSIONS,
+            faults_left: plan.faults.len(),
             steps: 0,
             plan,
         };
@@ -207,7 +222,8 @@ impl World {
     fn schedule(&mut self) {
         self.at(Duration::ZERO, Happening::Start);
         for _ in 0..self.plan.sessions {
-            let at = self.plan.load_duration.mul_f64(self.random.random::<f64>());
+            let window = if self.plan.burst { Duration::from_secs(2) } else { self.plan.load_duration };
+            let at = window.mul_f64(self.random.random::<f64>());
             self.at(at, Happening::Session);
         }
         for (at, fault) in self.plan.faults.clone() {
@@ -288,7 +304,8 @@ impl World {
         if self.node.is_running() || self.phase == Phase::Over {
             return;
         }
-        let workers = self.plan.workers;
+        let regroups = self.plan.regroups && self.random.random_bool(0.5);
+        let workers = if regroups { self.random.random_range(1..=3) } else { self.plan.workers };
         let started = self.node.start(&self.network, workers, &mut self.random, &mut self.ledger);
         match started {
             Ok(()) => {
@@ -305,7 +322,9 @@ impl World {
                 } else if self.start_failures > STARTS_MAX {
                     self.ledger.violate(now, format_args!("the appliance does not start: {error}"));
                 }
-                self.at(REPAIR_DURATION, Happening::Start);
+                if !self.agenda.values().any(|happening| matches!(happening, Happening::Start)) {
+                    self.at(REPAIR_DURATION, Happening::Start);
+                }
             }
         }
     }
@@ -334,10 +353,14 @@ impl World {
                 _ => client,
             };
         }
-        let from = address(if self.random.random_bool(0.5) { 2 } else { 3 });
+        let (from, to) = match self.random.random_range(0..3) {
+            0 => (address(2), address(1)),
+            1 => (address(3), address(1)),
+            _ => (address_v6(2), address_v6(1)),
+        };
         self.ledger.trace.note(now, format_args!("a client begins, {style:?}"));
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };
-        self.clients.connect(client, from, SocketAddr::new(address(1), 25), &mut scene);
+        self.clients.connect(client, from, SocketAddr::new(to, 25), &mut scene);
     }
 
     /// Takes in what the appliance tells.
@@ -404,9 +427,6 @@ impl World {
     }
 
     fn break_something(&mut self, now: Instant, fault: Fault) {
-        if self.phase != Phase::Load {
-            return;
-        }
         let running = self.node.is_running();
         self.ledger.trace.note(now, format_args!("{fault:?}"));
         let applied = match fault {
@@ -421,6 +441,7 @@ impl World {
                 running
             }
             Fault::DiskStalls(duration) => {
+                self.ledger.stalled_until = now + duration;
                 self.node.disks.values().for_each(|disk| disk.stall(now + duration));
                 true
             }
@@ -474,7 +495,11 @@ impl World {
             Fault::Hold | Fault::Release | Fault::Delete | Fault::Retry => self.operate(fault),
         };
         if applied {
+            self.faults_left -= 1;
             *self.injected.entry(fault.name()).or_default() += 1;
+        } else {
+            // What needs a running process waits for one.
+            self.at(POSTPONEMENT, Happening::Fault(fault));
         }
     }
 
@@ -575,6 +600,10 @@ impl World {
     }
 
     fn heal(&mut self, now: Instant) {
+        if self.faults_left > 0 {
+            // A world that was spared what was planned for it proves nothing.
+            return self.at(POSTPONEMENT, Happening::Heal);
+        }
         self.ledger.trace.note(now, format_args!("everything is put right"));
         self.network.heal_all();
         self.node.set_link(&self.network, Link::default());
@@ -595,7 +624,6 @@ impl World {
 
     fn outcome(mut self) -> Outcome {
         let now = self.time.get();
-        let planned: BTreeSet<&str> = self.plan.faults.iter().map(|(_, fault)| fault.name()).collect();
         let sums = self.ledger.sums();
         if self.ledger.violation().is_none() && sums.acknowledged == 0 {
             self.ledger.violate(now, format_args!("nothing was acknowledged"));
@@ -613,7 +641,6 @@ impl World {
             steps: self.steps,
             digest,
             sums,
-            planned: planned.len(),
             injected: self.injected,
             failure: failure.map(|what| Failure { what, trace: lines }),
         }

@@ -19,7 +19,7 @@ use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE};
+use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
@@ -357,7 +357,8 @@ impl<D: Disk> Log<D> {
         }
         let space =
             (self.full || !self.starved.is_empty()).then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
-        [self.closing_at, space].into_iter().flatten().min()
+        let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
+        [self.closing_at, space, segment].into_iter().flatten().min()
     }
 
     /// Becomes readable when [`poll`](Log::poll) has something to do.

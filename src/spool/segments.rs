@@ -140,12 +140,16 @@ impl Segments {
         u64::from(self.count_max).saturating_sub(taken as u64).min(self.creatable_by_space)
     }
 
-    /// The file to make next, if one shall be made.
+    /// When the next file is to be made, if one is.
+    pub(super) fn wanted_at(&self, ahead: usize) -> Option<Instant> {
+        let short = self.preparing.is_none() && self.free.len() + self.freeing.len() < ahead;
+        (short && self.creatable() > 0).then_some(self.retry_at)
+    }
+
+    /// The file to make next, if one shall be made now.
     pub(super) fn wanted(&self, ahead: usize, now: Instant) -> Option<u32> {
-        if self.preparing.is_some() || self.free.len() + self.freeing.len() >= ahead || now < self.retry_at {
-            return None;
-        }
-        (self.creatable() > 0).then(|| (1..).find(|number| !self.known.contains(number)).expect("numbers do not end"))
+        self.wanted_at(ahead).filter(|at| *at <= now)?;
+        (1..).find(|number| !self.known.contains(number))
     }
 
     /// A file was made.

@@ -21,7 +21,7 @@ use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::smtp::Envelope;
 use crate::spool::{Message, MessageId, Outcome, Piece, Reader};
-use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// The home half's state.
@@ -36,7 +36,7 @@ pub(super) struct Home {
     /// When the held results are looked at again.
     held_until: Option<Instant>,
     /// Messages that other workers deliver and are reading.
-    readers: HashMap<(u16, ConnectionId), Remote>,
+    readers: BTreeMap<(u16, ConnectionId), Remote>,
     pub(super) counts: MessageCounts,
 }
 
@@ -74,7 +74,7 @@ impl Home {
             held: Vec::new(),
             closed: false,
             held_until: None,
-            readers: HashMap::new(),
+            readers: BTreeMap::new(),
             counts: MessageCounts::default(),
         }
     }
@@ -323,11 +323,13 @@ impl Home {
         [queue, self.held_until].into_iter().flatten().min()
     }
 
-    /// Looks at what is due.
-    pub(super) fn tick<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
-        if self.held_until.is_some_and(|until| until <= parts.now.mono) {
+    /// Looks at what is due. Whether anything was.
+    pub(super) fn tick<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        let due = self.held_until.is_some_and(|until| until <= parts.now.mono);
+        if due {
             self.resume(parts);
         }
+        due
     }
 
     pub(super) fn status(&self) -> QueueStatus {

@@ -210,7 +210,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy |= self.take_flows();
         busy |= self.take_timers();
         busy |= self.commit();
-        self.home.tick(&mut self.parts);
+        busy |= self.home.tick(&mut self.parts);
         busy |= self.home.give_out(&mut self.parts);
         busy |= self.take_letters();
         busy |= self.outbound.act(&mut self.parts);

@@ -13,6 +13,7 @@ use crate::smtp::client::{self, Event, Reason, Session, Settings, Task, Transact
 use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -20,7 +21,8 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(super) struct Outbound {
     pub(super) destinations: Destinations,
-    connections: HashMap<ConnectionId, Connection>,
+    /// In order, so that what is done for each comes in the same order everywhere, in the simulator too.
+    connections: BTreeMap<ConnectionId, Connection>,
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
     settings: HashMap<(Arc<str>, client::Protocol), Arc<Settings>>,
@@ -62,7 +64,7 @@ enum Content {
 
 impl Outbound {
     pub(super) fn new(destinations: Destinations) -> Outbound {
-        Outbound { destinations, connections: HashMap::new(), flows: HashMap::new(), settings: HashMap::new() }
+        Outbound { destinations, connections: BTreeMap::new(), flows: HashMap::new(), settings: HashMap::new() }
     }
 
     /// Open connections.

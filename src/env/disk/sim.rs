@@ -60,6 +60,9 @@ struct State {
     /// Operations that are still taken; later ones are never heard of again.
     budget: Option<u64>,
     lie: Option<Lie>,
+    /// Where writes failed: a second write there is reported as done and lost, as where a cache has dropped what it could
+    /// not write and believes it clean.
+    poisoned: Vec<(u32, usize)>,
     held: bool,
     free_bytes: u64,
     write_error: Option<i32>,
@@ -88,6 +91,7 @@ impl SimDisk {
             stalled_until: Instant::ZERO,
             budget: None,
             lie: None,
+            poisoned: Vec::new(),
             held: false,
             free_bytes: u64::MAX,
             write_error: None,
@@ -275,11 +279,13 @@ impl State {
                         // Some of it may have been written all the same.
                         let landed = self.random.random_range(0..=length / SECTOR_SIZE) * SECTOR_SIZE;
                         stored[offset..offset + landed].copy_from_slice(&bytes[..landed]);
+                        self.poisoned.push((segment, offset));
                         Err(DiskError { operation: "write", segment, errno })
                     }
                     (_, None) => Err(DiskError { operation: "write", segment, errno: libc::ENOENT }),
                     (None, Some(stored)) => {
                         let place = match self.lie.take() {
+                            None if self.poisoned.contains(&(segment, offset)) => None,
                             None => Some(offset),
                             Some(Lie::Lost) => None,
                             Some(Lie::Misdirected) => {
@@ -391,6 +397,7 @@ impl Disk for SimDisk {
     }
 
     fn settle_now(&mut self) -> Result<(), DiskError> {
+        self.state().poisoned.clear();
         Ok(())
     }
 
