@@ -186,6 +186,7 @@ impl Switchboard {
         self.workers.iter().any(|worker| matches!(worker, Worker::StopUnsent))
     }
 
+    /// The workers have been asked to stop.
     pub fn stopping(&self) -> bool {
         self.stopping.is_some()
     }

@@ -72,6 +72,11 @@ impl Node {
         self.running.is_some()
     }
 
+    /// Whether it has been told to stop and has not stopped yet.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.switchboard.stopping())
+    }
+
     /// Its place in the network, while it runs.
     pub(super) fn host(&self) -> Option<HostId> {
         self.running.as_ref().map(|running| running.host)
@@ -241,9 +246,9 @@ impl Node {
         }
     }
 
-    /// Ends the process in the middle of a breath: after some of what it does there has left it.
-    pub(super) fn die(&mut self, network: &Network, death: Death, random: &mut StdRng) {
-        let Some(running) = &self.running else { return };
+    /// Ends the process in the middle of a breath: after some of what it does there has left it. Says what it told last.
+    pub(super) fn die(&mut self, network: &Network, death: Death, random: &mut StdRng) -> Vec<Event> {
+        let Some(running) = &self.running else { return Vec::new() };
         // The disk comes first in a breath, the frames leave at its end.
         if random.random_bool(0.5) {
             network.send_no_more_than(running.host, 0);
@@ -254,6 +259,7 @@ impl Node {
         }
         self.paused_until = Instant::ZERO;
         self.step();
+        let (events, _) = self.events();
         self.running = None;
         for disk in self.disks.values_mut() {
             *disk = match death {
@@ -262,5 +268,6 @@ impl Node {
             };
             disk.set_latency(self.disk_latency.clone());
         }
+        events
     }
 }

@@ -31,7 +31,10 @@ use std::time::Duration;
 /// How often the queue is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Messages that a healed world sends, and that must all be acknowledged.
+/// Workers of an appliance; their logs share what the spool may take.
+const WORKERS_MAX: u64 = 3;
+
+/// Sessions with messages that a healed world sends, so that it shows that it is healed.
 const LAST_SESSIONS: u32 = 4;
 
 /// How long a replaced box takes to be up again after its storage failed.
@@ -138,7 +141,7 @@ fn configuration(plan: &Plan) -> config::Config {
     let mut config = config::parse(&text, "simulated").expect("the simulator writes what the appliance reads");
     // Smaller than a file may say, so that segments go round and limits are met.
     config.spool.segment_size.0 = plan.segment_size;
-    config.spool.size_max.0 = plan.segment_size * plan.segments * u64::from(plan.workers);
+    config.spool.size_max.0 = plan.segment_size * plan.segments * WORKERS_MAX;
     config.spool.batch_size.0 = (plan.segment_size / 2).min(1 << 20);
     config.spool.free_min.0 = 0;
     config.limits.message_size.0 = 1 << 20;
@@ -301,11 +304,14 @@ impl World {
     }
 
     fn start(&mut self, now: Instant) {
+        if self.node.is_stopping() {
+            self.start_later();
+        }
         if self.node.is_running() || self.phase == Phase::Over {
             return;
         }
         let regroups = self.plan.regroups && self.random.random_bool(0.5);
-        let workers = if regroups { self.random.random_range(1..=3) } else { self.plan.workers };
+        let workers = if regroups { self.random.random_range(1..=WORKERS_MAX as u16) } else { self.plan.workers };
         let started = self.node.start(&self.network, workers, &mut self.random, &mut self.ledger);
         match started {
             Ok(()) => {
@@ -322,10 +328,14 @@ impl World {
                 } else if self.start_failures > STARTS_MAX {
                     self.ledger.violate(now, format_args!("the appliance does not start: {error}"));
                 }
-                if !self.agenda.values().any(|happening| matches!(happening, Happening::Start)) {
-                    self.at(REPAIR_DURATION, Happening::Start);
-                }
+                self.start_later();
             }
+        }
+    }
+
+    fn start_later(&mut self) {
+        if !self.agenda.values().any(|happening| matches!(happening, Happening::Start)) {
+            self.at(REPAIR_DURATION, Happening::Start);
         }
     }
 
@@ -477,7 +487,9 @@ impl World {
             Fault::Kill(duration) | Fault::PowerLoss(duration) => {
                 let death = if matches!(fault, Fault::Kill(_)) { Death::Kill } else { Death::PowerLoss };
                 self.ledger.upset(now);
-                self.node.die(&self.network, death, &mut self.random);
+                for event in self.node.die(&self.network, death, &mut self.random) {
+                    self.hear(now, event);
+                }
                 self.listing = None;
                 self.at(duration, Happening::Start);
                 running
