@@ -246,6 +246,7 @@ impl<D: Disk> Log<D> {
             length: 0,
             previous_checksum: self.previous.checksum,
             payload_checksum: 0,
+            opening: self.opening,
         };
         let mut checksum = 0;
         let Sealed { block, length, finished, moved } = filling.seal(|length, payload_checksum, out| {

@@ -10,11 +10,12 @@ use slab::Slab;
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
 use super::event::{Draft, LogState, Refusal, Status};
+use super::format::Opening;
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
 use super::reader::ReaderSlot;
-use super::record::{encode_delete, encode_hold, encode_message, encode_outcome};
+use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
@@ -70,6 +71,7 @@ pub struct Log<D> {
     pub(super) failed: Option<DiskError>,
     pub(super) shutting_down: bool,
     pub(super) incarnation: u64,
+    pub(super) opening: Opening,
     pub(super) segments: Segments,
     pub(super) index: Index,
 
@@ -122,6 +124,7 @@ impl<D: Disk> Log<D> {
             failed: None,
             shutting_down: false,
             incarnation: 0,
+            opening: Opening::default(),
             segments,
             index: Index::default(),
             filling: None,
@@ -416,7 +419,8 @@ impl<D: Disk> Log<D> {
         let Some(at) = self.segments.current() else { return false };
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
         let limit = usize::try_from(self.segments.remaining()).map_or(size_max, |rest| rest.min(size_max));
-        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit));
+        let seal = Seal::new(self.incarnation, self.opening.at, at.generation);
+        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit, seal));
         true
     }
 }

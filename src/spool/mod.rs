@@ -14,18 +14,20 @@
 //!
 //! ```text
 //! batch header, 128 bytes
-//!   0  "ROHRLOG" 01                    64  start: oldest generation needed
+//!   0  "ROHRLOG" 02                    64  start: oldest generation needed
 //!   8  log id (16)   10  flags (16)    72  number of the next message
 //!  12  records (32)                    80  segment size
 //!  16  incarnation of the log          88  offset in segment (32)   92  record bytes (32)
 //!  24  segment generation              96  header checksum of the batch before (32)
 //!  32  epoch                          100  checksum of the records (32)
-//!  40  sequence                       104  reserved, 0
-//!  48  sequence of the batch before   112  checksum of bytes 0..112 (32)
-//!  56  synced watermark               116  reserved, 0
+//!  40  sequence                       104  opening of the log
+//!  48  sequence of the batch before   112  where it went on: generation, 120  offset (32)
+//!  56  synced watermark               124  checksum of bytes 0..124 (32)
 //!
 //! record: 8 bytes, body, zeros up to a multiple of 8
-//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      4  body bytes (32)
+//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      1  body bytes (24)
+//!   4  checksum (32) over incarnation, opening, segment generation (64 each), offset of the record in the segment (32),
+//!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
 //! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
 //! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8, RET (8 each),

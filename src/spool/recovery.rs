@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 
-use super::format::{FLAG_CLEAN, HEADER_SIZE, Header};
+use super::format::{FLAG_CLEAN, HEADER_SIZE, Header, Opening};
 use super::log::{Link, Log};
 use super::record::{BadRecord, Record, decode};
 use super::scan::{Evidence, Found, Scan, look, padded};
@@ -163,6 +163,7 @@ impl<D: Disk> Log<D> {
             self.sequence_next += SEQUENCES_SKIPPED;
             self.number_next += NUMBERS_SKIPPED;
         }
+        self.opening = Opening { at: evidence.next_opening(now), generation: evidence.generation + 1, offset: 0 };
         let free = files.iter().map(|file| file.0).collect();
         self.segments.adopt(VecDeque::new(), free, self.settings.segment_size, evidence.generation + 1);
         Recovery { created: true, ..Recovery::default() }
@@ -248,6 +249,11 @@ impl<D: Disk> Log<D> {
         recovery.segments = live.len();
         let free = files.iter().map(|file| file.0).filter(|file| live.iter().all(|live| live.number != *file));
         let free = free.collect();
+        self.opening = Opening {
+            at: evidence.next_opening(now),
+            generation: at.live.generation,
+            offset: u32::try_from(offset).expect("segments are small"),
+        };
         self.segments.adopt(live, free, offset, evidence.generation + 1);
         self.incarnation = last.incarnation;
         self.previous = link;
@@ -274,7 +280,7 @@ fn apply(
     let mut rest = payload;
     for _ in 0..header.records {
         let id = match decode(&mut rest, header.generation)? {
-            Record::Chunk { id } => id,
+            Record::Chunk { id, .. } => id,
             Record::Message(message) => {
                 let id = message.id;
                 if message.is_open() {

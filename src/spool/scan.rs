@@ -3,6 +3,7 @@
 use super::format::{HEADER_SIZE, Header};
 use super::recovery::OpenError;
 use super::segments::Live;
+use crate::env::Now;
 use crate::env::disk::{Block, Disk, DiskError};
 use crate::limits::BLOCK_SIZE;
 
@@ -19,6 +20,8 @@ pub(super) struct Evidence {
     pub epoch: u64,
     pub generation: u64,
     pub number_next: u64,
+    /// The latest opening.
+    pub opened: u64,
     /// Sequences with their watermarks are not kept; only how many are beyond the chain, counted at the end.
     pub beyond: Vec<u64>,
 }
@@ -34,6 +37,7 @@ impl Evidence {
         self.epoch = self.epoch.max(header.epoch);
         self.generation = self.generation.max(header.generation);
         self.number_next = self.number_next.max(header.number_next);
+        self.opened = self.opened.max(header.opening.at);
         self.beyond.push(header.sequence);
         if self.beyond.len() > BEYOND_COUNT_MAX {
             self.beyond.sort_unstable();
@@ -41,6 +45,11 @@ impl Evidence {
             let surplus = self.beyond.len().saturating_sub(BEYOND_COUNT_MAX / 2);
             self.beyond.drain(..surplus);
         }
+    }
+
+    /// The name of the next opening: the time, so that it differs also from one that left nothing readable.
+    pub(super) fn next_opening(&self, now: Now) -> u64 {
+        now.wall.micros().max(self.opened + 1)
     }
 
     pub(super) fn count_beyond(&mut self, sequence: u64) -> u64 {
