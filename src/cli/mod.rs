@@ -89,6 +89,9 @@ pub enum QueueAction {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        /// Only messages whose content is damaged, and after them what else is damaged in the spool.
+        #[arg(long, conflicts_with = "state")]
+        damaged: bool,
         /// At most so many.
         #[arg(long, value_name = "COUNT", default_value_t = 1000)]
         limit: usize,
@@ -139,6 +142,8 @@ pub enum QueueState {
     Active,
     /// Kept by an operator.
     Held,
+    /// Not as it was written, and not delivered.
+    Damaged,
 }
 
 /// Which messages to change: by id, by condition, or all. One of these must be said.

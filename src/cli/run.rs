@@ -11,6 +11,7 @@ use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::kernel::{self, Sockets};
+use crate::limits::DAMAGES_MAX;
 use crate::policy::{Policy, VerifyCache};
 use crate::port::af_xdp::{self, Device};
 use crate::port::{Burst, Port as _};
@@ -114,6 +115,12 @@ fn start(config: &Config) -> Result<ExitReason, StartError> {
         end.reporter.log_messages(config.log.messages);
         for (number, log, recovery) in &logs {
             end.reporter.event(recovered(*number, log.status().disk, recovery));
+            for damage in &recovery.damages.list {
+                end.reporter.event(Event::LogDamaged { log: *number, damage: damage.to_string() });
+            }
+            for id in log.damaged().take(DAMAGES_MAX) {
+                end.reporter.event(Event::Damaged { id });
+            }
         }
         let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
         parts.push(Common { clock, logs, exchange, wakeup, end });
@@ -314,6 +321,8 @@ fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
         messages: recovery.messages as u64,
         batches: recovery.batches,
         bytes: recovery.bytes,
+        damages: recovery.damages.count,
+        damaged: recovery.damaged as u64,
         cut: recovery.cut.map(|cut| {
             format!(
                 "segment {} ends at byte {} now; {} batches behind it were never acknowledged",

@@ -6,6 +6,9 @@ pub(super) const HEADER_SIZE: usize = 128;
 /// Set in a batch that a shutdown sealed: no queue id was given out after it.
 pub(super) const FLAG_CLEAN: u16 = 1;
 
+/// Set in a batch that holds the copy of damaged content: its own checksum does not vouch for that.
+pub(super) const FLAG_TAINTED: u16 = 2;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"ROHRLOG\x02");
 const CHECKSUM_AT: usize = 124;
 

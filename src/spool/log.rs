@@ -14,6 +14,7 @@ use super::format::Opening;
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
+use super::quarantine::Quarantine;
 use super::reader::ReaderSlot;
 use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
@@ -74,6 +75,7 @@ pub struct Log<D> {
     pub(super) opening: Opening,
     pub(super) segments: Segments,
     pub(super) index: Index,
+    pub(super) quarantine: Quarantine,
 
     pub(super) filling: Option<Filling>,
     /// Records that found no place yet, in order.
@@ -127,6 +129,7 @@ impl<D: Disk> Log<D> {
             opening: Opening::default(),
             segments,
             index: Index::default(),
+            quarantine: Quarantine::default(),
             filling: None,
             backlog: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -310,6 +313,7 @@ impl<D: Disk> Log<D> {
     /// Records how an attempt ended for one recipient. The message leaves the queue when none is open any more.
     pub fn settle(&mut self, id: MessageId, recipient: u32, outcome: Outcome) {
         if self.index.settle(id, recipient, &outcome) {
+            self.forget_damage(id);
             self.append(encode_outcome(id, recipient, &outcome), Waits::Nothing);
         }
     }
@@ -324,6 +328,7 @@ impl<D: Disk> Log<D> {
     /// Takes a message out of the queue.
     pub fn delete(&mut self, id: MessageId) {
         if self.index.delete(id) {
+            self.forget_damage(id);
             self.append(encode_delete(id), Waits::Nothing);
         }
     }
@@ -393,6 +398,8 @@ impl<D: Disk> Log<D> {
             batch_bytes: self.batch_bytes,
             moved: self.moved,
             commit_latency: self.commit_latency.clone(),
+            damaged: self.quarantine.damaged.len(),
+            damages: self.quarantine.damages.clone(),
         }
     }
 

@@ -59,6 +59,7 @@
 
 mod batch;
 mod commit;
+mod damage;
 mod event;
 mod format;
 mod id;
@@ -66,9 +67,12 @@ mod index;
 mod log;
 mod message;
 mod moving;
+mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
+mod salvage;
 mod scan;
 mod segments;
 mod settings;
@@ -76,6 +80,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use damage::{Damage, Damaged, Damages};
 pub use event::{Draft, LogEvent, LogState, Refusal, Status};
 pub use id::MessageId;
 pub use log::Log;
