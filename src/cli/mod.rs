@@ -9,6 +9,7 @@ pub mod check;
 pub mod queue;
 pub mod run;
 mod settings;
+mod spool;
 pub mod status;
 mod text;
 
@@ -59,6 +60,9 @@ pub struct RunArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Read the whole spool in this directory instead, or one log of it, and say what is damaged. Changes nothing.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub spool: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]

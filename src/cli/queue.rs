@@ -1,7 +1,7 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
 use super::check;
-use super::text::{exit_code, plain, size, time};
+use super::text::{exit_code, messages, plain, size, time};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
 use crate::config;
 use crate::control::{
@@ -195,10 +195,6 @@ fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn messages(count: u64) -> String {
-    if count == 1 { "1 message".into() } else { format!("{count} messages") }
 }
 
 fn done(command: &QueueCommand) -> &'static str {

@@ -43,13 +43,24 @@
 //! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
 //! record like the first, with the states of the moment; on replay the later one stands.
 //!
+//! Flags of a batch: 1, sealed by a shutdown; 2, holds a copy of damaged content.
+//!
 //! # Rules
 //!
 //! - A batch follows another only by sequence and checksum of the one before. After a crash sequences and generations
 //!   go on above everything that any readable header names, so that a stale batch is never taken for a new one.
 //! - Batches in flight may complete in any order; they are acknowledged in order. The **synced** watermark in a header
-//!   says what was durable when it was sealed. Where the chain ends at or below any watermark found, the log is damaged
-//!   and stays closed; above it, the tail was torn and is cut.
+//!   says what was durable when it was sealed. Where the chain ends at or above every watermark found, the tail was torn
+//!   and is cut; below one, the log is damaged there.
+//! - Each header names the **opening** of the log (the time when the process opened it) and the place where it went on
+//!   then. What is true at a place was written by the last opening that went on at or before it; a batch or a record
+//!   of another one was left there by a crash, and is not taken even when everything around it is damaged.
+//! - Behind damage every record is taken that its own checksum vouches for, up to the next true header. So a damaged
+//!   header costs nothing, a damaged record itself, and damaged content its message. That one stays in the queue, is not
+//!   delivered, and keeps its space until an operator deletes it; its copy is damaged, too, and says so by a flag of
+//!   the batch. The damage is written nowhere: each start finds it again.
+//! - Where the end of the log was lost, it goes on in a fresh segment, with a link to the batch that was lost last: the
+//!   gap stays a gap, and what stands in it stays where it is.
 //! - An idle log seals an empty closing batch with the last watermark after [`CLOSING_DELAY`](crate::limits::CLOSING_DELAY).
 //! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
@@ -61,6 +72,7 @@ mod batch;
 mod commit;
 mod damage;
 mod event;
+mod examine;
 mod format;
 mod id;
 mod index;
@@ -82,6 +94,7 @@ mod tests;
 
 pub use damage::{Damage, Damaged, Damages};
 pub use event::{Draft, LogEvent, LogState, Refusal, Status};
+pub use examine::Examination;
 pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
