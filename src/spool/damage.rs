@@ -40,6 +40,8 @@ pub enum Damaged {
         /// Which.
         id: MessageId,
     },
+    /// A whole segment, of which nothing is left.
+    Segment,
     /// Batches of which nothing is left.
     Batches {
         /// The sequence of the first.
@@ -66,6 +68,7 @@ impl fmt::Display for Damage {
             Damaged::Records { lost } => write!(f, ": {lost} bytes of records are lost"),
             Damaged::Content { id } => write!(f, ": content of {id} is damaged"),
             Damaged::Message { id } => write!(f, ": the record of {id} is perhaps lost"),
+            Damaged::Segment => write!(f, ": all that was in it is lost"),
             Damaged::Batches { first, last } if first == last => write!(f, ": batch {first} is lost"),
             Damaged::Batches { first, last } => write!(f, ": batches {first} to {last} are lost"),
         }
@@ -91,7 +94,7 @@ impl Damages {
         self.bytes += match damage.what {
             Damaged::Records { lost } => lost,
             Damaged::Header | Damaged::Content { .. } => damage.length,
-            Damaged::Message { .. } | Damaged::Batches { .. } => 0,
+            Damaged::Message { .. } | Damaged::Segment | Damaged::Batches { .. } => 0,
         };
         if self.list.len() < DAMAGES_MAX {
             self.list.push(damage);

@@ -72,6 +72,11 @@ fn body_length(record: &[u8]) -> usize {
     u32::from_le_bytes([record[1], record[2], record[3], 0]) as usize
 }
 
+/// How many bytes have to be read to check the record that `record` begins with.
+pub(super) fn checked_size(record: &[u8]) -> usize {
+    RECORD_HEADER_SIZE + covered(record[0], body_length(record))
+}
+
 /// Bytes of a body that the record's checksum covers.
 fn covered(kind: u8, length: usize) -> usize {
     if kind == CHUNK { CHUNK_BODY_HEAD_SIZE.min(length) } else { length }

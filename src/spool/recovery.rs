@@ -10,7 +10,7 @@ use super::damage::{Damage, Damaged, Damages};
 use super::format::{FLAG_CLEAN, Header, Opening};
 use super::log::{Link, Log};
 use super::replay::{Replay, Unfinished};
-use super::scan::{Evidence, Scan, look};
+use super::scan::{Evidence, Found, Scan, look};
 use super::segments::Live;
 use super::settings::Settings;
 use crate::env::Now;
@@ -143,11 +143,11 @@ impl<D: Disk> Log<D> {
         }
         let mut evidence = Evidence::default();
         let mut scan = Scan::new(&mut self.disk, size, self.settings.log);
-        let found = look(&mut scan, &files, &mut evidence)?;
+        let Found { segments, orphans } = look(&mut scan, &files, &mut evidence)?;
         if evidence.epoch > self.settings.epoch {
             return Err(OpenError::Epoch { found: evidence.epoch, given: self.settings.epoch });
         }
-        let chain: Vec<Live> = found.into_iter().filter(|live| live.generation >= evidence.start).collect();
+        let chain: Vec<Live> = segments.into_iter().filter(|live| live.generation >= evidence.start).collect();
         let begins = chain.first().is_some_and(|first| first.generation == evidence.start);
         // Nothing begins the log. Harmless only if nothing was ever known to be durable.
         if !begins && evidence.synced == 0 {
@@ -155,8 +155,8 @@ impl<D: Disk> Log<D> {
         }
         let mut damages = Damages::default();
         if !begins {
-            let what = Damaged::Batches { first: 0, last: evidence.synced };
-            damages.note(Damage { segment: None, generation: evidence.start, offset: 0, length: 0, what });
+            let (generation, what) = (evidence.start, Damaged::Segment);
+            damages.note(Damage { segment: None, generation, offset: 0, length: 0, what });
         }
         let Some(first) = chain.first().copied() else {
             let recovery = self.create(&files, &evidence, now);
@@ -168,6 +168,7 @@ impl<D: Disk> Log<D> {
             evidence,
             index: &mut self.index,
             chain,
+            orphans,
             place: 0,
             offset: 0,
             link: None,

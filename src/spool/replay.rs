@@ -5,7 +5,7 @@
 //! there. A header or a record is true if the opening that it names is the one that wrote at its place; so nothing is
 //! taken that a crash left behind the end that the chain had then.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::MessageId;
 use super::damage::{Damage, Damaged, Damages};
@@ -33,6 +33,8 @@ pub(super) struct Replay<'a, D> {
     pub index: &'a mut Index,
     /// Segments that the chain can go through, in its order.
     pub chain: Vec<Live>,
+    /// Files in which there is no header at all: never used, or damaged.
+    pub orphans: Vec<u32>,
     /// Which of them it has reached, and where in that it goes on, bytes.
     pub place: usize,
     pub offset: u64,
@@ -201,11 +203,10 @@ impl<D: Disk> Replay<'_, D> {
 
     /// Names the messages whose records may be among what was lost.
     pub(super) fn name_unfinished(&mut self) {
-        let at = self.at();
-        for id in std::mem::take(&mut self.unfinished.suspected) {
+        for (id, (at, offset)) in std::mem::take(&mut self.unfinished.suspected) {
             let what = Damaged::Message { id };
             let (segment, generation) = (Some(at.number), at.generation);
-            self.damages.note(Damage { segment, generation, offset: 0, length: 0, what });
+            self.damages.note(Damage { segment, generation, offset, length: 0, what });
         }
     }
 }
@@ -262,8 +263,8 @@ pub(super) fn apply(index: &mut Index, unfinished: &mut Unfinished, number_next:
 #[derive(Debug, Default)]
 pub(super) struct Unfinished {
     open: BTreeSet<MessageId>,
-    /// Those that were open when records were lost, and of which nothing was seen since.
-    suspected: BTreeSet<MessageId>,
+    /// Those that were open when records were lost, and of which nothing was seen since; and where that was.
+    suspected: BTreeMap<MessageId, (Live, u64)>,
 }
 
 impl Unfinished {
@@ -282,8 +283,8 @@ impl Unfinished {
     }
 
     /// Records were lost here.
-    pub(super) fn suspect(&mut self) {
-        self.suspected.append(&mut self.open);
+    pub(super) fn suspect(&mut self, at: Live, offset: u64) {
+        self.suspected.extend(std::mem::take(&mut self.open).into_iter().map(|id| (id, (at, offset))));
         while self.suspected.len() > DRAFTS_MAX {
             self.suspected.pop_first();
         }

@@ -4,7 +4,9 @@ use super::damage::{Damage, Damaged};
 use super::format::{HEADER_SIZE, Header};
 use super::log::Link;
 use super::message::Extent;
-use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, Record, Seal, plausible_size};
+use super::record::{
+    CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, RECORD_HEADER_SIZE, Record, Seal, checked_size, plausible_size,
+};
 use super::replay::{Replay, apply, content_damage, decode_one};
 use super::segments::Live;
 use crate::env::disk::{Disk, DiskError};
@@ -12,6 +14,10 @@ use crate::limits::BLOCK_SIZE;
 
 /// Trying a record of this size costs next to nothing, bytes.
 const SIZE_SMALL: usize = BLOCK_SIZE;
+
+/// Uses of segment files, and segments behind a gap, that are looked through for files whose headers are all gone: a
+/// crash or damage leaves few.
+const ORPHAN_GENERATIONS_MAX: usize = 64;
 
 /// A stretch of a segment whose records are taken one by one.
 #[derive(Clone, Copy)]
@@ -45,7 +51,7 @@ impl<D: Disk> Replay<'_, D> {
         let lost = u64::from(header.records).saturating_sub(found.records);
         self.damages.records += lost;
         if lost > 0 {
-            self.unfinished.suspect();
+            self.unfinished.suspect(at, from);
         }
         if self.damages.count == before {
             // A byte that no record needs, or one that the device does not give and that was zero.
@@ -57,6 +63,7 @@ impl<D: Disk> Replay<'_, D> {
     /// Crosses a gap in the chain: takes the whole records in it and finds where the chain goes on. False if it does not:
     /// then what is missing was the end of the log.
     pub(super) fn bridge(&mut self) -> Result<bool, DiskError> {
+        self.recognise_orphans()?;
         let (before, sequence, origin, begin) = (self.damages.count, self.sequence(), self.at(), self.offset);
         let (mut offset, mut lost) = (self.offset, 0);
         for place in self.place..self.chain.len() {
@@ -72,14 +79,18 @@ impl<D: Disk> Replay<'_, D> {
             if let Some(header) = found.resumed {
                 self.place = place;
                 self.offset = found.end;
-                self.link = Some(Link { sequence: header.previous_sequence, checksum: header.previous_checksum });
                 let missing = header.previous_sequence.saturating_sub(sequence);
                 if missing > 0 && (self.damages.count == before || (at != origin && missing > 1)) {
-                    let what = Damaged::Batches { first: sequence + 1, last: header.previous_sequence };
+                    let what = match self.link {
+                        Some(_) => Damaged::Batches { first: sequence + 1, last: header.previous_sequence },
+                        // Nobody knows where the log began.
+                        None => Damaged::Segment,
+                    };
                     self.lost(origin, begin, 0, what);
                     lost += 1;
                 }
-                self.note_lost(lost);
+                self.link = Some(Link { sequence: header.previous_sequence, checksum: header.previous_checksum });
+                self.note_lost(lost, origin, begin);
                 return Ok(true);
             }
             offset = 0;
@@ -88,17 +99,37 @@ impl<D: Disk> Replay<'_, D> {
         // that is there: else this gap would be overlooked the next time.
         let synced = self.evidence.synced;
         self.lost(origin, begin, 0, Damaged::Batches { first: sequence + 1, last: synced });
-        self.note_lost(lost + 1);
+        self.note_lost(lost + 1, origin, begin);
         self.link = Some(Link { sequence: synced, checksum: 0 });
         self.offset = self.scan.size;
         self.tail_lost = true;
         Ok(false)
     }
 
-    fn note_lost(&mut self, runs: u64) {
+    /// Finds segments of which not one header is left by the first record in them.
+    fn recognise_orphans(&mut self) -> Result<(), DiskError> {
+        let generations = self.chain.iter().map(|live| live.generation);
+        let known: Vec<u64> = generations.skip(self.place).take(ORPHAN_GENERATIONS_MAX).collect();
+        for (before, after) in known.iter().zip(known.iter().skip(1)) {
+            for generation in (before + 1..*after).take(ORPHAN_GENERATIONS_MAX) {
+                for place in 0..self.orphans.len() {
+                    let at = Live { generation, number: self.orphans[place] };
+                    if self.whole_record(at, HEADER_SIZE as u64)? {
+                        self.orphans.swap_remove(place);
+                        let place = self.chain.partition_point(|live| live.generation < generation);
+                        self.chain.insert(place, at);
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn note_lost(&mut self, runs: u64, at: Live, offset: u64) {
         if runs > 0 {
             self.damages.records += runs;
-            self.unfinished.suspect();
+            self.unfinished.suspect(at, offset);
         }
     }
 
@@ -146,27 +177,25 @@ impl<D: Disk> Replay<'_, D> {
 
     /// Replays the record at `offset` if it is whole and ends before `to`, and says how many bytes it takes.
     fn take_record(&mut self, at: Live, offset: u64, to: u64) -> Result<Option<u64>, DiskError> {
-        let Some(size) = plausible_size(self.scan.bytes(at.number, offset, 8)?) else { return Ok(None) };
+        let head = self.scan.bytes(at.number, offset, RECORD_HEADER_SIZE as u64)?;
+        let Some(size) = plausible_size(head) else { return Ok(None) };
+        let checked = checked_size(head);
         let padded = size.next_multiple_of(RECORD_ALIGNMENT);
         if offset + padded as u64 > to {
             return Ok(None);
         }
-        if size > SIZE_SMALL {
-            match self.effort.checked_sub(size as u64) {
+        if checked > SIZE_SMALL {
+            match self.effort.checked_sub(checked as u64) {
                 Some(rest) => self.effort = rest,
                 None => return Ok(None),
             }
         }
-        let Replay { scan, evidence, index, unfinished, number_next, damages, .. } = self;
-        let (Some(incarnation), Some(opened)) = (evidence.incarnation, evidence.opening_at(at.generation, offset))
-        else {
-            return Ok(None);
-        };
-        let bytes = scan.bytes(at.number, offset, padded as u64)?;
-        let place = u32::try_from(offset).expect("segments are small");
-        if !Seal::new(incarnation, opened, at.generation).is_whole(place, bytes) {
+        if !self.whole_record(at, offset)? {
             return Ok(None);
         }
+        let Replay { scan, index, unfinished, number_next, damages, .. } = self;
+        let bytes = scan.bytes(at.number, offset, padded as u64)?;
+        let place = u32::try_from(offset).expect("segments are small");
         let Ok(record) = decode_one(bytes, at.generation) else { return Ok(None) };
         if let Record::Chunk { id, length, checksum } = record {
             let start = CHUNK_HEADER_SIZE;
@@ -177,6 +206,18 @@ impl<D: Disk> Replay<'_, D> {
         }
         apply(index, unfinished, number_next, record);
         Ok(Some(padded as u64))
+    }
+
+    /// Whether a whole record stands at `offset` that was written there in this use of the segment.
+    fn whole_record(&mut self, at: Live, offset: u64) -> Result<bool, DiskError> {
+        let Some(size) = plausible_size(self.scan.bytes(at.number, offset, RECORD_HEADER_SIZE as u64)?) else {
+            return Ok(false);
+        };
+        let opened = self.evidence.opening_at(at.generation, offset);
+        let (Some(incarnation), Some(opened)) = (self.evidence.incarnation, opened) else { return Ok(false) };
+        let seal = Seal::new(incarnation, opened, at.generation);
+        let place = u32::try_from(offset).expect("segments are small");
+        Ok(seal.is_whole(place, self.scan.bytes(at.number, offset, size as u64)?))
     }
 
     /// Notes that `from..to` holds no record. Zeros are what batches are padded with and not counted. Returns how many

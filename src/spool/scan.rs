@@ -194,13 +194,22 @@ pub(super) fn padded(header: &Header) -> u64 {
     (HEADER_SIZE as u64 + u64::from(header.length)).next_multiple_of(BLOCK_SIZE as u64)
 }
 
-/// Looks at every file: which use of it holds what it has, in the order of the uses, and what headers tell.
+/// Files by what was found in them.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Which use of each file holds what it has, in the order of the uses.
+    pub segments: Vec<Live>,
+    /// Those without a single header.
+    pub orphans: Vec<u32>,
+}
+
+/// Looks at every file, and at what headers tell.
 pub(super) fn look<D: Disk>(
     scan: &mut Scan<'_, D>,
     files: &[(u32, u64)],
     evidence: &mut Evidence,
-) -> Result<Vec<Live>, OpenError> {
-    let (mut found, mut others, mut other_version) = (Vec::new(), Vec::new(), None);
+) -> Result<Found, OpenError> {
+    let (mut found, mut others, mut other_version) = (Found::default(), Vec::new(), None);
     for (segment, _) in files {
         let bytes = scan.bytes(*segment, 0, HEADER_SIZE as u64)?;
         if Header::is_of_another_version(bytes) {
@@ -213,21 +222,22 @@ pub(super) fn look<D: Disk>(
                     return Err(OpenError::Foreign { segment: *segment });
                 }
                 scan.walk(*segment, &first, evidence)?;
-                found.push(Live { generation: first.generation, number: *segment });
+                found.segments.push(Live { generation: first.generation, number: *segment });
             }
             _ => others.push(*segment),
         }
     }
     // Never used, torn in its first batch, or damaged there: whatever still stands in it is evidence.
     for segment in others {
-        if let Some(generation) = scan.sweep(segment, 0, evidence)? {
-            found.push(Live { generation, number: segment });
+        match scan.sweep(segment, 0, evidence)? {
+            Some(generation) => found.segments.push(Live { generation, number: segment }),
+            None => found.orphans.push(segment),
         }
     }
     // A damaged header may look like that, but not when there is no other one.
     match other_version {
-        Some(segment) if found.is_empty() => return Err(OpenError::Version { segment }),
-        _ => found.sort_by_key(|live| live.generation),
+        Some(segment) if found.segments.is_empty() => return Err(OpenError::Version { segment }),
+        _ => found.segments.sort_by_key(|live| live.generation),
     }
     Ok(found)
 }

@@ -22,7 +22,7 @@ impl Home {
             }
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
                 home.queue.retry(parts.now, id);
-                true
+                parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
             }),
             QueueCommand::Hold { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id) else { return false };
