@@ -31,9 +31,27 @@ pub enum Event {
         batches: u64,
         /// Bytes read.
         bytes: u64,
+        /// Places that are not as they were written.
+        #[serde(skip_serializing_if = "is_zero")]
+        damages: u64,
+        /// Messages whose content is damaged.
+        #[serde(skip_serializing_if = "is_zero")]
+        damaged: u64,
         /// What was cut off at the end, in words, if anything was.
         #[serde(skip_serializing_if = "Option::is_none")]
         cut: Option<String>,
+    },
+    /// Something in a log is not as it was written.
+    LogDamaged {
+        /// The log's number.
+        log: u16,
+        /// Where, and what of it.
+        damage: String,
+    },
+    /// Content of a message is damaged: it is not delivered, and waits for an operator.
+    Damaged {
+        /// The queue id.
+        id: MessageId,
     },
     /// A message is durable, and the client has been told so.
     Accepted {
@@ -184,6 +202,10 @@ pub enum Event {
         /// How it ended.
         reason: String,
     },
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Event {

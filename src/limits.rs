@@ -382,6 +382,21 @@ pub const READERS_MAX: usize = 512;
 /// Recently written batches kept in memory, bytes, so that immediate delivery reads no disk.
 pub const SPOOL_CACHE_SIZE: usize = 32 << 20;
 
+/// Damages of a log that are kept one by one; beyond that they are counted. Enough to see a pattern, few enough to be
+/// sent with every status.
+pub const DAMAGES_MAX: usize = 256;
+
+/// Blocks that a start works around because the device does not give them. Each may take the device many seconds, and
+/// one that fails more often is broken and not damaged.
+pub const UNREADABLE_BLOCKS_MAX: usize = 4096;
+
+/// Bytes that a start checks at most at places of a damaged region that only look like large records: what a sender
+/// writes there must not hold it up for more than some seconds.
+pub const SALVAGE_EFFORT_MAX: u64 = 16 << 30;
+
+/// After so many failed reads the content of a message counts as damaged: a device that recovers does so sooner.
+pub const READ_FAILURES_MAX: u32 = 5;
+
 /// What a queued recipient is counted with, bytes, for the outcome records that it will need.
 pub const OUTCOME_RESERVE: u64 = 256;
 

@@ -19,8 +19,11 @@ pub struct Problem {
     pub message: String,
 }
 
-/// Checks the file that `args` name.
+/// Checks the file that `args` name, or the spool.
 pub fn check(args: &super::CheckArgs) -> ExitCode {
+    if let Some(directory) = &args.spool {
+        return super::spool::check_spool(directory);
+    }
     let config = match config::load(&args.config.config) {
         Ok(config) => config,
         Err(error) => return refuse(&show(&error)),

@@ -9,6 +9,7 @@ pub mod check;
 pub mod queue;
 pub mod run;
 pub mod sim;
+mod spool;
 pub mod status;
 mod text;
 
@@ -62,6 +63,9 @@ pub struct RunArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// Read the whole spool in this directory instead, or one log of it, and say what is damaged. Changes nothing.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub spool: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Args)]
@@ -125,6 +129,9 @@ pub enum QueueAction {
     List {
         #[command(flatten)]
         filter: FilterArgs,
+        /// Only messages whose content is damaged, and after them what else is damaged in the spool.
+        #[arg(long, conflicts_with = "state")]
+        damaged: bool,
         /// At most so many.
         #[arg(long, value_name = "COUNT", default_value_t = 1000)]
         limit: usize,
@@ -175,6 +182,8 @@ pub enum QueueState {
     Active,
     /// Kept by an operator.
     Held,
+    /// Not as it was written, and not delivered.
+    Damaged,
 }
 
 /// Which messages to change: by id, by condition, or all. One of these must be said.

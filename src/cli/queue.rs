@@ -1,7 +1,7 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
 use super::check;
-use super::text::{exit_code, plain, size, time};
+use super::text::{exit_code, messages, plain, size, time};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
 use crate::config;
 use crate::control::{
@@ -18,7 +18,10 @@ pub fn queue(args: &QueueArgs) -> ExitCode {
     match config::load(&args.config) {
         Ok(config) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
-            exit_code(write_queue(&config.admin.socket, &command(&args.action), args.json, &mut out))
+            let socket = &config.admin.socket;
+            let result = write_queue(socket, &command(&args.action), args.json, &mut out);
+            let wants_places = matches!(args.action, QueueAction::List { damaged: true, .. }) && !args.json;
+            exit_code(result.and_then(|()| if wants_places { write_damages(socket, &mut out) } else { Ok(()) }))
         }
         Err(error) => check::refuse(&check::show(&error)),
     }
@@ -27,8 +30,12 @@ pub fn queue(args: &QueueArgs) -> ExitCode {
 /// What the appliance is asked, for what the operator typed.
 fn command(action: &QueueAction) -> QueueCommand {
     match action {
-        QueueAction::List { filter: wanted, limit } => {
-            QueueCommand::List { filter: filter(wanted), limit: *limit, after: None }
+        QueueAction::List { filter: wanted, damaged, limit } => {
+            let mut filter = filter(wanted);
+            if *damaged {
+                filter.state = Some(MessageState::Damaged);
+            }
+            QueueCommand::List { filter, limit: *limit, after: None }
         }
         QueueAction::Show { id } => QueueCommand::Show { id: *id },
         QueueAction::Retry(chosen) => QueueCommand::Retry { selection: selection(chosen) },
@@ -56,6 +63,7 @@ fn filter(wanted: &FilterArgs) -> QueueFilter {
             QueueState::Deferred => MessageState::Deferred,
             QueueState::Active => MessageState::Active,
             QueueState::Held => MessageState::Held,
+            QueueState::Damaged => MessageState::Damaged,
         }),
         older_than_seconds: wanted.older_than.map(|age| age.as_secs()),
     }
@@ -89,6 +97,27 @@ pub fn write_queue(socket: &Path, command: &QueueCommand, json: bool, out: &mut 
             Ok(())
         })?,
     }
+    out.flush()?;
+    Ok(())
+}
+
+/// Says what is damaged in the spool, whether it belongs to a message of the queue or not.
+pub fn write_damages(socket: &Path, out: &mut dyn Write) -> Result<(), ClientError> {
+    let mut client = Client::connect(socket)?;
+    client.ask(&Request::Status, |answer| {
+        let Answer::Status { status } = answer else { return Ok(()) };
+        for worker in &status.workers {
+            let damage = &worker.spool.damage;
+            for place in &damage.places {
+                writeln!(out, "worker {}: {}", worker.worker, plain(place))?;
+            }
+            let others = damage.count.saturating_sub(damage.places.len() as u64);
+            if others > 0 {
+                writeln!(out, "worker {}: {others} more places", worker.worker)?;
+            }
+        }
+        Ok(())
+    })?;
     out.flush()?;
     Ok(())
 }
@@ -166,10 +195,6 @@ fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-fn messages(count: u64) -> String {
-    if count == 1 { "1 message".into() } else { format!("{count} messages") }
 }
 
 fn done(command: &QueueCommand) -> &'static str {

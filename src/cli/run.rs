@@ -12,7 +12,7 @@ use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::kernel::{self, Sockets};
-use crate::limits::FROM_WORKERS_MAX;
+use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
 use crate::port::af_xdp::{self, Device};
 use crate::port::{Burst, Port as _};
@@ -116,6 +116,12 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         end.reporter.log_messages(config.log.messages);
         for (number, log, recovery) in &logs {
             end.reporter.event(recovered(*number, log.status().disk, recovery));
+            for damage in &recovery.damages.list {
+                end.reporter.event(Event::LogDamaged { log: *number, damage: damage.to_string() });
+            }
+            for id in log.damaged().take(DAMAGES_MAX) {
+                end.reporter.event(Event::Damaged { id });
+            }
         }
         let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
         parts.push(Common { clock, logs, exchange, wakeup, end });
@@ -303,6 +309,8 @@ fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
         messages: recovery.messages as u64,
         batches: recovery.batches,
         bytes: recovery.bytes,
+        damages: recovery.damages.count,
+        damaged: recovery.damaged as u64,
         cut: recovery.cut.map(|cut| {
             format!(
                 "segment {} ends at byte {} now; {} batches behind it were never acknowledged",

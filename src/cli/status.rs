@@ -65,6 +65,13 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         queue.scheduled,
         queue.held
     )?;
+    if report.damages > 0 || queue.damaged > 0 {
+        writeln!(
+            out,
+            "DAMAGE     {} places in the spool, {} messages not deliverable; see `rohrpost queue list --damaged`",
+            report.damages, queue.damaged
+        )?;
+    }
     writeln!(out)?;
     writeln!(out, "{:<28} {:>10} {:>10} {:>10} {:>10} {:>10}", "latency", "count", "p50", "p99", "p99.9", "max")?;
     for (name, latency) in [

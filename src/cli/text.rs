@@ -41,6 +41,11 @@ pub(super) fn size(bytes: u64) -> String {
     format!("{value:.1} TB")
 }
 
+/// So many messages.
+pub(super) fn messages(count: u64) -> String {
+    if count == 1 { "1 message".into() } else { format!("{count} messages") }
+}
+
 /// A span in its two largest units.
 pub(super) fn span(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -55,7 +55,7 @@ pub use protocol::{
 };
 pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
 pub use status::{
-    About, Latency, LogState, MessageCounts, QueueCounts, SessionCounts, SpoolReport, StageReport, Stages,
-    StatusReport, WorkerReport, WorkerStatus,
+    About, DamageReport, Latency, LogState, MessageCounts, QueueCounts, SessionCounts, SpoolReport, StageReport,
+    Stages, StatusReport, WorkerReport, WorkerStatus,
 };
 pub use switchboard::Switchboard;

@@ -147,11 +147,13 @@ pub enum MessageState {
     Deferred,
     /// Held back by an operator.
     Held,
+    /// Its content is not as it was written: it is not delivered.
+    Damaged,
 }
 
 /// A word that names no state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a state is one of queued, active, deferred, held")]
+#[error("a state is one of queued, active, deferred, held, damaged")]
 pub struct UnknownState;
 
 impl FromStr for MessageState {
@@ -163,6 +165,7 @@ impl FromStr for MessageState {
             "active" => Ok(MessageState::Active),
             "deferred" => Ok(MessageState::Deferred),
             "held" => Ok(MessageState::Held),
+            "damaged" => Ok(MessageState::Damaged),
             _ => Err(UnknownState),
         }
     }
@@ -175,6 +178,7 @@ impl fmt::Display for MessageState {
             MessageState::Active => "active",
             MessageState::Deferred => "deferred",
             MessageState::Held => "held",
+            MessageState::Damaged => "damaged",
         })
     }
 }

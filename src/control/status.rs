@@ -4,6 +4,8 @@ use super::protocol::PROTOCOL_VERSION;
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::flow::TransportCounters;
+use crate::limits::DAMAGES_MAX;
+use crate::spool::Damages;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 use std::ops::AddAssign;
@@ -67,6 +69,8 @@ pub struct QueueCounts {
     pub active: u64,
     /// Messages held back by an operator.
     pub held: u64,
+    /// Messages whose content is damaged: they wait for an operator.
+    pub damaged: u64,
 }
 
 /// Whether a log accepts.
@@ -100,6 +104,32 @@ pub struct SpoolReport {
     pub batches: u64,
     /// Their size, bytes.
     pub batch_bytes: u64,
+    /// What was found not to be as it was written.
+    pub damage: DamageReport,
+}
+
+/// Damage in a worker's logs, found since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DamageReport {
+    /// Places.
+    pub count: u64,
+    /// Bytes.
+    pub bytes: u64,
+    /// Records lost, at least; whole missing batches are not counted.
+    pub records: u64,
+    /// The first places, in words.
+    pub places: Vec<String>,
+}
+
+impl DamageReport {
+    /// Adds what a log tells.
+    pub fn add(&mut self, damages: &Damages) {
+        self.count += damages.count;
+        self.bytes += damages.bytes;
+        self.records += damages.records;
+        let room = DAMAGES_MAX.saturating_sub(self.places.len());
+        self.places.extend(damages.list.iter().take(room).map(ToString::to_string));
+    }
 }
 
 /// How long things took, nanoseconds.
@@ -232,6 +262,8 @@ pub struct StatusReport {
     pub messages: MessageCounts,
     /// The whole queue.
     pub queue: QueueCounts,
+    /// Damaged places in all logs: anything but 0 wants an operator.
+    pub damages: u64,
     /// How long things took.
     pub stages: StageReport,
     /// Log lines dropped because a reader was too slow.
@@ -282,6 +314,7 @@ impl StatusReport {
             sessions: SessionCounts::default(),
             messages: MessageCounts::default(),
             queue: QueueCounts::default(),
+            damages: 0,
             stages: StageReport::default(),
             events_lost: log_lines_lost,
             workers: Vec::with_capacity(workers.len()),
@@ -293,6 +326,7 @@ impl StatusReport {
             report.sessions += worker.sessions;
             report.messages += worker.messages;
             report.queue += worker.queue;
+            report.damages += worker.spool.damage.count;
             report.events_lost += worker.events_lost;
             report.workers.push(WorkerReport {
                 worker: worker.worker,
@@ -359,12 +393,13 @@ impl AddAssign for MessageCounts {
 
 impl AddAssign for QueueCounts {
     fn add_assign(&mut self, part: QueueCounts) {
-        let QueueCounts { messages, size_bytes, scheduled, active, held } = part;
+        let QueueCounts { messages, size_bytes, scheduled, active, held, damaged } = part;
         self.messages += messages;
         self.size_bytes += size_bytes;
         self.scheduled += scheduled;
         self.active += active;
         self.held += held;
+        self.damaged += damaged;
     }
 }
 

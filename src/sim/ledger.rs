@@ -131,7 +131,7 @@ pub(super) struct Ledger {
     /// The wall clock was set at some time.
     pub clock_jumped: bool,
     /// The appliance reported damage that it cannot put a name to.
-    pub damage_reported: bool,
+    damage_reported: bool,
     age_max: Duration,
     violation: Option<String>,
 }
@@ -312,7 +312,18 @@ impl Ledger {
         }
     }
 
-    pub(super) fn damaged(&mut self, number: u32) {
+    /// The appliance reports damage.
+    pub(super) fn damage(&mut self, now: Instant, what: fmt::Arguments<'_>) {
+        self.trace.note(now, format_args!("damage: {what}"));
+        self.damage_reported = true;
+        if self.promise == Promise::Kept {
+            self.violate(now, format_args!("damaged: {what}, though the medium is sound"));
+        }
+    }
+
+    /// The appliance reports that this message is damaged.
+    pub(super) fn damaged(&mut self, now: Instant, number: u32) {
+        self.damage(now, format_args!("message {number}"));
         if let Some(entry) = self.entries.get_mut(&number) {
             entry.damaged = true;
         }

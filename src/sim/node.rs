@@ -115,6 +115,12 @@ impl Node {
                     recovery.messages, recovery.batches, recovery.cut
                 ),
             );
+            for damage in &recovery.damages.list {
+                ledger.damage(self.clock.now(), format_args!("log {number}: {damage}"));
+            }
+            for id in log.damaged() {
+                ledger.damage(self.clock.now(), format_args!("log {number}: {id} is damaged"));
+            }
             logs[usize::from(worker_of_log(*number, workers))].push((*number, log));
         }
         let (links, ends, from) = control::links(workers, MESSAGES_MAX).map_err(|error| error.to_string())?;

@@ -12,7 +12,7 @@ use super::trace::Trace;
 use super::{Failure, Outcome};
 use crate::appliance::Appliance;
 use crate::config;
-use crate::control::{Answer, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
+use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
 use crate::policy::Policy;
@@ -418,6 +418,10 @@ impl World {
                     self.ledger.notice_given_up(now, number);
                 }
             }
+            Event::Damaged { id } => match self.ids.get(&id).copied() {
+                Some(number) => self.ledger.damaged(now, number),
+                None => self.ledger.damage(now, format_args!("{id}")),
+            },
             Event::WorkerFailed { text, .. } => {
                 self.ledger.violate(now, format_args!("a worker failed: {text}"));
             }
@@ -592,7 +596,14 @@ impl World {
     fn looked(&mut self, now: Instant, entries: &[QueueEntry]) {
         self.ledger.trace.note(now, format_args!("{} messages are queued", entries.len()));
         let slack = self.plan.retry_max * 2 + Duration::from_secs(1800) + self.plan.load_duration;
+        let mut waiting = 0;
         for entry in entries {
+            let damaged = entry.state == MessageState::Damaged;
+            waiting += u32::from(!damaged);
+            if let (true, Some(number)) = (damaged, number_of_sender(&entry.sender)) {
+                self.ledger.damaged(now, number);
+                continue;
+            }
             if let Some(number) = number_of_sender(&entry.sender) {
                 self.ids.insert(entry.id, number);
                 self.ledger.queued(now, number, slack);
@@ -601,7 +612,7 @@ impl World {
         if !matches!(self.phase, Phase::Healed { .. }) {
             return;
         }
-        if !entries.is_empty() {
+        if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
             self.node.ask(Request::Queue(QueueCommand::Release { selection }));
         } else if self.last_sessions == 0 && self.clients.count() == 0 {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::event::Draft;
 use super::format::HEADER_SIZE;
 use super::message::{Extent, Message};
-use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, encode_chunk_header};
+use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, Seal, encode_chunk_header};
 use super::segments::Live;
 use crate::env::disk::Block;
 use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX};
@@ -57,10 +57,11 @@ pub(super) struct Filling {
     pub full: bool,
     /// Holds the copy of a damaged chunk: it must be read through its checksum, never from memory.
     pub tainted: bool,
+    seal: Seal,
 }
 
 impl Filling {
-    pub(super) fn new(block: Block, at: Live, offset: u64, limit: usize) -> Filling {
+    pub(super) fn new(block: Block, at: Live, offset: u64, limit: usize, seal: Seal) -> Filling {
         debug_assert_eq!(limit % BLOCK_SIZE, 0);
         Filling {
             block,
@@ -75,6 +76,7 @@ impl Filling {
             hurried: false,
             full: false,
             tainted: false,
+            seal,
         }
     }
 
@@ -130,6 +132,7 @@ impl Filling {
         let checksum = crc32c::crc32c(&self.block.bytes()[start..self.len]);
         let extent = self.extent(start, self.len - start, checksum);
         encode_chunk_header(&mut self.block.bytes_mut()[open.start..], open.draft.id, extent.length, checksum);
+        self.stamp(open.start);
         self.pad();
         Some((open.draft, extent))
     }
@@ -145,6 +148,7 @@ impl Filling {
         self.reserve(CHUNK_HEADER_SIZE + bytes.len() + RECORD_ALIGNMENT);
         let length = u32::try_from(bytes.len()).expect("chunks are small");
         encode_chunk_header(&mut self.block.bytes_mut()[start..], id, length, checksum);
+        self.stamp(start);
         self.len += CHUNK_HEADER_SIZE;
         self.push(bytes);
         self.pad();
@@ -155,7 +159,9 @@ impl Filling {
     /// Adds a record that fits and is padded; no chunk may be open.
     pub(super) fn push_record(&mut self, record: &[u8]) {
         debug_assert!(self.open.is_none());
+        let start = self.len;
         self.push(record);
+        self.stamp(start);
         self.records += 1;
     }
 
@@ -177,6 +183,12 @@ impl Filling {
         let offset = u32::try_from(self.offset as usize + start).expect("segments are small");
         let length = u32::try_from(length).expect("chunks are small");
         Extent { generation: self.at.generation, offset, length, checksum }
+    }
+
+    /// Gives the record at `start` its checksum: its place is known now.
+    fn stamp(&mut self, start: usize) {
+        let offset = u32::try_from(self.offset as usize + start).expect("segments are small");
+        self.seal.stamp(offset, &mut self.block.bytes_mut()[start..]);
     }
 
     fn pad(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::batch::{Filling, Sealed};
 use super::event::LogEvent;
-use super::format::{FLAG_CLEAN, Header};
+use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
 use super::log::{InFlight, Link, Log, Waits};
 use super::moving;
 use super::reader;
@@ -42,6 +42,7 @@ impl<D: Disk> Log<D> {
             self.announce_space(events);
         }
         events.extend(self.failures.drain(..).map(|draft| LogEvent::Failed { draft }));
+        events.extend(self.quarantine.found.drain(..).map(|id| LogEvent::Damaged { id }));
         self.disk.submit();
     }
 
@@ -231,7 +232,7 @@ impl<D: Disk> Log<D> {
         let sequence = self.sequence_next;
         let mut header = Header {
             log: self.settings.log,
-            flags,
+            flags: if tainted { flags | FLAG_TAINTED } else { flags },
             records,
             incarnation: self.incarnation,
             generation: at.generation,
@@ -246,6 +247,7 @@ impl<D: Disk> Log<D> {
             length: 0,
             previous_checksum: self.previous.checksum,
             payload_checksum: 0,
+            opening: self.opening,
         };
         let mut checksum = 0;
         let Sealed { block, length, finished, moved } = filling.seal(|length, payload_checksum, out| {

@@ -3,6 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::MessageId;
+use super::damage::Damages;
 use crate::env::disk::DiskError;
 
 /// Why no message is accepted.
@@ -48,6 +49,11 @@ pub enum LogEvent {
     /// [`Log::read`](super::Log::read) may be called again after [`Piece::Pending`](super::Piece::Pending).
     Read {
         /// Of which message.
+        id: MessageId,
+    },
+    /// Content of a queued message turned out to be damaged: it is not to be delivered.
+    Damaged {
+        /// Which message.
         id: MessageId,
     },
     /// The storage failed; the log stays closed. Deliveries must stop as well: their outcomes could not be recorded, and
@@ -103,4 +109,8 @@ pub struct Status {
     pub moved: u64,
     /// Nanoseconds from submitting a batch until it was durable.
     pub commit_latency: Histogram<u64>,
+    /// Queued messages whose content is damaged.
+    pub damaged: usize,
+    /// What was found not to be as it was written, since the start.
+    pub damages: Damages,
 }

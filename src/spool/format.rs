@@ -6,8 +6,24 @@ pub(super) const HEADER_SIZE: usize = 128;
 /// Set in a batch that a shutdown sealed: no queue id was given out after it.
 pub(super) const FLAG_CLEAN: u16 = 1;
 
-const MAGIC: u64 = u64::from_le_bytes(*b"ROHRLOG\x01");
-const CHECKSUM_AT: usize = 112;
+/// Set in a batch that holds the copy of damaged content: its own checksum does not vouch for that.
+pub(super) const FLAG_TAINTED: u16 = 2;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"ROHRLOG\x02");
+const CHECKSUM_AT: usize = 124;
+
+/// One opening of the log: what was written until the next one.
+///
+/// What a crash left behind the end of the chain stands at or behind the place where the next opening went on, and names
+/// an earlier one. So a stale batch or record is told from a true one by its place alone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Opening {
+    /// Names it; rises from one to the next.
+    pub at: u64,
+    /// Where its first batch can stand at the earliest.
+    pub generation: u64,
+    pub offset: u32,
+}
 
 /// What stands before the records of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +53,7 @@ pub(super) struct Header {
     /// Header checksum of the batch before.
     pub previous_checksum: u32,
     pub payload_checksum: u32,
+    pub opening: Opening,
 }
 
 impl Header {
@@ -65,10 +82,18 @@ impl Header {
         for (place, half) in halves.iter().enumerate() {
             out[88 + 4 * place..92 + 4 * place].copy_from_slice(&half.to_le_bytes());
         }
-        // 104..112 is reserved and zero.
+        out[104..112].copy_from_slice(&self.opening.at.to_le_bytes());
+        out[112..120].copy_from_slice(&self.opening.generation.to_le_bytes());
+        out[120..124].copy_from_slice(&self.opening.offset.to_le_bytes());
         let checksum = crc32c::crc32c(&out[..CHECKSUM_AT]);
         out[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
         checksum
+    }
+
+    /// Whether these bytes begin like a header that another version of this program wrote.
+    pub(super) fn is_of_another_version(bytes: &[u8]) -> bool {
+        let magic = MAGIC.to_le_bytes();
+        bytes.len() >= 8 && bytes[..7] == magic[..7] && bytes[7] != magic[7]
     }
 
     /// The header and its checksum, if these bytes are one.
@@ -97,6 +122,7 @@ impl Header {
             length: half(92),
             previous_checksum: half(96),
             payload_checksum: half(100),
+            opening: Opening { at: word(104), generation: word(112), offset: half(120) },
         };
         Some((header, half(CHECKSUM_AT)))
     }
@@ -126,11 +152,12 @@ mod tests {
             length: 5000,
             previous_checksum: 0xdead_beef,
             payload_checksum: 0x1234_5678,
+            opening: Opening { at: 1 << 50, generation: 8, offset: 4096 },
         };
         let mut bytes = [0u8; HEADER_SIZE];
         let checksum = header.encode(&mut bytes);
         assert_eq!(Header::decode(&bytes), Some((header, checksum)));
-        for bit in 0..(CHECKSUM_AT + 4) * 8 {
+        for bit in 0..HEADER_SIZE * 8 {
             bytes[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(Header::decode(&bytes), None, "bit {bit}");
             bytes[bit / 8] ^= 1 << (bit % 8);

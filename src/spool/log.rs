@@ -10,11 +10,13 @@ use slab::Slab;
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
 use super::event::{Draft, LogState, Refusal, Status};
+use super::format::Opening;
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
+use super::quarantine::Quarantine;
 use super::reader::ReaderSlot;
-use super::record::{encode_delete, encode_hold, encode_message, encode_outcome};
+use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
@@ -70,8 +72,10 @@ pub struct Log<D> {
     pub(super) failed: Option<DiskError>,
     pub(super) shutting_down: bool,
     pub(super) incarnation: u64,
+    pub(super) opening: Opening,
     pub(super) segments: Segments,
     pub(super) index: Index,
+    pub(super) quarantine: Quarantine,
 
     pub(super) filling: Option<Filling>,
     /// Records that found no place yet, in order.
@@ -122,8 +126,10 @@ impl<D: Disk> Log<D> {
             failed: None,
             shutting_down: false,
             incarnation: 0,
+            opening: Opening::default(),
             segments,
             index: Index::default(),
+            quarantine: Quarantine::default(),
             filling: None,
             backlog: VecDeque::new(),
             in_flight: VecDeque::new(),
@@ -307,6 +313,7 @@ impl<D: Disk> Log<D> {
     /// Records how an attempt ended for one recipient. The message leaves the queue when none is open any more.
     pub fn settle(&mut self, id: MessageId, recipient: u32, outcome: Outcome) {
         if self.index.settle(id, recipient, &outcome) {
+            self.forget_damage(id);
             self.append(encode_outcome(id, recipient, &outcome), Waits::Nothing);
         }
     }
@@ -321,6 +328,7 @@ impl<D: Disk> Log<D> {
     /// Takes a message out of the queue.
     pub fn delete(&mut self, id: MessageId) {
         if self.index.delete(id) {
+            self.forget_damage(id);
             self.append(encode_delete(id), Waits::Nothing);
         }
     }
@@ -391,6 +399,8 @@ impl<D: Disk> Log<D> {
             batch_bytes: self.batch_bytes,
             moved: self.moved,
             commit_latency: self.commit_latency.clone(),
+            damaged: self.quarantine.damaged.len(),
+            damages: self.quarantine.damages.clone(),
         }
     }
 
@@ -417,7 +427,8 @@ impl<D: Disk> Log<D> {
         let Some(at) = self.segments.current() else { return false };
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
         let limit = usize::try_from(self.segments.remaining()).map_or(size_max, |rest| rest.min(size_max));
-        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit));
+        let seal = Seal::new(self.incarnation, self.opening.at, at.generation);
+        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit, seal));
         true
     }
 }

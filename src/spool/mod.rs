@@ -14,18 +14,20 @@
 //!
 //! ```text
 //! batch header, 128 bytes
-//!   0  "ROHRLOG" 01                    64  start: oldest generation needed
+//!   0  "ROHRLOG" 02                    64  start: oldest generation needed
 //!   8  log id (16)   10  flags (16)    72  number of the next message
 //!  12  records (32)                    80  segment size
 //!  16  incarnation of the log          88  offset in segment (32)   92  record bytes (32)
 //!  24  segment generation              96  header checksum of the batch before (32)
 //!  32  epoch                          100  checksum of the records (32)
-//!  40  sequence                       104  reserved, 0
-//!  48  sequence of the batch before   112  checksum of bytes 0..112 (32)
-//!  56  synced watermark               116  reserved, 0
+//!  40  sequence                       104  opening of the log
+//!  48  sequence of the batch before   112  where it went on: generation, 120  offset (32)
+//!  56  synced watermark               124  checksum of bytes 0..124 (32)
 //!
 //! record: 8 bytes, body, zeros up to a multiple of 8
-//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      4  body bytes (32)
+//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      1  body bytes (24)
+//!   4  checksum (32) over incarnation, opening, segment generation (64 each), offset of the record in the segment (32),
+//!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
 //! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
 //! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8, RET (8 each),
@@ -41,13 +43,24 @@
 //! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
 //! record like the first, with the states of the moment; on replay the later one stands.
 //!
+//! Flags of a batch: 1, sealed by a shutdown; 2, holds a copy of damaged content.
+//!
 //! # Rules
 //!
 //! - A batch follows another only by sequence and checksum of the one before. After a crash sequences and generations
 //!   go on above everything that any readable header names, so that a stale batch is never taken for a new one.
 //! - Batches in flight may complete in any order; they are acknowledged in order. The **synced** watermark in a header
-//!   says what was durable when it was sealed. Where the chain ends at or below any watermark found, the log is damaged
-//!   and stays closed; above it, the tail was torn and is cut.
+//!   says what was durable when it was sealed. Where the chain ends at or above every watermark found, the tail was torn
+//!   and is cut; below one, the log is damaged there.
+//! - Each header names the **opening** of the log (the time when the process opened it) and the place where it went on
+//!   then. What is true at a place was written by the last opening that went on at or before it; a batch or a record
+//!   of another one was left there by a crash, and is not taken even when everything around it is damaged.
+//! - Behind damage every record is taken that its own checksum vouches for, up to the next true header. So a damaged
+//!   header costs nothing, a damaged record itself, and damaged content its message. That one stays in the queue, is not
+//!   delivered, and keeps its space until an operator deletes it; its copy is damaged, too, and says so by a flag of
+//!   the batch. The damage is written nowhere: each start finds it again.
+//! - Where the end of the log was lost, it goes on in a fresh segment, with a link to the batch that was lost last: the
+//!   gap stays a gap, and what stands in it stays where it is.
 //! - An idle log seals an empty closing batch with the last watermark after [`CLOSING_DELAY`](crate::limits::CLOSING_DELAY).
 //! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
@@ -57,16 +70,21 @@
 
 mod batch;
 mod commit;
+mod damage;
 mod event;
+mod examine;
 mod format;
 mod id;
 mod index;
 mod log;
 mod message;
 mod moving;
+mod quarantine;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
+mod salvage;
 mod scan;
 mod segments;
 mod settings;
@@ -74,7 +92,9 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use damage::{Damage, Damaged, Damages};
 pub use event::{Draft, LogEvent, LogState, Refusal, Status};
+pub use examine::Examination;
 pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};

@@ -48,6 +48,8 @@ pub(super) struct Mover {
     /// The read that is under way, and the window that it is for.
     reading: Option<(Token, Window)>,
     reads: u64,
+    /// The last read failed: the next one asks for no more than is needed.
+    narrow: bool,
     /// Where in the segment's messages the search goes on.
     generation: u64,
     after: MessageId,
@@ -55,7 +57,15 @@ pub(super) struct Mover {
 
 impl Default for Mover {
     fn default() -> Mover {
-        Mover { job: None, window: None, reading: None, reads: 0, generation: 0, after: MessageId::from_bits(0) }
+        Mover {
+            job: None,
+            window: None,
+            reading: None,
+            reads: 0,
+            narrow: false,
+            generation: 0,
+            after: MessageId::from_bits(0),
+        }
     }
 }
 
@@ -80,7 +90,8 @@ impl<D: Disk> Log<D> {
         // Moving pays only while there is garbage to be had.
         let garbage = self.segments.live_bytes().saturating_sub(self.index.weight() + self.draft_bytes);
         if garbage >= self.settings.segment_size / 2 {
-            self.step_move(oldest.generation);
+            // Messages with content in a segment that is gone hold back all that follow.
+            self.step_move(oldest.generation.min(self.index.oldest_needed()));
         }
     }
 
@@ -166,6 +177,10 @@ impl<D: Disk> Log<D> {
             if !self.is_at_hand(&extent) || !self.make_room(CHUNK_HEADER_SIZE + extent.length as usize + 8) {
                 return (false, copied);
             }
+            let missing = self.segments.number_of(extent.generation).is_none();
+            if !missing && self.cache.find(&extent).is_none() && self.is_to_be_read_again(job.id, &extent) {
+                return (false, copied);
+            }
             self.close_chunk();
             let Some(filling) = &mut self.filling else { return (false, copied) };
             let (_, _, start) = blocks_around(&extent);
@@ -182,21 +197,46 @@ impl<D: Disk> Log<D> {
                     &zeros
                 }
             };
-            filling.tainted |= crc32c::crc32c(bytes) != extent.checksum;
+            let damaged = crc32c::crc32c(bytes) != extent.checksum;
+            filling.tainted |= damaged;
             job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
+            if damaged {
+                self.quarantine(job.id, &extent);
+            }
             job.next += 1;
             copied += extent.length as usize;
         }
         (true, copied)
     }
 
+    /// What the disk did not give is asked for again: without its neighbours first, and then until it counts as damaged.
+    fn is_to_be_read_again(&mut self, id: MessageId, extent: &Extent) -> bool {
+        let failed = self.mover.window.take_if(|window| window.block.is_none());
+        let Some(window) = failed else { return false };
+        if window.length > blocks_around(extent).1 {
+            self.mover.narrow = true;
+            return true;
+        }
+        if !self.is_damaged(id) {
+            self.read_failed(id, extent);
+            return true;
+        }
+        self.mover.window = Some(window);
+        false
+    }
+
     fn is_at_hand(&mut self, extent: &Extent) -> bool {
         if self.cache.find(extent).is_some() || self.mover.window.as_ref().is_some_and(|window| window.covers(extent)) {
             return true;
         }
-        let Some(number) = self.segments.number_of(extent.generation) else { return false };
         let (offset, length, _) = blocks_around(extent);
-        let end = (offset + WINDOW_SIZE).min(self.settings.segment_size).max(offset + length as u64);
+        let Some(number) = self.segments.number_of(extent.generation) else {
+            // Its segment is gone: nothing will ever be read there.
+            self.mover.window = Some(Window { generation: extent.generation, offset, block: None, length });
+            return true;
+        };
+        let ahead = if self.mover.narrow { 0 } else { WINDOW_SIZE };
+        let end = (offset + ahead).min(self.settings.segment_size).max(offset + length as u64);
         let length = usize::try_from(end - offset).unwrap_or(length);
         self.mover.reads += 1;
         let token = TOKEN_KIND << 56 | self.mover.reads & 0xffff_ffff;
@@ -209,6 +249,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn move_read_completed(&mut self, token: Token, result: Result<Block, DiskError>) {
         match self.mover.reading.take() {
             Some((expected, window)) if expected == token => {
+                self.mover.narrow &= result.is_err();
                 self.mover.window = Some(Window { block: result.ok(), ..window });
             }
             other => self.mover.reading = other,

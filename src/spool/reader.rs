@@ -151,14 +151,23 @@ impl<D: Disk> Log<D> {
             return;
         }
         let Loaded::Pending(extent) = slot.loaded else { return };
-        slot.loaded = match result {
+        let id = slot.id;
+        match result {
             Ok(block) => {
                 let (_, _, start) = blocks_around(&extent);
                 let checksum = crc32c::crc32c(&block.bytes()[start..start + extent.length as usize]);
-                if checksum == extent.checksum { Loaded::Chunk(extent, block) } else { Loaded::Damaged(extent) }
+                if checksum == extent.checksum {
+                    slot.loaded = Loaded::Chunk(extent, block);
+                } else {
+                    slot.loaded = Loaded::Damaged(extent);
+                    self.quarantine(id, &extent);
+                }
             }
-            Err(_) => Loaded::Failed(extent),
-        };
-        events.push(LogEvent::Read { id: slot.id });
+            Err(_) => {
+                slot.loaded = Loaded::Failed(extent);
+                self.read_failed(id, &extent);
+            }
+        }
+        events.push(LogEvent::Read { id });
     }
 }

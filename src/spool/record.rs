@@ -1,13 +1,14 @@
 //! Records: what stands in a batch after its header. The diagrams are in the module doc of [`super`].
 //!
 //! Encoding appends to a vector; decoding takes nothing for granted and allocates no more than the bytes at hand can
-//! fill.
+//! fill. A record gets its own checksum when its place is known ([`Seal`]).
 
 use std::sync::Arc;
 
 use super::MessageId;
 use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState, clip, digest};
 use crate::env::WallTime;
+use crate::limits::{CHUNK_SIZE_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 
 /// Bytes before the body of every record.
@@ -23,14 +24,101 @@ const OUTCOME: u8 = 3;
 const HOLD: u8 = 4;
 const DELETE: u8 = 5;
 
+/// What the checksum of a chunk record covers of its body: the content has its own.
+const CHUNK_BODY_HEAD_SIZE: usize = CHUNK_HEADER_SIZE - RECORD_HEADER_SIZE;
+
+const _: () = assert!(RECORD_SIZE_MAX < 1 << 24, "the length of a body has 24 bits");
+const _: () = assert!(CHUNK_SIZE_MAX + CHUNK_BODY_HEAD_SIZE < 1 << 24);
+
+/// Gives records their checksums, and tells whole ones from all other bytes. It knows the log, the opening and the use of
+/// the segment, and each checksum covers the record's place: neither a record that an earlier use of the file or a
+/// crash left there, nor one that lies in the content of a message, passes for a true one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seal(u32);
+
+impl Seal {
+    pub(super) fn new(incarnation: u64, opened: u64, generation: u64) -> Seal {
+        let seed = crc32c::crc32c(&incarnation.to_le_bytes());
+        let seed = crc32c::crc32c_append(seed, &opened.to_le_bytes());
+        Seal(crc32c::crc32c_append(seed, &generation.to_le_bytes()))
+    }
+
+    fn checksum(self, offset: u32, head: &[u8], covered: &[u8]) -> u32 {
+        let seed = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
+        crc32c::crc32c_append(crc32c::crc32c_append(seed, head), covered)
+    }
+
+    /// Writes the checksum of the record that `record` begins with and that stands at `offset` of the segment.
+    pub(super) fn stamp(self, offset: u32, record: &mut [u8]) {
+        let covered = covered(record[0], body_length(record));
+        let checksum = self.checksum(offset, &record[..4], &record[RECORD_HEADER_SIZE..RECORD_HEADER_SIZE + covered]);
+        record[4..8].copy_from_slice(&checksum.to_le_bytes());
+    }
+
+    /// Whether the record that `bytes` begin with and that stands at `offset` of the segment is whole.
+    pub(super) fn is_whole(self, offset: u32, bytes: &[u8]) -> bool {
+        let Some(size) = plausible_size(bytes) else { return false };
+        let covered = covered(bytes[0], body_length(bytes));
+        bytes.len() >= size
+            && bytes[4..8]
+                == self
+                    .checksum(offset, &bytes[..4], &bytes[RECORD_HEADER_SIZE..RECORD_HEADER_SIZE + covered])
+                    .to_le_bytes()
+    }
+}
+
+/// Bytes of the body of the record that `record` begins with.
+fn body_length(record: &[u8]) -> usize {
+    u32::from_le_bytes([record[1], record[2], record[3], 0]) as usize
+}
+
+/// How many bytes have to be read to check the record that `record` begins with.
+pub(super) fn checked_size(record: &[u8]) -> usize {
+    RECORD_HEADER_SIZE + covered(record[0], body_length(record))
+}
+
+/// Bytes of a body that the record's checksum covers.
+fn covered(kind: u8, length: usize) -> usize {
+    if kind == CHUNK { CHUNK_BODY_HEAD_SIZE.min(length) } else { length }
+}
+
+/// How many bytes a record takes that begins like this, if one can: its padding is not counted. Cheap, as it is asked
+/// at every place of a damaged region.
+pub(super) fn plausible_size(bytes: &[u8]) -> Option<usize> {
+    let length = body_length(bytes.get(..RECORD_HEADER_SIZE)?);
+    let fits = match bytes[0] {
+        CHUNK => (CHUNK_BODY_HEAD_SIZE..=CHUNK_BODY_HEAD_SIZE + CHUNK_SIZE_MAX).contains(&length),
+        MESSAGE => (28..=RECORD_SIZE_MAX).contains(&length),
+        OUTCOME => (29..=29 + REMOTE_REPLY_SIZE_MAX).contains(&length),
+        HOLD => length == 9,
+        DELETE => length == 8,
+        _ => false,
+    };
+    fits.then_some(RECORD_HEADER_SIZE + length)
+}
+
 /// A record as read from a batch.
 #[derive(Debug)]
 pub(super) enum Record {
-    Chunk { id: MessageId },
+    /// Its content is what remains of the record.
+    Chunk {
+        id: MessageId,
+        length: u32,
+        checksum: u32,
+    },
     Message(Box<Message>),
-    Outcome { id: MessageId, recipient: u32, outcome: Outcome },
-    Hold { id: MessageId, held: bool },
-    Delete { id: MessageId },
+    Outcome {
+        id: MessageId,
+        recipient: u32,
+        outcome: Outcome,
+    },
+    Hold {
+        id: MessageId,
+        held: bool,
+    },
+    Delete {
+        id: MessageId,
+    },
 }
 
 /// Bytes that no version of this program wrote.
@@ -41,10 +129,14 @@ pub(super) struct BadRecord;
 /// Writes the head of a chunk record whose content of `length` bytes follows at [`CHUNK_HEADER_SIZE`].
 pub(super) fn encode_chunk_header(out: &mut [u8], id: MessageId, length: u32, checksum: u32) {
     out[..CHUNK_HEADER_SIZE].fill(0);
-    out[0] = CHUNK;
-    out[4..8].copy_from_slice(&(length + 16).to_le_bytes());
+    out[..4].copy_from_slice(&head(CHUNK, length as usize + CHUNK_BODY_HEAD_SIZE));
     out[8..16].copy_from_slice(&id.bits().to_le_bytes());
     out[16..20].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn head(kind: u8, length: usize) -> [u8; 4] {
+    let length = u32::try_from(length).expect("records are bounded").to_le_bytes();
+    [kind, length[0], length[1], length[2]]
 }
 
 struct Writer(Vec<u8>);
@@ -79,8 +171,8 @@ impl Writer {
     }
 
     fn finish(mut self) -> Vec<u8> {
-        let length = u32::try_from(self.0.len() - RECORD_HEADER_SIZE).expect("records are bounded");
-        self.0[4..8].copy_from_slice(&length.to_le_bytes());
+        let head = head(self.0[0], self.0.len() - RECORD_HEADER_SIZE);
+        self.0[..4].copy_from_slice(&head);
         self.0.resize(self.0.len().next_multiple_of(RECORD_ALIGNMENT), 0);
         self.0
     }
@@ -236,16 +328,17 @@ impl<'a> Reader<'a> {
 pub(super) fn decode(bytes: &mut &[u8], generation: u64) -> Result<Record, BadRecord> {
     let mut reader = Reader(bytes);
     let head = reader.bytes(RECORD_HEADER_SIZE)?;
-    let length = u32::from_le_bytes(head[4..8].try_into().map_err(|_| BadRecord)?) as usize;
+    let length = body_length(head);
     let mut body = Reader(reader.bytes(length)?);
     // The padding of the last record is part of the batch, too.
     reader.bytes(length.next_multiple_of(RECORD_ALIGNMENT) - length)?;
     *bytes = reader.0;
     let record = match head[0] {
         CHUNK => {
-            let id = body.id()?;
-            body.bytes(8)?;
-            return Ok(Record::Chunk { id });
+            let (id, checksum) = (body.id()?, body.u32()?);
+            body.bytes(4)?;
+            let length = u32::try_from(body.0.len()).map_err(|_| BadRecord)?;
+            return Ok(Record::Chunk { id, length, checksum });
         }
         MESSAGE => Record::Message(Box::new(decode_message(&mut body, generation)?)),
         OUTCOME => {
@@ -372,6 +465,25 @@ mod tests {
     }
 
     #[test]
+    fn a_flipped_bit_or_another_place_or_use_breaks_the_seal() {
+        let seal = Seal::new(7, 8, 9);
+        let mut record = encode_outcome(MessageId::new(0, 1), 5, &Outcome::Bounced { reply: "550 5.1.1 no".into() });
+        seal.stamp(4224, &mut record);
+        assert!(seal.is_whole(4224, &record));
+        assert!(!seal.is_whole(4232, &record), "another place");
+        for other in [Seal::new(6, 8, 9), Seal::new(7, 7, 9), Seal::new(7, 8, 10)] {
+            assert!(!other.is_whole(4224, &record), "another log, opening or use");
+        }
+        let size = plausible_size(&record).unwrap();
+        for bit in 0..size * 8 {
+            record[bit / 8] ^= 1 << (bit % 8);
+            assert!(!seal.is_whole(4224, &record), "bit {bit}");
+            record[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert!(!seal.is_whole(4224, &record[..size - 1]), "cut");
+    }
+
+    #[test]
     fn an_outcome_survives_its_record() {
         let next_attempt_at = WallTime::from_micros(99);
         let outcomes = [
@@ -404,8 +516,8 @@ mod tests {
 
         #[test]
         fn arbitrary_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..7) {
-            let mut record = vec![kind, 0, 0, 0];
-            record.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+            let mut record = head(kind, bytes.len()).to_vec();
+            record.extend([0; 4]);
             record.extend(bytes);
             let _ = decode(&mut record.as_slice(), 1);
         }

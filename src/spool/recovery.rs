@@ -1,20 +1,27 @@
-//! Opening a log: find its chain, replay it, cut a torn tail, and refuse what is damaged.
+//! Opening a log: find its chain, replay it, cut a torn tail, and save what can be saved where it is damaged.
 //!
 //! Everything that is valid anywhere is evidence: the headers found tell how far the log was known to be durable. Where the
 //! chain ends before that point, something acknowledged is missing, and nothing is cut.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use super::format::{FLAG_CLEAN, HEADER_SIZE, Header};
+use super::MessageId;
+use super::damage::{Damage, Damaged, Damages};
+use super::format::{FLAG_CLEAN, Header, Opening};
 use super::log::{Link, Log};
-use super::record::{BadRecord, Record, decode};
-use super::scan::{Evidence, Found, Scan, look, padded};
+use super::replay::{Replay, Unfinished};
+use super::scan::{Evidence, Found, Scan, look};
+use super::segments::Live;
 use super::settings::Settings;
 use crate::env::Now;
 use crate::env::disk::{Completion, Disk, DiskError};
+use crate::limits::SALVAGE_EFFORT_MAX;
 
 /// Queue ids that a crash may have seen given out and never recorded are not given out again: so many are passed over.
 const NUMBERS_SKIPPED: u64 = 4096;
+
+/// Many more where the end of the log was lost: whole batches of small messages may have been in it.
+const NUMBERS_SKIPPED_LOST: u64 = 1 << 20;
 
 /// Sequences passed over after a crash, for batches in flight whose headers cannot be read.
 const SEQUENCES_SKIPPED: u64 = 1024;
@@ -36,6 +43,10 @@ pub struct Recovery {
     pub segments: usize,
     /// The torn tail, if there was one.
     pub cut: Option<Cut>,
+    /// Messages in the queue whose content is damaged.
+    pub damaged: usize,
+    /// What is not as it was written.
+    pub damages: Damages,
 }
 
 /// A torn tail that was cut: batches that were on their way in a crash, none of them known to be durable.
@@ -58,20 +69,15 @@ pub enum OpenError {
     /// The storage failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// Data that was known to be durable is not there any more.
-    #[error(
-        "segment {segment} is damaged at byte {offset}: batches that were durable are missing. Nothing was changed. \
-         Check the device, keep a copy of the log's directory, and restore it from the partner or a backup"
-    )]
-    Corrupt {
-        /// The number of the segment file.
-        segment: u32,
-        /// Where in it, bytes.
-        offset: u64,
-    },
     /// The files are another log's.
     #[error("segment {segment} belongs to another log: it must not be in this directory")]
     Foreign {
+        /// The number of the segment file.
+        segment: u32,
+    },
+    /// Written by a version of this program that we do not know.
+    #[error("segment {segment} was written by another version of rohrpost; deliver its queue with that version first")]
+    Version {
         /// The number of the segment file.
         segment: u32,
     },
@@ -126,7 +132,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn recover(&mut self, now: Now) -> Result<Recovery, OpenError> {
+    /// Reads everything and writes nothing.
+    pub(super) fn recover(&mut self, now: Now) -> Result<Recovery, OpenError> {
         let size = self.settings.segment_size;
         let files = self.disk.segments()?;
         for (segment, found) in &files {
@@ -136,21 +143,64 @@ impl<D: Disk> Log<D> {
         }
         let mut evidence = Evidence::default();
         let mut scan = Scan::new(&mut self.disk, size, self.settings.log);
-        let mut found = look(&mut scan, &files, &mut evidence)?;
-        found.sort_by_key(|found| found.live.generation);
+        let Found { segments, orphans } = look(&mut scan, &files, &mut evidence)?;
         if evidence.epoch > self.settings.epoch {
             return Err(OpenError::Epoch { found: evidence.epoch, given: self.settings.epoch });
         }
-        let first = found.iter().position(|found| found.live.generation == evidence.start);
-        let Some(first) = first else {
-            // Nothing begins the log. Harmless only if nothing was ever known to be durable.
-            if evidence.synced > 0 {
-                let segment = found.first().map_or(files.first().map_or(0, |file| file.0), |found| found.live.number);
-                return Err(OpenError::Corrupt { segment, offset: 0 });
-            }
+        let chain: Vec<Live> = segments.into_iter().filter(|live| live.generation >= evidence.start).collect();
+        let begins = chain.first().is_some_and(|first| first.generation == evidence.start);
+        // Nothing begins the log. Harmless only if nothing was ever known to be durable.
+        if !begins && evidence.synced == 0 {
             return Ok(self.create(&files, &evidence, now));
+        }
+        let mut damages = Damages::default();
+        if !begins {
+            let (generation, what) = (evidence.start, Damaged::Segment);
+            damages.note(Damage { segment: None, generation, offset: 0, length: 0, what });
+        }
+        let Some(first) = chain.first().copied() else {
+            let recovery = self.create(&files, &evidence, now);
+            self.quarantine.damages = damages.clone();
+            return Ok(Recovery { damages, ..recovery });
         };
-        self.replay(found.split_off(first), &files, evidence, now)
+        let mut replay = Replay {
+            scan,
+            evidence,
+            index: &mut self.index,
+            chain,
+            orphans,
+            place: 0,
+            offset: 0,
+            link: None,
+            last: None,
+            live: VecDeque::from([first]),
+            number_next: 0,
+            batches: 0,
+            bytes: 0,
+            tail_lost: false,
+            damages,
+            regions: Vec::new(),
+            unfinished: Unfinished::default(),
+            effort: SALVAGE_EFFORT_MAX,
+        };
+        replay.run()?;
+        let damaged = replay.examine()?;
+        replay.name_unfinished();
+        let outcome = Outcome {
+            at: replay.at(),
+            offset: replay.offset,
+            link: replay.link,
+            last: replay.last,
+            live: replay.live,
+            number_next: replay.number_next,
+            batches: replay.batches,
+            bytes: replay.bytes,
+            tail_lost: replay.tail_lost,
+            damages: replay.damages,
+            damaged,
+            evidence: replay.evidence,
+        };
+        Ok(self.adopt(outcome, &files, now))
     }
 
     /// Begins a log where none is, or where the very first batches were torn.
@@ -163,139 +213,77 @@ impl<D: Disk> Log<D> {
             self.sequence_next += SEQUENCES_SKIPPED;
             self.number_next += NUMBERS_SKIPPED;
         }
+        self.opening = Opening { at: evidence.next_opening(now), generation: evidence.generation + 1, offset: 0 };
         let free = files.iter().map(|file| file.0).collect();
         self.segments.adopt(VecDeque::new(), free, self.settings.segment_size, evidence.generation + 1);
         Recovery { created: true, ..Recovery::default() }
     }
 
-    fn replay(
-        &mut self,
-        chain: Vec<Found>,
-        files: &[(u32, u64)],
-        mut evidence: Evidence,
-        now: Now,
-    ) -> Result<Recovery, OpenError> {
-        let size = self.settings.segment_size;
-        let mut recovery = Recovery::default();
-        let mut at = chain[0];
-        let mut live = VecDeque::from([at.live]);
-        let (mut offset, mut link, mut last) = (0, None::<Link>, at.first);
-        let mut number_next = 0;
-        let mut scan = Scan::new(&mut self.disk, size, self.settings.log);
-        loop {
-            let follows = |header: &Header| {
-                link.is_none_or(|link| {
-                    header.previous_sequence == link.sequence && header.previous_checksum == link.checksum
-                })
-            };
-            let here = if offset < size { scan.header(at.live.number, offset)? } else { None };
-            let here = here.filter(|(header, _)| {
-                header.generation == at.live.generation
-                    && header.incarnation == at.first.incarnation
-                    && offset + padded(header) <= size
-                    && follows(header)
-            });
-            if let Some((header, checksum)) = here {
-                let payload = scan.bytes(at.live.number, offset + HEADER_SIZE as u64, u64::from(header.length))?;
-                if crc32c::crc32c(payload) == header.payload_checksum {
-                    let replayed = apply(&mut self.index, payload, &header, &mut number_next);
-                    replayed.map_err(|BadRecord| OpenError::Corrupt { segment: at.live.number, offset })?;
-                    recovery.batches += 1;
-                    recovery.bytes += padded(&header);
-                    offset += padded(&header);
-                    link = Some(Link { sequence: header.sequence, checksum });
-                    last = header;
-                    continue;
-                }
-            }
-            // A stale first batch, torn in an earlier crash, may follow the same one as the batch that replaced it: the
-            // latest whole one counts. A torn one ends the log here.
-            let mut next = None;
-            for candidate in chain.iter().rev().take_while(|next| next.live.generation > at.live.generation) {
-                if link.is_some() && next.is_none() && follows(&candidate.first) {
-                    let length = u64::from(candidate.first.length);
-                    let payload = scan.bytes(candidate.live.number, HEADER_SIZE as u64, length)?;
-                    if crc32c::crc32c(payload) == candidate.first.payload_checksum {
-                        next = Some(*candidate);
-                    }
-                }
-            }
-            let Some(next) = next else { break };
-            (at, offset) = (next, 0);
-            live.push_back(at.live);
-        }
-        scan.sweep(at.live.number, offset, &mut evidence)?;
-        let Some(link) = link else {
-            if evidence.synced > 0 {
-                return Err(OpenError::Corrupt { segment: at.live.number, offset: 0 });
-            }
-            let cut = Cut { segment: at.live.number, offset: 0, batches: evidence.count_beyond(0) };
-            return Ok(Recovery { cut: Some(cut), ..self.create(files, &evidence, now) });
+    /// Goes on from what a replay found.
+    fn adopt(&mut self, outcome: Outcome, files: &[(u32, u64)], now: Now) -> Recovery {
+        let Outcome { at, offset, mut evidence, .. } = outcome;
+        let Some(link) = outcome.link else {
+            let cut = Cut { segment: at.number, offset: 0, batches: evidence.count_beyond(0) };
+            return Recovery { cut: Some(cut), ..self.create(files, &evidence, now) };
         };
-        if evidence.synced > link.sequence {
-            return Err(OpenError::Corrupt { segment: at.live.number, offset });
-        }
         let beyond = evidence.count_beyond(link.sequence);
-        if beyond > 0 {
-            recovery.cut = Some(Cut { segment: at.live.number, offset, batches: beyond });
-        }
-        if self.index.oldest_needed() < chain[0].live.generation {
-            return Err(OpenError::Corrupt { segment: chain[0].live.number, offset: 0 });
-        }
-
-        recovery.clean = last.flags & FLAG_CLEAN != 0 && beyond == 0;
-        recovery.messages = self.index.count();
-        recovery.segments = live.len();
+        let clean = outcome.last.is_some_and(|last| last.flags & FLAG_CLEAN != 0) && beyond == 0 && !outcome.tail_lost;
+        let recovery = Recovery {
+            created: false,
+            clean,
+            messages: self.index.count(),
+            batches: outcome.batches,
+            bytes: outcome.bytes,
+            segments: outcome.live.len(),
+            cut: (beyond > 0).then_some(Cut { segment: at.number, offset, batches: beyond }),
+            damaged: outcome.damaged.len(),
+            damages: outcome.damages.clone(),
+        };
+        let live = outcome.live;
         let free = files.iter().map(|file| file.0).filter(|file| live.iter().all(|live| live.number != *file));
         let free = free.collect();
         self.segments.adopt(live, free, offset, evidence.generation + 1);
-        self.incarnation = last.incarnation;
+        self.opening = Opening {
+            at: evidence.next_opening(now),
+            generation: at.generation,
+            offset: u32::try_from(offset).expect("segments are small"),
+        };
+        self.incarnation = evidence.incarnation.unwrap_or_default();
         self.previous = link;
         self.synced = link.sequence;
-        self.synced_announced = last.synced;
-        self.recorded = if last.records > 0 { link.sequence } else { last.synced };
-        self.number_next = number_next.max(evidence.number_next).max(1);
+        self.synced_announced = outcome.last.map_or(0, |last| last.synced);
+        self.recorded = match outcome.last {
+            Some(last) if last.records == 0 && !outcome.tail_lost => last.synced,
+            _ => link.sequence,
+        };
+        self.number_next = outcome.number_next.max(evidence.number_next).max(1);
         self.sequence_next = evidence.sequence.max(link.sequence) + 1;
-        if !recovery.clean {
+        if !clean {
             self.number_next += NUMBERS_SKIPPED;
             self.sequence_next += SEQUENCES_SKIPPED;
         }
-        Ok(recovery)
+        if outcome.tail_lost {
+            self.number_next += NUMBERS_SKIPPED_LOST;
+        }
+        self.quarantine.damages = outcome.damages;
+        self.quarantine.damaged = outcome.damaged;
+        recovery
     }
 }
 
-/// Replays the records of one batch.
-fn apply(
-    index: &mut super::index::Index,
-    payload: &[u8],
-    header: &Header,
-    number_next: &mut u64,
-) -> Result<(), BadRecord> {
-    let mut rest = payload;
-    for _ in 0..header.records {
-        let id = match decode(&mut rest, header.generation)? {
-            Record::Chunk { id } => id,
-            Record::Message(message) => {
-                let id = message.id;
-                if message.is_open() {
-                    index.insert(*message);
-                }
-                id
-            }
-            Record::Outcome { id, recipient, outcome } => {
-                index.settle(id, recipient, &outcome);
-                id
-            }
-            Record::Hold { id, held } => {
-                index.hold(id, held);
-                id
-            }
-            Record::Delete { id } => {
-                index.delete(id);
-                id
-            }
-        };
-        *number_next = (*number_next).max(id.number() + 1);
-    }
-    if rest.is_empty() { Ok(()) } else { Err(BadRecord) }
+/// What a replay came to.
+struct Outcome {
+    /// Where the chain ends.
+    at: Live,
+    offset: u64,
+    link: Option<Link>,
+    last: Option<Header>,
+    live: VecDeque<Live>,
+    number_next: u64,
+    batches: u64,
+    bytes: u64,
+    tail_lost: bool,
+    damages: Damages,
+    damaged: BTreeSet<MessageId>,
+    evidence: Evidence,
 }

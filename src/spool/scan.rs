@@ -1,10 +1,13 @@
-//! Looking at segments as they are found: which begin with a batch, and what every valid header tells.
+//! Looking at segments as they are found: which generation each holds, and what every valid header tells.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::format::{HEADER_SIZE, Header};
 use super::recovery::OpenError;
 use super::segments::Live;
+use crate::env::Now;
 use crate::env::disk::{Block, Disk, DiskError};
-use crate::limits::BLOCK_SIZE;
+use crate::limits::{BLOCK_SIZE, UNREADABLE_BLOCKS_MAX};
 
 /// The disk is read in pieces of this size, bytes.
 const WINDOW_SIZE: u64 = 1 << 20;
@@ -19,8 +22,12 @@ pub(super) struct Evidence {
     pub epoch: u64,
     pub generation: u64,
     pub number_next: u64,
+    /// The latest opening.
+    pub opened: u64,
+    /// Where each opening went on: one entry for each start of the process that the log still tells of.
+    openings: BTreeMap<(u64, u64), u64>,
     /// Sequences with their watermarks are not kept; only how many are beyond the chain, counted at the end.
-    pub beyond: Vec<u64>,
+    beyond: Vec<u64>,
 }
 
 /// As many sequences as can be in flight are kept for counting what was cut.
@@ -34,6 +41,7 @@ impl Evidence {
         self.epoch = self.epoch.max(header.epoch);
         self.generation = self.generation.max(header.generation);
         self.number_next = self.number_next.max(header.number_next);
+        self.note_opening(header);
         self.beyond.push(header.sequence);
         if self.beyond.len() > BEYOND_COUNT_MAX {
             self.beyond.sort_unstable();
@@ -43,6 +51,24 @@ impl Evidence {
         }
     }
 
+    pub(super) fn note_opening(&mut self, header: &Header) {
+        let opening = header.opening;
+        self.opened = self.opened.max(opening.at);
+        let at = self.openings.entry((opening.generation, u64::from(opening.offset))).or_insert(opening.at);
+        *at = opening.at.max(*at);
+    }
+
+    /// The opening that whatever is true at this place was written in: the last that went on at or before it. What
+    /// names another one was left there by a crash.
+    pub(super) fn opening_at(&self, generation: u64, offset: u64) -> Option<u64> {
+        self.openings.range(..=(generation, offset)).next_back().map(|(_, at)| *at)
+    }
+
+    /// The name of the next opening: the time, so that it differs also from one that left nothing readable.
+    pub(super) fn next_opening(&self, now: Now) -> u64 {
+        now.wall.micros().max(self.opened + 1)
+    }
+
     pub(super) fn count_beyond(&mut self, sequence: u64) -> u64 {
         self.beyond.sort_unstable();
         self.beyond.dedup();
@@ -50,44 +76,70 @@ impl Evidence {
     }
 }
 
-/// A segment file that begins with a batch.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub live: Live,
-    pub first: Header,
-}
-
 /// A window on a segment.
 pub(super) struct Scan<'a, D> {
     disk: &'a mut D,
-    size: u64,
+    pub size: u64,
     log: u16,
     segment: u32,
     offset: u64,
     length: u64,
     block: Option<Block>,
+    /// Blocks that the device does not give: segment and offset. They read as zeros.
+    unreadable: BTreeSet<(u32, u64)>,
 }
 
 impl<'a, D: Disk> Scan<'a, D> {
     pub(super) fn new(disk: &'a mut D, size: u64, log: u16) -> Scan<'a, D> {
-        Scan { disk, size, log, segment: 0, offset: 0, length: 0, block: None }
+        Scan { disk, size, log, segment: 0, offset: 0, length: 0, block: None, unreadable: BTreeSet::new() }
     }
 
-    /// `length` bytes at `offset`, or fewer at the end of the segment.
+    /// `length` bytes at `offset`, or fewer at the end of the segment. Fails only if the device fails all over.
     pub(super) fn bytes(&mut self, segment: u32, offset: u64, length: u64) -> Result<&[u8], DiskError> {
         let end = (offset + length).min(self.size);
         let hit = self.block.is_some() && self.segment == segment && offset >= self.offset;
         if !hit || end > self.offset + self.length {
             let start = offset / BLOCK_SIZE as u64 * BLOCK_SIZE as u64;
-            let wanted = (end.max(start + WINDOW_SIZE)).min(self.size) - start;
-            let wanted = wanted.next_multiple_of(BLOCK_SIZE as u64);
-            let count = usize::try_from(wanted).expect("segments fit into memory");
-            self.block = Some(self.disk.read_now(segment, start, count)?);
+            // A whole window behind what is asked for, so that many askings near each other cost one read.
+            let wanted = (end.max(start) + WINDOW_SIZE).next_multiple_of(BLOCK_SIZE as u64).min(self.size) - start;
+            self.block = None;
+            self.block = Some(self.load(segment, start, wanted)?);
             (self.segment, self.offset, self.length) = (segment, start, wanted);
         }
         let start = usize::try_from(offset - self.offset).expect("within the window");
         let count = usize::try_from(end.saturating_sub(offset)).expect("within the window");
         Ok(self.block.as_ref().map_or(&[], |block| &block.bytes()[start..start + count]))
+    }
+
+    /// Reads in one go, or block by block around what the device does not give.
+    fn load(&mut self, segment: u32, start: u64, length: u64) -> Result<Block, DiskError> {
+        let count = usize::try_from(length).expect("segments fit into memory");
+        if let Ok(block) = self.disk.read_now(segment, start, count) {
+            return Ok(block);
+        }
+        let mut whole = Block::zeroed(count);
+        for place in (0..count).step_by(BLOCK_SIZE) {
+            let offset = start + place as u64;
+            if self.unreadable.contains(&(segment, offset)) {
+                continue;
+            }
+            match self.disk.read_now(segment, offset, BLOCK_SIZE) {
+                Ok(block) => {
+                    whole.bytes_mut()[place..place + BLOCK_SIZE].copy_from_slice(&block.bytes()[..BLOCK_SIZE]);
+                }
+                Err(error) if self.unreadable.len() >= UNREADABLE_BLOCKS_MAX => return Err(error),
+                Err(_) => {
+                    self.unreadable.insert((segment, offset));
+                }
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Whether the device does not give the block that this byte lies in.
+    pub(super) fn is_unreadable(&self, segment: u32, offset: u64) -> bool {
+        !self.unreadable.is_empty()
+            && self.unreadable.contains(&(segment, offset / BLOCK_SIZE as u64 * BLOCK_SIZE as u64))
     }
 
     /// The header at `offset`, if one stands there that says it does.
@@ -99,26 +151,33 @@ impl<'a, D: Disk> Scan<'a, D> {
         }))
     }
 
-    /// Looks at every block from `offset` on for headers.
-    pub(super) fn sweep(&mut self, segment: u32, mut offset: u64, evidence: &mut Evidence) -> Result<(), DiskError> {
+    /// Looks at every block from `offset` on for headers, and says what the latest generation among them is.
+    pub(super) fn sweep(
+        &mut self,
+        segment: u32,
+        mut offset: u64,
+        evidence: &mut Evidence,
+    ) -> Result<Option<u64>, DiskError> {
+        let mut generation = None;
         while offset < self.size {
             if let Some((header, _)) = self.header(segment, offset)?
                 && header.incarnation == *evidence.incarnation.get_or_insert(header.incarnation)
             {
                 evidence.note(&header);
+                generation = generation.max(Some(header.generation));
             }
             offset += BLOCK_SIZE as u64;
         }
-        Ok(())
+        Ok(generation)
     }
 
     /// Goes from batch to batch by their lengths and notes their headers.
-    pub(super) fn walk(&mut self, found: &Found, evidence: &mut Evidence) -> Result<(), DiskError> {
+    fn walk(&mut self, segment: u32, first: &Header, evidence: &mut Evidence) -> Result<(), DiskError> {
         let (mut offset, mut sequence) = (0, 0);
         while offset < self.size {
-            let Some((header, _)) = self.header(found.live.number, offset)? else { break };
-            if header.generation != found.live.generation
-                || header.incarnation != found.first.incarnation
+            let Some((header, _)) = self.header(segment, offset)? else { break };
+            if header.generation != first.generation
+                || header.incarnation != first.incarnation
                 || header.sequence <= sequence
             {
                 break;
@@ -135,33 +194,50 @@ pub(super) fn padded(header: &Header) -> u64 {
     (HEADER_SIZE as u64 + u64::from(header.length)).next_multiple_of(BLOCK_SIZE as u64)
 }
 
-/// Looks at every file: those that begin with a batch, and what headers tell.
+/// Files by what was found in them.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Which use of each file holds what it has, in the order of the uses.
+    pub segments: Vec<Live>,
+    /// Those without a single header.
+    pub orphans: Vec<u32>,
+}
+
+/// Looks at every file, and at what headers tell.
 pub(super) fn look<D: Disk>(
     scan: &mut Scan<'_, D>,
     files: &[(u32, u64)],
     evidence: &mut Evidence,
-) -> Result<Vec<Found>, OpenError> {
-    let (mut found, mut others) = (Vec::new(), Vec::new());
+) -> Result<Found, OpenError> {
+    let (mut found, mut others, mut other_version) = (Found::default(), Vec::new(), None);
     for (segment, _) in files {
-        let first = Header::decode(scan.bytes(*segment, 0, HEADER_SIZE as u64)?);
-        match first {
-            Some((header, _)) if header.offset == 0 => {
-                if header.log != scan.log
-                    || header.incarnation != *evidence.incarnation.get_or_insert(header.incarnation)
+        let bytes = scan.bytes(*segment, 0, HEADER_SIZE as u64)?;
+        if Header::is_of_another_version(bytes) {
+            other_version = Some(*segment);
+        }
+        match Header::decode(bytes) {
+            Some((first, _)) if first.offset == 0 => {
+                if first.log != scan.log || first.incarnation != *evidence.incarnation.get_or_insert(first.incarnation)
                 {
                     return Err(OpenError::Foreign { segment: *segment });
                 }
-                let live = Live { generation: header.generation, number: *segment };
-                let begins = Found { live, first: header };
-                scan.walk(&begins, evidence)?;
-                found.push(begins);
+                scan.walk(*segment, &first, evidence)?;
+                found.segments.push(Live { generation: first.generation, number: *segment });
             }
             _ => others.push(*segment),
         }
     }
-    // Never used, torn in its first batch, or damaged: whatever still stands in it is evidence.
+    // Never used, torn in its first batch, or damaged there: whatever still stands in it is evidence.
     for segment in others {
-        scan.sweep(segment, 0, evidence)?;
+        match scan.sweep(segment, 0, evidence)? {
+            Some(generation) => found.segments.push(Live { generation, number: segment }),
+            None => found.orphans.push(segment),
+        }
+    }
+    // A damaged header may look like that, but not when there is no other one.
+    match other_version {
+        Some(segment) if found.segments.is_empty() => return Err(OpenError::Version { segment }),
+        _ => found.segments.sort_by_key(|live| live.generation),
     }
     Ok(found)
 }

@@ -22,7 +22,7 @@ impl Home {
             }
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
                 home.queue.retry(parts.now, id);
-                true
+                parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
             }),
             QueueCommand::Hold { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id) else { return false };
@@ -40,7 +40,8 @@ impl Home {
                     return false;
                 }
                 log.hold(id, false);
-                if let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) {
+                let log = parts.logs.get(id).filter(|log| !log.is_damaged(id));
+                if let Some(message) = log.and_then(|log| log.message(id)) {
                     home.queue.add(parts.now, message);
                 }
                 parts.reporter.event(Event::Released { id });
@@ -117,15 +118,17 @@ impl Home {
     fn matches<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, message: &Message) -> bool {
         filter.matches(
             &message.envelope.reverse_path,
-            self.state(message),
+            self.state(parts, message),
             message.received_at,
             message.envelope.recipients.iter().map(|recipient| &*recipient.address),
             parts.now.wall,
         )
     }
 
-    fn state(&self, message: &Message) -> MessageState {
-        if message.held {
+    fn state<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Message) -> MessageState {
+        if parts.logs.get(message.id).is_some_and(|log| log.is_damaged(message.id)) {
+            MessageState::Damaged
+        } else if message.held {
             MessageState::Held
         } else if self.queue.is_in_hand(message.id) {
             MessageState::Active
@@ -137,6 +140,8 @@ impl Home {
     }
 
     fn entry<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Message) -> QueueEntry {
+        let message_state = self.state(parts, message);
+        let waits = !matches!(message_state, MessageState::Held | MessageState::Damaged);
         let recipients = (message.envelope.recipients.iter().zip(&message.recipients))
             .map(|(recipient, state)| {
                 let destination = parts.routes.destination(domain_of(&recipient.address));
@@ -157,7 +162,7 @@ impl Home {
                         .lookup(domain_of(&recipient.address))
                         .map(|id| parts.routes.name(id).to_string()),
                     attempts: state.attempts,
-                    next_attempt_at: (state.state.is_open() && !message.held)
+                    next_attempt_at: (state.state.is_open() && waits)
                         .then(|| state.next_attempt_at.max(message.received_at)),
                     last_reply: state.last_reply.as_deref().map(str::to_owned),
                 }
@@ -169,7 +174,7 @@ impl Home {
             sender: message.envelope.reverse_path.to_string(),
             recipients,
             size_bytes: message.size,
-            state: self.state(message),
+            state: message_state,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
 use crate::delivery::{
-    Bounce, ConnectionId, DestinationId, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus, Retry,
+    Bounce, ConnectionId, DestinationId, Fate, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus, Retry,
     Verdict, Work,
 };
 use crate::env::disk::Disk;
@@ -22,6 +22,7 @@ use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::smtp::Envelope;
 use crate::spool::{Message, MessageId, Outcome, Piece, Reader};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 /// The home half's state.
@@ -81,9 +82,17 @@ impl Home {
 
     /// Schedules what the logs hold at the start.
     pub(super) fn recover<T, D: Disk>(&mut self, parts: &Parts<T, D>) {
-        for message in parts.logs.iter().flat_map(|log| log.messages()) {
-            self.queue.add(parts.now, message);
+        for log in parts.logs.iter() {
+            for message in log.messages().filter(|message| !log.is_damaged(message.id)) {
+                self.queue.add(parts.now, message);
+            }
         }
+    }
+
+    /// Content of a message turned out to be damaged: it is not given out any more, and waits for an operator.
+    pub(super) fn damaged<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
+        self.queue.remove(id);
+        parts.reporter.event(Event::Damaged { id });
     }
 
     /// A message is durable. `client` sent it, unless it is a notice of our own.
@@ -107,8 +116,10 @@ impl Home {
         let mut given = false;
         while !self.closed {
             let logs = &parts.logs;
-            let lookup =
-                |id: MessageId| logs.get(id).and_then(|log| log.message(id)).map(|message| message as &dyn MessageView);
+            let lookup = |id: MessageId| {
+                let log = logs.get(id).filter(|log| !log.is_damaged(id))?;
+                log.message(id).map(|message| message as &dyn MessageView)
+            };
             let Some(job) = self.queue.next(parts.now, &lookup) else { break };
             parts.give(Work::Deliver(job));
             given = true;
@@ -122,7 +133,13 @@ impl Home {
     }
 
     /// A job is over.
-    pub(super) fn finished<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: JobResult) {
+    pub(super) fn finished<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, mut result: JobResult) {
+        if parts.logs.get(result.id).is_some_and(|log| log.is_damaged(result.id)) {
+            // What failed for the damage says nothing about a recipient. Who has it or refused it is settled.
+            for (_, fate) in result.fates.iter_mut().filter(|(_, fate)| matches!(fate, Fate::Deferred { .. })) {
+                *fate = Fate::Untried;
+            }
+        }
         let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
             self.queue.discard(parts.now, &result);
             return;
@@ -254,21 +271,16 @@ impl Home {
         if self.readers.get(&key).is_some_and(|remote| remote.reader.id() != id || remote.offset != offset) {
             self.content_done(parts, from, connection);
         }
-        if !self.readers.contains_key(&key) {
-            let size = parts.logs.get(id).and_then(|log| log.message(id)).map(|message| message.size);
-            let reader = parts.logs.of(id).and_then(|log| log.reader(id));
-            match (reader, size) {
-                (Some(reader), Some(size)) if offset == 0 => {
-                    self.readers.insert(key, Remote { reader, offset, size, waiting: true });
-                }
-                _ => {
-                    parts.exchange.send(from, Letter::Content { connection, offset, content: None });
-                    return;
-                }
+        match self.readers.entry(key) {
+            Entry::Occupied(mut remote) => remote.get_mut().waiting = true,
+            Entry::Vacant(place) => {
+                let size = parts.logs.get(id).and_then(|log| log.message(id)).map(|message| message.size);
+                let reader = parts.logs.of(id).and_then(|log| log.reader(id));
+                let (Some(reader), Some(size), 0) = (reader, size, offset) else {
+                    return parts.exchange.send(from, Letter::Content { connection, offset, content: None });
+                };
+                place.insert(Remote { reader, offset, size, waiting: true });
             }
-        }
-        if let Some(remote) = self.readers.get_mut(&key) {
-            remote.waiting = true;
         }
         self.send_content(parts, key);
     }

@@ -297,6 +297,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.read(parts, id);
                     self.home.read(parts, id);
                 }
+                LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Closed { error } => {
                     self.home.close();
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
@@ -466,6 +467,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
                 };
             }
+            queue.damaged += status.damaged as u64;
+            spool.damage.add(&status.damages);
             spool.segments_used += status.segments_used as u64;
             spool.segments_free += status.segments_free as u64;
             spool.batches += status.batches;

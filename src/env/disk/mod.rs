@@ -5,9 +5,10 @@
 //! builds on. What it never does: retry a failed write, or wait for the device once the log is open (`…_now` methods
 //! and [`Disk::wait`] are for opening a log and nothing else).
 //!
-//! [`RealDisk`] is a directory of files; [`SimDisk`] is memory that can crash, tear and fail.
+//! [`RealDisk`] is a directory of files, [`ReadOnlyDisk`] one that is only looked at; [`SimDisk`] is memory that can crash, tear and fail.
 
 mod block;
+mod read_only;
 mod real;
 mod sim;
 mod threads;
@@ -20,6 +21,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use block::Block;
+pub use read_only::ReadOnlyDisk;
 pub use real::{Engine, RealDisk, RealDiskError};
 pub use sim::{Lie, SimDisk};
 

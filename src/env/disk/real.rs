@@ -65,6 +65,9 @@ pub enum Engine {
     Threads,
 }
 
+/// Locked by the process that has the log.
+pub(super) const LOCK_NAME: &str = "lock";
+
 enum Backend {
     Uring(Box<Uring>),
     Threads(Threads),
@@ -83,9 +86,31 @@ pub struct RealDisk {
     _lock: File,
 }
 
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RealDiskError {
+pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RealDiskError {
     let path = path.to_owned();
     move |source| RealDiskError::Io { action, path, source }
+}
+
+pub(super) fn segment_path(directory: &Path, segment: u32) -> PathBuf {
+    directory.join(format!("segment-{segment:06}"))
+}
+
+/// The complete segments in a directory, by number, with their sizes in bytes.
+pub(super) fn list_segments(directory: &Path) -> Result<Vec<(u32, u64)>, DiskError> {
+    let list = || -> io::Result<Vec<(u32, u64)>> {
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(directory)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("segment-"));
+            if let Some(number) = number.and_then(|number| number.parse().ok()) {
+                found.push((number, entry.metadata()?.len()));
+            }
+        }
+        found.sort_unstable();
+        Ok(found)
+    };
+    list().map_err(|error| DiskError::new("list", 0, &error))
 }
 
 impl RealDisk {
@@ -101,7 +126,7 @@ impl RealDisk {
         if let Some(parent) = directory.parent().filter(|parent| !existed && !parent.as_os_str().is_empty()) {
             sync_directory(parent).map_err(io_error("sync", parent))?;
         }
-        let lock_path = directory.join("lock");
+        let lock_path = directory.join(LOCK_NAME);
         let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
         let lock = lock.map_err(io_error("open", &lock_path))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
@@ -135,7 +160,7 @@ impl RealDisk {
     }
 
     fn path(&self, segment: u32) -> PathBuf {
-        self.directory.join(format!("segment-{segment:06}"))
+        segment_path(&self.directory, segment)
     }
 
     fn file(&mut self, operation: &'static str, segment: u32) -> Result<Arc<File>, DiskError> {
@@ -247,20 +272,7 @@ impl Disk for RealDisk {
     }
 
     fn segments(&mut self) -> Result<Vec<(u32, u64)>, DiskError> {
-        let list = || -> io::Result<Vec<(u32, u64)>> {
-            let mut found = Vec::new();
-            for entry in std::fs::read_dir(&self.directory)? {
-                let entry = entry?;
-                let name = entry.file_name();
-                let number = name.to_str().and_then(|name| name.strip_prefix("segment-"));
-                if let Some(number) = number.and_then(|number| number.parse().ok()) {
-                    found.push((number, entry.metadata()?.len()));
-                }
-            }
-            found.sort_unstable();
-            Ok(found)
-        };
-        list().map_err(|error| DiskError::new("list", 0, &error))
+        list_segments(&self.directory)
     }
 
     fn prepare(&mut self, segment: u32, size: u64) {

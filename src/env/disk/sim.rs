@@ -4,7 +4,7 @@
 //! A handle is cheap to clone and names the same disk, so that a test keeps one while a log owns another. A disk completes
 //! what it was asked by being polled, or, once it has a [`latency`](SimDisk::set_latency), by time passing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -67,6 +67,7 @@ struct State {
     free_bytes: u64,
     write_error: Option<i32>,
     read_error: Option<i32>,
+    unreadable: BTreeSet<(u32, usize)>,
     prepare_error: Option<i32>,
     writes: u64,
 }
@@ -96,6 +97,7 @@ impl SimDisk {
             free_bytes: u64::MAX,
             write_error: None,
             read_error: None,
+            unreadable: BTreeSet::new(),
             prepare_error: None,
             writes: 0,
         })))
@@ -161,6 +163,11 @@ impl SimDisk {
         self.state().read_error = errno;
     }
 
+    /// From now on no read that covers this byte succeeds.
+    pub fn fail_reads_at(&self, segment: u32, offset: usize) {
+        self.state().unreadable.insert((segment, offset));
+    }
+
     /// From now on no segment can be made, or again.
     pub fn fail_prepares(&self, errno: Option<i32>) {
         self.state().prepare_error = errno;
@@ -187,6 +194,19 @@ impl SimDisk {
     /// The numbers of the segments that exist.
     pub fn segment_numbers(&self) -> Vec<u32> {
         self.state().segments.keys().copied().collect()
+    }
+
+    /// Overwrites what is stored with zeros.
+    pub fn wipe(&self, segment: u32, offset: usize, length: usize) {
+        let mut state = self.state();
+        if let Some(bytes) = state.segments.get_mut(&segment).and_then(|bytes| bytes.get_mut(offset..offset + length)) {
+            bytes.fill(0);
+        }
+    }
+
+    /// Takes a segment away.
+    pub fn remove(&self, segment: u32) {
+        self.state().segments.remove(&segment);
     }
 
     /// A copy of what a segment holds.
@@ -324,6 +344,9 @@ impl State {
     fn load(&self, segment: u32, offset: usize, length: usize) -> Result<Block, DiskError> {
         if let Some(errno) = self.read_error {
             return Err(DiskError { operation: "read", segment, errno });
+        }
+        if self.unreadable.range((segment, offset)..(segment, offset + length)).next().is_some() {
+            return Err(DiskError { operation: "read", segment, errno: libc::EIO });
         }
         let stored = self.segments.get(&segment).and_then(|bytes| bytes.get(offset..offset + length));
         let stored = stored.ok_or(DiskError { operation: "read", segment, errno: libc::EIO })?;
