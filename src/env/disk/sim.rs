@@ -28,6 +28,7 @@ struct State {
     /// Of ten operations that are queued, so many complete at each poll.
     eagerness: u32,
     held: bool,
+    released: usize,
     free_bytes: u64,
     write_error: Option<i32>,
     read_error: Option<i32>,
@@ -52,6 +53,7 @@ impl SimDisk {
             random: StdRng::seed_from_u64(seed),
             eagerness: 10,
             held: false,
+            released: 0,
             free_bytes: u64::MAX,
             write_error: None,
             read_error: None,
@@ -69,9 +71,19 @@ impl SimDisk {
         self.state().eagerness = tenths.clamp(1, 10);
     }
 
-    /// While held, nothing completes.
+    /// While held, nothing completes but what is [released](SimDisk::release_one).
     pub fn hold(&self, held: bool) {
         self.state().held = held;
+    }
+
+    /// Lets one operation, any of those under way, complete at the next poll although the disk is held.
+    pub fn release_one(&self) {
+        self.state().released += 1;
+    }
+
+    /// How many operations are under way.
+    pub fn under_way(&self) -> usize {
+        self.state().queue.len()
     }
 
     /// What the file system says it has free; a segment that is made takes of it.
@@ -118,12 +130,17 @@ impl SimDisk {
     }
 
     /// The disk as it is found after a crash now: what was completed is there, and of each write under way all, nothing,
-    /// or any of its sectors. This disk goes on.
+    /// or any of its sectors; a segment that is being made is there or not. This disk goes on.
     pub fn crash(&self, seed: u64) -> SimDisk {
         let state = self.state();
         let mut random = StdRng::seed_from_u64(seed);
         let mut segments = state.segments.clone();
         for operation in &state.queue {
+            if let Operation::Prepare { segment, size } = operation
+                && random.random_bool(0.5)
+            {
+                segments.insert(*segment, vec![0; usize::try_from(*size).expect("a test's size")]);
+            }
             let Operation::Write { segment, offset, bytes, .. } = operation else { continue };
             let Some(stored) = segments.get_mut(segment) else { continue };
             let fate = random.random_range(0..4);
@@ -147,6 +164,13 @@ impl SimDisk {
 }
 
 impl State {
+    /// Runs one of the operations under way, of which there must be one.
+    fn run_any(&mut self) -> Completion {
+        let place = self.random.random_range(0..self.queue.len());
+        let operation = self.queue.remove(place);
+        self.run(operation)
+    }
+
     fn run(&mut self, operation: Operation) -> Completion {
         match operation {
             Operation::Write { token, segment, offset, bytes } => {
@@ -222,6 +246,9 @@ impl Disk for SimDisk {
     fn poll(&mut self, completions: &mut Vec<Completion>) {
         let mut state = self.state();
         if state.held {
+            for _ in 0..std::mem::take(&mut state.released).min(state.queue.len()) {
+                completions.push(state.run_any());
+            }
             return;
         }
         if state.eagerness >= 10 {
@@ -234,11 +261,7 @@ impl Disk for SimDisk {
         for _ in 0..state.queue.len() {
             let draw = state.random.random_range(0..10);
             if draw < state.eagerness {
-                let count = state.queue.len();
-                let place = state.random.random_range(0..count);
-                let operation = state.queue.remove(place);
-                let completion = state.run(operation);
-                completions.push(completion);
+                completions.push(state.run_any());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Claims about a log, made on the simulated disk and on real ones.
 
 mod crash;
+mod images;
 mod real;
 mod space;
 mod way;
