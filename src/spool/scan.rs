@@ -111,24 +111,6 @@ impl<'a, D: Disk> Scan<'a, D> {
         }
         Ok(())
     }
-
-    /// Goes from batch to batch by their lengths and notes their headers.
-    pub(super) fn walk(&mut self, found: &Found, evidence: &mut Evidence) -> Result<(), DiskError> {
-        let (mut offset, mut sequence) = (0, 0);
-        while offset < self.size {
-            let Some((header, _)) = self.header(found.live.number, offset)? else { break };
-            if header.generation != found.live.generation
-                || header.incarnation != found.first.incarnation
-                || header.sequence <= sequence
-            {
-                break;
-            }
-            evidence.note(&header);
-            sequence = header.sequence;
-            offset += padded(&header);
-        }
-        Ok(())
-    }
 }
 
 pub(super) fn padded(header: &Header) -> u64 {
@@ -141,27 +123,20 @@ pub(super) fn look<D: Disk>(
     files: &[(u32, u64)],
     evidence: &mut Evidence,
 ) -> Result<Vec<Found>, OpenError> {
-    let (mut found, mut others) = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
     for (segment, _) in files {
         let first = Header::decode(scan.bytes(*segment, 0, HEADER_SIZE as u64)?);
-        match first {
-            Some((header, _)) if header.offset == 0 => {
-                if header.log != scan.log
-                    || header.incarnation != *evidence.incarnation.get_or_insert(header.incarnation)
-                {
-                    return Err(OpenError::Foreign { segment: *segment });
-                }
-                let live = Live { generation: header.generation, number: *segment };
-                let begins = Found { live, first: header };
-                scan.walk(&begins, evidence)?;
-                found.push(begins);
+        if let Some((header, _)) = first.filter(|(header, _)| header.offset == 0) {
+            if header.log != scan.log || header.incarnation != *evidence.incarnation.get_or_insert(header.incarnation) {
+                return Err(OpenError::Foreign { segment: *segment });
             }
-            _ => others.push(*segment),
+            found.push(Found { live: Live { generation: header.generation, number: *segment }, first: header });
         }
     }
-    // Never used, torn in its first batch, or damaged: whatever still stands in it is evidence.
-    for segment in others {
-        scan.sweep(segment, 0, evidence)?;
+    // Whatever stands anywhere is evidence, also where a batch of an older use of the segment reaches over it: a batch
+    // may have landed of which all that came before was lost, and its sequence must not be given again.
+    for (segment, _) in files {
+        scan.sweep(*segment, 0, evidence)?;
     }
     Ok(found)
 }

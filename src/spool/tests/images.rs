@@ -9,7 +9,7 @@
 //! `ROHRPOST_IMAGES=100000 cargo test --release --lib images -- --nocapture` is the campaign; `SEED=7` begins it at
 //! another seed than 0.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant as Stopwatch};
 
@@ -101,16 +101,16 @@ impl Ledger {
     }
 
     fn describe(&self, found: &Queue) -> String {
-        let changed = |id: &MessageId| self.changes.iter().any(|(changed, _)| changed == id);
-        let certain = |queue: &Queue, other: &Queue| -> Vec<String> {
-            let ids = queue.keys().filter(|id| !other.contains_key(*id) && !changed(id));
-            ids.map(MessageId::to_string).collect()
-        };
-        format!(
-            "acknowledged and lost: {:?}; done or unknown and there: {:?}; if neither: states of no moment",
-            certain(&self.durable, found),
-            certain(found, &self.durable)
-        )
+        let ids: BTreeSet<_> = self.durable.keys().chain(found.keys()).collect();
+        let certain = ids.into_iter().filter(|id| self.changes.iter().all(|(changed, _)| changed != *id));
+        let differing = certain.filter_map(|id| match (self.durable.get(id), found.get(id)) {
+            (Some(_), None) => Some(format!("{id} was acknowledged and is lost")),
+            (None, Some(_)) => Some(format!("{id} was done or never there and is found")),
+            (promised, shape) if promised != shape => Some(format!("{id} is {shape:?} and was {promised:?}")),
+            _ => None,
+        });
+        let differing: Vec<String> = differing.collect();
+        format!("{differing:?}, {} later changes are found in part or out of order", self.changes.len())
     }
 }
 
@@ -129,7 +129,7 @@ impl Life {
     fn begin(disk: SimDisk, before: &Ledger, seed: u64) -> Result<Life, String> {
         let bench = Bench::open_with(disk.clone(), small()).map_err(|error| error.to_string())?;
         let found: Queue = bench.log.messages().map(|message| (message.id, shape(message))).collect();
-        before.check(&found)?;
+        before.check(&found).map_err(|loss| format!("{loss}; {:?}", bench.recovery))?;
         let ledger = Ledger { durable: found, changes: VecDeque::new() };
         Ok(Life { bench, disk, ledger, drafts: Vec::new(), random: StdRng::seed_from_u64(seed) })
     }
@@ -207,9 +207,16 @@ impl Life {
             return;
         }
         let recipient = u32::try_from(self.random.random_range(0..recipients)).expect("small");
+        let call = self.random.random_range(0..10);
+        if call < 5 {
+            for recipient in 0..u32::try_from(recipients).expect("small") {
+                self.bench.log.settle(id, recipient, delivered());
+                self.note(id);
+            }
+            return;
+        }
         let log = &mut self.bench.log;
-        match self.random.random_range(0..10) {
-            0..5 => (0..3).for_each(|recipient| log.settle(id, recipient, delivered())),
+        match call {
             5 => log.settle(id, recipient, delivered()),
             6 => log.settle(id, recipient, Outcome::Bounced { reply: "550 5.1.1 no".into() }),
             7 => log.delete(id),
@@ -219,6 +226,11 @@ impl Life {
                 log.settle(id, recipient, Outcome::Deferred { attempts, next_attempt_at, reply: "451 later".into() });
             }
         }
+        self.note(id);
+    }
+
+    /// A call changed this message.
+    fn note(&mut self, id: MessageId) {
         let shape = self.bench.log.message(id).map(shape);
         self.ledger.changes.push_back((id, shape));
     }
@@ -352,7 +364,10 @@ fn no_crash_image_lacks_what_was_acknowledged_or_holds_what_was_done() {
     );
     println!("{tally:?}");
     assert!(losses.is_empty(), "{losses:#?}");
-    assert!(tally.moved > 0, "segments went round, and long-lived messages were moved forward");
+    assert!(
+        tally.moved > 0 || wanted < IMAGES_DEFAULT,
+        "segments went round, and long-lived messages were moved forward"
+    );
 }
 
 /// Seed 0: outcomes took the last block of the last segment, so that the batch that says which segments are free found
@@ -361,4 +376,12 @@ fn no_crash_image_lacks_what_was_acknowledged_or_holds_what_was_done() {
 #[test]
 fn a_full_log_that_is_emptied_after_a_crash_accepts_again() {
     live(0, &mut Tally::default()).unwrap();
+}
+
+/// Seed 313: a batch landed in a segment that was used again, the ones before it were lost, and a batch of the older use
+/// reached over it. Its sequence was not seen and given again; its next predecessor was the same to the byte as the
+/// lost one, and the stale batch followed it.
+#[test]
+fn a_stale_batch_under_one_of_an_older_use_of_its_segment_never_joins_the_chain() {
+    live(313, &mut Tally::default()).unwrap();
 }
