@@ -110,7 +110,7 @@ impl<D: Disk> Log<D> {
         let filling = self.filling.take().into_iter().flat_map(|filling| filling.finished);
         let waiting = std::mem::take(&mut self.backlog).into_iter().filter_map(|(_, waits)| match waits {
             Waits::Finish(finished) => Some(finished),
-            Waits::Move(_) | Waits::Nothing => None,
+            Waits::Move(_) | Waits::Change(_) => None,
         });
         let lost: Vec<_> = batches.chain(filling).chain(waiting).collect();
         for finished in lost {
@@ -156,7 +156,7 @@ impl<D: Disk> Log<D> {
                     moved.message.generation = filling.at.generation;
                     filling.moved.push(moved);
                 }
-                Waits::Nothing => {}
+                Waits::Change(_) => {}
             }
         }
     }
@@ -177,7 +177,7 @@ impl<D: Disk> Log<D> {
                 return false;
             }
             let wanted = (filling.len() + size).next_multiple_of(BLOCK_SIZE);
-            if wanted as u64 <= self.segments.remaining() {
+            if wanted as u64 <= self.segments.room() {
                 filling.raise_limit(wanted);
                 return true;
             }
@@ -202,7 +202,9 @@ impl<D: Disk> Log<D> {
             self.seal(now, 0);
             return;
         }
-        if !self.in_flight.is_empty() || !self.backlog.is_empty() {
+        // What waits for room is written before a batch without records, unless that batch is what makes room.
+        let stuck = self.filling.is_none() && self.segments.must_announce();
+        if !self.in_flight.is_empty() || !(self.backlog.is_empty() || stuck) {
             return;
         }
         let finished = self.shutting_down && !self.clean_sealed;
@@ -219,7 +221,7 @@ impl<D: Disk> Log<D> {
         };
         // A segment that is needed soon does not wait for the log to be idle.
         let needed = self.segments.unannounced() && self.segments.free_count() == 0;
-        if (finished || needed || closing_at <= now.mono) && self.start_filling(false) {
+        if (finished || needed || closing_at <= now.mono) && self.start_empty() {
             self.seal(now, if finished { FLAG_CLEAN } else { 0 });
             self.clean_sealed |= finished;
         }

@@ -44,7 +44,8 @@ pub(super) struct DraftState {
 pub(super) enum Waits {
     Finish(Finished),
     Move(Moved),
-    Nothing,
+    /// The index knows already; until this is in a batch the disk needs the message, from this segment on.
+    Change(u64),
 }
 
 /// A batch on its way.
@@ -312,25 +313,32 @@ impl<D: Disk> Log<D> {
 
     /// Records how an attempt ended for one recipient. The message leaves the queue when none is open any more.
     pub fn settle(&mut self, id: MessageId, recipient: u32, outcome: Outcome) {
+        let needed = self.needed_by(id);
         if self.index.settle(id, recipient, &outcome) {
             self.forget_damage(id);
-            self.append(encode_outcome(id, recipient, &outcome), Waits::Nothing);
+            self.append(encode_outcome(id, recipient, &outcome), Waits::Change(needed));
         }
     }
 
     /// Keeps a message from being delivered, or lets it go on.
     pub fn hold(&mut self, id: MessageId, held: bool) {
+        let needed = self.needed_by(id);
         if self.index.hold(id, held) {
-            self.append(encode_hold(id, held), Waits::Nothing);
+            self.append(encode_hold(id, held), Waits::Change(needed));
         }
     }
 
     /// Takes a message out of the queue.
     pub fn delete(&mut self, id: MessageId) {
+        let needed = self.needed_by(id);
         if self.index.delete(id) {
             self.forget_damage(id);
-            self.append(encode_delete(id), Waits::Nothing);
+            self.append(encode_delete(id), Waits::Change(needed));
         }
+    }
+
+    fn needed_by(&self, id: MessageId) -> u64 {
+        self.index.get(id).map_or(u64::MAX, Message::oldest_generation)
     }
 
     /// A queued message.
@@ -416,7 +424,7 @@ impl<D: Disk> Log<D> {
         if self.filling.is_some() {
             return true;
         }
-        if self.segments.remaining() < BATCH_SIZE_MIN {
+        if self.segments.room() < BATCH_SIZE_MIN {
             if content && self.segments.available() <= u64::from(SEGMENTS_RESERVED) {
                 return false;
             }
@@ -424,9 +432,18 @@ impl<D: Disk> Log<D> {
                 return false;
             }
         }
-        let Some(at) = self.segments.current() else { return false };
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
-        let limit = usize::try_from(self.segments.remaining()).map_or(size_max, |rest| rest.min(size_max));
+        let limit = usize::try_from(self.segments.room()).map_or(size_max, |room| room.min(size_max));
+        self.fill(limit)
+    }
+
+    /// Makes sure that a batch without records can be sealed; the one that frees segments always finds a block.
+    pub(super) fn start_empty(&mut self) -> bool {
+        self.start_filling(false) || (self.segments.must_announce() && self.fill(BLOCK_SIZE))
+    }
+
+    fn fill(&mut self, limit: usize) -> bool {
+        let Some(at) = self.segments.current() else { return false };
         let seal = Seal::new(self.incarnation, self.opening.at, at.generation);
         self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit, seal));
         true

@@ -72,11 +72,7 @@ impl Default for Mover {
 impl<D: Disk> Log<D> {
     /// Frees what is not needed, and moves forward what keeps the oldest segment when space is short.
     pub(super) fn reclaim(&mut self) {
-        self.note_emptied();
-        while self.emptied.front().is_some_and(|batch| *batch <= self.synced) {
-            self.emptied.pop_front();
-            self.segments.release_oldest();
-        }
+        self.release_emptied();
         let Some(oldest) = self.segments.live.get(self.emptied.len()).copied() else { return };
         let is_last = self.emptied.len() + 1 >= self.segments.live.len();
         let reserved = u64::from(SEGMENTS_RESERVED);
@@ -95,15 +91,26 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// Lets go of the oldest segments that nothing needs and no crash would bring back.
+    pub(super) fn release_emptied(&mut self) {
+        self.note_emptied();
+        while self.emptied.front().is_some_and(|batch| *batch <= self.synced) {
+            self.emptied.pop_front();
+            self.segments.release_oldest();
+        }
+    }
+
     /// Notes for each segment that has become empty the batch that must be durable first: the one that holds the last
     /// outcome or copy that emptied it.
     fn note_emptied(&mut self) {
-        if !self.backlog.is_empty() {
-            return;
-        }
-        let needed = self.index.oldest_needed();
+        let waiting = self.backlog.iter().filter_map(|(_, waits)| match waits {
+            Waits::Change(needed) => Some(*needed),
+            Waits::Finish(_) | Waits::Move(_) => None,
+        });
+        let needed = waiting.min().unwrap_or(u64::MAX).min(self.index.oldest_needed());
         let filled = self.filling.as_ref().is_some_and(|filling| filling.records > 0);
-        let last = if filled { self.sequence_next } else { self.sequence_next - 1 };
+        // Not the sequence before the next: a crash leaves a gap there, which no batch will ever fill.
+        let last = if filled { self.sequence_next } else { self.previous.sequence };
         while let Some(live) = self.segments.live.get(self.emptied.len()) {
             if self.emptied.len() + 1 >= self.segments.live.len() || live.generation >= needed {
                 break;

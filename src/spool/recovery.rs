@@ -108,6 +108,8 @@ impl<D: Disk> Log<D> {
         let mut log = Log::new(disk, settings);
         log.disk.settle_now()?;
         let recovery = log.recover(now)?;
+        // Before the first call: what waits for room could not be told from what is durable any more.
+        log.release_emptied();
         log.look_for_space(now);
         if log.segments.current().is_none() && log.segments.free_count() == 0 {
             log.make_first_segment()?;

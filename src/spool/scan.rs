@@ -111,13 +111,15 @@ impl<'a, D: Disk> Scan<'a, D> {
         Ok(self.block.as_ref().map_or(&[], |block| &block.bytes()[start..start + count]))
     }
 
-    /// Reads in one go, or block by block around what the device does not give.
+    /// Reads in one go, or block by block around what the device does not give. Where it gives nothing at all it is not the
+    /// medium that is damaged, or not only: the log stays as it is, to be opened another time.
     fn load(&mut self, segment: u32, start: u64, length: u64) -> Result<Block, DiskError> {
         let count = usize::try_from(length).expect("segments fit into memory");
         if let Ok(block) = self.disk.read_now(segment, start, count) {
             return Ok(block);
         }
-        let mut whole = Block::zeroed(count);
+        let (mut whole, mut failure) = (Block::zeroed(count), None);
+        let mut read = 0;
         for place in (0..count).step_by(BLOCK_SIZE) {
             let offset = start + place as u64;
             if self.unreadable.contains(&(segment, offset)) {
@@ -126,14 +128,19 @@ impl<'a, D: Disk> Scan<'a, D> {
             match self.disk.read_now(segment, offset, BLOCK_SIZE) {
                 Ok(block) => {
                     whole.bytes_mut()[place..place + BLOCK_SIZE].copy_from_slice(&block.bytes()[..BLOCK_SIZE]);
+                    read += 1;
                 }
                 Err(error) if self.unreadable.len() >= UNREADABLE_BLOCKS_MAX => return Err(error),
-                Err(_) => {
+                Err(error) => {
                     self.unreadable.insert((segment, offset));
+                    failure = Some(error);
                 }
             }
         }
-        Ok(whole)
+        match failure {
+            Some(error) if read == 0 && count > BLOCK_SIZE => Err(error),
+            _ => Ok(whole),
+        }
     }
 
     /// Whether the device does not give the block that this byte lies in.
@@ -170,24 +177,6 @@ impl<'a, D: Disk> Scan<'a, D> {
         }
         Ok(generation)
     }
-
-    /// Goes from batch to batch by their lengths and notes their headers.
-    fn walk(&mut self, segment: u32, first: &Header, evidence: &mut Evidence) -> Result<(), DiskError> {
-        let (mut offset, mut sequence) = (0, 0);
-        while offset < self.size {
-            let Some((header, _)) = self.header(segment, offset)? else { break };
-            if header.generation != first.generation
-                || header.incarnation != first.incarnation
-                || header.sequence <= sequence
-            {
-                break;
-            }
-            evidence.note(&header);
-            sequence = header.sequence;
-            offset += padded(&header);
-        }
-        Ok(())
-    }
 }
 
 pub(super) fn padded(header: &Header) -> u64 {
@@ -209,27 +198,27 @@ pub(super) fn look<D: Disk>(
     files: &[(u32, u64)],
     evidence: &mut Evidence,
 ) -> Result<Found, OpenError> {
-    let (mut found, mut others, mut other_version) = (Found::default(), Vec::new(), None);
+    let (mut found, mut other_version) = (Found::default(), None);
+    let mut firsts = Vec::new();
     for (segment, _) in files {
         let bytes = scan.bytes(*segment, 0, HEADER_SIZE as u64)?;
         if Header::is_of_another_version(bytes) {
             other_version = Some(*segment);
         }
-        match Header::decode(bytes) {
-            Some((first, _)) if first.offset == 0 => {
-                if first.log != scan.log || first.incarnation != *evidence.incarnation.get_or_insert(first.incarnation)
-                {
-                    return Err(OpenError::Foreign { segment: *segment });
-                }
-                scan.walk(*segment, &first, evidence)?;
-                found.segments.push(Live { generation: first.generation, number: *segment });
-            }
-            _ => others.push(*segment),
+        let first = Header::decode(bytes).map(|(first, _)| first).filter(|first| first.offset == 0);
+        if let Some(first) = &first
+            && (first.log != scan.log || first.incarnation != *evidence.incarnation.get_or_insert(first.incarnation))
+        {
+            return Err(OpenError::Foreign { segment: *segment });
         }
+        firsts.push((*segment, first.map(|first| first.generation)));
     }
-    // Never used, torn in its first batch, or damaged there: whatever still stands in it is evidence.
-    for segment in others {
-        match scan.sweep(segment, 0, evidence)? {
+    // Whatever stands anywhere is evidence, also where a batch of an older use of the segment reaches over it: a batch
+    // may have landed of which all that came before was lost, and its sequence must not be given again. A file that does
+    // not begin with a batch was never used, torn in its first batch, or is damaged there: others tell which use it is.
+    for (segment, first) in firsts {
+        let swept = scan.sweep(segment, 0, evidence)?;
+        match first.or(swept) {
             Some(generation) => found.segments.push(Live { generation, number: segment }),
             None => found.orphans.push(segment),
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::env::Instant;
+use crate::limits::BLOCK_SIZE;
 
 /// A segment in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +83,16 @@ impl Segments {
         Some(self.live[place].number)
     }
 
-    /// Bytes left in the segment that is being written.
-    pub(super) fn remaining(&self) -> u64 {
-        self.size - self.offset
+    /// Bytes that batches of records may still take of the segment that is being written. While no other is ready the
+    /// last block is kept for the batch that says that segments are free: without it there would never be one again.
+    pub(super) fn room(&self) -> u64 {
+        let kept = if self.free.is_empty() { BLOCK_SIZE as u64 } else { 0 };
+        (self.size - self.offset).saturating_sub(kept)
+    }
+
+    /// Whether the batch that says that segments are free has to be written now, be it into the block kept for it.
+    pub(super) fn must_announce(&self) -> bool {
+        self.free.is_empty() && self.unannounced() && self.offset < self.size
     }
 
     /// Goes on in a fresh segment; false if none is ready.

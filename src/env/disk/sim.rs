@@ -64,6 +64,7 @@ struct State {
     /// not write and believes it clean.
     poisoned: Vec<(u32, usize)>,
     held: bool,
+    released: usize,
     free_bytes: u64,
     write_error: Option<i32>,
     read_error: Option<i32>,
@@ -94,6 +95,7 @@ impl SimDisk {
             lie: None,
             poisoned: Vec::new(),
             held: false,
+            released: 0,
             free_bytes: u64::MAX,
             write_error: None,
             read_error: None,
@@ -143,9 +145,19 @@ impl SimDisk {
         self.state().lie = Some(lie);
     }
 
-    /// While held, nothing completes.
+    /// While held, nothing completes but what is [released](SimDisk::release_one).
     pub fn hold(&self, held: bool) {
         self.state().held = held;
+    }
+
+    /// Lets one operation, any of those under way, complete at the next poll although the disk is held.
+    pub fn release_one(&self) {
+        self.state().released += 1;
+    }
+
+    /// How many operations are under way.
+    pub fn under_way(&self) -> usize {
+        self.state().queue.len()
     }
 
     /// What the file system says it has free; a segment that is made takes of it.
@@ -215,7 +227,7 @@ impl SimDisk {
     }
 
     /// The disk as it is found after a crash of the box now: what was completed is there, and of each write under way all,
-    /// nothing, or any of its sectors. This disk goes on.
+    /// nothing, or any of its sectors; a segment that is being made is there or not. This disk goes on.
     pub fn crash(&self, seed: u64) -> SimDisk {
         self.image(seed, |random, sectors| match random.random_range(0..4) {
             0 => Torn::Nothing,
@@ -237,6 +249,13 @@ impl SimDisk {
         let mut random = StdRng::seed_from_u64(seed);
         let mut segments = state.segments.clone();
         for Queued { operation, .. } in &state.queue {
+            if let Operation::Prepare { segment, size } = operation
+                && state.prepare_error.is_none()
+                && state.free_bytes >= *size
+                && random.random_bool(0.5)
+            {
+                segments.insert(*segment, vec![0; usize::try_from(*size).expect("a test's size")]);
+            }
             let Operation::Write { segment, offset, block, length, .. } = operation else { continue };
             let Some(stored) = segments.get_mut(segment) else { continue };
             let torn = fate(&mut random, length / SECTOR_SIZE);
@@ -288,6 +307,13 @@ impl State {
     fn next(&self) -> Option<usize> {
         let place = (0..self.queue.len()).min_by_key(|place| self.queue[*place].due)?;
         (self.queue[place].due.max(self.stalled_until) <= self.now).then_some(place)
+    }
+
+    /// Runs one of the operations under way, of which there must be one.
+    fn run_any(&mut self) -> Completion {
+        let place = self.random.random_range(0..self.queue.len());
+        let Queued { operation, .. } = self.queue.remove(place);
+        self.run(operation)
     }
 
     fn run(&mut self, operation: Operation) -> Completion {
@@ -386,6 +412,9 @@ impl Disk for SimDisk {
     fn poll(&mut self, completions: &mut Vec<Completion>) {
         let mut state = self.state();
         if state.held {
+            for _ in 0..std::mem::take(&mut state.released).min(state.queue.len()) {
+                completions.push(state.run_any());
+            }
             return;
         }
         match state.pace {
@@ -403,10 +432,7 @@ impl Disk for SimDisk {
             Pace::Polls { eagerness } => {
                 for _ in 0..state.queue.len() {
                     if state.random.random_range(0..10) < eagerness {
-                        let count = state.queue.len();
-                        let place = state.random.random_range(0..count);
-                        let Queued { operation, .. } = state.queue.remove(place);
-                        completions.push(state.run(operation));
+                        completions.push(state.run_any());
                     }
                 }
             }

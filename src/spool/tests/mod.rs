@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod images;
 mod real;
 mod space;
 mod way;
@@ -24,6 +25,11 @@ fn settings() -> Settings {
         free_bytes_min: 0,
         epoch: 1,
     }
+}
+
+/// The smallest log there may be: its segments go round soon, and an image of it is cheap.
+fn small() -> Settings {
+    Settings { segment_size: 64 * 1024, segments_max: 8, batch_size_max: 32 * 1024, ..settings() }
 }
 
 fn envelope(recipients: usize) -> Envelope {
