@@ -394,8 +394,15 @@ pub const UNREADABLE_BLOCKS_MAX: usize = 4096;
 /// writes there must not hold it up for more than some seconds.
 pub const SALVAGE_EFFORT_MAX: u64 = 16 << 30;
 
-/// After so many failed reads the content of a message counts as damaged: a device that recovers does so sooner.
+/// After so many failed reads, and not before [`READ_FAILURES_DURATION`], the content of a message counts as damaged.
 pub const READ_FAILURES_MAX: u32 = 5;
+
+/// How long reads have to fail before content counts as damaged: a device that recovers, or a path to it, does so sooner,
+/// and what is declared damaged needs an operator.
+pub const READ_FAILURES_DURATION: Duration = Duration::from_secs(3600);
+
+/// The pause after a failed read of content that is to be moved forward.
+pub const MOVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// What a queued recipient is counted with, bytes, for the outcome records that it will need.
 pub const OUTCOME_RESERVE: u64 = 256;

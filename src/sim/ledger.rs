@@ -126,6 +126,8 @@ pub(super) struct Ledger {
     upsets: Vec<Instant>,
     /// The disk writes nothing before then.
     pub stalled_until: Instant,
+    /// When the process started last.
+    started_at: Instant,
     /// The storage has failed and the process was not started again.
     failed: bool,
     /// The wall clock was set at some time.
@@ -144,6 +146,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             upsets: Vec::new(),
             stalled_until: Instant::ZERO,
+            started_at: Instant::ZERO,
             failed: false,
             clock_jumped: false,
             damage_reported: false,
@@ -174,8 +177,9 @@ impl Ledger {
     }
 
     /// The process has started.
-    pub(super) fn restarted(&mut self) {
+    pub(super) fn restarted(&mut self, now: Instant) {
         self.failed = false;
+        self.started_at = now;
     }
 
     /// A client begins to send.
@@ -246,7 +250,7 @@ impl Ledger {
         if let Some(before) = fate.deliveries.last().copied() {
             let recorded_by = before.recorded_by.unwrap_or(Instant::FAR);
             let upset = |at: &Instant| *at >= before.at && *at <= recorded_by;
-            let damaged = self.promise == Promise::Detected && self.upsets.iter().any(|at| *at >= before.at);
+            let damaged = self.promise == Promise::Detected && self.started_at >= before.at;
             let excused = before.recorded_by.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
             if !excused {
                 self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));

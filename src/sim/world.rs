@@ -316,7 +316,7 @@ impl World {
         match started {
             Ok(()) => {
                 self.start_failures = 0;
-                self.ledger.restarted();
+                self.ledger.restarted(now);
                 self.ledger.trace.note(now, format_args!("the appliance starts with {workers} workers"));
             }
             Err(error) => {

@@ -25,6 +25,7 @@ const TOKEN_KIND_SHIFT: u32 = 56;
 impl<D: Disk> Log<D> {
     /// Takes what the disk completed, and seals and submits a batch if there is something to write. Never blocks.
     pub fn poll(&mut self, now: Now, events: &mut Vec<LogEvent>) {
+        self.polled_at = now.mono;
         let error = self.take_completions(now, events);
         self.acknowledge(now, events);
         if let Some(error) = error.filter(|_| self.failed.is_none()) {

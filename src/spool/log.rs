@@ -112,6 +112,8 @@ pub struct Log<D> {
     pub(super) full: bool,
     pub(super) free_bytes: u64,
     pub(super) free_bytes_at: Instant,
+    /// The time of the last poll.
+    pub(super) polled_at: Instant,
     pub(super) completions: Vec<Completion>,
     pub(super) batches: u64,
     pub(super) batch_bytes: u64,
@@ -156,6 +158,7 @@ impl<D: Disk> Log<D> {
             full: false,
             free_bytes: 0,
             free_bytes_at: Instant::ZERO,
+            polled_at: Instant::ZERO,
             completions: Vec::new(),
             batches: 0,
             batch_bytes: 0,

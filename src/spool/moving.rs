@@ -6,8 +6,9 @@ use super::log::{Log, Waits};
 use super::message::{Extent, Message};
 use super::reader::blocks_around;
 use super::record::{CHUNK_HEADER_SIZE, encode_message};
+use crate::env::Instant;
 use crate::env::disk::{Block, Disk, DiskError, Token};
-use crate::limits::SEGMENTS_RESERVED;
+use crate::limits::{MOVE_RETRY_DELAY, SEGMENTS_RESERVED};
 
 pub(super) const TOKEN_KIND: u64 = 2;
 
@@ -50,6 +51,8 @@ pub(super) struct Mover {
     reads: u64,
     /// The last read failed: the next one asks for no more than is needed.
     narrow: bool,
+    /// Nothing is read before then, as what was needed could not be read.
+    retry_at: Instant,
     /// Where in the segment's messages the search goes on.
     generation: u64,
     after: MessageId,
@@ -63,6 +66,7 @@ impl Default for Mover {
             reading: None,
             reads: 0,
             narrow: false,
+            retry_at: Instant::ZERO,
             generation: 0,
             after: MessageId::from_bits(0),
         }
@@ -144,7 +148,8 @@ impl<D: Disk> Log<D> {
             self.mover.job = None;
         }
         let mut budget = self.settings.batch_size_max;
-        while self.mover.reading.is_none() && self.backlog.is_empty() {
+        let waiting = self.polled_at < self.mover.retry_at;
+        while !waiting && self.mover.reading.is_none() && self.backlog.is_empty() {
             let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else { return };
             let (finished, copied) = self.copy_chunks(&mut job, generation);
             if !finished {
@@ -226,6 +231,7 @@ impl<D: Disk> Log<D> {
         }
         if !self.is_damaged(id) {
             self.read_failed(id, extent);
+            self.mover.retry_at = self.polled_at + MOVE_RETRY_DELAY;
             return true;
         }
         self.mover.window = Some(window);

@@ -7,8 +7,9 @@ use super::damage::Damages;
 use super::log::Log;
 use super::message::Extent;
 use super::replay::content_damage;
+use crate::env::Instant;
 use crate::env::disk::Disk;
-use crate::limits::READ_FAILURES_MAX;
+use crate::limits::{READ_FAILURES_DURATION, READ_FAILURES_MAX};
 
 /// What is known of damage. It is found again at every start and written nowhere.
 #[derive(Debug, Default)]
@@ -16,8 +17,8 @@ pub(super) struct Quarantine {
     /// Damaged messages that are queued.
     pub damaged: BTreeSet<MessageId>,
     pub damages: Damages,
-    /// Messages whose content could not be read, and how often.
-    failures: BTreeMap<MessageId, u32>,
+    /// Messages whose content could not be read: how often, and since when.
+    failures: BTreeMap<MessageId, (u32, Instant)>,
     /// Found since the last poll.
     pub found: Vec<MessageId>,
 }
@@ -47,9 +48,10 @@ impl<D: Disk> Log<D> {
 
     /// Content could not be read: perhaps the next time.
     pub(super) fn read_failed(&mut self, id: MessageId, extent: &Extent) {
-        let failures = self.quarantine.failures.entry(id).or_insert(0);
+        let now = self.polled_at;
+        let (failures, since) = self.quarantine.failures.entry(id).or_insert((0, now));
         *failures += 1;
-        if *failures >= READ_FAILURES_MAX {
+        if *failures >= READ_FAILURES_MAX && now.since(*since) >= READ_FAILURES_DURATION {
             self.quarantine.failures.remove(&id);
             self.quarantine(id, extent);
         }
