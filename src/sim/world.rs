@@ -2,7 +2,7 @@
 
 use super::client::{Client, Style};
 use super::clock::BoxClock;
-use super::ledger::{Ledger, Promise};
+use super::ledger::Ledger;
 use super::mail::{Mail, number_of_sender};
 use super::node::{Death, Node};
 use super::peer::{Peer, Scene};
@@ -46,8 +46,8 @@ const FINISH_WITHIN: Duration = Duration::from_secs(30);
 /// What cannot happen yet is tried again after this time.
 const POSTPONEMENT: Duration = Duration::from_secs(20);
 
-/// How often a start may fail, one after the other.
-const STARTS_MAX: u32 = 20;
+/// For how long no start may succeed.
+const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
 
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
@@ -99,7 +99,7 @@ pub(super) struct World {
     /// Whose messages the queue holds, as it was last seen or told.
     ids: BTreeMap<MessageId, u32>,
     listing: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
-    start_failures: u32,
+    starts_fail_since: Option<Instant>,
     last_sessions: u32,
     faults_left: usize,
     steps: u64,
@@ -211,7 +211,7 @@ impl World {
             attempts: BTreeMap::new(),
             ids: BTreeMap::new(),
             listing: None,
-            start_failures: 0,
+            starts_fail_since: None,
             last_sessions: LAST_SESSIONS,
             faults_left: plan.faults.len(),
             steps: 0,
@@ -315,17 +315,14 @@ impl World {
         let started = self.node.start(&self.network, workers, &mut self.random, &mut self.ledger);
         match started {
             Ok(()) => {
-                self.start_failures = 0;
+                self.starts_fail_since = None;
                 self.ledger.restarted(now);
                 self.ledger.trace.note(now, format_args!("the appliance starts with {workers} workers"));
             }
             Err(error) => {
                 self.ledger.trace.note(now, format_args!("the appliance does not start: {error}"));
-                self.start_failures += 1;
-                if self.start_failures > STARTS_MAX && self.plan.promise == Promise::Detected {
-                    // The damage was noticed, and nothing was delivered since.
-                    self.phase = Phase::Over;
-                } else if self.start_failures > STARTS_MAX {
+                let since = *self.starts_fail_since.get_or_insert(now);
+                if now.since(since) > STARTS_FAIL_MAX {
                     self.ledger.violate(now, format_args!("the appliance does not start: {error}"));
                 }
                 self.start_later();
