@@ -284,15 +284,22 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
     let mut numbers: BTreeMap<u16, ()> = (0..workers).map(|number| (number, ())).collect();
     match std::fs::read_dir(directory) {
         Ok(entries) => {
-            let names = entries.flatten().map(|entry| entry.file_name());
-            numbers.extend(names.filter_map(|name| Some((name.to_str()?.strip_prefix("log-")?.parse().ok()?, ()))));
+            for name in entries.flatten().map(|entry| entry.file_name()) {
+                let name = name.to_string_lossy().into_owned();
+                let Some(number) = name.strip_prefix("log-") else { continue };
+                match number.parse() {
+                    Ok(number) if name == log_name(number) => drop(numbers.insert(number, ())),
+                    // It may hold mail, and nobody would ever look into it again.
+                    _ => return Err(failed(&directory.join(&name), "no log has such a name; move it away".to_owned())),
+                }
+            }
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(directory, error.to_string())),
     }
     let mut logs: OpenLogs = (0..workers).map(|_| Vec::new()).collect();
     for number in numbers.into_keys() {
-        let directory = directory.join(format!("log-{number:02}"));
+        let directory = directory.join(log_name(number));
         let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
         let settings = settings::spool(config, number, workers);
         let (log, recovery) =
@@ -300,6 +307,11 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
         logs[usize::from(worker_of_log(number, workers))].push((number, log, recovery));
     }
     Ok(logs)
+}
+
+/// The folder of a log.
+fn log_name(number: u16) -> String {
+    format!("log-{number:02}")
 }
 
 fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
@@ -323,6 +335,8 @@ fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
 /// Reads the recipient maps again when they change.
 fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut(Tick) {
     let mut current = policy;
+    // Workers whose channel was full when there was something new.
+    let mut owed: Vec<bool> = links.iter().map(|_| false).collect();
     move |_| {
         let reload = current.reload_maps();
         for error in reload.errors {
@@ -330,11 +344,11 @@ fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut(Tick) {
         }
         if let Some(policy) = reload.policy {
             current = Arc::new(policy);
-            for link in &links {
-                // A worker that is so far behind gets the next one.
-                let _ = link.to.try_send(ToWorker::Policy(Arc::clone(&current)));
-                link.wakeup.notify();
-            }
+            owed.fill(true);
+        }
+        for (link, owed) in links.iter().zip(&mut owed).filter(|(_, owed)| **owed) {
+            *owed = link.to.try_send(ToWorker::Policy(Arc::clone(&current))).is_err();
+            link.wakeup.notify();
         }
     }
 }
