@@ -85,6 +85,9 @@ impl Fault {
 /// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
 const KINDS: usize = 17;
 
+/// In a burst all sessions begin within this time.
+pub(super) const BURST_DURATION: Duration = Duration::from_secs(2);
+
 /// Of a hundred worlds, so many have a medium that does not keep what it promised.
 const ROTTEN_PERCENT: u32 = 8;
 
@@ -104,7 +107,7 @@ pub(super) struct Plan {
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub age_max: Duration,
-    /// All sessions begin within two seconds.
+    /// All sessions begin at once, nearly.
     pub burst: bool,
     /// Connections that the appliance takes.
     pub connections: usize,
@@ -141,7 +144,9 @@ impl Plan {
         for kind in 0..KINDS {
             if random.random_bool(0.35) {
                 for _ in 0..random.random_range(1..=3) {
-                    let at = load_duration.mul_f64(random.random::<f64>());
+                    // A burst is over soon: much of what goes wrong goes wrong in it.
+                    let window = if plan.burst && random.random_bool(0.5) { BURST_DURATION } else { load_duration };
+                    let at = window.mul_f64(random.random::<f64>());
                     plan.faults.push((at, fault(random, kind)));
                 }
             }

@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use super::mail::{Mail, number_of_sender};
 use super::node::{Death, Node};
 use super::peer::{Peer, Scene};
-use super::plan::{Fault, HOME, HOPS, LMTP, Plan, Side, Way};
+use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, Way};
 use super::receiver::{Hop, Manner, Receiver};
 use super::trace::Trace;
 use super::{Failure, Outcome};
@@ -225,7 +225,7 @@ impl World {
     fn schedule(&mut self) {
         self.at(Duration::ZERO, Happening::Start);
         for _ in 0..self.plan.sessions {
-            let window = if self.plan.burst { Duration::from_secs(2) } else { self.plan.load_duration };
+            let window = if self.plan.burst { BURST_DURATION } else { self.plan.load_duration };
             let at = window.mul_f64(self.random.random::<f64>());
             self.at(at, Happening::Session);
         }

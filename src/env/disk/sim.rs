@@ -322,10 +322,12 @@ impl State {
                 let bytes = &block.bytes()[..length];
                 let result = match (self.write_error, self.segments.get_mut(&segment)) {
                     (Some(errno), Some(stored)) => {
-                        // Some of it may have been written all the same.
-                        let landed = self.random.random_range(0..=length / SECTOR_SIZE) * SECTOR_SIZE;
-                        stored[offset..offset + landed].copy_from_slice(&bytes[..landed]);
-                        self.poisoned.push((segment, offset));
+                        // Some of it may have been written all the same, the first time.
+                        if !self.poisoned.contains(&(segment, offset)) {
+                            let landed = self.random.random_range(0..=length / SECTOR_SIZE) * SECTOR_SIZE;
+                            stored[offset..offset + landed].copy_from_slice(&bytes[..landed]);
+                            self.poisoned.push((segment, offset));
+                        }
                         Err(DiskError { operation: "write", segment, errno })
                     }
                     (_, None) => Err(DiskError { operation: "write", segment, errno: libc::ENOENT }),
