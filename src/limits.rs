@@ -436,7 +436,11 @@ pub const EXCHANGE_RING_SIZE: usize = 1024;
 pub const LETTERS_PER_BREATH: usize = 1024;
 
 /// How much of a message a notice returns at most, bytes: its header, and all of it where it is small.
-pub const NOTICE_RETURNED_MAX: usize = 64 * 1024;
+pub const NOTICE_RETURNED_MAX: usize = 32 * 1024;
+
+/// What a notice may come to, bytes: what it returns, and what it says about the recipients of one job. It must fit into
+/// the smallest batch.
+pub const NOTICE_SIZE_MAX: u64 = 256 * 1024;
 
 /// When a notice that found no room in the log is tried again.
 pub const NOTICE_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -513,3 +517,12 @@ pub const GATEWAY_REFRESH_INTERVAL: Duration = Duration::from_secs(25);
 
 /// Local ports of connections that we start: the range that Linux uses.
 pub const LOCAL_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+
+/// The pause before a connection that we had no means to open (no free place, port or descriptor) is tried again.
+pub const SHORTAGE_PAUSE: Duration = Duration::from_secs(1);
+
+/// After so many such pauses in a row what waits is deferred: connections last for minutes, not for hours.
+pub const SHORTAGES_MAX: u32 = 30;
+
+/// The pause before a message that found all readers in use is read again.
+pub const READER_RETRY_DELAY: Duration = Duration::from_millis(100);

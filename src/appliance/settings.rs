@@ -4,7 +4,7 @@
 
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
-use crate::limits::HEADER_ADDED_SIZE_MAX;
+use crate::limits::{HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
 use crate::port::af_xdp;
 use crate::smtp::server;
 use crate::worker::Listener;
@@ -69,7 +69,7 @@ pub(crate) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settin
         segments_max: u32::try_from(segments).unwrap_or(u32::MAX),
         batch_size_max: *config.spool.batch_size as usize,
         batches_in_flight_max: config.spool.batches_in_flight,
-        message_size_max: *config.limits.message_size + HEADER_ADDED_SIZE_MAX,
+        message_size_max: (*config.limits.message_size + HEADER_ADDED_SIZE_MAX).max(NOTICE_SIZE_MAX),
         free_bytes_min: *config.spool.free_min,
         epoch: 1,
     }

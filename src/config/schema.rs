@@ -391,7 +391,7 @@ pub struct Spool {
     #[schemars(extend("x-minimum" = "0B", "x-maximum" = "64TiB"))]
     pub free_min: Size,
     /// The most that one write, and thus one group of acknowledgements, may hold.
-    #[schemars(extend("x-minimum" = "128KiB", "x-maximum" = "16MiB"))]
+    #[schemars(extend("x-minimum" = "512KiB", "x-maximum" = "16MiB"))]
     pub batch_size: Size,
     /// Writes under way at the same time, in each log.
     #[schemars(range(min = 1, max = 64))]

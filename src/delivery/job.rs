@@ -182,6 +182,8 @@ pub enum TaskResult {
         fates: Vec<(u32, Fate)>,
         /// The remote offers DSN.
         dsn_offered: bool,
+        /// We broke it off for want of the content: that says nothing about the remote.
+        broken_off: bool,
     },
     /// Of [`Work::Verify`].
     Verify(Fate),

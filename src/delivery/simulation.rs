@@ -232,7 +232,7 @@ impl World {
                     fates.push((recipient.index, fate));
                 }
                 let reusable = !self.chance(20);
-                let result = TaskResult::Deliver { fates, dsn_offered: false };
+                let result = TaskResult::Deliver { fates, dsn_offered: false, broken_off: false };
                 self.owners[worker].done(now, connection, result, reusable);
                 if !reusable && !self.chance(20) {
                     self.plan(worker, connection, Event::Gone);

@@ -166,7 +166,7 @@ impl<D: Disk> Log<D> {
     pub(super) fn make_room(&mut self, size: usize) -> bool {
         // At most: no batch, a batch at the end of a segment, a batch in a fresh segment.
         for _ in 0..3 {
-            if !self.start_filling(false) {
+            if !self.start_filling(0) {
                 return false;
             }
             let Some(filling) = &mut self.filling else { return false };
@@ -321,7 +321,7 @@ impl<D: Disk> Log<D> {
         });
         let room = match &self.filling {
             Some(filling) => !filling.full,
-            None => self.start_filling(true),
+            None => self.start_filling(SEGMENTS_RESERVED),
         };
         if room || doomed {
             self.wake_starved(events);

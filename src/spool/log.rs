@@ -37,6 +37,8 @@ pub(super) struct DraftState {
     /// It cannot be kept any more: content is swallowed, `finish` reports the failure.
     pub doomed: bool,
     pub starved: bool,
+    /// A message of our own, which may use what is reserved.
+    pub own: bool,
 }
 
 /// What is to happen when a record is durable.
@@ -182,14 +184,38 @@ impl<D: Disk> Log<D> {
     /// Begins a message.
     pub fn begin(&mut self) -> Result<Draft, Refusal> {
         self.accepts(None)?;
+        Ok(self.new_draft(false))
+    }
+
+    /// Begins a message of our own that lets others go, such as the notice about one that is given up: else a full log could
+    /// never empty itself. It may use one of the reserved segments.
+    pub fn begin_own(&mut self) -> Result<Draft, Refusal> {
+        if self.failed.is_some() {
+            return Err(Refusal::Failed);
+        }
+        if self.drafts.len() >= DRAFTS_MAX {
+            return Err(Refusal::Full);
+        }
+        Ok(self.new_draft(true))
+    }
+
+    fn new_draft(&mut self, own: bool) -> Draft {
         let entry = self.drafts.vacant_entry();
         let slot = u32::try_from(entry.key()).expect("drafts are bounded");
         self.draft_generation = self.draft_generation.wrapping_add(1);
         let draft =
             Draft { slot, generation: self.draft_generation, id: MessageId::new(self.settings.log, self.number_next) };
         self.number_next += 1;
-        entry.insert(DraftState { draft, extents: Vec::new(), size: 0, pinned: None, doomed: false, starved: false });
-        Ok(draft)
+        entry.insert(DraftState {
+            draft,
+            extents: Vec::new(),
+            size: 0,
+            pinned: None,
+            doomed: false,
+            starved: false,
+            own,
+        });
+        draft
     }
 
     pub(super) fn draft_mut(&mut self, draft: Draft) -> Option<&mut DraftState> {
@@ -230,7 +256,8 @@ impl<D: Disk> Log<D> {
 
     /// Bytes that the open chunk of `draft` takes; begins a chunk or a batch if need be. 0 means back-pressure.
     fn room_for_content(&mut self, draft: Draft, wanted: usize) -> usize {
-        if !self.backlog.is_empty() || !self.start_filling(true) {
+        let reserved = if self.draft_mut(draft).is_some_and(|state| state.own) { 1 } else { SEGMENTS_RESERVED };
+        if !self.backlog.is_empty() || !self.start_filling(reserved) {
             return 0;
         }
         let Some(filling) = &self.filling else { return 0 };
@@ -344,6 +371,11 @@ impl<D: Disk> Log<D> {
         self.index.get(id).map_or(u64::MAX, Message::oldest_generation)
     }
 
+    /// Whether the storage failed, so that nothing more can be written down.
+    pub fn failed(&self) -> bool {
+        self.failed.is_some()
+    }
+
     /// A queued message.
     pub fn message(&self, id: MessageId) -> Option<&Message> {
         self.index.get(id)
@@ -422,13 +454,13 @@ impl<D: Disk> Log<D> {
         self.index.weight() + self.draft_bytes + more <= usable / 4 * 3
     }
 
-    /// Makes sure that a batch is being filled. Content never takes the reserved segments.
-    pub(super) fn start_filling(&mut self, content: bool) -> bool {
+    /// Makes sure that a batch is being filled. Never takes the last `reserved` segments.
+    pub(super) fn start_filling(&mut self, reserved: u32) -> bool {
         if self.filling.is_some() {
             return true;
         }
         if self.segments.room() < BATCH_SIZE_MIN {
-            if content && self.segments.available() <= u64::from(SEGMENTS_RESERVED) {
+            if reserved > 0 && self.segments.available() <= u64::from(reserved) {
                 return false;
             }
             if !self.segments.roll() {
@@ -442,7 +474,7 @@ impl<D: Disk> Log<D> {
 
     /// Makes sure that a batch without records can be sealed; the one that frees segments always finds a block.
     pub(super) fn start_empty(&mut self) -> bool {
-        self.start_filling(false) || (self.segments.must_announce() && self.fill(BLOCK_SIZE))
+        self.start_filling(0) || (self.segments.must_announce() && self.fill(BLOCK_SIZE))
     }
 
     fn fill(&mut self, limit: usize) -> bool {

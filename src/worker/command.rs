@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::limits::{QUEUE_LIST_MAX, QUEUE_LIST_RECIPIENTS_MAX};
 use crate::smtp::domain_of;
 use crate::spool::{DeliveryState, Message, MessageId};
+use std::collections::BTreeSet;
 
 impl Home {
     /// Does what an operator asks of the queue.
@@ -25,7 +26,7 @@ impl Home {
                 parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
             }),
             QueueCommand::Hold { selection } => self.each(parts, &selection, |home, parts, id| {
-                let Some(log) = parts.logs.of(id) else { return false };
+                let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
                 if log.message(id).is_none_or(|message| message.held) {
                     return false;
                 }
@@ -35,7 +36,7 @@ impl Home {
                 true
             }),
             QueueCommand::Release { selection } => self.each(parts, &selection, |home, parts, id| {
-                let Some(log) = parts.logs.of(id) else { return false };
+                let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
                 if log.message(id).is_none_or(|message| !message.held) {
                     return false;
                 }
@@ -48,7 +49,7 @@ impl Home {
                 true
             }),
             QueueCommand::Delete { selection } => self.each(parts, &selection, |home, parts, id| {
-                let Some(log) = parts.logs.of(id) else { return false };
+                let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
                 log.delete(id);
                 home.queue.remove(id);
                 parts.reporter.event(Event::Deleted { id });
@@ -63,7 +64,7 @@ impl Home {
         selection: &QueueSelection,
         mut change: impl FnMut(&mut Home, &mut Parts<T, D>, MessageId) -> bool,
     ) -> QueueReply {
-        let chosen: Vec<MessageId> = match selection {
+        let chosen: BTreeSet<MessageId> = match selection {
             QueueSelection::Ids(ids) => ids
                 .iter()
                 .copied()

@@ -26,6 +26,8 @@ pub enum Letter {
     Content { connection: ConnectionId, offset: u64, content: Option<ContentPiece> },
     /// The connection wants no more of this message's content.
     ContentDone { from: u16, connection: ConnectionId },
+    /// A worker that was told to stop has nothing left to do.
+    Finished,
 }
 
 /// A piece of content on its way between workers.
@@ -117,8 +119,13 @@ impl Exchange {
         self.to_self.pop_front().or_else(|| self.from.try_recv().ok())
     }
 
+    /// Whether something waits for room in a ring.
+    pub fn has_outgoing(&self) -> bool {
+        self.outboxes.iter().any(|outbox| !outbox.is_empty())
+    }
+
     /// Whether something waits for room in a ring or for this worker itself.
     pub fn is_busy(&self) -> bool {
-        !self.to_self.is_empty() || !self.from.is_empty() || self.outboxes.iter().any(|outbox| !outbox.is_empty())
+        !self.to_self.is_empty() || !self.from.is_empty() || self.has_outgoing()
     }
 }

@@ -31,6 +31,9 @@ pub(super) struct Home {
     pub(super) queue: Queue,
     retry: Retry,
     hostname: Box<str>,
+    /// With the number of notices written it makes each of them differ.
+    seed: u64,
+    notices: u64,
     held: Vec<Held>,
     /// Nothing more is given out: the log failed and could not keep outcomes, or the worker stops.
     closed: bool,
@@ -67,11 +70,13 @@ enum Reading {
 }
 
 impl Home {
-    pub(super) fn new(queue: Queue, retry: Retry, hostname: Box<str>) -> Home {
+    pub(super) fn new(queue: Queue, retry: Retry, hostname: Box<str>, seed: u64) -> Home {
         Home {
             queue,
             retry,
             hostname,
+            seed,
+            notices: 0,
             held: Vec::new(),
             closed: false,
             held_until: None,
@@ -117,7 +122,8 @@ impl Home {
         while !self.closed {
             let logs = &parts.logs;
             let lookup = |id: MessageId| {
-                let log = logs.get(id).filter(|log| !log.is_damaged(id))?;
+                // What became of a delivery out of a log that failed could not be written down.
+                let log = logs.get(id).filter(|log| !log.failed() && !log.is_damaged(id))?;
                 log.message(id).map(|message| message as &dyn MessageView)
             };
             let Some(job) = self.queue.next(parts.now, &lookup) else { break };
@@ -148,6 +154,7 @@ impl Home {
             self.conclude(parts, &result, &[]);
             return;
         }
+        self.write_down_deliveries(parts, &result);
         let reader = parts.logs.of(result.id).and_then(|log| log.reader(result.id));
         let mut held = Held { result, reader, returned: Vec::new() };
         match read_beginning(parts, &mut held) {
@@ -156,10 +163,27 @@ impl Home {
         }
     }
 
-    /// Looks at the held results again: content was read, or there is room in the log.
-    pub(super) fn resume<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
-        self.held_until = None;
+    /// What was delivered does not wait for the notice about what was not: else it would be delivered again after a crash.
+    fn write_down_deliveries<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult) {
+        let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else { return };
+        let verdicts = self.queue.verdicts(parts.now, message, result);
+        for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
+            if matches!(verdict.1, Verdict::Delivered { notify_success: false }) {
+                self.write_down(parts, result, verdict, fate, None);
+            }
+        }
+    }
+
+    /// Looks at the held results again, all or those of one message: content was read, or there is room in the log.
+    fn resume<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, only: Option<MessageId>) {
+        if only.is_none() {
+            self.held_until = None;
+        }
         for mut held in std::mem::take(&mut self.held) {
+            if only.is_some_and(|id| id != held.result.id) {
+                self.held.push(held);
+                continue;
+            }
             match read_beginning(parts, &mut held) {
                 Reading::Done if self.conclude(parts, &held.result, &held.returned) => {}
                 _ => self.hold(parts.now.mono, held),
@@ -199,63 +223,86 @@ impl Home {
         let is_last_hop = result.destination != DestinationId::NOWHERE
             && parts.routes.route(result.destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp);
         let original = Original { message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
-        let dsn = match notice::compose(&self.hostname, parts.now, &original, result, &verdicts) {
+        // Nobody shall take two notices about one message for the same: each has a number of its own.
+        self.notices += 1;
+        let seed = self.seed ^ self.notices.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let dsn = match notice::compose(&self.hostname, parts.now, seed, &original, result, &verdicts) {
             None => None,
-            Some(notice) => match notice::append(parts.logs.active(), parts.now, &notice) {
-                Some(draft) => Some(draft.id),
-                None => return false,
-            },
+            Some(notice) => {
+                // In the log that holds the message, so that no crash keeps the outcome and loses the notice.
+                let log = parts.logs.of(result.id).expect("it was there above");
+                match notice::append(log, parts.now, &notice) {
+                    Some(draft) => Some(draft.id),
+                    None if log.failed() => {
+                        // It is found in the log as it was when the process starts again.
+                        self.queue.discard(parts.now, result);
+                        return true;
+                    }
+                    None => return false,
+                }
+            }
         };
         let message = parts.logs.get(result.id).and_then(|log| log.message(result.id)).expect("it was there above");
         let verdicts = self.queue.settle(parts.now, message, result);
-        let envelope = std::sync::Arc::clone(&message.envelope);
-        let received_at = message.received_at;
-        let destination = parts.routes.name(result.destination).to_string();
-        for ((index, verdict), (_, fate)) in verdicts.into_iter().zip(&result.fates) {
-            let Some(recipient) = envelope.recipients.get(index as usize) else { continue };
-            let Some(answer) = fate.answer() else { continue };
-            let (id, recipient, reply) = (result.id, recipient.address.to_string(), answer.text.to_string());
-            let remote = answer.remote.as_deref().map(str::to_owned);
-            let text = answer.text.clone();
-            let (outcome, event) = match verdict {
-                Verdict::Busy => continue,
-                Verdict::Delivered { .. } => {
-                    self.counts.delivered += 1;
-                    let delay = parts.now.wall.since(received_at);
-                    super::record(&mut parts.stages.delivery, delay);
-                    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                    let destination = destination.clone();
-                    let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
-                    (Outcome::Delivered { reply: text }, event)
-                }
-                Verdict::Deferred { attempts, next_attempt_at, .. } => {
-                    self.counts.deferred += 1;
-                    let destination = destination.clone();
-                    let event =
-                        Event::Deferred { id, recipient, destination, remote, reply, attempts, next_attempt_at };
-                    (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
-                }
-                Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
-                    self.counts.bounced += 1;
-                    let destination = destination.clone();
-                    let dsn = dsn.filter(|_| notify);
-                    (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, dsn })
-                }
-                Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
-                    self.counts.bounced += 1;
-                    let dsn = dsn.filter(|_| notify);
-                    (Outcome::Expired { reply: text }, Event::Expired { id, recipient, attempts, reply, dsn })
-                }
-            };
-            if let Some(log) = parts.logs.of(id) {
-                log.settle(id, index, outcome);
-            }
-            parts.reporter.event(event);
+        for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
+            self.write_down(parts, result, verdict, fate, dsn);
         }
         if parts.logs.get(result.id).is_none_or(|log| log.message(result.id).is_none_or(|message| !message.is_open())) {
             parts.reporter.event(Event::Done { id: result.id });
         }
         true
+    }
+
+    /// Writes down what came of one recipient, unless that is known already.
+    fn write_down<T, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        result: &JobResult,
+        (index, verdict): (u32, Verdict),
+        fate: &Fate,
+        dsn: Option<MessageId>,
+    ) {
+        let id = result.id;
+        let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
+        let Some(recipient) = message.envelope.recipients.get(index as usize) else { return };
+        if message.recipients.get(index as usize).is_none_or(|recipient| !recipient.state.is_open()) {
+            return;
+        }
+        let Some(answer) = fate.answer() else { return };
+        let destination = parts.routes.name(result.destination).to_string();
+        let (recipient, reply) = (recipient.address.to_string(), answer.text.to_string());
+        let remote = answer.remote.as_deref().map(str::to_owned);
+        let text = answer.text.clone();
+        let (outcome, event) = match verdict {
+            Verdict::Busy => return,
+            Verdict::Delivered { .. } => {
+                self.counts.delivered += 1;
+                let delay = parts.now.wall.since(message.received_at);
+                super::record(&mut parts.stages.delivery, delay);
+                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+                let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
+                (Outcome::Delivered { reply: text }, event)
+            }
+            Verdict::Deferred { attempts, next_attempt_at, .. } => {
+                self.counts.deferred += 1;
+                let event = Event::Deferred { id, recipient, destination, remote, reply, attempts, next_attempt_at };
+                (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
+            }
+            Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
+                self.counts.bounced += 1;
+                let dsn = dsn.filter(|_| notify);
+                (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, dsn })
+            }
+            Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
+                self.counts.bounced += 1;
+                let dsn = dsn.filter(|_| notify);
+                (Outcome::Expired { reply: text }, Event::Expired { id, recipient, attempts, reply, dsn })
+            }
+        };
+        if let Some(log) = parts.logs.of(id) {
+            log.settle(id, index, outcome);
+        }
+        parts.reporter.event(event);
     }
 
     /// Another worker wants the content at `offset`.
@@ -325,7 +372,7 @@ impl Home {
             self.send_content(parts, key);
         }
         if self.held.iter().any(|held| held.result.id == id) {
-            self.resume(parts);
+            self.resume(parts, Some(id));
         }
     }
 
@@ -339,7 +386,7 @@ impl Home {
     pub(super) fn tick<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
         let due = self.held_until.is_some_and(|until| until <= parts.now.mono);
         if due {
-            self.resume(parts);
+            self.resume(parts, None);
         }
         due
     }

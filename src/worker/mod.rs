@@ -93,6 +93,8 @@ pub struct Worker<T, D: Disk, C> {
     exchange_wakeup: Wakeup,
     poll: Poll,
     stopping: Option<Stopping>,
+    /// Workers that have nothing left to do, this one counted.
+    finished_count: u16,
     // Kept between breaths for their memory only.
     flow_events: Vec<FlowEvent>,
     log_polled: Vec<LogEvent>,
@@ -105,7 +107,9 @@ enum Stopping {
     /// Sessions finish what they have in hand, until then.
     Sessions { until: Instant },
     /// The logs write their last batches.
-    Logs,
+    Logs { until: Instant },
+    /// The others finish, whose frames may still come to this worker's queue.
+    Others { until: Instant },
     /// Nothing is left to do.
     Done,
 }
@@ -127,7 +131,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             stages: Stages::new(),
             now,
         };
-        let mut home = Home::new(queue, equipment.retry, equipment.hostname);
+        let mut home = Home::new(queue, equipment.retry, equipment.hostname, equipment.seed);
         home.recover(&parts);
         Worker {
             clock: equipment.clock,
@@ -140,6 +144,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             exchange_wakeup: equipment.exchange_wakeup,
             poll: equipment.poll,
             stopping: None,
+            finished_count: 0,
             flow_events: Vec::new(),
             log_polled: Vec::new(),
             log_events: Vec::new(),
@@ -299,7 +304,6 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Closed { error } => {
-                    self.home.close();
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
                 LogEvent::Full => parts.reporter.event(Event::QueueFull { log }),
@@ -328,6 +332,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.content(parts, connection, offset, content);
                 }
                 Letter::ContentDone { from, connection } => self.home.content_done(parts, from, connection),
+                Letter::Finished => self.finished_count += 1,
             }
         }
         busy
@@ -384,6 +389,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         match self.stopping {
             Some(Stopping::Sessions { until }) => {
                 let idle = self.inbound.count() == 0
+                    // Last words are under way until they are acknowledged: a 250 that is lost is a message sent twice.
+                    && parts.transport.counters().open == 0
                     && self.outbound.destinations.idle()
                     && self.home.held_count() == 0
                     // Others may be delivering our messages: what comes of it must still be written down.
@@ -397,9 +404,22 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 for (_, log) in parts.logs.iter_mut() {
                     log.shutdown(now);
                 }
-                self.stopping = Some(Stopping::Logs);
+                self.stopping = Some(Stopping::Logs { until });
             }
-            Some(Stopping::Logs) if parts.logs.iter().all(Log::idle) => self.stopping = Some(Stopping::Done),
+            Some(Stopping::Logs { until }) if parts.logs.iter().all(Log::idle) => {
+                let (worker, workers) = (parts.exchange.worker(), parts.exchange.workers());
+                for to in (0..workers).filter(|to| *to != worker) {
+                    parts.exchange.send(to, Letter::Finished);
+                }
+                self.finished_count += 1;
+                self.stopping = Some(Stopping::Others { until });
+            }
+            Some(Stopping::Others { until })
+                if until <= now.mono
+                    || self.finished_count >= parts.exchange.workers() && !parts.exchange.has_outgoing() =>
+            {
+                self.stopping = Some(Stopping::Done);
+            }
             _ => return false,
         }
         true
@@ -414,7 +434,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     pub fn next_deadline(&self) -> Instant {
         let parts = &self.parts;
         let stop = match self.stopping {
-            Some(Stopping::Sessions { until }) => Some(until),
+            Some(Stopping::Sessions { until } | Stopping::Others { until }) => Some(until),
             _ => None,
         };
         let logs = parts.logs.iter().filter_map(Log::next_deadline).min();

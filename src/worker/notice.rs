@@ -15,6 +15,12 @@ pub(super) struct Notice {
     envelope: Envelope,
 }
 
+/// How many bytes of what was said about recipients stand in a notice, twice: for people and for programs.
+const DIAGNOSTICS_SIZE_MAX: usize = 24 * 1024;
+
+/// What is kept of each in any case, bytes.
+const DIAGNOSTIC_SIZE_MIN: usize = 128;
+
 /// The message that a notice is about.
 #[derive(Debug)]
 pub(super) struct Original<'a> {
@@ -31,11 +37,13 @@ pub(super) struct Original<'a> {
 pub(super) fn compose(
     hostname: &str,
     now: Now,
+    seed: u64,
     original: &Original<'_>,
     result: &JobResult,
     verdicts: &[(u32, Verdict)],
 ) -> Option<Notice> {
     let Original { message, beginning, age_max, .. } = *original;
+    let text_size_max = (DIAGNOSTICS_SIZE_MAX / verdicts.len().max(1)).max(DIAGNOSTIC_SIZE_MIN);
     let recipients: Vec<ReportRecipient<'_>> = (verdicts.iter().zip(&result.fates))
         .filter_map(|((index, verdict), (_, fate))| {
             let recipient = message.envelope.recipients.get(*index as usize)?;
@@ -45,7 +53,7 @@ pub(super) fn compose(
                 Verdict::Bounced { bounce: crate::delivery::Bounce::Expired, .. } => Status::EXPIRED,
                 _ => Status::new(answer.status.0, answer.status.1, answer.status.2),
             };
-            let text = answer.text.clone();
+            let text = clip(&answer.text, text_size_max).into();
             let diagnostic = if answer.replied { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
             Some(ReportRecipient {
                 original: recipient.original.as_deref(),
@@ -73,7 +81,7 @@ pub(super) fn compose(
     let report = Report {
         reporting_mta: hostname,
         id: message.id,
-        seed: now.mono.nanos() ^ now.wall.micros().rotate_left(32),
+        seed,
         sender: &message.envelope.reverse_path,
         arrival: message.received_at,
         written: now.wall,
@@ -109,7 +117,7 @@ fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
 
 /// Appends a notice. `None` if the log has no room now: try again later.
 pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Option<Draft> {
-    let draft = log.begin().ok()?;
+    let draft = log.begin_own().ok()?;
     let mut content = &notice.content[..];
     while !content.is_empty() {
         let count = log.content(draft, content);
@@ -121,6 +129,12 @@ pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Op
     }
     log.finish(draft, notice.envelope.clone(), now);
     Some(draft)
+}
+
+/// The beginning of a text, no longer than `size_max` bytes.
+fn clip(text: &str, size_max: usize) -> &str {
+    let end = (0..=size_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    &text[..end.unwrap_or(0)]
 }
 
 /// Whether a fate might call for a notice.

@@ -8,7 +8,8 @@ use super::parts::{Parts, worker_of_log};
 use crate::delivery::{Action, Answer, ConnectionId, Destinations, Fate, Job, TaskResult, Work};
 use crate::env::Instant;
 use crate::env::disk::Disk;
-use crate::flow::{FlowEnd, FlowId, Transport};
+use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
+use crate::limits::READER_RETRY_DELAY;
 use crate::smtp::client::{self, Event, Reason, Session, Settings, Task, Transaction, TransactionRecipient};
 use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
@@ -47,7 +48,7 @@ struct Connection {
 #[derive(Debug)]
 enum InHand {
     Nothing,
-    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content },
+    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content, broken_off: bool },
     Verification { fate: Option<Fate> },
 }
 
@@ -97,7 +98,14 @@ impl Outbound {
                         }
                         Err(error) => {
                             let answer = Answer::local((4, 4, 1), error.to_string());
-                            self.destinations.connect_failed(parts.now.mono, connection, answer);
+                            match error {
+                                ConnectError::TableFull | ConnectError::PortsExhausted => {
+                                    self.destinations.connect_impossible(parts.now.mono, connection, answer);
+                                }
+                                ConnectError::NoRoute => {
+                                    self.destinations.connect_failed(parts.now.mono, connection, answer);
+                                }
+                            }
                         }
                     }
                 }
@@ -147,7 +155,7 @@ impl Outbound {
             Work::Deliver(job) => {
                 let task = Task::Deliver(transaction(&job));
                 let fates = Vec::with_capacity(job.recipients.len());
-                found.task = InHand::Delivery { job, fates, content: Content::Unopened };
+                found.task = InHand::Delivery { job, fates, content: Content::Unopened, broken_off: false };
                 task
             }
         };
@@ -222,7 +230,8 @@ impl Outbound {
         content: Option<ContentPiece>,
     ) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
-        let InHand::Delivery { content: Content::There { offset, piece, position, asked, .. }, .. } = &mut found.task
+        let InHand::Delivery { content: Content::There { offset, piece, position, asked, .. }, broken_off, .. } =
+            &mut found.task
         else {
             return;
         };
@@ -236,6 +245,7 @@ impl Outbound {
             Some(came) => *piece = Some(came),
             None => {
                 let session = found.session.as_mut().expect("content is asked for by a session");
+                *broken_off = true;
                 session.content_failed(parts.now.mono);
             }
         }
@@ -329,9 +339,9 @@ impl Outbound {
                     let dsn_offered = session.extensions().dsn;
                     let task = std::mem::replace(&mut found.task, InHand::Nothing);
                     let result = match task {
-                        InHand::Delivery { job: _, fates, content } => {
+                        InHand::Delivery { job: _, fates, content, broken_off } => {
                             close_content(parts, connection, content);
-                            Some(TaskResult::Deliver { fates, dsn_offered })
+                            Some(TaskResult::Deliver { fates, dsn_offered, broken_off })
                         }
                         InHand::Verification { fate } => fate.map(TaskResult::Verify),
                         InHand::Nothing => None,
@@ -382,19 +392,31 @@ impl Outbound {
 impl Connection {
     /// Gives content to the session for as long as both sides have some to give and to take.
     fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
-        let InHand::Delivery { job, content, .. } = &mut self.task else { return false };
+        let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
         let session = self.session.as_mut().expect("a session wants content");
-        let here = parts.logs.get(job.id).is_some();
+        let log = parts.logs.of(job.id);
+        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(job.id).is_none());
+        if gone && !matches!(content, Content::Here(_)) || log.as_ref().is_some_and(|log| log.failed()) {
+            // Deleted by the operator while the job was under way, or its outcome could not be written down: it would be
+            // delivered again after a restart.
+            *broken_off = true;
+            session.content_failed(parts.now.mono);
+            return true;
+        }
         if matches!(content, Content::Unopened) {
-            *content = if !here {
-                let home = worker_of_log(job.id.log(), parts.exchange.workers());
-                Content::There { home, offset: 0, piece: None, position: 0, asked: false }
-            } else if let Some(reader) = parts.logs.of(job.id).and_then(|log| log.reader(job.id)) {
-                Content::Here(reader)
-            } else {
-                // Deleted by the operator while the job was under way.
-                session.content_failed(parts.now.mono);
-                return true;
+            *content = match log.map(|log| log.reader(job.id)) {
+                None => {
+                    let home = worker_of_log(job.id.log(), parts.exchange.workers());
+                    Content::There { home, offset: 0, piece: None, position: 0, asked: false }
+                }
+                Some(Some(reader)) => Content::Here(reader),
+                Some(None) => {
+                    // All readers are in use: this one has its turn later.
+                    let retry_at = parts.now.mono + READER_RETRY_DELAY;
+                    self.armed = Some(retry_at);
+                    parts.timers.schedule(self.flow, retry_at);
+                    return false;
+                }
             };
         }
         let (flow, transport, now) = (self.flow, &mut parts.transport, parts.now.mono);
@@ -417,6 +439,7 @@ impl Connection {
                         }
                         Piece::Pending => break,
                         Piece::End | Piece::Damaged | Piece::Failed => {
+                            *broken_off = true;
                             session.content_failed(now);
                             return true;
                         }

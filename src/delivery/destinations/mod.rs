@@ -26,7 +26,7 @@ pub use host::HostBackoff;
 
 use super::{Answer, DestinationId, Fate, JobResult, Routes, TaskResult, Work, WorkResult};
 use crate::env::Instant;
-use crate::limits::{QUIT_TIMEOUT, STARVED_TRANSACTIONS};
+use crate::limits::{QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS};
 use host::{OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -155,6 +155,28 @@ impl Destinations {
         self.closed(now, connection, Some(reason));
     }
 
+    /// No connection could be opened for want of something of our own, such as a free place or port: that says nothing about
+    /// the host. What waits for it goes on waiting, for a while.
+    pub fn connect_impossible(&mut self, now: Instant, connection: ConnectionId, reason: Answer) {
+        if !matches!(self.state(connection), Some(State::Connecting)) {
+            return;
+        }
+        let place = self.connections[connection.index as usize].destination;
+        let target = &mut self.targets[place];
+        target.shortages += 1;
+        if target.shortages > SHORTAGES_MAX {
+            target.shortages = 0;
+            return self.closed(now, connection, Some(reason));
+        }
+        self.set_deadline(connection, None);
+        self.connections.remove(connection.index as usize);
+        let target = &mut self.targets[place];
+        target.opening -= 1;
+        target.hold_until = now + SHORTAGE_PAUSE;
+        self.timers.insert((target.hold_until, Timer::Growth(place)));
+        self.feed_starved();
+    }
+
     /// The remote has greeted: the connection takes work.
     pub fn ready(&mut self, now: Instant, connection: ConnectionId) {
         if let Some(State::Connecting | State::Greeting) = self.state(connection) {
@@ -164,6 +186,7 @@ impl Destinations {
             host.serving += 1;
             host.down_until = Instant::ZERO;
             target.opening -= 1;
+            target.shortages = 0;
             self.rest(now, connection);
         }
     }
@@ -179,11 +202,12 @@ impl Destinations {
         let target = &mut self.targets[known.destination];
         let host = &mut target.hosts[known.host];
         target.busy -= 1;
+        let broken_off = matches!(result, TaskResult::Deliver { broken_off: true, .. });
         let (worker, result) = completed(in_hand, result);
         // A host that decides, whatever it says, is in working order.
         if reusable || decided(&result) {
             host.prove();
-        } else {
+        } else if !broken_off {
             host.drop_connection(now, &self.settings.host_backoff);
         }
         self.actions.push_back(Action::Finished { worker, result });
@@ -512,7 +536,7 @@ fn completed(in_hand: InHand, result: TaskResult) -> (u16, WorkResult) {
     match (in_hand, result) {
         (
             InHand::Deliver { worker, id, destination, recipients },
-            TaskResult::Deliver { fates: mut reported, dsn_offered },
+            TaskResult::Deliver { fates: mut reported, dsn_offered, .. },
         ) => {
             // Stable, so that of two fates for one recipient the first counts.
             reported.sort_by_key(|(index, _)| *index);

@@ -92,6 +92,8 @@ pub(super) struct Target {
     pub connections_max: u32,
     /// No further connection is opened before this, as one was refused while others were served.
     pub hold_until: Instant,
+    /// Connections in a row that we had no means to open.
+    pub shortages: u32,
     /// Failures to connect since the start.
     pub failures: u64,
     /// What the last of them was.
@@ -114,6 +116,7 @@ impl Target {
             ending: 0,
             connections_max: connections_max.max(1),
             hold_until: Instant::ZERO,
+            shortages: 0,
             failures: 0,
             last_failure: None,
             dirty: false,
@@ -146,7 +149,7 @@ impl Target {
             return false;
         }
         if self.serving() + self.opening == 0 {
-            return true;
+            return now >= self.hold_until;
         }
         let asked_for = self.backlog() >= settings.backlog_per_connection.saturating_mul(self.opening as usize + 1)
             || (self.opening == 0 && !self.verifying.is_empty());

@@ -27,6 +27,7 @@ fn delivered() -> TaskResult {
     TaskResult::Deliver {
         fates: vec![(0, Fate::Delivered(answer())), (2, Fate::Delivered(answer()))],
         dsn_offered: false,
+        broken_off: false,
     }
 }
 
@@ -267,7 +268,7 @@ fn every_recipient_gets_one_fate_whatever_the_session_says() {
     actions(&mut owner, 0);
     let failed = Fate::Failed(answer());
     let fates = vec![(7, failed.clone()), (2, failed.clone()), (2, Fate::Untried), (1, failed.clone())];
-    owner.done(at(0).mono, connection, TaskResult::Deliver { fates, dsn_offered: true }, false);
+    owner.done(at(0).mono, connection, TaskResult::Deliver { fates, dsn_offered: true, broken_off: false }, false);
     let made = actions(&mut owner, 0);
     let Action::Finished { result: WorkResult::Deliver(result), .. } = &made[0] else { panic!("{made:?}") };
     assert!(matches!(&result.fates[..], [(0, Fate::Deferred { .. }), (2, fate)] if *fate == failed));

@@ -18,7 +18,7 @@ pub use verdict::{Bounce, Verdict};
 
 use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
 use crate::env::{Instant, Now, WallTime};
-use crate::limits::{BUSY_DELAY, JOBS_IN_HAND_MAX};
+use crate::limits::{BUSY_DELAY, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
 use crate::smtp::{Envelope, domain_of};
 use crate::spool::MessageId;
 use siphasher::sip::SipHasher13;
@@ -333,7 +333,7 @@ impl Queue {
         forced_from: u32,
     ) -> (Job, u32) {
         let recipients_max = match destination {
-            DestinationId::NOWHERE => usize::MAX,
+            DestinationId::NOWHERE => RECIPIENTS_PER_TRANSACTION_MAX,
             _ => self.routes.route(destination).recipients_max.max(1),
         };
         let envelope = message.envelope();
