@@ -6,6 +6,29 @@
 
 use std::time::Duration;
 
+/// How full something is that has a limit. Whoever has a table shows one, so that a test can see that none is exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gauge {
+    /// What is counted.
+    pub name: &'static str,
+    /// How many there are.
+    pub count: u64,
+    /// How many there may be.
+    pub limit: u64,
+}
+
+impl Gauge {
+    /// `count` of `limit`.
+    pub fn new(name: &'static str, count: usize, limit: usize) -> Gauge {
+        Gauge { name, count: count as u64, limit: limit as u64 }
+    }
+
+    /// Whether the limit is kept.
+    pub fn holds(&self) -> bool {
+        self.count <= self.limit
+    }
+}
+
 /// The longest command line with its CRLF, bytes. RFC 5321 §4.5.3.1.4 asks for at least 512; MAIL and
 /// RCPT grow by their extensions' parameters (SIZE, BODY, RET, ENVID, NOTIFY, ORCPT: RFC 3461 §4.2).
 pub const COMMAND_LINE_SIZE_MAX: usize = 2048;

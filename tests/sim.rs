@@ -38,7 +38,7 @@ fn every_promise_is_kept_in_every_world() {
     assert!(acknowledged > 50 * WORLDS, "{acknowledged} messages are too few to prove anything");
     let kinds: std::collections::BTreeSet<&str> =
         outcomes.iter().flat_map(|outcome| outcome.injected.keys().copied()).collect();
-    assert_eq!(kinds.len(), 19, "every kind of fault was met: {kinds:?}");
+    assert_eq!(kinds.len(), 24, "every kind of fault was met: {kinds:?}");
 }
 
 #[test]

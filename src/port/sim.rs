@@ -113,6 +113,8 @@ struct Host {
     steering: Steering,
     /// `None` for a queue whose port was dropped.
     queues: Vec<Option<Queue>>,
+    /// The share of breaths in which its ports have no free buffer.
+    shortage: f64,
 }
 
 #[derive(Debug, Default)]
@@ -184,7 +186,7 @@ impl Network {
         let mut state = self.0.borrow_mut();
         let host = HostId(state.hosts.len());
         let queues = (0..count).map(|_| Some(Queue::default())).collect();
-        state.hosts.push(Host { hardware_address, link, steering, queues });
+        state.hosts.push(Host { hardware_address, link, steering, queues, shortage: 0.0 });
         (0..count).map(|queue| SimPort::new(self.clone(), host, queue, hardware_address, link.mtu)).collect()
     }
 
@@ -196,6 +198,11 @@ impl Network {
     /// Changes which queue of a host its frames come to.
     pub fn set_steering(&self, host: HostId, steering: Steering) {
         self.0.borrow_mut().hosts[host.0].steering = steering;
+    }
+
+    /// In this share of breaths, 0 to 1, the ports of a host have no free buffer: nothing is received and nothing allocated.
+    pub fn set_shortage(&self, host: HostId, share: f64) {
+        self.0.borrow_mut().hosts[host.0].shortage = share;
     }
 
     /// Nothing gets from `from` to `to` any more, not even what is on the wire.
@@ -261,6 +268,11 @@ impl Network {
         self.0.borrow_mut().tap.get_or_insert_default();
     }
 
+    /// Ends that.
+    pub fn untap(&self) {
+        self.0.borrow_mut().tap = None;
+    }
+
     /// Takes the copies that the tap has made since the last time.
     pub fn take_tapped(&self) -> Vec<Tapped> {
         let mut state = self.0.borrow_mut();
@@ -296,6 +308,12 @@ impl Network {
 
     fn missed(&self, host: HostId, queue: usize) -> u64 {
         self.0.borrow().hosts[host.0].queues[queue].as_ref().map_or(0, |queue| queue.missed)
+    }
+
+    fn is_short(&self, host: HostId) -> bool {
+        let mut state = self.0.borrow_mut();
+        let share = state.hosts[host.0].shortage;
+        state.chance(share)
     }
 
     fn detach(&self, host: HostId, queue: usize) {

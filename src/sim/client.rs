@@ -27,11 +27,42 @@ pub(super) enum Style {
 pub(super) const SMUGGLES: [&[u8]; 9] =
     [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r\n.\n", b"\r.\r\n", b"\r.\n", b"\r\n\0.\r\n", b"\n.\r"];
 
+/// What makes no sense, and the codes that may answer it: outside of a transaction, and inside of one.
+const NONSENSE: [(&[u8], &[u16], &[u16]); 18] = [
+    (b"NOOP", &[250], &[250]),
+    (b"RSET x", &[501], &[501]),
+    (b"VRFY postmaster", &[252], &[252]),
+    (b"HELP", &[214], &[214]),
+    (b"XYZZY", &[500], &[500]),
+    (b"STARTTLS", &[502], &[502]),
+    (b"AUTH PLAIN AGEAYg==", &[502], &[502]),
+    (b"EXPN list", &[502], &[502]),
+    (b"EHLO", &[501], &[501]),
+    (b"\0\x01\xff", &[500], &[500]),
+    (b"NOOP\nNOOP", &[500], &[500]),
+    (b"MAIL FROM:<a b>", &[501], &[503]),
+    (b"MAIL FROM:<a@b.test> SIZE=99999999999999999999", &[501, 552], &[503]),
+    (b"RCPT TO:<>", &[503], &[501]),
+    (b"RCPT TO:<u@d0.test> NOTIFY=NEVER,SUCCESS", &[503], &[501]),
+    (b"DATA now", &[501, 503], &[501]),
+    (b"BDAT x LAST", &[501, 503], &[501]),
+    (&[b'x'; 5000], &[500], &[500]),
+];
+
+/// What comes behind nonsense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    Mail,
+    /// RCPT for this recipient, or DATA behind the last.
+    Recipient(usize),
+}
+
 /// What the next reply answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expect {
     Greeting,
     Hello,
+    Nonsense(usize, Step),
     Mail,
     Recipient(usize),
     Data,
@@ -47,6 +78,8 @@ impl Expect {
         let codes: &[u16] = match self {
             Expect::Greeting => &[220, 554],
             Expect::Hello => &[250],
+            Expect::Nonsense(place, Step::Mail) => NONSENSE[place].1,
+            Expect::Nonsense(place, Step::Recipient(_)) => NONSENSE[place].2,
             Expect::Mail => &[250, 451, 452, 552],
             Expect::Recipient(_) => &[250, 450, 451, 452, 503, 550],
             Expect::Data => &[354, 451, 452, 503, 554],
@@ -70,6 +103,8 @@ pub(super) struct Client {
     line: Vec<u8>,
     pace: Option<(usize, Duration)>,
     abort_after: Option<usize>,
+    /// Before this share of its commands it says something that makes no sense; only one that waits for each answer does.
+    nonsense: f64,
     /// It goes away as soon as it has sent the end of its content.
     rude: bool,
     quitting: bool,
@@ -87,6 +122,7 @@ impl Client {
             line: Vec::new(),
             pace: None,
             abort_after: None,
+            nonsense: 0.0,
             rude: false,
             quitting: false,
         }
@@ -110,8 +146,30 @@ impl Client {
         self
     }
 
+    /// Says something that makes no sense before this share of its commands, one at a time.
+    pub(super) fn confused(mut self, share: f64) -> Client {
+        self.style = Style::Lockstep;
+        self.nonsense = share;
+        self
+    }
+
+    /// Says something that makes no sense before it takes `step`, or not. Whether it did.
+    fn babble(&mut self, step: Step, wire: &mut Wire, scene: &mut Scene<'_>) -> bool {
+        if self.nonsense == 0.0 || !scene.random.random_bool(self.nonsense) {
+            return false;
+        }
+        let place = scene.random.random_range(0..NONSENSE.len());
+        wire.out.extend(NONSENSE[place].0);
+        wire.say("\r\n");
+        self.expects.push_back(Expect::Nonsense(place, step));
+        true
+    }
+
     /// Begins the next message, or says goodbye.
     fn next(&mut self, wire: &mut Wire, scene: &mut Scene<'_>) {
+        if self.babble(Step::Mail, wire, scene) {
+            return;
+        }
         let Some(mail) = self.mails.pop_front() else {
             self.quitting = true;
             wire.say("QUIT\r\n");
@@ -166,15 +224,16 @@ impl Client {
                 wire.say("EHLO client.test\r\n");
                 self.expects.push_back(Expect::Hello);
             }
-            Expect::Hello => self.next(wire, scene),
+            Expect::Hello | Expect::Nonsense(_, Step::Mail) => self.next(wire, scene),
+            Expect::Nonsense(_, Step::Recipient(place)) => self.lockstep(place, wire, scene),
             Expect::Mail if code != 250 => self.transaction_refused(wire, scene),
-            Expect::Mail => self.lockstep(0, wire),
+            Expect::Mail => self.lockstep(0, wire, scene),
             Expect::Recipient(place) => {
                 self.accepted += usize::from(code == 250);
                 if let Some(mail) = &self.current {
                     scene.ledger.recipient_answered(mail.number, place, code == 250);
                 }
-                self.lockstep(place + 1, wire);
+                self.lockstep(place + 1, wire, scene);
             }
             Expect::Data if code == 354 => self.content(wire),
             Expect::Data => self.transaction_refused(wire, scene),
@@ -190,8 +249,8 @@ impl Client {
     }
 
     /// The next RCPT or DATA of a client that sends one command at a time.
-    fn lockstep(&mut self, place: usize, wire: &mut Wire) {
-        if self.style != Style::Lockstep {
+    fn lockstep(&mut self, place: usize, wire: &mut Wire, scene: &mut Scene<'_>) {
+        if self.style != Style::Lockstep || self.babble(Step::Recipient(place), wire, scene) {
             return;
         }
         let Some(mail) = &self.current else { return };

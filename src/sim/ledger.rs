@@ -13,6 +13,13 @@ use std::time::Duration;
 /// How long after a delivery a crash can still keep its outcome from the disk, if the disk does not stall.
 const OUTCOME_DELAY_MAX: Duration = Duration::from_secs(30);
 
+/// A message may overtake another to the same destination, as each has a connection of its own; but not one that has waited
+/// for so much longer without having been tried at all.
+const OVERTAKE_MAX: Duration = Duration::from_secs(1800);
+
+/// The clock of a breath is a little behind the one of its log lines.
+const CLOCK_SLACK: Duration = Duration::from_secs(1);
+
 /// What a client knows about its message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -36,6 +43,10 @@ struct Fate {
     bounced: u32,
     /// The next hop refused it for good at some time.
     refused: bool,
+    /// The appliance tried it, or found that it cannot be tried now.
+    attempted: bool,
+    /// It must not be tried again before then.
+    due: Instant,
 }
 
 /// One time that a next hop took the message.
@@ -61,6 +72,8 @@ struct Entry {
     damaged: bool,
     /// A notice about it did not reach its sender.
     notice_given_up: bool,
+    /// An operator holds it, or held it until then.
+    held_until: Instant,
 }
 
 /// Names a delivery until it is confirmed.
@@ -108,6 +121,13 @@ impl std::ops::AddAssign for Sums {
     }
 }
 
+/// How long the appliance waits before it tries again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Retry {
+    pub first: Duration,
+    pub max: Duration,
+}
+
 /// What may be expected of the appliance in a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Promise {
@@ -135,11 +155,12 @@ pub(super) struct Ledger {
     /// The appliance reported damage that it cannot put a name to.
     damage_reported: bool,
     age_max: Duration,
+    retry: Retry,
     violation: Option<String>,
 }
 
 impl Ledger {
-    pub(super) fn new(promise: Promise, age_max: Duration, trace: Trace) -> Ledger {
+    pub(super) fn new(promise: Promise, age_max: Duration, retry: Retry, trace: Trace) -> Ledger {
         Ledger {
             trace,
             promise,
@@ -151,6 +172,7 @@ impl Ledger {
             clock_jumped: false,
             damage_reported: false,
             age_max,
+            retry,
             violation: None,
         }
     }
@@ -168,6 +190,69 @@ impl Ledger {
     /// Something after which an outcome may be forgotten.
     pub(super) fn upset(&mut self, now: Instant) {
         self.upsets.push(now);
+        self.forget_dues();
+    }
+
+    /// From now on nobody knows when what is due: it was forgotten, or an operator or a clock has changed it.
+    pub(super) fn forget_dues(&mut self) {
+        self.entries.values_mut().flat_map(|entry| &mut entry.fates).for_each(|fate| fate.due = Instant::ZERO);
+    }
+
+    /// The appliance will try a recipient again after `delay`; it was tried `attempts` times.
+    pub(super) fn deferred(&mut self, now: Instant, number: u32, to: &str, attempts: u32, delay: Duration) {
+        let (retry, age_max, jumped) = (self.retry, self.age_max, self.clock_jumped);
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let known_at = entry.known_at;
+        let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
+        fate.attempted = true;
+        // What a log that failed was told is not known any more after the next start.
+        fate.due = if self.failed { Instant::ZERO } else { now + delay };
+        // RFC 5321 §4.5.4.1, as configured: twice as long each time, a tenth of jitter, and a last attempt at the end.
+        let base = retry.first.as_secs_f64() * 2f64.powi(attempts.saturating_sub(1).min(60) as i32);
+        let base = Duration::from_secs_f64(base.min(retry.max.as_secs_f64()));
+        let range = base.mul_f64(0.9).saturating_sub(CLOCK_SLACK)..=base.mul_f64(1.1).min(retry.max) + CLOCK_SLACK;
+        let is_last = now.since(known_at) + delay + 2 * OUTCOME_DELAY_MAX >= age_max && delay <= *range.end();
+        if !range.contains(&delay) && !is_last && !jumped {
+            self.violate(now, format_args!("retry: message {number} to {to} waits {delay:?} after attempt {attempts}"));
+        }
+    }
+
+    /// A next hop is asked to take a message.
+    pub(super) fn attempted(&mut self, now: Instant, sender: &str, to: &str) {
+        let Some(number) = super::mail::number_of_sender(sender) else { return };
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let known_at = entry.known_at;
+        let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
+        let (due, is_first) = (fate.due, !std::mem::replace(&mut fate.attempted, true));
+        if due > now + CLOCK_SLACK {
+            let early = due.since(now);
+            return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
+        }
+        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
+        let since = self.upsets.last().copied().unwrap_or(Instant::ZERO);
+        if !is_first || known_at.since(since) <= OVERTAKE_MAX {
+            return;
+        }
+        // All that was acknowledged so much earlier must have had its turn.
+        let waits = |entry: &&Entry| {
+            let known_at = entry.known_at.max(since).max(entry.held_until);
+            let is_open = entry.standing == Standing::Acknowledged && !entry.deleted && !entry.damaged;
+            let is_waiting = |fate: &Fate| {
+                fate.accepted == Some(true) && !fate.attempted && fate.bounced == 0 && fate.address.ends_with(domain)
+            };
+            is_open && known_at + OVERTAKE_MAX < now && entry.fates.iter().any(is_waiting)
+        };
+        if let Some(other) = self.entries.values().find(waits) {
+            let other = other.mail.number;
+            self.violate(now, format_args!("order: message {number} to {to} is tried, and {other} never was"));
+        }
+    }
+
+    /// An operator holds a message, or lets it go.
+    pub(super) fn held(&mut self, now: Instant, number: u32, held: bool) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.held_until = if held { Instant::FAR } else { now };
+        }
     }
 
     /// The storage failed: no outcome is kept until the process starts again.
@@ -180,6 +265,9 @@ impl Ledger {
     pub(super) fn restarted(&mut self, now: Instant) {
         self.failed = false;
         self.started_at = now;
+        if self.promise == Promise::Detected {
+            self.forget_dues();
+        }
     }
 
     /// A client begins to send.
@@ -190,6 +278,8 @@ impl Ledger {
             deliveries: Vec::new(),
             bounced: 0,
             refused: false,
+            attempted: false,
+            due: Instant::ZERO,
         };
         let entry = Entry {
             mail: mail.clone(),
@@ -199,6 +289,7 @@ impl Ledger {
             deleted: false,
             damaged: false,
             notice_given_up: false,
+            held_until: Instant::ZERO,
         };
         let before = self.entries.insert(mail.number, entry);
         assert!(before.is_none(), "numbers are given once");

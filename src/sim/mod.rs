@@ -13,8 +13,8 @@
 //! The appliance is the one that runs: `appliance` puts the same [`Worker`](crate::worker::Worker)s together, on a
 //! simulated network card, disk and clock. Clients and next hops are scripts of their own, which share nothing with it but
 //! the TCP below. A [plan](plan) says what goes wrong: cables, cuts, disks, clocks, pauses, crashes in the middle of a
-//! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle. Then everything is
-//! put right, and the queue must become empty.
+//! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle, attackers that flood
+//! and forge. Then everything is put right, and the queue must become empty.
 //!
 //! # What is checked
 //!
@@ -25,13 +25,16 @@
 //! - Nothing is delivered that was refused, to nobody who is no recipient, and nothing bounces that nobody refused and
 //!   that is not too old.
 //! - Replies are legal for the command they answer; commands to next hops are well-formed; no bare CR or LF leaves.
-//! - Retries come within the configured delays, attempts count by one, and nothing stays queued beyond its age.
+//! - Retries come when they were announced and not before, after delays as configured; attempts count by one; no message
+//!   overtakes one that waits much longer and was never tried; nothing stays queued beyond its age.
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
-//! - No frame is lost to its pool.
+//! - No table exceeds its limit ([`Gauge`](crate::limits::Gauge)), and no frame is lost to its pool.
+//! - All that was planned went wrong, and some share of the mail was acknowledged all the same.
 //!
 //! In some worlds the medium itself forgets or alters what it had made durable. One box alone cannot undo that; there the
 //! promise is that a loss is reported ([`Promise::Detected`]).
 
+mod attacker;
 mod client;
 mod clock;
 mod ledger;

@@ -7,6 +7,7 @@ use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
+use crate::limits::Gauge;
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::Log;
 use crate::tcp::Stack;
@@ -24,7 +25,7 @@ const BREATH_DURATION: Duration = Duration::from_micros(5);
 /// Messages of workers that wait for the control thread; the world takes them after every step.
 const MESSAGES_MAX: usize = 4096;
 
-const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+pub(super) const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// How a process ends that does not want to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,10 +43,13 @@ pub(super) struct Node {
     pub disks: BTreeMap<u16, SimDisk>,
     disk_latency: RangeInclusive<u64>,
     link: Link,
+    shortage: f64,
     steering: Steering,
     running: Option<Running>,
     /// The process is stopped until then, and does not know.
     paused_until: Instant,
+    /// The first table that held more than it may.
+    pub exceeded: Option<Gauge>,
 }
 
 struct Running {
@@ -65,7 +69,18 @@ impl Node {
         steering: Steering,
     ) -> Node {
         let (disks, link) = (BTreeMap::new(), Link::default());
-        Node { appliance, clock, disks, disk_latency, link, steering, running: None, paused_until: Instant::ZERO }
+        Node {
+            appliance,
+            clock,
+            disks,
+            disk_latency,
+            link,
+            shortage: 0.0,
+            steering,
+            running: None,
+            paused_until: Instant::ZERO,
+            exceeded: None,
+        }
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -128,6 +143,7 @@ impl Node {
         let wakeups = wakeups.map_err(|error| error.to_string())?;
         let ports = network.attach_queues(HARDWARE_ADDRESS, self.link, usize::from(workers), self.steering);
         let host = ports[0].host();
+        network.set_shortage(host, self.shortage);
         let isn_key = random.random();
         let mut all = Vec::new();
         let parts = ports.into_iter().zip(ends).zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
@@ -169,6 +185,14 @@ impl Node {
         }
     }
 
+    /// In this share of breaths its network card has no free buffer.
+    pub(super) fn set_shortage(&mut self, network: &Network, share: f64) {
+        self.shortage = share;
+        if let Some(host) = self.host() {
+            network.set_shortage(host, share);
+        }
+    }
+
     /// When it must be looked at.
     pub(super) fn next(&self) -> Instant {
         let now = self.clock.now();
@@ -201,6 +225,13 @@ impl Node {
             running.due = running.due.min(running.clock.world(worker.next_deadline()));
             let idle = worker.transport().port().frames_out();
             assert_eq!(idle, 0, "between two breaths no frame is out of its pool");
+            let mut see = |gauge: Gauge| {
+                if !gauge.holds() {
+                    self.exceeded.get_or_insert(gauge);
+                }
+            };
+            worker.gauge(&mut see);
+            worker.transport().gauge(&mut see);
             if worker.stopped()
                 && let Some(worker) = place.take()
             {
@@ -220,7 +251,7 @@ impl Node {
     }
 
     /// What the process has told since the last time, and whether it has ended.
-    pub(super) fn events(&mut self) -> (Vec<Event>, bool) {
+    pub(super) fn events(&mut self, random: &mut StdRng) -> (Vec<Event>, bool) {
         let Some(running) = &mut self.running else { return (Vec::new(), false) };
         let now = running.clock.now();
         let mut events = Vec::new();
@@ -230,9 +261,20 @@ impl Node {
         running.switchboard.expire(now, 0);
         let ended = running.workers.iter().all(Option::is_none);
         if ended {
-            self.running = None;
+            self.end(Death::Kill, random);
         }
         (events, ended)
+    }
+
+    /// The process is gone, and with it all that the disks have not told it yet.
+    fn end(&mut self, death: Death, random: &mut StdRng) {
+        self.running = None;
+        for disk in self.disks.values_mut() {
+            *disk = match death {
+                Death::Kill => disk.kill(random.random()),
+                Death::PowerLoss => disk.crash(random.random()),
+            };
+        }
     }
 
     /// An operator asks.
@@ -265,14 +307,9 @@ impl Node {
         }
         self.paused_until = Instant::ZERO;
         self.step();
-        let (events, _) = self.events();
-        self.running = None;
-        for disk in self.disks.values_mut() {
-            *disk = match death {
-                Death::Kill => disk.kill(random.random()),
-                Death::PowerLoss => disk.crash(random.random()),
-            };
-            disk.set_latency(self.disk_latency.clone());
+        let (events, ended) = self.events(random);
+        if !ended {
+            self.end(death, random);
         }
         events
     }

@@ -1,5 +1,6 @@
 //! What a seed means: the appliance, its load, and all that will go wrong.
 
+use super::attacker::Attack;
 use super::ledger::Promise;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
@@ -41,6 +42,11 @@ pub(super) enum Fault {
     WriteFails,
     ReadsFail(Duration),
     DiskFull(Duration),
+    /// No segment can be made, for want of inodes, descriptors or quota: an error number says which.
+    SegmentsFail(i32, Duration),
+    /// In this share of breaths the network card has no free buffer.
+    FramesShort(f64, Duration),
+    Attack(Attack, Duration),
     Rot,
     DiskLies(Lie),
     ClockJumps(i64),
@@ -65,6 +71,11 @@ impl Fault {
             Fault::WriteFails => "write error",
             Fault::ReadsFail(_) => "read errors",
             Fault::DiskFull(_) => "disk full",
+            Fault::SegmentsFail(..) => "no segment",
+            Fault::FramesShort(..) => "frame shortage",
+            Fault::Attack(Attack::Flood, _) => "SYN flood",
+            Fault::Attack(Attack::Forgery, _) => "forged segments",
+            Fault::Attack(Attack::Rubbish, _) => "rubbish",
             Fault::Rot => "rot",
             Fault::DiskLies(Lie::Lost) => "lost write",
             Fault::DiskLies(Lie::Misdirected) => "misdirected write",
@@ -83,7 +94,7 @@ impl Fault {
 }
 
 /// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
-const KINDS: usize = 17;
+const KINDS: usize = 20;
 
 /// In a burst all sessions begin within this time.
 pub(super) const BURST_DURATION: Duration = Duration::from_secs(2);
@@ -109,8 +120,9 @@ pub(super) struct Plan {
     pub age_max: Duration,
     /// All sessions begin at once, nearly.
     pub burst: bool,
-    /// Connections that the appliance takes.
+    /// Connections that the appliance takes, and handshakes under way.
     pub connections: usize,
+    pub half_open: usize,
     /// `d0.test` asks its next hop who exists.
     pub checks: bool,
     /// A start brings another number of workers than the one before it.
@@ -137,6 +149,7 @@ impl Plan {
             age_max: seconds(random, 3600..=20_000),
             burst: random.random_bool(0.2),
             connections: *pick(random, &[4, 16, 1000, 1000]),
+            half_open: *pick(random, &[8, 64, 1000]),
             checks: random.random_bool(0.3),
             regroups: random.random_bool(0.3),
             faults: Vec::new(),
@@ -199,7 +212,10 @@ fn fault(random: &mut StdRng, kind: usize) -> Fault {
         13 => manner(Manner { die_at_dot: some, stall: small, ..Manner::default() }, hop),
         14 => manner(Manner { refuse_content: some, greylist: true, ..Manner::default() }, hop),
         15 => *pick(random, &[Fault::Hold, Fault::Release, Fault::Retry]),
-        _ => Fault::Delete,
+        16 => Fault::Delete,
+        17 => Fault::SegmentsFail(*pick(random, &[libc::ENOSPC, libc::EDQUOT, libc::EMFILE]), duration),
+        18 => Fault::FramesShort(some, duration),
+        _ => Fault::Attack(*pick(random, &[Attack::Flood, Attack::Forgery, Attack::Rubbish]), duration / 10),
     }
 }
 

@@ -116,6 +116,7 @@ impl Receiver {
 
     fn recipient(&mut self, address: String, manner: Manner, wire: &mut Wire, scene: &mut Scene<'_>) {
         let sender = self.sender.clone().unwrap_or_default();
+        scene.ledger.attempted(scene.now, &sender, &address);
         if address.starts_with("no") {
             scene.ledger.refused(&sender, &address);
             wire.say("550 5.1.1 nobody\r\n");

@@ -1,10 +1,11 @@
 //! The wheel: who is next, what happens then, and until when.
 
+use super::attacker::Attacker;
 use super::client::{Client, Style};
 use super::clock::BoxClock;
-use super::ledger::Ledger;
-use super::mail::{Mail, number_of_sender};
-use super::node::{Death, Node};
+use super::ledger::{Ledger, Retry};
+use super::mail::{Mail, number_of_recipient, number_of_sender};
+use super::node::{Death, HARDWARE_ADDRESS, Node};
 use super::peer::{Peer, Scene};
 use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, Way};
 use super::receiver::{Hop, Manner, Receiver};
@@ -15,6 +16,7 @@ use crate::config;
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
+use crate::limits::Gauge;
 use crate::policy::Policy;
 use crate::port::sim::{HostId, Link, Network, SimPort};
 use crate::spool::MessageId;
@@ -23,7 +25,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +38,10 @@ const WORKERS_MAX: u64 = 3;
 
 /// Sessions with messages that a healed world sends, so that it shows that it is healed.
 const LAST_SESSIONS: u32 = 4;
+
+/// Of the messages that clients begin to send one in so many is acknowledged at least, whatever goes wrong: a world in which
+/// nothing is promised breaks no promise.
+const ACKNOWLEDGED_MIN: u64 = 20;
 
 /// How long a replaced box takes to be up again after its storage failed.
 const REPAIR_DURATION: Duration = Duration::from_secs(60);
@@ -88,6 +94,7 @@ pub(super) struct World {
     node: Node,
     clients: Peer<Client>,
     receivers: Peer<Receiver>,
+    attacker: Attacker,
     hops: Vec<Rc<RefCell<Hop>>>,
     ledger: Ledger,
     agenda: BTreeMap<(Instant, u64), Happening>,
@@ -146,6 +153,7 @@ fn configuration(plan: &Plan) -> config::Config {
     config.spool.free_min.0 = 0;
     config.limits.message_size.0 = 1 << 20;
     config.limits.connections = plan.connections;
+    config.limits.half_open = plan.half_open;
     config.retry.first.0 = plan.retry_first;
     config.retry.max.0 = plan.retry_max;
     config.retry.age_max.0 = plan.age_max;
@@ -191,8 +199,10 @@ impl World {
         let places: Vec<SocketAddr> = (0..HOPS).map(hop_address).collect();
         let addresses = places.iter().map(SocketAddr::ip).collect();
         let receivers = outside(&network, 3, addresses, places, random.random());
+        let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1));
         let hop = |place| Rc::new(RefCell::new(Hop::new(place == LMTP)));
-        let ledger = Ledger::new(plan.promise, plan.age_max, Trace::new(echo));
+        let retry = Retry { first: plan.retry_first, max: plan.retry_max };
+        let ledger = Ledger::new(plan.promise, plan.age_max, retry, Trace::new(echo));
         let mut world = World {
             seed,
             random,
@@ -201,6 +211,7 @@ impl World {
             node,
             clients: Peer::new(clients),
             receivers: Peer::new(receivers),
+            attacker,
             hops: (0..HOPS).map(hop).collect(),
             ledger,
             agenda: BTreeMap::new(),
@@ -256,6 +267,7 @@ impl World {
                 self.node.next(),
                 self.clients.next(now),
                 self.receivers.next(now),
+                self.attacker.next(),
             ];
             let next = due.into_iter().min().unwrap_or(Instant::FAR);
             // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
@@ -277,7 +289,11 @@ impl World {
         if self.node.next() <= now {
             self.node.step();
             self.listen(now);
+            if let Some(Gauge { name, count, limit }) = self.node.exceeded {
+                self.ledger.violate(now, format_args!("limit: {count} {name} where {limit} are allowed"));
+            }
         }
+        self.attacker.step(now, &mut self.random);
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };
         if self.clients.next(now) <= now {
             self.clients.step(&mut scene, |_, _| unreachable!("clients do not listen"));
@@ -357,6 +373,7 @@ impl World {
                     let pause = Duration::from_millis(self.random.random_range(1..3000));
                     client.slow(self.random.random_range(1..2000), pause)
                 }
+                3 if !matches!(style, Style::Babbling) => client.confused(self.random.random_range(0.1..0.9)),
                 _ => client,
             };
         }
@@ -372,7 +389,7 @@ impl World {
 
     /// Takes in what the appliance tells.
     fn listen(&mut self, now: Instant) {
-        let (events, ended) = self.node.events();
+        let (events, ended) = self.node.events(&mut self.random);
         for event in events {
             self.ledger.trace.note(now, format_args!("{}", event.line(self.node.clock.wall())));
             self.hear(now, event);
@@ -405,6 +422,11 @@ impl World {
             Event::Accepted { id, sender, .. } => {
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));
             }
+            Event::Held { id } | Event::Released { id } => {
+                if let Some(number) = self.ids.get(&id) {
+                    self.ledger.held(now, *number, matches!(event, Event::Held { .. }));
+                }
+            }
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
@@ -425,8 +447,8 @@ impl World {
             Event::Deferred { id, recipient, attempts, next_attempt_at, .. } => {
                 let wall = self.node.clock.wall();
                 let delay = next_attempt_at.since(wall);
-                if delay > self.plan.retry_max + Duration::from_secs(1) {
-                    self.ledger.violate(now, format_args!("retry: {id} to {recipient} waits for {delay:?}"));
+                if let Some(number) = number_of_recipient(&recipient) {
+                    self.ledger.deferred(now, number, &recipient, attempts, delay);
                 }
                 let before = self.attempts.insert((id, recipient.clone()), attempts).unwrap_or(0);
                 if attempts > before + 1 {
@@ -471,6 +493,20 @@ impl World {
                 self.at(duration, Happening::Mend(fault));
                 true
             }
+            Fault::SegmentsFail(errno, duration) => {
+                self.node.disks.values().for_each(|disk| disk.fail_prepares(Some(errno)));
+                self.at(duration, Happening::Mend(fault));
+                true
+            }
+            Fault::FramesShort(share, duration) => {
+                self.node.set_shortage(&self.network, share);
+                self.at(duration, Happening::Mend(fault));
+                running
+            }
+            Fault::Attack(attack, duration) => {
+                self.attacker.begin(attack, now, now + duration);
+                running
+            }
             Fault::Rot => self.rot(),
             Fault::DiskLies(lie) => {
                 self.node.disks.values().for_each(|disk| disk.lie(lie));
@@ -479,6 +515,7 @@ impl World {
             Fault::ClockJumps(seconds) => {
                 self.node.clock.jump(seconds);
                 self.ledger.clock_jumped = true;
+                self.ledger.forget_dues();
                 true
             }
             Fault::Pause(duration) => {
@@ -529,6 +566,8 @@ impl World {
             }
             Fault::ReadsFail(_) => self.node.disks.values().for_each(|disk| disk.fail_reads(None)),
             Fault::DiskFull(_) => self.node.disks.values().for_each(|disk| disk.set_free_bytes(1 << 40)),
+            Fault::SegmentsFail(..) => self.node.disks.values().for_each(|disk| disk.fail_prepares(None)),
+            Fault::FramesShort(..) => self.node.set_shortage(&self.network, 0.0),
             Fault::Manner(hop, ..) => self.hops[hop].borrow_mut().manner = Manner::default(),
             _ => {}
         }
@@ -569,7 +608,10 @@ impl World {
                 let known: Vec<MessageId> = self.ids.keys().copied().filter(|_| self.random.random_bool(0.2)).collect();
                 QueueCommand::Delete { selection: QueueSelection::Ids(known) }
             }
-            _ => QueueCommand::Retry { selection },
+            _ => {
+                self.ledger.forget_dues();
+                QueueCommand::Retry { selection }
+            }
         };
         self.node.ask(Request::Queue(command)).is_some()
     }
@@ -630,7 +672,10 @@ impl World {
         for disk in self.node.disks.values() {
             disk.fail_reads(None);
             disk.set_free_bytes(1 << 40);
+            disk.fail_prepares(None);
         }
+        self.node.set_shortage(&self.network, 0.0);
+        self.attacker.end();
         for hop in &self.hops {
             hop.borrow_mut().manner = Manner::default();
         }
@@ -645,8 +690,11 @@ impl World {
     fn outcome(mut self) -> Outcome {
         let now = self.time.get();
         let sums = self.ledger.sums();
-        if self.ledger.violation().is_none() && sums.acknowledged == 0 {
-            self.ledger.violate(now, format_args!("nothing was acknowledged"));
+        if self.ledger.violation().is_none()
+            && sums.acknowledged < (sums.begun / ACKNOWLEDGED_MIN).max(LAST_SESSIONS.into())
+        {
+            let (acknowledged, begun) = (sums.acknowledged, sums.begun);
+            self.ledger.violate(now, format_args!("too little: {acknowledged} of {begun} messages were acknowledged"));
         }
         if self.ledger.violation().is_some() {
             let state = self.node.describe();

@@ -262,6 +262,11 @@ impl Cache {
         }
     }
 
+    /// Bytes kept, and how many may be.
+    pub(super) fn fill(&self) -> (usize, usize) {
+        (self.size, self.size_max)
+    }
+
     pub(super) fn insert(&mut self, generation: u64, offset: u64, length: usize, block: Arc<Block>) {
         // Follows a rise at once and a fall slowly: growing costs a copy, a large block costs memory.
         self.capacity = length.next_power_of_two().max(self.capacity / 2).max(CAPACITY_MIN);

@@ -74,6 +74,7 @@ mod damage;
 mod event;
 mod examine;
 mod format;
+mod gauge;
 mod id;
 mod index;
 mod log;

@@ -37,6 +37,8 @@ pub(super) struct Segments {
     pub preparing: Option<u32>,
     pub retry_at: Instant,
     known: BTreeSet<u32>,
+    /// How many there were at the start: more than `count_max`, where the configuration was changed since.
+    found: usize,
     generation_next: u64,
     /// How many more the file system has room for.
     pub creatable_by_space: u64,
@@ -54,6 +56,7 @@ impl Segments {
             preparing: None,
             retry_at: Instant::ZERO,
             known: BTreeSet::new(),
+            found: 0,
             generation_next: 1,
             creatable_by_space: 0,
         }
@@ -62,6 +65,7 @@ impl Segments {
     /// Takes over what recovery found: the live chain, the files that nothing is needed of, and where to go on.
     pub(super) fn adopt(&mut self, live: VecDeque<Live>, free: Vec<u32>, offset: u64, generation_next: u64) {
         self.known = live.iter().map(|live| live.number).chain(free.iter().copied()).collect();
+        self.found = self.known.len();
         self.offset = if live.is_empty() { self.size } else { offset };
         self.live = live;
         self.free = free.into();
@@ -168,6 +172,20 @@ impl Segments {
 
     pub(super) fn live_bytes(&self) -> u64 {
         self.live.len() as u64 * self.size
+    }
+
+    /// Whether each file has one use at most.
+    pub(super) fn each_once(&self) -> bool {
+        let live = self.live.iter().map(|live| live.number);
+        let all = live.chain(self.free.iter().copied()).chain(self.freeing.iter().map(|freeing| freeing.number));
+        let (mut numbers, mut count) = (BTreeSet::new(), 0);
+        numbers.extend(all.inspect(|_| count += 1));
+        numbers.len() == count
+    }
+
+    /// How many files there may be. Those that are there already are used on.
+    pub(super) fn limit(&self) -> usize {
+        self.found.max(self.count_max as usize)
     }
 
     pub(super) fn known_count(&self) -> usize {

@@ -19,8 +19,8 @@ use super::{OwnAddress, Settings};
 use crate::env::Instant;
 use crate::flow::{FlowEnd, FlowEvent, FlowId, Peer, TransportCounters};
 use crate::limits::{
-    ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, HALF_OPEN_TIMEOUT, KEEP_ALIVE_INTERVAL, LINGER_DURATION,
-    RESETS_PER_SECOND, USER_TIMEOUT,
+    ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, HALF_OPEN_TIMEOUT, KEEP_ALIVE_INTERVAL,
+    LINGER_DURATION, RESETS_PER_SECOND, TIME_WAITS_MAX, USER_TIMEOUT,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -84,6 +84,13 @@ fn span(duration: std::time::Duration) -> smoltcp::time::Duration {
 }
 
 impl Core {
+    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        see(Gauge::new("flows", self.table.len(), self.settings.connections_max));
+        see(Gauge::new("handshakes", self.half_open, self.settings.half_open_max));
+        see(Gauge::new("TIME-WAIT", self.time_waits.len(), TIME_WAITS_MAX));
+        see(Gauge::new("frames for other workers", self.foreign.len(), FOREIGN_FRAMES_MAX));
+    }
+
     pub fn new(
         mut settings: Settings,
         hardware_address: [u8; 6],

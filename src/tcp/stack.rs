@@ -11,7 +11,7 @@ use super::table::Stage;
 use crate::env::{Instant, wait_readable};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
-    CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
+    CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
 };
 use crate::port::{BURST_SIZE, Burst, Port};
 use smoltcp::iface::PollResult;
@@ -49,6 +49,11 @@ impl<P: Port> Stack<P> {
     /// How often a flow was looked at since the start: the work that must not grow with the number of flows.
     pub fn visits(&self) -> u64 {
         self.core.visits
+    }
+
+    /// Shows how full its tables are.
+    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        self.core.gauge(see);
     }
 
     fn receive(&mut self) {

@@ -37,6 +37,10 @@ impl TimeWaits {
         self.line.push_back((until, tuple));
     }
 
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
     pub fn find(&self, now: Instant, tuple: &Tuple) -> Option<Remains> {
         self.remains.get(tuple).copied().filter(|remains| remains.until > now)
     }

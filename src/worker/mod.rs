@@ -12,6 +12,7 @@
 
 mod command;
 mod exchange;
+mod gauge;
 mod home;
 mod inbound;
 mod notice;

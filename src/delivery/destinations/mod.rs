@@ -26,7 +26,7 @@ pub use host::HostBackoff;
 
 use super::{Answer, DestinationId, Fate, JobResult, Routes, TaskResult, Work, WorkResult};
 use crate::env::Instant;
-use crate::limits::{QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS};
+use crate::limits::{Gauge, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS};
 use host::{OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -95,6 +95,15 @@ impl Destinations {
             waiting_count: 0,
             ending_count: 0,
             draining: false,
+        }
+    }
+
+    /// Shows how full its tables are.
+    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        see(Gauge::new("outgoing connections", self.connections.len(), self.settings.connections_max));
+        see(Gauge::new("jobs that wait for a connection", self.waiting_count, self.settings.queue_max));
+        for target in &self.targets {
+            see(Gauge::new("jobs of one destination", target.backlog(), self.settings.destination_queue_max));
         }
     }
 

@@ -18,7 +18,7 @@ pub use verdict::{Bounce, Verdict};
 
 use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
 use crate::env::{Instant, Now, WallTime};
-use crate::limits::{BUSY_DELAY, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
 use crate::smtp::{Envelope, domain_of};
 use crate::spool::MessageId;
 use siphasher::sip::SipHasher13;
@@ -132,6 +132,13 @@ impl Queue {
     pub fn with_in_hand_max(mut self, in_hand_max: u32) -> Queue {
         self.in_hand_max = in_hand_max.max(1);
         self
+    }
+
+    /// Shows how many jobs each destination has in hand.
+    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        for lane in &self.lanes {
+            see(Gauge::new("jobs in hand", lane.in_hand as usize, self.in_hand_max as usize));
+        }
     }
 
     /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is

@@ -34,6 +34,7 @@ struct Queued {
 }
 
 /// When operations complete.
+#[derive(Clone)]
 enum Pace {
     /// Of ten operations that are queued, so many complete at each poll.
     Polls { eagerness: u32 },
@@ -273,7 +274,15 @@ impl SimDisk {
             }
         }
         let image = SimDisk::with_segments(seed, segments);
-        image.state().free_bytes = state.free_bytes;
+        {
+            // What is wrong with the device does not end with who used it.
+            let mut after = image.state();
+            after.free_bytes = state.free_bytes;
+            after.pace = state.pace.clone();
+            (after.now, after.stalled_until) = (state.now, state.stalled_until);
+            (after.write_error, after.read_error) = (state.write_error, state.read_error);
+            (after.prepare_error, after.unreadable) = (state.prepare_error, state.unreadable.clone());
+        }
         image
     }
 }

@@ -23,6 +23,8 @@ pub struct SimPort {
     mtu: usize,
     buffers: Vec<Buffer>,
     free: Vec<u32>,
+    /// No buffer is free until the next call of `receive`, whatever `free` says.
+    short: bool,
     transmit_ring: Vec<Box<[u8]>>,
     counters: PortCounters,
 }
@@ -44,6 +46,7 @@ impl SimPort {
             mtu,
             buffers: (0..BUFFER_COUNT).map(|_| Buffer::default()).collect(),
             free: (0..BUFFER_COUNT).rev().collect(),
+            short: false,
             transmit_ring: Vec::new(),
             counters: PortCounters::default(),
         }
@@ -109,7 +112,8 @@ impl Port for SimPort {
     }
 
     fn receive(&mut self, burst: &mut Burst) {
-        while !burst.is_full() && !self.free.is_empty() {
+        self.short = self.network.is_short(self.host);
+        while !burst.is_full() && !self.free.is_empty() && !self.short {
             let Some(bytes) = self.network.take(self.host, self.queue) else { return };
             // The path's largest frame may be larger than what this port was made for.
             let Some(mut frame) = self.allocate(bytes.len()) else {
@@ -132,7 +136,7 @@ impl Port for SimPort {
     }
 
     fn allocate(&mut self, length: usize) -> Option<Frame> {
-        if length > self.capacity() {
+        if length > self.capacity() || self.short {
             return None;
         }
         let capacity = FRAME_HEADROOM + self.capacity();
@@ -155,7 +159,7 @@ impl Port for SimPort {
     }
 
     fn transmit_ready(&mut self) -> bool {
-        !self.free.is_empty() && self.transmit_ring.len() < TRANSMIT_RING_SIZE
+        !self.short && !self.free.is_empty() && self.transmit_ring.len() < TRANSMIT_RING_SIZE
     }
 
     fn release(&mut self, frame: Frame) {
