@@ -2,10 +2,11 @@
 //!
 //! A test device ([`device`], served by [`server`]) writes down every write and every flush that reaches it; a cut of that
 //! [`journal`] at any moment, with writes after the last flush dropped or torn, is the device after a power loss. On it
-//! lies ext4, and on that the spool ([`images`]).
+//! lies ext4, and on that the spool: by itself ([`images`]), and under `rohrpost run` ([`cuts`]).
 
 #[path = "../appliance/mod.rs"]
 mod appliance;
+mod cuts;
 mod device;
 mod history;
 mod images;
