@@ -20,6 +20,9 @@ pub const MOUNTED: &str = "ROHRPOST_TEST_DEVICE_MOUNTED";
 /// How long anything that is done to a device may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Bytes for the content and the journals of the devices that there are at a time.
+const SPACE_MIN: u64 = 1 << 30;
+
 /// Whether there can be such devices here; says aloud what is missing.
 pub fn available() -> bool {
     let missing = if !is_root() {
@@ -53,11 +56,12 @@ fn run(command: &mut Command) -> bool {
     output.is_ok_and(|output| output.status.success())
 }
 
-/// In memory where there is a file system for that: what is written there is to be lost anyway.
+/// In memory where there is a file system for that, and not a small one: what is written there is to be lost anyway.
 fn directory() -> TempDir {
     let mut builder = tempfile::Builder::new();
     builder.prefix("rohrpost-device-");
-    builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).expect("a temporary folder")
+    let memory = rustix::fs::statvfs("/dev/shm").is_ok_and(|found| found.f_bavail * found.f_frsize >= SPACE_MIN);
+    if memory { builder.tempdir_in("/dev/shm") } else { builder.tempdir() }.expect("a temporary folder")
 }
 
 /// A new ext4 file system of `size` bytes.

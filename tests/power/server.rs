@@ -1,8 +1,11 @@
 //! The process that is a device: a FUSE file system with one file, `disk`, over which the kernel sets up a loop device.
 //!
-//! It writes each request down before it answers it. It is a process of its own because a thread that waits for the
-//! device cannot be killed: were the device served by the same process, that would wait for itself when it is killed.
-//! When the process that started it ends, in whatever way, it unmounts what lies on the device and ends, too.
+//! Nothing is cached on the way from the loop device to the file; what is to be written through is written and flushed,
+//! and a flush arrives as an fsync. Each request is written down before it is answered.
+//!
+//! It is a process of its own because a thread that waits for a device cannot be killed: a process that served the device
+//! it waits for would wait for itself when it is killed. When the process that started it ends, in whatever way, it
+//! unmounts what lies on the device and ends, too.
 
 use std::ffi::OsStr;
 use std::fs::File;
