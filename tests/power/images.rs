@@ -33,6 +33,9 @@ const LIVES_ON: f64 = 0.2;
 /// How often the process ends in a life before the power does.
 const CRASHES: f64 = 0.5;
 
+/// How often a life ends in order.
+const SHUTDOWNS: f64 = 0.2;
+
 /// Bytes of the device: ext4, its journal, and the largest log.
 const DEVICE_SIZE: u64 = 32 << 20;
 
@@ -43,6 +46,8 @@ struct Tally {
     lives: u64,
     acknowledged: usize,
     promised: usize,
+    batches: u64,
+    moved: u64,
     requests: usize,
     flushes: usize,
     unflushed: Unflushed,
@@ -144,21 +149,27 @@ fn no_power_loss_takes_what_was_acknowledged_or_brings_back_what_was_done() {
         let ground = Ground { mounted: place.path().to_owned(), engine, settings: settings(seed % 4 < 2) };
         let mut campaign = Campaign { ground, seed, random: StdRng::seed_from_u64(seed) };
         let mut life = campaign.open(new.clone(), &History::default(), 0).expect("a new log opens");
-        if !tally.engines.contains(&life.describe()) {
-            tally.engines.push(life.describe());
+        let engine = life.status().disk;
+        if !tally.engines.contains(&engine) {
+            tally.engines.push(engine);
         }
         life.go_on(campaign.random.random_range(100..600));
         if campaign.random.random_bool(CRASHES) {
             life = life.crash().expect("a crash without a power loss takes nothing");
             life.go_on(campaign.random.random_range(5..300));
         }
+        if campaign.random.random_bool(SHUTDOWNS) {
+            life.shut_down();
+        }
+        tally.batches += life.status().batches;
+        tally.moved += life.status().moved;
         campaign.cut(life.lose_power(), IMAGES_PER_LIFE, true, &mut tally);
         seed += 1;
     }
     tally.losses.iter().for_each(|loss| println!("{loss}"));
     println!(
         "power: {} images ({} of images) of {} lives on {}, seeds {first} to {}: {} messages acknowledged, {} times one \
-         was promised at a cut, {} requests of which {} flushes, unflushed writes: {}, in {} images more than one, {} lost, {:.1} s",
+         was promised at a cut, {} batches, {} messages moved, {} requests of which {} flushes, unflushed writes: {}, in {} images more than one, {} lost, {:.1} s",
         tally.images,
         tally.again,
         tally.lives,
@@ -166,6 +177,8 @@ fn no_power_loss_takes_what_was_acknowledged_or_brings_back_what_was_done() {
         seed - 1,
         tally.acknowledged,
         tally.promised,
+        tally.batches,
+        tally.moved,
         tally.requests,
         tally.flushes,
         tally.unflushed,

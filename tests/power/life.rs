@@ -8,7 +8,9 @@ use rand::{Rng, RngExt, SeedableRng};
 use rohrpost::env::disk::{Engine, RealDisk};
 use rohrpost::env::{Instant, Now, WallTime, wait_readable};
 use rohrpost::smtp::{Envelope, Recipient};
-use rohrpost::spool::{Draft, Log, LogEvent, MessageId, Outcome, Piece, RecipientState, Recovery, Refusal, Settings};
+use rohrpost::spool::{
+    Draft, Log, LogEvent, MessageId, Outcome, Piece, RecipientState, Recovery, Refusal, Settings, Status,
+};
 
 use super::device::Device;
 use super::history::{Change, History, Queue, Shape, shape};
@@ -138,9 +140,15 @@ impl Life {
         }
     }
 
-    /// How it was written.
-    pub fn describe(&self) -> String {
-        self.log.status().disk
+    /// Ends the log in order, as an operator does before the power is cut.
+    pub fn shut_down(&mut self) {
+        self.log.shutdown(self.now);
+        self.breathe_until(|life| life.log.idle());
+    }
+
+    /// Figures of the log.
+    pub fn status(&self) -> Status {
+        self.log.status()
     }
 
     /// Ends as a power loss ends it, and gives what is left: what was promised, and the device.
