@@ -5,6 +5,7 @@
 #![allow(dead_code)] // Each test binary uses its part of this.
 
 pub mod client;
+pub mod load;
 pub mod receiver;
 
 use std::io::{BufRead, BufReader, Read};
@@ -95,6 +96,9 @@ pub fn is_root() -> bool {
     effective == Some("0")
 }
 
+/// All hosts of the lab, as in the configuration's list.
+const NETWORKS: &str = "192.0.2.0/24\", \"2001:db8:2::/64";
+
 /// What differs between the tests' appliances.
 pub struct Setup<'a> {
     /// `af_xdp` or `kernel`.
@@ -118,11 +122,20 @@ pub struct Appliance {
 impl Appliance {
     /// Writes the configuration and starts on the relay host of the lab; every host of the lab may relay.
     pub fn start(lab: &Lab, setup: &Setup<'_>) -> Appliance {
-        Appliance::start_with(lab, setup, "192.0.2.0/24\", \"2001:db8:2::/64")
+        Appliance::start_with(lab, setup, NETWORKS)
     }
 
     /// The same, with other networks that may relay.
     pub fn start_with(lab: &Lab, setup: &Setup<'_>, networks: &str) -> Appliance {
+        Appliance::configure(lab, setup, networks, "size_max = \"4GB\"\nfree_min = \"0B\"")
+    }
+
+    /// The same, with another spool; it lies in the folder `spool` of the lab's.
+    pub fn start_with_spool(lab: &Lab, setup: &Setup<'_>, spool: &str) -> Appliance {
+        Appliance::configure(lab, setup, NETWORKS, spool)
+    }
+
+    fn configure(lab: &Lab, setup: &Setup<'_>, networks: &str, spool: &str) -> Appliance {
         let directory = lab.directory.path();
         let (v4, v6) = if setup.transport == "kernel" { (RELAY, RELAY_V6) } else { (APPLIANCE, APPLIANCE_V6) };
         let port = if setup.transport == "kernel" { "" } else { "[[port]]\ndevice = \"eth0\"\n" };
@@ -134,12 +147,12 @@ impl Appliance {
              [[listener]]\naddress = \"[{v6}]:25\"\nrole = \"relay\"\n\
              [relay]\nnetworks = [\"{networks}\"]\n\
              [[route]]\ndomain = \"*\"\nto = [\"{to}\"]\n\
-             [spool]\ndirectory = \"{spool}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n\
+             [spool]\ndirectory = \"{directory}\"\n{spool}\n\
              [admin]\nsocket = \"{socket}\"\n{more}\n",
             transport = setup.transport,
             cores = setup.cores,
             to = setup.to,
-            spool = directory.join("spool").display(),
+            directory = directory.join("spool").display(),
             socket = directory.join("admin.sock").display(),
             more = setup.more,
         );
@@ -180,6 +193,11 @@ impl Appliance {
     pub fn kill(&mut self) {
         self.child.kill().expect("our own process");
         self.child.wait().expect("our own process");
+    }
+
+    /// The same, without waiting for its end: it may have to wait for its disk.
+    pub fn strike(&mut self) {
+        self.child.kill().expect("our own process");
     }
 
     /// Ends the process as an operator would.
