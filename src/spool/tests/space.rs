@@ -108,6 +108,31 @@ fn a_segment_that_cannot_be_made_is_no_failure_of_the_log() {
 }
 
 #[test]
+fn a_log_that_waits_for_a_segment_lets_its_worker_sleep() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let id = bench.accept(b"one", 1).unwrap();
+    bench.breathe_until(|bench| bench.log.idle());
+    disk.fail_prepares(Some(libc::EMFILE));
+    let defer = |bench: &mut Bench<SimDisk>| {
+        let next_attempt_at = bench.now.wall;
+        bench.log.settle(id, 0, Outcome::Deferred { attempts: 1, next_attempt_at, reply: "x".repeat(1000).into() });
+    };
+    // The segments fill with outcomes, one a batch, until one finds no room and the closing batch does not either.
+    while bench.log.idle() {
+        defer(&mut bench);
+        (0..4).for_each(|_| bench.breathe());
+    }
+    for _ in 0..1000 {
+        bench.breathe();
+        assert!(bench.log.next_deadline().is_none_or(|at| at > bench.now.mono), "it would be polled again at once");
+    }
+    disk.fail_prepares(None);
+    bench.breathe_until(|bench| bench.log.idle());
+    assert_eq!(Bench::open(disk.crash(1)).log.count(), 1);
+}
+
+#[test]
 fn a_session_that_drips_does_not_hold_the_log_for_ever() {
     let mut bench = Bench::open(SimDisk::new(1));
     let slow = bench.log.begin().unwrap();
