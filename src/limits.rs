@@ -430,6 +430,10 @@ pub const MOVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// What a queued recipient is counted with, bytes, for the outcome records that it will need.
 pub const OUTCOME_RESERVE: u64 = 256;
 
+/// Outcomes and other changes that wait for room in a log before nothing more is given out for delivery: what comes of it
+/// could only be kept in memory. More than come in during one breath, and about a megabyte.
+pub const CHANGES_WAITING_MAX: usize = 4096;
+
 /// An idle log waits this long before it writes the batch that carries the last watermark, so that a quiet log does
 /// not write twice for every message.
 pub const CLOSING_DELAY: Duration = Duration::from_millis(100);

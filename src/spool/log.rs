@@ -22,7 +22,8 @@ use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{
-    BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE,
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
+    SPOOL_CACHE_SIZE,
 };
 use crate::smtp::Envelope;
 
@@ -376,6 +377,11 @@ impl<D: Disk> Log<D> {
     /// Whether the storage failed, so that nothing more can be written down.
     pub fn failed(&self) -> bool {
         self.failed.is_some()
+    }
+
+    /// Whether so many changes wait for room that nobody should make more of them.
+    pub fn is_behind(&self) -> bool {
+        self.failed.is_none() && self.backlog.len() >= CHANGES_WAITING_MAX
     }
 
     /// A queued message.

@@ -20,7 +20,7 @@ use crate::event::Event;
 use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::smtp::Envelope;
-use crate::spool::{Message, MessageId, Outcome, Piece, Reader};
+use crate::spool::{Log, Message, MessageId, Outcome, Piece, Reader};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
@@ -37,6 +37,8 @@ pub(super) struct Home {
     held: Vec<Held>,
     /// Nothing more is given out: the log failed and could not keep outcomes, or the worker stops.
     closed: bool,
+    /// Nothing more is given out until outcomes have found room in the log.
+    waiting: bool,
     /// When the held results are looked at again.
     held_until: Option<Instant>,
     /// Messages that other workers deliver and are reading.
@@ -79,6 +81,7 @@ impl Home {
             notices: 0,
             held: Vec::new(),
             closed: false,
+            waiting: false,
             held_until: None,
             readers: BTreeMap::new(),
             counts: MessageCounts::default(),
@@ -118,8 +121,9 @@ impl Home {
 
     /// Gives out what is due.
     pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        self.waiting = parts.logs.iter().any(Log::is_behind);
         let mut given = false;
-        while !self.closed {
+        while !self.closed && !self.waiting {
             let logs = &parts.logs;
             let lookup = |id: MessageId| {
                 // What became of a delivery out of a log that failed could not be written down.
@@ -378,7 +382,7 @@ impl Home {
 
     /// When something must be looked at even if nothing is reported.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let queue = if self.closed { None } else { self.queue.next_deadline() };
+        let queue = if self.closed || self.waiting { None } else { self.queue.next_deadline() };
         [queue, self.held_until].into_iter().flatten().min()
     }
 

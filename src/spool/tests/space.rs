@@ -1,6 +1,7 @@
 //! Space: recycling, running full and coming back.
 
 use super::*;
+use crate::limits::CHANGES_WAITING_MAX;
 
 #[test]
 fn long_lived_messages_survive_many_rounds_of_recycling() {
@@ -118,6 +119,7 @@ fn a_log_that_waits_for_a_segment_lets_its_worker_sleep() {
         let next_attempt_at = bench.now.wall;
         bench.log.settle(id, 0, Outcome::Deferred { attempts: 1, next_attempt_at, reply: "x".repeat(1000).into() });
     };
+    let hold = |bench: &mut Bench<SimDisk>| bench.log.hold(id, true);
     // The segments fill with outcomes, one a batch, until one finds no room and the closing batch does not either.
     while bench.log.idle() {
         defer(&mut bench);
@@ -127,8 +129,12 @@ fn a_log_that_waits_for_a_segment_lets_its_worker_sleep() {
         bench.breathe();
         assert!(bench.log.next_deadline().is_none_or(|at| at > bench.now.mono), "it would be polled again at once");
     }
+    assert!(!bench.log.is_behind());
+    (0..CHANGES_WAITING_MAX).for_each(|_| hold(&mut bench));
+    assert!(bench.log.is_behind(), "nobody should make more");
     disk.fail_prepares(None);
     bench.breathe_until(|bench| bench.log.idle());
+    assert!(!bench.log.is_behind());
     assert_eq!(Bench::open(disk.crash(1)).log.count(), 1);
 }
 
