@@ -4,10 +4,18 @@ use super::*;
 use crate::smtp::client::content::Stuffing;
 use proptest::prelude::*;
 
-/// Dot-stuffing as the RFC words it, on the whole content.
-fn stuffed(content: &[u8]) -> Vec<u8> {
+/// Dot-stuffing as the RFC words it, on the whole content; an error with what may go before a CR or LF that stands alone.
+fn stuffed(content: &[u8]) -> Result<Vec<u8>, Vec<u8>> {
     let mut out = Vec::new();
     for (place, byte) in content.iter().enumerate() {
+        let alone = match byte {
+            b'\r' => content.get(place + 1) != Some(&b'\n'),
+            b'\n' => place == 0 || content[place - 1] != b'\r',
+            _ => false,
+        };
+        if alone {
+            return Err(out);
+        }
         if *byte == b'.' && (place == 0 || content[..place].ends_with(b"\r\n")) {
             out.push(b'.');
         }
@@ -17,7 +25,7 @@ fn stuffed(content: &[u8]) -> Vec<u8> {
         out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(b".\r\n");
-    out
+    Ok(out)
 }
 
 fn server_words() -> impl Strategy<Value = Vec<u8>> {
@@ -49,12 +57,17 @@ proptest! {
 
     #[test]
     fn stuffing_equals_the_naive_one_however_it_is_cut(
-        words in prop::collection::vec(prop::sample::select(vec![".", "\r\n", "\r", "\n", "a", "..", "\r\n."]), 0..60),
+        words in prop::collection::vec(prop::sample::select(vec![".", "\r\n", "a", "..", "\r\n."]), 0..60),
+        lone in prop::sample::select(vec!["", "", "\r", "\n", "\r\r\n", "\n.\r\n"]),
+        place in 0usize..60,
         cuts in prop::collection::vec(1usize..9, 1..20),
         rooms in prop::collection::vec(0usize..6, 1..20),
     ) {
+        let mut words = words;
+        words.insert(place.min(words.len()), lone);
         let content = words.concat().into_bytes();
         let (mut stuffing, mut wire, mut taken) = (Stuffing::default(), Vec::new(), 0);
+        let mut fault = false;
         let (mut cuts, mut rooms) = (cuts.iter().cycle(), rooms.iter().chain(&[1]).cycle());
         while taken < content.len() {
             let piece = &content[taken..(taken + cuts.next().unwrap()).min(content.len())];
@@ -65,11 +78,20 @@ proptest! {
                 wire.extend_from_slice(&bytes[..count]);
                 count
             });
+            let Ok(count) = count else {
+                fault = true;
+                break;
+            };
             prop_assert!(count <= piece.len());
             taken += count;
         }
-        wire.extend_from_slice(stuffing.end());
-        prop_assert_eq!(wire, stuffed(&content));
+        match stuffing.end() {
+            Ok(end) if !fault => {
+                wire.extend_from_slice(end);
+                prop_assert_eq!(Ok(wire), stuffed(&content));
+            }
+            _ => prop_assert_eq!(Err(wire), stuffed(&content)),
+        }
     }
 
     #[test]
