@@ -99,5 +99,6 @@ pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
 pub use reader::{Piece, Reader};
+pub use record::rewritten;
 pub use recovery::{Cut, OpenError, Recovery};
 pub use settings::Settings;
