@@ -7,6 +7,7 @@ mod bodies;
 use bodies::TARGETS;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rohrpost::smtp::content::FALSE_ENDS;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -75,6 +76,20 @@ fn no_mutation_of_the_corpora_breaks_a_promise() {
             let mut input = inputs[random.random_range(0..inputs.len())].1.clone();
             mutate(&mut random, &mut input, &inputs);
             assert!(survives(body, &input), "{target} breaks a promise, seed {seed}: {}", input.escape_ascii());
+        }
+    }
+}
+
+#[test]
+fn no_false_end_of_data_gets_through_the_relay() {
+    // By DATA and BDAT under both rules, by BDAT as BINARYMIME, and straight from the spool.
+    for kind in [0, 1, 2, 3, 6, 8] {
+        for end in FALSE_ENDS {
+            for cuts in 0..3 {
+                let head = [kind | cuts << 4, 7, cuts];
+                let input = [&head, &b"Subject: a\r\n\r\nb"[..], end, b"MAIL FROM:<evil@client.example>\r\n"].concat();
+                bodies::relay::run(&input);
+            }
         }
     }
 }

@@ -3,7 +3,6 @@
 
 use super::choices::Choices;
 use super::wire::{OUR_MAC, PEER_MAC, Segment, advertisement, arp, packet, sent, unreachable};
-use rohrpost::env::Instant;
 use rohrpost::flow::{FlowEvent, FlowId, Transport};
 use rohrpost::port::Port;
 use rohrpost::port::sim::{Link, Network, SimPort};
@@ -56,6 +55,8 @@ struct World {
     /// Flows that sessions hold.
     flows: Vec<FlowId>,
     connecting: Vec<FlowId>,
+    /// Whose connections were accepted. All our peers with IPv6 are in one network, and so one client.
+    clients: BTreeMap<FlowId, IpAddr>,
 }
 
 impl World {
@@ -65,7 +66,8 @@ impl World {
         let stack = Stack::new(network.attach(OUR_MAC, link), settings(), network.now());
         let hand = network.attach(PEER_MAC, link);
         let (flows, connecting) = (Vec::new(), Vec::new());
-        World { network, stack, hand, known: BTreeMap::new(), last: Vec::new(), flows, connecting }
+        let (known, clients) = (BTreeMap::new(), BTreeMap::new());
+        World { network, stack, hand, known, last: Vec::new(), flows, connecting, clients }
     }
 
     /// One breath: what has arrived is taken in, what is due is sent, and every promise is looked at.
@@ -90,8 +92,9 @@ impl World {
         let open = self.stack.counters().open as usize;
         assert!(open <= CONNECTIONS_MAX, "{open} connections");
         assert!(self.flows.len() + self.connecting.len() <= open, "what a session holds is there");
-        if let Some(deadline) = self.stack.next_deadline() {
-            assert!(deadline >= now || deadline.since(Instant::ZERO) > Duration::ZERO || now == Instant::ZERO);
+        for client in self.clients.values() {
+            let flows = self.flows.iter().filter(|flow| self.clients.get(flow) == Some(client)).count();
+            assert!(flows <= CONNECTIONS_PER_CLIENT_MAX, "{flows} connections of {client}");
         }
     }
 
@@ -101,6 +104,7 @@ impl World {
                 assert!(listener < 2 && local.port() == 25 && !self.flows.contains(&flow));
                 assert_eq!(local.is_ipv4(), remote.is_ipv4());
                 self.flows.push(flow);
+                self.clients.insert(flow, if remote.is_ipv4() { remote.ip() } else { peer(0, true) });
             }
             FlowEvent::Connected { flow } => {
                 assert!(self.connecting.contains(&flow), "only what was asked for is connected");
