@@ -145,7 +145,7 @@ impl Bench {
 }
 
 fn text(seed: u64, size: usize) -> Vec<u8> {
-    (0..size as u64).map(|place| (seed * 31 + (place * 7 ^ (place >> 8))) as u8).collect()
+    (0..size as u64).map(|place| (seed * 31 + ((place * 7) ^ (place >> 8))) as u8).collect()
 }
 
 /// Logs that were used: nothing, a few messages, one that was opened many times, one that went round, one that crashed.
