@@ -182,7 +182,8 @@ fn is_original(value: &str, smtputf8: bool) -> bool {
         !address.is_empty()
             && (smtputf8 || address.is_ascii())
             && is_one_line(address)
-            && address.bytes().all(|byte| byte >= 128 || (byte.is_ascii_graphic() && byte != b'='))
+            // "+" is no QCHAR of RFC 6533 §3: whoever takes this for xtext, too, must find nothing to decode.
+            && address.bytes().all(|byte| byte >= 128 || (byte.is_ascii_graphic() && !matches!(byte, b'+' | b'=')))
     } else {
         !address.is_empty() && is_xtext(address, |byte| !byte.is_ascii_control())
     };

@@ -158,7 +158,9 @@ fn recipient_parameters_are_read_and_checked() {
         assert_eq!(of(text), Err(SyntaxError::BadParameter), "{text}");
     }
     assert!(rcpt("TO:<a@b> ORCPT=utf-8;ü@b", &EHLO, true).is_ok());
-    for text in ["rfc822;a+0D+0ABcc:+20x", "x400;+00", "rfc822;+7F", "utf-8;a\u{85}b@c", "utf-8;a\u{2029}b@c"] {
+    for text in
+        ["rfc822;a+0D+0ABcc:+20x", "x400;+00", "rfc822;+7F", "utf-8;a\u{85}b@c", "utf-8;a\u{2029}b@c", "utf-8;a+00@b"]
+    {
         let text = format!("TO:<a@b> ORCPT={text}");
         assert_eq!(rcpt(&text, &EHLO, true), Err(SyntaxError::BadParameter), "a header cannot be made of {text}");
     }
