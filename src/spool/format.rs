@@ -136,6 +136,7 @@ impl Header {
         header.is_plausible().then_some((header, half(CHECKSUM_AT)))
     }
 
+    /// Whether a log can have written it: nothing in it is later than itself.
     fn is_plausible(&self) -> bool {
         let counts = [
             self.generation,
@@ -147,7 +148,13 @@ impl Header {
             self.opening.at,
             self.opening.generation,
         ];
-        self.number_next <= NUMBER_END && counts.iter().all(|count| *count < COUNT_END)
+        let opened = (self.opening.generation, self.opening.offset);
+        counts.iter().all(|count| *count < COUNT_END)
+            && self.number_next <= NUMBER_END
+            && self.previous_sequence < self.sequence
+            && self.synced < self.sequence
+            && self.start <= self.generation
+            && opened <= (self.generation, self.offset)
     }
 }
 
