@@ -13,7 +13,8 @@ pub(super) const FLAG_TAINTED: u16 = 2;
 /// is added to one never overflows.
 const COUNT_END: u64 = 1 << 62;
 
-/// Message numbers have 48 bits ([`MessageId`](super::MessageId)); half of them are left for what a start passes over.
+/// Message numbers are below this, half of what 48 bits can say ([`MessageId`](super::MessageId)): a log that has used them up
+/// takes no more messages, and can still write down what becomes of those it has.
 pub(super) const NUMBER_END: u64 = 1 << 47;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"ROHRLOG\x02");
@@ -66,7 +67,7 @@ pub(super) struct Header {
 impl Header {
     /// Writes the header and returns its checksum, which stands for the whole batch.
     pub(super) fn encode(&self, out: &mut [u8]) -> u32 {
-        debug_assert!(self.is_plausible(), "what is written can be read");
+        debug_assert!(self.is_plausible(), "what is written can be read: {self:?}");
         out[..HEADER_SIZE].fill(0);
         out[0..8].copy_from_slice(&MAGIC.to_le_bytes());
         out[8..10].copy_from_slice(&self.log.to_le_bytes());

@@ -111,13 +111,16 @@ pub fn sent(frame: &[u8]) -> Option<(IpAddr, (u16, u16), u32, u32)> {
         _ => return None,
     };
     let is_tcp = *frame.get(if begin == 34 { 23 } else { 20 })? == 6;
+    if !is_tcp {
+        return None;
+    }
     let tcp = frame.get(begin..end)?;
     let word = |at: usize| Some(u32::from_be_bytes(tcp.get(at..at + 4)?.try_into().ok()?));
     let port = |at: usize| Some(u16::from_be_bytes(tcp.get(at..at + 2)?.try_into().ok()?));
     let header = usize::from(tcp.get(12)? >> 4) * 4;
     let flags = u32::from(*tcp.get(13)?);
     let size = (tcp.len() - header) as u32 + (flags & 1) + (flags >> 1 & 1);
-    is_tcp.then_some((to, (port(0)?, port(2)?), word(4)?.wrapping_add(size), word(8)?))
+    Some((to, (port(0)?, port(2)?), word(4)?.wrapping_add(size), word(8)?))
 }
 
 /// An ARP packet in which `from` is at the peer's hardware address. `operation`: 1 asks, 2 answers.
