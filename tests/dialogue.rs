@@ -20,6 +20,9 @@
 //!
 //! Replies, spool content and spool events are each compared as a whole, in their order.
 
+#[path = "dialogue/smuggling.rs"]
+mod smuggling;
+
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::flow::Received;
 use rohrpost::smtp::server::{
@@ -320,16 +323,8 @@ fn run(dialogue: &Dialogue, manner: Manner) -> Outcome {
     run.spool.outcome
 }
 
-#[test]
-fn every_dialogue_has_the_same_outcome_however_its_bytes_come() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialogue");
-    let mut files: Vec<_> = std::fs::read_dir(folder)
-        .expect("the folder of dialogues")
-        .map(|entry| entry.expect("an entry").path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "smtp"))
-        .collect();
-    files.sort();
-    assert!(files.len() >= 10, "the dialogues are missing");
+/// All ways in which bytes come and are taken.
+fn manners() -> Vec<Manner> {
     let whole = Manner { arrival: usize::MAX, ring: 1 << 20, room: usize::MAX, seed: 0 };
     let mut manners = vec![
         whole,
@@ -343,25 +338,44 @@ fn every_dialogue_has_the_same_outcome_however_its_bytes_come() {
         room: 5 + seed,
         seed: seed as u64,
     }));
-    let mut wrong = String::new();
-    for path in files {
-        let name = path.file_name().expect("a file").to_string_lossy().into_owned();
-        let dialogue = parse(&std::fs::read_to_string(&path).expect("a dialogue"));
-        for manner in &manners {
-            let outcome = run(&dialogue, *manner);
-            if outcome != dialogue.expected {
-                wrong.push_str(&format!(
-                    "{name}, {manner:?}\n--- expected\n{}\n{}\n{:?}\n--- found\n{}\n{}\n{:?}\n",
-                    dialogue.expected.replies,
-                    dialogue.expected.content.escape_debug(),
-                    dialogue.expected.events,
-                    outcome.replies,
-                    outcome.content.escape_debug(),
-                    outcome.events
-                ));
-                break;
-            }
+    manners
+}
+
+/// What went wrong, for a person; empty if the dialogue has its outcome in every manner.
+fn differences(name: &str, dialogue: &Dialogue) -> String {
+    for manner in manners() {
+        let outcome = run(dialogue, manner);
+        if outcome != dialogue.expected {
+            return format!(
+                "{name}, {manner:?}\n--- expected\n{}\n{}\n{:?}\n--- found\n{}\n{}\n{:?}\n",
+                dialogue.expected.replies,
+                dialogue.expected.content.escape_debug(),
+                dialogue.expected.events,
+                outcome.replies,
+                outcome.content.escape_debug(),
+                outcome.events
+            );
         }
     }
+    String::new()
+}
+
+#[test]
+fn every_dialogue_has_the_same_outcome_however_its_bytes_come() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/dialogue");
+    let mut files: Vec<_> = std::fs::read_dir(folder)
+        .expect("the folder of dialogues")
+        .map(|entry| entry.expect("an entry").path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "smtp"))
+        .collect();
+    files.sort();
+    assert!(files.len() >= 10, "the dialogues are missing");
+    let wrong: String = files
+        .iter()
+        .map(|path| {
+            let name = path.file_name().expect("a file").to_string_lossy();
+            differences(&name, &parse(&std::fs::read_to_string(path).expect("a dialogue")))
+        })
+        .collect();
     assert!(wrong.is_empty(), "{wrong}");
 }

@@ -4,6 +4,7 @@ use super::ledger::Standing;
 use super::mail::Mail;
 use super::peer::{Scene, Script, Wire};
 use crate::flow::FlowEnd;
+use crate::smtp::content::FALSE_ENDS;
 use rand::RngExt;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -17,15 +18,11 @@ pub(super) enum Style {
     Pipelined,
     /// BDAT, in two pieces (RFC 3030), pipelined.
     Chunked,
-    /// An end of data that is none (`SMUGGLES`), and a second message behind it.
+    /// An end of data that is none ([`FALSE_ENDS`]), and a second message behind it.
     Smuggling(usize),
     /// No SMTP at all.
     Babbling,
 }
-
-/// Ends of data that some servers take for the end and others do not, as published.
-pub(super) const SMUGGLES: [&[u8]; 9] =
-    [b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r", b"\r\n.\n", b"\r.\r\n", b"\r.\n", b"\r\n\0.\r\n", b"\n.\r"];
 
 /// What makes no sense, and the codes that may answer it: outside of a transaction, and inside of one.
 const NONSENSE: [(&[u8], &[u16], &[u16]); 18] = [
@@ -271,7 +268,7 @@ impl Client {
         if self.accepted > 0 {
             wire.out.extend(mail.stuffed());
             if let Style::Smuggling(variant) = self.style {
-                wire.out.extend(SMUGGLES[variant % SMUGGLES.len()]);
+                wire.out.extend(FALSE_ENDS[variant % FALSE_ENDS.len()]);
                 wire.say("MAIL FROM:<evil@evil.test>\r\nRCPT TO:<u0@d0.test>\r\nDATA\r\nX-Number: 4000000000\r\n\r\nevil\r\n");
             }
         }

@@ -18,8 +18,11 @@
 //!
 //! NUL is a fault except in binary content (RFC 5321 §2.3.8, RFC 5322 §4).
 
+mod smuggling;
 #[cfg(test)]
 mod tests;
+
+pub use smuggling::FALSE_ENDS;
 
 /// How the end is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,14 @@ pub(super) const FLAG_CLEAN: u16 = 1;
 /// Set in a batch that holds the copy of damaged content: its own checksum does not vouch for that.
 pub(super) const FLAG_TAINTED: u16 = 2;
 
+/// What a header counts is below this. Every count begins at one, or is the time in microseconds: none gets there, and what
+/// is added to one never overflows.
+const COUNT_END: u64 = 1 << 62;
+
+/// Message numbers are below this, half of what 48 bits can say ([`MessageId`](super::MessageId)): a log that has used them up
+/// takes no more messages, and can still write down what becomes of those it has.
+pub(super) const NUMBER_END: u64 = 1 << 47;
+
 const MAGIC: u64 = u64::from_le_bytes(*b"ROHRLOG\x02");
 const CHECKSUM_AT: usize = 124;
 
@@ -59,6 +67,7 @@ pub(super) struct Header {
 impl Header {
     /// Writes the header and returns its checksum, which stands for the whole batch.
     pub(super) fn encode(&self, out: &mut [u8]) -> u32 {
+        debug_assert!(self.is_plausible(), "what is written can be read: {self:?}");
         out[..HEADER_SIZE].fill(0);
         out[0..8].copy_from_slice(&MAGIC.to_le_bytes());
         out[8..10].copy_from_slice(&self.log.to_le_bytes());
@@ -124,7 +133,29 @@ impl Header {
             payload_checksum: half(100),
             opening: Opening { at: word(104), generation: word(112), offset: half(120) },
         };
-        Some((header, half(CHECKSUM_AT)))
+        // A checksum that holds vouches for what was written, not for who wrote it.
+        header.is_plausible().then_some((header, half(CHECKSUM_AT)))
+    }
+
+    /// Whether a log can have written it: nothing in it is later than itself.
+    fn is_plausible(&self) -> bool {
+        let counts = [
+            self.generation,
+            self.epoch,
+            self.sequence,
+            self.previous_sequence,
+            self.synced,
+            self.start,
+            self.opening.at,
+            self.opening.generation,
+        ];
+        let opened = (self.opening.generation, self.opening.offset);
+        counts.iter().all(|count| *count < COUNT_END)
+            && self.number_next <= NUMBER_END
+            && self.previous_sequence < self.sequence
+            && self.synced < self.sequence
+            && self.start <= self.generation
+            && opened <= (self.generation, self.offset)
     }
 }
 

@@ -10,7 +10,7 @@ use slab::Slab;
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
 use super::event::{Draft, LogState, Refusal, Status};
-use super::format::Opening;
+use super::format::{NUMBER_END, Opening};
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
@@ -178,7 +178,7 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() || self.shutting_down {
             return Err(Refusal::Failed);
         }
-        if self.full || !self.has_space_for(size.unwrap_or(0)) || self.drafts.len() >= DRAFTS_MAX {
+        if self.full || !self.has_space_for(size.unwrap_or(0)) || !self.may_begin() {
             return Err(Refusal::Full);
         }
         Ok(())
@@ -196,10 +196,15 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return Err(Refusal::Failed);
         }
-        if self.drafts.len() >= DRAFTS_MAX {
+        if !self.may_begin() {
             return Err(Refusal::Full);
         }
         Ok(self.new_draft(true))
+    }
+
+    /// Whether there is a place and a number for another message.
+    fn may_begin(&self) -> bool {
+        self.drafts.len() < DRAFTS_MAX && self.number_next < NUMBER_END
     }
 
     fn new_draft(&mut self, own: bool) -> Draft {

@@ -62,6 +62,9 @@
 //! - Where the end of the log was lost, it goes on in a fresh segment, with a link to the batch that was lost last: the
 //!   gap stays a gap, and what stands in it stays where it is.
 //! - An idle log seals an empty closing batch with the last watermark after [`CLOSING_DELAY`](crate::limits::CLOSING_DELAY).
+//! - A header that names something later than itself (a sequence, a watermark, a start, an opening), or a count that no log
+//!   gets to, is none, and neither is a record whose number or extent cannot be: a checksum vouches only for what was
+//!   written.
 //! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
 //!   header names a later **start**; when that header is durable, the file may be written again.
@@ -100,5 +103,6 @@ pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
 pub use reader::{Piece, Reader};
+pub use record::rewritten;
 pub use recovery::{Cut, OpenError, Recovery};
 pub use settings::Settings;

@@ -7,7 +7,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::MessageId;
 use super::damage::{Damage, Damaged, Damages};
-use super::format::{FLAG_CLEAN, Header, Opening};
+use super::format::{FLAG_CLEAN, Header, NUMBER_END, Opening};
 use super::log::{Link, Log};
 use super::replay::{Replay, Unfinished};
 use super::scan::{Evidence, Found, Scan, look};
@@ -213,12 +213,16 @@ impl<D: Disk> Log<D> {
         self.number_next = evidence.number_next.max(1);
         if evidence.sequence > 0 {
             self.sequence_next += SEQUENCES_SKIPPED;
-            self.number_next += NUMBERS_SKIPPED;
+            self.pass_over_numbers(NUMBERS_SKIPPED);
         }
         self.opening = Opening { at: evidence.next_opening(now), generation: evidence.generation + 1, offset: 0 };
         let free = files.iter().map(|file| file.0).collect();
         self.segments.adopt(VecDeque::new(), free, self.settings.segment_size, evidence.generation + 1);
         Recovery { created: true, ..Recovery::default() }
+    }
+
+    fn pass_over_numbers(&mut self, count: u64) {
+        self.number_next = (self.number_next + count).min(NUMBER_END);
     }
 
     /// Goes on from what a replay found.
@@ -261,11 +265,11 @@ impl<D: Disk> Log<D> {
         self.number_next = outcome.number_next.max(evidence.number_next).max(1);
         self.sequence_next = evidence.sequence.max(link.sequence) + 1;
         if !clean {
-            self.number_next += NUMBERS_SKIPPED;
+            self.pass_over_numbers(NUMBERS_SKIPPED);
             self.sequence_next += SEQUENCES_SKIPPED;
         }
         if outcome.tail_lost {
-            self.number_next += NUMBERS_SKIPPED_LOST;
+            self.pass_over_numbers(NUMBERS_SKIPPED_LOST);
         }
         self.quarantine.damages = outcome.damages;
         self.quarantine.damaged = outcome.damaged;

@@ -24,7 +24,8 @@ pub(super) struct Evidence {
     pub number_next: u64,
     /// The latest opening.
     pub opened: u64,
-    /// Where each opening went on: one entry for each start of the process that the log still tells of.
+    /// Where each opening went on: one entry for each start of the process that the log still tells of, later ones behind
+    /// earlier ones.
     openings: BTreeMap<(u64, u64), u64>,
     /// Sequences with their watermarks are not kept; only how many are beyond the chain, counted at the end.
     beyond: Vec<u64>,
@@ -54,8 +55,18 @@ impl Evidence {
     pub(super) fn note_opening(&mut self, header: &Header) {
         let opening = header.opening;
         self.opened = self.opened.max(opening.at);
-        let at = self.openings.entry((opening.generation, u64::from(opening.offset))).or_insert(opening.at);
-        *at = opening.at.max(*at);
+        let place = (opening.generation, u64::from(opening.offset));
+        if self.opening_at(place.0, place.1).is_some_and(|at| at >= opening.at) {
+            return;
+        }
+        // What went on behind this place before that time wrote nothing that is true any more: the log was cut further
+        // in front. So the entries rise in place and in time.
+        let cut: Vec<_> =
+            self.openings.range(place..).take_while(|(_, at)| **at < opening.at).map(|(at, _)| *at).collect();
+        for place in cut {
+            self.openings.remove(&place);
+        }
+        self.openings.insert(place, opening.at);
     }
 
     /// The opening that whatever is true at this place was written in: the last that went on at or before it. What

@@ -71,6 +71,7 @@ pub(super) fn compose(
         return None;
     }
     let whole = beginning.len() as u64 == message.size;
+    let beginning = if whole { beginning } else { whole_lines(beginning) };
     let failed = recipients.iter().any(|recipient| recipient.action == Action::Failed);
     let returned_kind = match message.envelope.ret {
         _ if message.envelope.body == BodyType::BinaryMime => None,
@@ -131,6 +132,12 @@ pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Op
     Some(draft)
 }
 
+/// The whole lines of a beginning, which was cut somewhere, perhaps between a CR and its LF: a notice with a CR that stands
+/// alone could not be sent.
+fn whole_lines(beginning: &[u8]) -> &[u8] {
+    &beginning[..memchr::memrchr(b'\n', beginning).map_or(0, |place| place + 1)]
+}
+
 /// The beginning of a text, no longer than `size_max` bytes.
 fn clip(text: &str, size_max: usize) -> &str {
     let end = (0..=size_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
@@ -144,5 +151,19 @@ pub(super) fn may_follow(fate: &Fate, expired: bool, notify: Option<crate::smtp:
         Fate::Deferred { .. } => expired || notify.is_some_and(|notify| notify.delay),
         Fate::Delivered(_) => notify.is_some_and(|notify| notify.success),
         Fate::Untried => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_beginning_ends_with_a_whole_line() {
+        for (beginning, kept) in
+            [("a\r\nb\r\n", "a\r\nb\r\n"), ("a\r\nb\r", "a\r\n"), ("a\r\nb", "a\r\n"), ("a\r", ""), ("", "")]
+        {
+            assert_eq!(whole_lines(beginning.as_bytes()), kept.as_bytes(), "{beginning:?}");
+        }
     }
 }

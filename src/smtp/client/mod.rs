@@ -217,6 +217,9 @@ pub enum LocalReason {
     /// The content could not be read from the spool; the connection was dropped before the final dot.
     #[error("the content could not be read")]
     ContentUnreadable,
+    /// A CR or LF stands alone in the content, and may not be sent (RFC 5321 §2.3.8). The connection was dropped before it.
+    #[error("the content has a CR or LF that stands alone, and cannot be sent")]
+    LoneNewline,
     /// The server said what the protocol does not allow.
     #[error("the server broke the protocol {0}")]
     Protocol(Stage),

@@ -3,7 +3,7 @@
 mod answer;
 
 use super::command;
-use super::content::{Chunks, Stuffing, has_only_crlf};
+use super::content::{Chunks, LoneNewline, Stuffing};
 use super::exchange::{Exchange, Purpose, push_fate};
 use super::output::Output;
 use super::reply::{RemoteReply, ReplyReader};
@@ -76,6 +76,8 @@ enum Cause {
     Protocol,
     /// The spool failed us.
     ContentUnreadable,
+    /// What the spool gave cannot be sent.
+    LoneNewline,
 }
 
 impl Session {
@@ -188,13 +190,22 @@ impl Session {
         }
         let taken = match &mut self.state {
             State::Content { framing: Framing::Data(stuffing), .. } => {
-                debug_assert!(has_only_crlf(bytes), "the spool holds a bare LF outside BINARYMIME");
-                let taken = stuffing.write(bytes, send);
-                if last && taken == bytes.len() {
-                    self.output.end().extend_from_slice(stuffing.end());
-                    self.content_sent(now);
+                let written = stuffing.write(bytes, send).and_then(|taken| {
+                    let end = if last && taken == bytes.len() { Some(stuffing.end()?) } else { None };
+                    Ok((taken, end))
+                });
+                match written {
+                    Ok((taken, None)) => taken,
+                    Ok((taken, Some(end))) => {
+                        self.output.end().extend_from_slice(end);
+                        self.content_sent(now);
+                        taken
+                    }
+                    Err(LoneNewline) => {
+                        self.fail(Cause::LoneNewline);
+                        0
+                    }
                 }
-                taken
             }
             State::Content { framing: Framing::Bdat(_), .. } => self.send_chunks(now, bytes, last, send),
             _ => 0,
@@ -509,6 +520,7 @@ impl Session {
         match cause {
             Cause::Reply(reply) => Reason::Reply { command: stage.command(), reply },
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),
+            Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
             Cause::Connection(_) | Cause::Protocol if whole => Reason::UnknownOutcome,
             Cause::Connection(failure) => Reason::Connection(failure, stage),
             Cause::Protocol => Reason::Local(LocalReason::Protocol(stage)),

@@ -87,6 +87,9 @@ pub fn parse_mailbox(text: &str, smtputf8: bool) -> Result<(&str, &str), SyntaxE
     if !smtputf8 && !text.is_ascii() {
         return Err(SyntaxError::NeedsSmtpUtf8);
     }
+    if !is_one_line(text) {
+        return Err(SyntaxError::Address);
+    }
     let local_size = if text.starts_with('"') { quoted_size(text) } else { dot_string_size(text) };
     let (local, rest) = text.split_at(local_size.ok_or(SyntaxError::Address)?);
     let domain = rest.strip_prefix('@').ok_or(SyntaxError::Address)?;
@@ -98,6 +101,13 @@ pub fn parse_mailbox(text: &str, smtputf8: bool) -> Result<(&str, &str), SyntaxE
     } else {
         Err(SyntaxError::Address)
     }
+}
+
+/// Whether nothing in it ends a line or commands a terminal: no control character, those of Unicode (C1) and its line and
+/// paragraph separators included, which RFC 5198 §2 and §5.2 keep out of text on the network. An address is written into
+/// headers, log lines and terminals for days to come.
+pub(super) fn is_one_line(text: &str) -> bool {
+    !text.chars().any(|character| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}'))
 }
 
 /// The size of the `Quoted-string` that `text` begins with.

@@ -1,6 +1,7 @@
 //! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), RET, ENVID,
 //! NOTIFY and ORCPT (RFC 3461).
 
+use super::address::is_one_line;
 use super::{SyntaxError, number};
 use crate::limits::{ENVELOPE_ID_SIZE_MAX, ORIGINAL_RECIPIENT_SIZE_MAX, PARAMETERS_MAX};
 use crate::smtp::{BodyType, Notify, Return};
@@ -167,7 +168,8 @@ fn is_envelope_id(value: &str) -> bool {
 }
 
 /// `atom ";" xtext` (RFC 3461 §4.2); for the type `utf-8` the forms of RFC 6533 §3, raw UTF-8 only if SMTPUTF8 was
-/// asked for.
+/// asked for. What it says becomes a header field of a notice, here or behind us: a control character has no place in
+/// it, encoded or not.
 fn is_original(value: &str, smtputf8: bool) -> bool {
     if value.len() > ORIGINAL_RECIPIENT_SIZE_MAX {
         return false;
@@ -179,9 +181,11 @@ fn is_original(value: &str, smtputf8: bool) -> bool {
     let is_address = if kind.eq_ignore_ascii_case("utf-8") {
         !address.is_empty()
             && (smtputf8 || address.is_ascii())
-            && address.bytes().all(|byte| byte >= 128 || (byte.is_ascii_graphic() && byte != b'='))
+            && is_one_line(address)
+            // "+" is no QCHAR of RFC 6533 §3: whoever takes this for xtext, too, must find nothing to decode.
+            && address.bytes().all(|byte| byte >= 128 || (byte.is_ascii_graphic() && !matches!(byte, b'+' | b'=')))
     } else {
-        !address.is_empty() && is_xtext(address, |_| true)
+        !address.is_empty() && is_xtext(address, |byte| !byte.is_ascii_control())
     };
     is_kind && is_address
 }

@@ -73,6 +73,10 @@ fn paths_of_every_illegal_shape_are_refused() {
         ("FROM:<@x:>", Address),
         ("FROM:<@x,y:a@b>", Address),
         ("FROM:<grün@b>", NeedsSmtpUtf8),
+        ("FROM:<\"a\u{7f}\"@b>", Address),
+        ("FROM:<a\u{85}b@c> SMTPUTF8", Address),
+        ("FROM:<\"\u{9b}2J\"@c> SMTPUTF8", Address),
+        ("FROM:<a@b\u{2028}c> SMTPUTF8", Address),
         (&local_too_long, AddressTooLong),
         (&label_too_long, Address),
         (&path_too_long, AddressTooLong),
@@ -154,6 +158,12 @@ fn recipient_parameters_are_read_and_checked() {
         assert_eq!(of(text), Err(SyntaxError::BadParameter), "{text}");
     }
     assert!(rcpt("TO:<a@b> ORCPT=utf-8;ü@b", &EHLO, true).is_ok());
+    for text in
+        ["rfc822;a+0D+0ABcc:+20x", "x400;+00", "rfc822;+7F", "utf-8;a\u{85}b@c", "utf-8;a\u{2029}b@c", "utf-8;a+00@b"]
+    {
+        let text = format!("TO:<a@b> ORCPT={text}");
+        assert_eq!(rcpt(&text, &EHLO, true), Err(SyntaxError::BadParameter), "a header cannot be made of {text}");
+    }
     assert_eq!(of("SIZE=1"), Err(SyntaxError::UnknownParameter));
 }
 
