@@ -4,7 +4,7 @@
 //! queue is built as a worker builds it. `QUEUE_MESSAGES` says how many (1 000 000), `QUEUE_DIRECTORY` where (the target
 //! directory), and `QUEUE_GOALS=1` makes it fail where a goal is missed.
 
-use rohrpost::delivery::{Hop, MessageView, Protocol, Queue, Retry, Route, Routes};
+use rohrpost::delivery::{Hop, Protocol, Queue, Retry, Route, Routes};
 use rohrpost::env::disk::RealDisk;
 use rohrpost::env::{Clock, SystemClock};
 use rohrpost::smtp::{Envelope, Recipient};
@@ -183,11 +183,11 @@ fn restart(directory: &Path, messages: u64) -> bool {
     let mut queue = Queue::new(routes(), Retry::default(), 1);
     let now = clock.now();
     for message in log.messages() {
-        queue.add(now, message);
+        queue.add(now, &message);
     }
     let (built, all) = (start.elapsed().as_secs_f64(), resident() - before);
-    let lookup = |id: MessageId| log.message(id).map(|message| message as &dyn MessageView);
-    let first = queue.next(clock.now(), &lookup).is_some();
+    let lookup = |id: MessageId| log.message(id);
+    let first = queue.next(clock.now(), lookup).is_some();
     let given = start.elapsed().as_secs_f64();
     println!(
         "  restart: log open after {opened:.2} s ({:.0} MB/s), queue built after {built:.2} s, first message {} after \
@@ -202,7 +202,7 @@ fn restart(directory: &Path, messages: u64) -> bool {
         per(all - spool, messages)
     );
     let walk = Instant::now();
-    let held = log.messages().filter(|message| message.held).count();
+    let held = log.messages().filter(|message| message.held()).count();
     println!(
         "  a walk over all {} messages takes {:.1} ms; {held} held",
         log.count(),

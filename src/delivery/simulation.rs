@@ -120,7 +120,7 @@ impl World {
             let mut offers = std::mem::take(&mut self.refused);
             for worker in 0..WORKERS {
                 let spool = &self.spools[usize::from(worker)];
-                let lookup = |id| spool.get(&id).map(|message| message as &dyn MessageView);
+                let lookup = |id: MessageId| spool.get(&id).cloned();
                 while let Some(job) = self.queues[usize::from(worker)].next(self.now, &lookup) {
                     assert!(job.recipients.len() <= 3 || job.destination == DestinationId::NOWHERE);
                     offers.push((worker, Work::Deliver(job)));

@@ -90,7 +90,7 @@ impl<D: Disk> Log<D> {
             self.commit_latency.saturating_record(u64::try_from(latency).unwrap_or(u64::MAX));
             for finished in batch.finished {
                 if finished.message.is_open() {
-                    self.index.insert(*finished.message);
+                    self.index.insert(&finished.message);
                 }
                 if let Some(generation) = finished.pinned {
                     self.index.unpin(generation);
@@ -99,7 +99,8 @@ impl<D: Disk> Log<D> {
             }
             for moved in batch.moved {
                 self.moved += 1;
-                self.finish_move(*moved.message);
+                let copy = *moved.message;
+                self.index.relocate(copy.id, &copy.extents, copy.generation);
             }
         }
         self.segments.synced(self.synced);

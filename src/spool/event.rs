@@ -93,6 +93,10 @@ pub struct Status {
     pub messages: usize,
     /// Their content, bytes.
     pub bytes: u64,
+    /// Those that an operator holds.
+    pub held: usize,
+    /// What the index and the delivery queue keep of them, bytes of memory.
+    pub memory: u64,
     /// Segments in use.
     pub segments_used: usize,
     /// Segments ready to be used.

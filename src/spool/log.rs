@@ -15,6 +15,7 @@ use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
 use super::quarantine::Quarantine;
+use super::queued::Queued;
 use super::reader::ReaderSlot;
 use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
@@ -368,7 +369,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn needed_by(&self, id: MessageId) -> u64 {
-        self.index.get(id).map_or(u64::MAX, Message::oldest_generation)
+        self.index.get(id).map_or(u64::MAX, |message| message.oldest_generation())
     }
 
     /// Whether the storage failed, so that nothing more can be written down.
@@ -377,13 +378,18 @@ impl<D: Disk> Log<D> {
     }
 
     /// A queued message.
-    pub fn message(&self, id: MessageId) -> Option<&Message> {
+    pub fn message(&self, id: MessageId) -> Option<Queued<'_>> {
         self.index.get(id)
     }
 
     /// All queued messages, oldest id first.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub fn messages(&self) -> impl Iterator<Item = Queued<'_>> {
         self.index.iter()
+    }
+
+    /// The queued messages whose ids come after this one, oldest id first.
+    pub fn messages_after(&self, id: Option<MessageId>) -> impl Iterator<Item = Queued<'_>> {
+        self.index.after(id)
     }
 
     /// How many messages are queued.
@@ -434,6 +440,8 @@ impl<D: Disk> Log<D> {
             disk: self.disk.describe(),
             messages: self.count(),
             bytes: self.index.size(),
+            held: self.index.held_count(),
+            memory: self.index.memory(),
             segments_used: self.segments.live.len(),
             segments_free: self.segments.free_count(),
             segments: self.segments.known_count(),

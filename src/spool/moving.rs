@@ -171,7 +171,7 @@ impl<D: Disk> Log<D> {
             None => self.index.next_to_move(generation, MessageId::from_bits(0))?,
         };
         self.mover.after = id;
-        let extents = self.index.get(id)?.extents.clone();
+        let extents = self.index.get(id)?.extents().collect();
         Some(Job { id, extents, next: 0 })
     }
 
@@ -270,20 +270,13 @@ impl<D: Disk> Log<D> {
     }
 
     fn commit_move(&mut self, job: Job) {
-        let Some(entry) = self.index.entry_mut(job.id).filter(|entry| !entry.done) else { return };
-        entry.moving = true;
+        if !self.index.start_move(job.id) {
+            return;
+        }
+        let Some(message) = self.index.get(job.id) else { return };
         // The states as they are now; outcomes that follow stand after this record in the log.
-        let message = Message { extents: job.extents, ..entry.message.clone() };
+        let message = Message { extents: job.extents, ..message.to_message() };
         let record = encode_message(&message);
         self.append(record, Waits::Move(Moved { message: Box::new(message) }));
-    }
-
-    /// The copy is durable: content and record lie there from now on. The states may have changed since.
-    pub(super) fn finish_move(&mut self, copy: Message) {
-        let Some(entry) = self.index.entry(copy.id) else { return };
-        let mut message = entry.message.clone();
-        message.extents = copy.extents;
-        message.generation = copy.generation;
-        self.index.insert(message);
     }
 }

@@ -473,12 +473,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let mut spool = SpoolReport::default();
         let mut stages = parts.stages.clone();
         for (place, log) in parts.logs.iter().enumerate() {
-            for message in log.messages() {
-                queue.messages += 1;
-                queue.size_bytes += message.size;
-                queue.held += u64::from(message.held);
-            }
             let status = log.status();
+            queue.messages += status.messages as u64;
+            queue.size_bytes += status.bytes;
+            queue.held += status.held as u64;
+            queue.memory_bytes += status.memory;
             if place == 0 {
                 spool.disk = status.disk;
                 (spool.state, spool.error) = match status.state {

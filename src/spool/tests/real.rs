@@ -28,7 +28,7 @@ fn round_trip(engine: Engine) {
     drop(bench);
     let mut bench = Bench::open_with(open(), settings.clone()).unwrap();
     assert_eq!(
-        bench.log.messages().map(|message| message.id).collect::<Vec<_>>(),
+        bench.log.messages().map(|message| message.id()).collect::<Vec<_>>(),
         expected.keys().copied().collect::<Vec<_>>()
     );
     for (id, content) in &expected {

@@ -70,8 +70,8 @@ fn a_full_log_refuses_and_comes_back_by_itself() {
         bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space) && bench.log.idle());
         bench.events.clear();
         let bench = Bench::open(disk.crash(1));
-        assert_eq!(bench.log.messages().map(|message| message.id).collect::<Vec<_>>(), queued);
-        assert!(bench.log.messages().all(|message| message.recipients[1].attempts == 39));
+        assert_eq!(bench.log.messages().map(|message| message.id()).collect::<Vec<_>>(), queued);
+        assert!(bench.log.messages().all(|message| message.recipient(1).unwrap().attempts == 39));
     }
 }
 
