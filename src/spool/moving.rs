@@ -56,6 +56,17 @@ pub(super) struct Mover {
     /// Where in the segment's messages the search goes on.
     generation: u64,
     after: MessageId,
+    round: Round,
+}
+
+/// Moving all that is older than a segment once. Another round pays only after something has changed: where the queue can
+/// lie no closer the same messages would be moved for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// None is needed unless more than half a segment is written beyond this place, or as much becomes garbage.
+    Over { position: u64, weight: u64 },
+    /// It ends when nothing before this segment is needed.
+    Moving { until: u64 },
 }
 
 impl Default for Mover {
@@ -69,6 +80,7 @@ impl Default for Mover {
             retry_at: Instant::ZERO,
             generation: 0,
             after: MessageId::from_bits(0),
+            round: Round::Over { position: 0, weight: u64::MAX },
         }
     }
 }
@@ -89,10 +101,28 @@ impl<D: Disk> Log<D> {
         }
         // Moving pays only while there is garbage to be had.
         let garbage = self.segments.live_bytes().saturating_sub(self.index.weight() + self.draft_bytes);
-        if garbage >= self.settings.segment_size / 2 {
+        if garbage >= self.settings.segment_size / 2 && self.goes_round(oldest.generation) {
             // Messages with content in a segment that is gone hold back all that follow.
             self.step_move(oldest.generation.min(self.index.oldest_needed()));
         }
+    }
+
+    /// Whether moving what needs the oldest segment belongs to a round that pays.
+    fn goes_round(&mut self, oldest: u64) -> bool {
+        let Some(current) = self.segments.current() else { return false };
+        let position = current.generation * self.segments.size + self.segments.offset;
+        let weight = self.index.weight();
+        if matches!(self.mover.round, Round::Moving { until } if oldest >= until) {
+            self.mover.round = Round::Over { position, weight };
+        }
+        if let Round::Over { position: before, weight: weight_before } = self.mover.round {
+            let half = self.segments.size / 2;
+            if position < before + half && weight + half > weight_before {
+                return false;
+            }
+            self.mover.round = Round::Moving { until: current.generation };
+        }
+        true
     }
 
     /// Lets go of the oldest segments that nothing needs and no crash would bring back.
