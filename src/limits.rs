@@ -320,6 +320,9 @@ pub const RECEIVE_BUFFER_DEFAULT: u64 = 32 * 1024;
 /// Bytes sent and unacknowledged, a flow.
 pub const SEND_BUFFER_DEFAULT: u64 = 32 * 1024;
 
+/// What is kept in memory of queued messages: seven million small ones, as many as fit into [`SPOOL_SIZE_DEFAULT`].
+pub const QUEUE_MEMORY_DEFAULT: u64 = 2 << 30;
+
 /// Time for sessions at a stop, well under systemd's 90 s before it kills.
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 

@@ -95,7 +95,7 @@ pub struct SpoolReport {
     pub disk: String,
     /// Whether it accepts.
     pub state: LogState,
-    /// What failed, if something did.
+    /// What failed, or what there is too little of, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Segments that hold something.

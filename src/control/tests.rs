@@ -508,7 +508,7 @@ fn a_worker_drops_events_instead_of_waiting_and_counts_them() {
     let wakeup = crate::env::Wakeup::new().unwrap();
     let mut reporter = Reporter::new(0, sender, wakeup);
     for _ in 0..5 {
-        reporter.event(Event::QueueFull { log: 0 });
+        reporter.event(Event::QueueFull { log: 0, reason: String::new() });
     }
     assert_eq!(reporter.events_lost(), 3);
     assert_eq!(receiver.len(), 2);
@@ -531,7 +531,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     let mut log = super::log::Log::start(Box::new(Held(held))).unwrap();
     let now = WallTime::default();
     for _ in 0..2 * crate::limits::LOG_BLOCKS_MAX {
-        log.event(&Event::QueueFull { log: 0 }, now);
+        log.event(&Event::QueueFull { log: 0, reason: String::new() }, now);
         log.event(&Event::QueueSpace { log: 0 }, now);
         log.flush();
     }

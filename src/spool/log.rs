@@ -9,7 +9,7 @@ use slab::Slab;
 
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
-use super::event::{Draft, LogState, Refusal, Status};
+use super::event::{Draft, LogState, Refusal, Shortage, Status};
 use super::format::Opening;
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
@@ -112,7 +112,8 @@ pub struct Log<D> {
     /// Oldest segments that nothing needs once the batch named is durable.
     pub(super) emptied: VecDeque<u64>,
 
-    pub(super) full: bool,
+    /// Why nothing is accepted, while that is so.
+    pub(super) full: Option<Shortage>,
     pub(super) free_bytes: u64,
     pub(super) free_bytes_at: Instant,
     /// The time of the last poll.
@@ -158,7 +159,7 @@ impl<D: Disk> Log<D> {
             reader_generation: 0,
             mover: Mover::default(),
             emptied: VecDeque::new(),
-            full: false,
+            full: None,
             free_bytes: 0,
             free_bytes_at: Instant::ZERO,
             polled_at: Instant::ZERO,
@@ -176,10 +177,8 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() || self.shutting_down {
             return Err(Refusal::Failed);
         }
-        if self.full || !self.has_space_for(size.unwrap_or(0)) || self.drafts.len() >= DRAFTS_MAX {
-            return Err(Refusal::Full);
-        }
-        Ok(())
+        let refused = self.full.is_some() || !self.has_space_for(size.unwrap_or(0)) || !self.has_memory_for(0);
+        if refused || self.drafts.len() >= DRAFTS_MAX { Err(Refusal::Full) } else { Ok(()) }
     }
 
     /// Begins a message.
@@ -412,8 +411,8 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return None;
         }
-        let space =
-            (self.full || !self.starved.is_empty()).then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
+        let space = (self.full.is_some() || !self.starved.is_empty())
+            .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
         let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
         [self.closing_at, space, segment].into_iter().flatten().min()
     }
@@ -434,8 +433,7 @@ impl<D: Disk> Log<D> {
         Status {
             state: match &self.failed {
                 Some(error) => LogState::Failed { error: error.clone() },
-                None if self.full => LogState::Full,
-                None => LogState::Open,
+                None => self.full.clone().map_or(LogState::Open, |shortage| LogState::Full { shortage }),
             },
             disk: self.disk.describe(),
             messages: self.count(),
@@ -460,6 +458,12 @@ impl<D: Disk> Log<D> {
     pub(super) fn has_space_for(&self, more: u64) -> bool {
         let usable = u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size;
         self.index.weight() + self.draft_bytes + more <= usable / 4 * 3
+    }
+
+    /// Whether `more` bytes of memory may be taken for queued messages. Those under way are not counted: they are few, and
+    /// what is acknowledged must not depend on it.
+    pub(super) fn has_memory_for(&self, more: u64) -> bool {
+        self.index.memory().saturating_add(more) < self.settings.memory_max
     }
 
     /// Makes sure that a batch is being filled. Never takes the last `reserved` segments.

@@ -97,7 +97,7 @@ mod settings;
 mod tests;
 
 pub use damage::{Damage, Damaged, Damages};
-pub use event::{Draft, LogEvent, LogState, Refusal, Status};
+pub use event::{Draft, LogEvent, LogState, Refusal, Shortage, Status};
 pub use examine::Examination;
 pub use id::MessageId;
 pub use log::Log;

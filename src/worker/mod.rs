@@ -306,7 +306,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 LogEvent::Closed { error } => {
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
-                LogEvent::Full => parts.reporter.event(Event::QueueFull { log }),
+                LogEvent::Full { shortage } => {
+                    parts.reporter.event(Event::QueueFull { log, reason: shortage.to_string() });
+                }
                 LogEvent::Space => parts.reporter.event(Event::QueueSpace { log }),
             }
         }
@@ -482,7 +484,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 spool.disk = status.disk;
                 (spool.state, spool.error) = match status.state {
                     spool::LogState::Open => (LogState::Open, None),
-                    spool::LogState::Full => (LogState::Full, None),
+                    spool::LogState::Full { shortage } => (LogState::Full, Some(shortage.to_string())),
                     spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
                 };
             }
