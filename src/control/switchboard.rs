@@ -365,6 +365,38 @@ mod tests {
         assert_eq!(combine(&command, counts, 10, &[]), vec![Answer::Changed { count: 13 }]);
     }
 
+    #[test]
+    fn a_change_that_takes_a_worker_many_breaths_is_asked_for_until_it_is_done() {
+        let (links, ends, _from) = links(2, 1024).unwrap();
+        let mut switchboard = Switchboard::new(About::default(), links);
+        let selection = QueueSelection::Filter(crate::control::QueueFilter::default());
+        let (answer, mut answered) = oneshot::channel();
+        switchboard.ask(Request::Queue(QueueCommand::Hold { selection }), answer, at(Instant::ZERO), 0);
+        let mut hear = |worker: u16, time: Instant, next: Option<MessageId>| {
+            let request = ends[usize::from(worker)].requests.try_recv();
+            let Ok(ToWorker::Request { token, request: Request::Queue(mut command) }) = request else {
+                panic!("a request")
+            };
+            let Some(QueueSelection::Filter(filter)) = command.selection_mut() else { panic!("a filter") };
+            let reply = Reply::Queue(QueueReply::Changed { count: 10, next });
+            switchboard.expire(at(time), 0);
+            switchboard.take(FromWorker::Reply { token, worker, reply }, at(time), 0);
+            filter.after
+        };
+        let almost = ADMIN_REPLY_TIMEOUT - Duration::from_nanos(1);
+        assert_eq!(hear(0, Instant::ZERO + almost, None), None);
+        // As long as it goes on, a worker has its time again with every answer.
+        let (mut time, mut after) = (Instant::ZERO + almost, None);
+        for number in 1..20 {
+            let next = Some(MessageId::new(1, number));
+            assert_eq!(hear(1, time, next), after);
+            (time, after) = (time + almost, next);
+        }
+        assert!(answered.try_recv().is_err(), "it is not done");
+        assert_eq!(hear(1, time, None), after);
+        assert_eq!(answered.try_recv().unwrap(), vec![Answer::Changed { count: 210 }]);
+    }
+
     fn at(time: Instant) -> Now {
         Now { mono: time, wall: WallTime::default() }
     }

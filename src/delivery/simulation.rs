@@ -123,7 +123,7 @@ impl World {
             for worker in 0..WORKERS {
                 let spool = &self.spools[usize::from(worker)];
                 let lookup = |id: MessageId| spool.get(&id).cloned();
-                while let Some(job) = self.queues[usize::from(worker)].next(self.now, &lookup) {
+                while let Some(job) = self.queues[usize::from(worker)].next(self.now, lookup) {
                     assert!(job.recipients.len() <= 3 || job.destination == DestinationId::NOWHERE);
                     offers.push((worker, Work::Deliver(job)));
                 }

@@ -65,6 +65,7 @@
 //! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
 //!   header names a later **start**; when that header is durable, the file may be written again.
+//! - What is queued is kept in memory, packed. Acceptance ends where that takes what the settings allow.
 //! - Acceptance ends while [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) segments are left for outcomes and moved
 //!   copies, and while a quarter of the rest is garbage, so that moving always pays.
 

@@ -7,7 +7,7 @@
 //! An *entry* is one message at one destination, and is in one place at a time: waiting in its destination's lane,
 //! ordered by when it is due, or in hand. So a recipient is never given out twice, and a message with more recipients
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
-//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 80 bytes.
+//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
 //!
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
