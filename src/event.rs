@@ -169,6 +169,8 @@ pub enum Event {
     QueueFull {
         /// The log's number.
         log: u16,
+        /// What there is too little of.
+        reason: String,
     },
     /// A log has space again: mail is accepted.
     QueueSpace {

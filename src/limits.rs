@@ -226,6 +226,13 @@ pub const ADMIN_CLIENTS_MAX: usize = 16;
 /// again for what comes after the last one.
 pub const QUEUE_LIST_MAX: usize = 1000;
 
+/// Recipients of queued messages that one request looks at, each message counted as one more: a millisecond or two.
+/// What is left is looked at in a later breath.
+pub const QUEUE_LOOKS_MAX: usize = 20_000;
+
+/// Messages that one request changes in one breath: each costs a record, and a line in the log.
+pub const QUEUE_CHANGES_MAX: usize = 2000;
+
 /// How long workers have to answer an admin request. They do so between breaths, so that this means a hung one.
 pub const ADMIN_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -336,6 +343,9 @@ pub const RECEIVE_BUFFER_DEFAULT: u64 = 32 * 1024;
 /// Bytes sent and unacknowledged, a flow.
 pub const SEND_BUFFER_DEFAULT: u64 = 32 * 1024;
 
+/// What is kept in memory of queued messages: seven million small ones, as many as fit into [`SPOOL_SIZE_DEFAULT`].
+pub const QUEUE_MEMORY_DEFAULT: u64 = 2 << 30;
+
 /// Time for sessions at a stop, well under systemd's 90 s before it kills.
 pub const SHUTDOWN_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 
@@ -401,6 +411,16 @@ pub const DRAFTS_MAX: usize = 100_000;
 
 /// Open readers of one log: each may hold one chunk from disk in memory.
 pub const READERS_MAX: usize = 512;
+
+/// What the index and the delivery queue keep of a queued message besides what is packed, bytes: its places in three
+/// ordered maps, as they are measured by `benches/queue`.
+pub const QUEUED_MESSAGE_MEMORY: u64 = 96;
+
+/// What they keep besides for each recipient, bytes: at most one place in the schedule.
+pub const QUEUED_RECIPIENT_MEMORY: u64 = 80;
+
+/// Texts of last replies kept in one log's index, bytes: next hops can make each of them differ.
+pub const REPLIES_SIZE_MAX: usize = 64 << 20;
 
 /// Recently written batches kept in memory, bytes, so that immediate delivery reads no disk.
 pub const SPOOL_CACHE_SIZE: usize = 32 << 20;

@@ -66,6 +66,7 @@ fn filter(wanted: &FilterArgs) -> QueueFilter {
             QueueState::Damaged => MessageState::Damaged,
         }),
         older_than_seconds: wanted.older_than.map(|age| age.as_secs()),
+        after: None,
     }
 }
 

@@ -19,8 +19,9 @@ use crate::port::{Burst, Port as _};
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, claim};
 use crate::worker::{Exchange, Worker, worker_of_log};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -281,14 +282,14 @@ type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;
 fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenLogs, StartError> {
     let directory = &config.spool.directory;
     let failed = |directory: &Path, reason: String| StartError::Spool { directory: directory.to_owned(), reason };
-    let mut numbers: BTreeMap<u16, ()> = (0..workers).map(|number| (number, ())).collect();
+    let mut numbers: BTreeSet<u16> = (0..workers).collect();
     match std::fs::read_dir(directory) {
         Ok(entries) => {
             for name in entries.flatten().map(|entry| entry.file_name()) {
                 let name = name.to_string_lossy().into_owned();
                 let Some(number) = name.strip_prefix("log-") else { continue };
                 match number.parse() {
-                    Ok(number) if name == log_name(number) => drop(numbers.insert(number, ())),
+                    Ok(number) if name == log_name(number) => drop(numbers.insert(number)),
                     // It may hold mail, and nobody would ever look into it again.
                     _ => return Err(failed(&directory.join(&name), "no log has such a name; move it away".to_owned())),
                 }
@@ -297,16 +298,25 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(directory, error.to_string())),
     }
-    let mut logs: OpenLogs = (0..workers).map(|_| Vec::new()).collect();
-    for number in numbers.into_keys() {
+    let open = |number: u16| {
         let directory = directory.join(log_name(number));
         let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
         let settings = settings::spool(config, number, workers);
-        let (log, recovery) =
-            Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))?;
-        logs[usize::from(worker_of_log(number, workers))].push((number, log, recovery));
-    }
-    Ok(logs)
+        Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))
+    };
+    // Each worker's one after the other, and all workers' at the same time.
+    std::thread::scope(|scope| {
+        let (open, numbers) = (&open, &numbers);
+        let opener = |worker: u16| {
+            scope.spawn(move || {
+                let own = numbers.iter().copied().filter(|number| worker_of_log(*number, workers) == worker);
+                own.map(|number| open(number).map(|(log, recovery)| (number, log, recovery))).collect()
+            })
+        };
+        let openers: Vec<_> = (0..workers).map(opener).collect();
+        let opened = openers.into_iter().map(|opener| opener.join().unwrap_or_else(|panic| resume_unwind(panic)));
+        opened.collect()
+    })
 }
 
 /// The folder of a log.

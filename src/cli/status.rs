@@ -86,7 +86,10 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         let spool = &worker.spool;
         let state = match spool.state {
             LogState::Open => "open".to_owned(),
-            LogState::Full => "FULL, clients get 452".to_owned(),
+            LogState::Full => {
+                let reason = spool.error.as_deref().map(|reason| format!(": {}", plain(reason)));
+                format!("FULL, clients get 452{}", reason.unwrap_or_default())
+            }
             LogState::Failed => {
                 format!("FAILED, clients get 451: {}", plain(spool.error.as_deref().unwrap_or("no reason given")))
             }

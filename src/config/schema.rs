@@ -340,6 +340,10 @@ pub struct Limits {
     /// Memory for what we have sent on one connection and the other side has not acknowledged.
     #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
     pub send_buffer: Size,
+    /// Memory for what is kept of queued messages, of all workers together: up to 300 bytes for each message of one
+    /// recipient. Beyond it mail is refused with 452 4.3.1.
+    #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
+    pub queue_memory: Size,
     /// How long we wait for a client's next command (RFC 5321 §4.5.3.2.7).
     #[schemars(extend("x-minimum" = "5s", "x-maximum" = "1h"))]
     pub command_timeout: Period,
@@ -367,6 +371,7 @@ impl Default for Limits {
             half_open: limits::HALF_OPEN_DEFAULT,
             receive_buffer: Size(limits::RECEIVE_BUFFER_DEFAULT),
             send_buffer: Size(limits::SEND_BUFFER_DEFAULT),
+            queue_memory: Size(limits::QUEUE_MEMORY_DEFAULT),
             command_timeout: Period(limits::SERVER_COMMAND_TIMEOUT),
             data_timeout: Period(limits::SERVER_DATA_TIMEOUT),
             content_rate: Size(limits::CONTENT_RATE_DEFAULT),

@@ -112,14 +112,40 @@ pub struct QueueFilter {
     /// Accepted at least this long ago, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_seconds: Option<u64>,
+    /// With an id that comes after this one: how what takes more than a breath goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<MessageId>,
+}
+
+impl QueueCommand {
+    /// The messages that it changes, if it does.
+    pub fn selection_mut(&mut self) -> Option<&mut QueueSelection> {
+        match self {
+            QueueCommand::List { .. } | QueueCommand::Show { .. } => None,
+            QueueCommand::Retry { selection }
+            | QueueCommand::Hold { selection }
+            | QueueCommand::Release { selection }
+            | QueueCommand::Delete { selection } => Some(selection),
+        }
+    }
+}
+
+impl QueueSelection {
+    /// What is left of it when all up to this id are done.
+    pub fn narrow(&mut self, after: MessageId) {
+        match self {
+            QueueSelection::Ids(ids) => ids.retain(|id| *id > after),
+            QueueSelection::Filter(filter) => filter.after = filter.after.max(Some(after)),
+        }
+    }
 }
 
 impl QueueFilter {
-    /// Whether a message fits.
+    /// Whether a message fits; [`after`](QueueFilter::after) is for whoever walks through them.
     pub fn matches<'a>(
         &self,
         sender: &str,
-        state: MessageState,
+        state: impl FnOnce() -> MessageState,
         received_at: WallTime,
         mut recipients: impl Iterator<Item = &'a str> + Clone,
         now: WallTime,
@@ -128,10 +154,11 @@ impl QueueFilter {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
         };
         fits(&self.sender, sender)
-            && self.state.is_none_or(|wanted| wanted == state)
             && self.older_than_seconds.is_none_or(|age| now.since(received_at) >= Duration::from_secs(age))
             && (self.domain.is_none() || recipients.clone().any(|address| fits(&self.domain, domain_of(address))))
             && (self.recipient.is_none() || recipients.any(|address| fits(&self.recipient, address)))
+            // Last, as it costs most to find out.
+            && self.state.is_none_or(|wanted| wanted == state())
     }
 }
 
@@ -259,13 +286,13 @@ pub enum Reply {
 /// A worker's answer to a [`QueueCommand`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum QueueReply {
-    /// To `List`: the worker's *first* entries that match and come after `after`, by id, and no more than `limit` and
-    /// [`crate::limits::QUEUE_LIST_RECIPIENTS_MAX`] allow (but at least one).
+    /// To `List`: the worker's *first* entries that match and come after `after`, by id, and no more than `limit`,
+    /// [`crate::limits::QUEUE_LIST_RECIPIENTS_MAX`] and [`crate::limits::QUEUE_LOOKS_MAX`] allow.
     Entries {
         /// In any order.
         entries: Vec<QueueEntry>,
-        /// There are others after these.
-        more: bool,
+        /// All up to this id have been looked at; there may be others after it.
+        next: Option<MessageId>,
     },
     /// To `Show`: nothing from the workers that do not hold it.
     Entry(Option<Box<QueueEntry>>),
@@ -273,6 +300,8 @@ pub enum QueueReply {
     Changed {
         /// How many.
         count: u64,
+        /// All up to this id have been looked at; ask again for those after it.
+        next: Option<MessageId>,
     },
 }
 

@@ -63,6 +63,8 @@ pub struct QueueCounts {
     pub messages: u64,
     /// Their sizes, bytes.
     pub size_bytes: u64,
+    /// What is kept of them in memory, bytes.
+    pub memory_bytes: u64,
     /// Deliveries that wait for their time.
     pub scheduled: u64,
     /// Deliveries under way.
@@ -93,7 +95,7 @@ pub struct SpoolReport {
     pub disk: String,
     /// Whether it accepts.
     pub state: LogState,
-    /// What failed, if something did.
+    /// What failed, or what there is too little of, if something is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
     /// Segments that hold something.
@@ -393,9 +395,10 @@ impl AddAssign for MessageCounts {
 
 impl AddAssign for QueueCounts {
     fn add_assign(&mut self, part: QueueCounts) {
-        let QueueCounts { messages, size_bytes, scheduled, active, held, damaged } = part;
+        let QueueCounts { messages, size_bytes, memory_bytes, scheduled, active, held, damaged } = part;
         self.messages += messages;
         self.size_bytes += size_bytes;
+        self.memory_bytes += memory_bytes;
         self.scheduled += scheduled;
         self.active += active;
         self.held += held;

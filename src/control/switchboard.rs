@@ -9,6 +9,7 @@ use super::status::{About, StatusReport};
 use crate::env::{Instant, Now};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, QUEUE_LIST_MAX};
+use crate::spool::MessageId;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::oneshot;
@@ -21,6 +22,8 @@ struct Pending {
     /// Workers that were too busy to be asked, or are gone.
     silent: Vec<u16>,
     replies: Vec<Reply>,
+    /// Messages changed by workers that go on with the others.
+    changed: u64,
     deadline: Instant,
     answer: oneshot::Sender<Vec<Answer>>,
 }
@@ -71,7 +74,8 @@ impl Switchboard {
             }
         }
         let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
-        self.pending.insert(token, Pending { request, waiting, silent, replies: Vec::new(), deadline, answer });
+        self.pending
+            .insert(token, Pending { request, waiting, silent, replies: Vec::new(), changed: 0, deadline, answer });
         self.finish(token, now, lost);
     }
 
@@ -80,6 +84,9 @@ impl Switchboard {
         match message {
             FromWorker::Event(event) => return Some(event),
             FromWorker::Reply { token, worker, reply } => {
+                if self.go_on(token, worker, &reply, now) {
+                    return None;
+                }
                 // An answer that comes after the deadline finds nobody who waits for it.
                 if let Some(pending) = self.pending.get_mut(&token) {
                     let waited = pending.waiting.len();
@@ -99,6 +106,31 @@ impl Switchboard {
             }
         }
         None
+    }
+
+    /// Asks a worker for the rest of a change that takes more than one of its breaths. False if the reply was the last.
+    fn go_on(&mut self, token: u64, worker: u16, reply: &Reply, now: Now) -> bool {
+        let Reply::Queue(QueueReply::Changed { count, next: Some(next) }) = reply else { return false };
+        let Some(pending) = self.pending.get_mut(&token).filter(|pending| pending.waiting.contains(&worker)) else {
+            return true;
+        };
+        let mut request = pending.request.clone();
+        if let Request::Queue(command) = &mut request
+            && let Some(selection) = command.selection_mut()
+        {
+            selection.narrow(*next);
+        }
+        pending.changed += count;
+        pending.deadline = now.mono + ADMIN_REPLY_TIMEOUT;
+        let link = &self.links[usize::from(worker)];
+        let sent = link.to.try_send(ToWorker::Request { token, request }).is_ok();
+        if sent {
+            link.wakeup.notify();
+        } else {
+            pending.waiting.retain(|waiting| *waiting != worker);
+            pending.silent.push(worker);
+        }
+        sent
     }
 
     fn worker_gone(&mut self, worker: u16) {
@@ -129,7 +161,9 @@ impl Switchboard {
         if self.pending.get(&token).is_none_or(|pending| !pending.waiting.is_empty()) {
             return;
         }
-        let Some(Pending { request, silent, replies, answer, .. }) = self.pending.remove(&token) else { return };
+        let Some(Pending { request, silent, replies, changed, answer, .. }) = self.pending.remove(&token) else {
+            return;
+        };
         let answers = match request {
             Request::Status => {
                 let workers = replies.into_iter().filter_map(|reply| match reply {
@@ -145,7 +179,7 @@ impl Switchboard {
                     Reply::Queue(reply) => Some(reply),
                     Reply::Status(_) => None,
                 });
-                combine(&command, replies.collect(), &silent)
+                combine(&command, replies.collect(), changed, &silent)
             }
         };
         // The client may have hung up.
@@ -204,7 +238,7 @@ impl Switchboard {
 }
 
 /// One answer of the workers' answers. Where a worker is silent nothing else would be the truth.
-fn combine(command: &QueueCommand, replies: Vec<QueueReply>, silent: &[u16]) -> Vec<Answer> {
+fn combine(command: &QueueCommand, replies: Vec<QueueReply>, changed: u64, silent: &[u16]) -> Vec<Answer> {
     if !silent.is_empty() {
         let names: Vec<String> = silent.iter().map(u16::to_string).collect();
         let state = match command {
@@ -227,33 +261,32 @@ fn combine(command: &QueueCommand, replies: Vec<QueueReply>, silent: &[u16]) -> 
         }
         _ => {
             let counts = replies.into_iter().map(|reply| match reply {
-                QueueReply::Changed { count } => count,
+                QueueReply::Changed { count, .. } => count,
                 _ => 0,
             });
-            vec![Answer::Changed { count: counts.sum() }]
+            vec![Answer::Changed { count: changed + counts.sum::<u64>() }]
         }
     }
 }
 
-/// The first entries of all workers. Each gave its own first ones; beyond the last one of a worker that has more,
+/// The first entries of all workers. Each gave its own first ones; beyond where a worker that may have more has looked,
 /// nothing may be shown, since entries of that worker would be missing in between.
 fn merge(replies: Vec<QueueReply>, limit: usize) -> Vec<Answer> {
     let mut all: Vec<QueueEntry> = Vec::new();
     let mut shown_up_to = None;
     for reply in replies {
-        let QueueReply::Entries { entries, more } = reply else { continue };
-        if more && let Some(last) = entries.iter().map(|entry| entry.id).max() {
-            shown_up_to = Some(shown_up_to.map_or(last, |bound: crate::spool::MessageId| bound.min(last)));
+        let QueueReply::Entries { entries, next } = reply else { continue };
+        if let Some(next) = next {
+            shown_up_to = Some(shown_up_to.map_or(next, |bound: MessageId| bound.min(next)));
         }
         all.extend(entries);
     }
     all.sort_by_key(|entry| entry.id);
-    let found = all.len();
     if let Some(bound) = shown_up_to {
         all.retain(|entry| entry.id <= bound);
     }
+    let next = if all.len() > limit { all.get(limit - 1).map(|entry| entry.id) } else { shown_up_to };
     all.truncate(limit);
-    let next = if shown_up_to.is_some() || all.len() < found { all.last().map(|entry| entry.id) } else { None };
     let count = all.len();
     let mut answers: Vec<Answer> = all.into_iter().map(|entry| Answer::Entry { entry: Box::new(entry) }).collect();
     answers.push(Answer::End { count, next });
@@ -268,7 +301,6 @@ mod tests {
     use crate::control::status::tests::worker_status;
     use crate::env::WallTime;
     use crate::limits::TO_WORKER_MAX;
-    use crate::spool::MessageId;
 
     fn entry(log: u16, number: u64) -> QueueEntry {
         QueueEntry {
@@ -287,8 +319,8 @@ mod tests {
         loop {
             let replies = workers.iter().map(|entries| {
                 let rest: Vec<_> = entries.iter().filter(|entry| Some(entry.id) > after).cloned().collect();
-                let more = rest.len() > page;
-                QueueReply::Entries { entries: rest.into_iter().take(page).collect(), more }
+                let next = rest.get(page).and(rest.get(page - 1)).map(|entry| entry.id);
+                QueueReply::Entries { entries: rest.into_iter().take(page).collect(), next }
             });
             let mut answers = merge(replies.collect(), limit);
             let Some(Answer::End { count, next }) = answers.pop() else { panic!("an end") };
@@ -326,11 +358,43 @@ mod tests {
     #[test]
     fn a_change_with_a_silent_worker_is_no_success() {
         let command = QueueCommand::Delete { selection: QueueSelection::Ids(vec![MessageId::new(0, 1)]) };
-        let answers = combine(&command, vec![QueueReply::Changed { count: 1 }], &[1]);
+        let answers = combine(&command, vec![QueueReply::Changed { count: 1, next: None }], 0, &[1]);
         let [Answer::Error { text }] = answers.as_slice() else { panic!("{answers:?}") };
         assert!(text.contains("worker 1"), "{text}");
-        let counts = vec![QueueReply::Changed { count: 1 }, QueueReply::Changed { count: 2 }];
-        assert_eq!(combine(&command, counts, &[]), vec![Answer::Changed { count: 3 }]);
+        let counts = [1, 2].map(|count| QueueReply::Changed { count, next: None }).into();
+        assert_eq!(combine(&command, counts, 10, &[]), vec![Answer::Changed { count: 13 }]);
+    }
+
+    #[test]
+    fn a_change_that_takes_a_worker_many_breaths_is_asked_for_until_it_is_done() {
+        let (links, ends, _from) = links(2, 1024).unwrap();
+        let mut switchboard = Switchboard::new(About::default(), links);
+        let selection = QueueSelection::Filter(crate::control::QueueFilter::default());
+        let (answer, mut answered) = oneshot::channel();
+        switchboard.ask(Request::Queue(QueueCommand::Hold { selection }), answer, at(Instant::ZERO), 0);
+        let mut hear = |worker: u16, time: Instant, next: Option<MessageId>| {
+            let request = ends[usize::from(worker)].requests.try_recv();
+            let Ok(ToWorker::Request { token, request: Request::Queue(mut command) }) = request else {
+                panic!("a request")
+            };
+            let Some(QueueSelection::Filter(filter)) = command.selection_mut() else { panic!("a filter") };
+            let reply = Reply::Queue(QueueReply::Changed { count: 10, next });
+            switchboard.expire(at(time), 0);
+            switchboard.take(FromWorker::Reply { token, worker, reply }, at(time), 0);
+            filter.after
+        };
+        let almost = ADMIN_REPLY_TIMEOUT - Duration::from_nanos(1);
+        assert_eq!(hear(0, Instant::ZERO + almost, None), None);
+        // As long as it goes on, a worker has its time again with every answer.
+        let (mut time, mut after) = (Instant::ZERO + almost, None);
+        for number in 1..20 {
+            let next = Some(MessageId::new(1, number));
+            assert_eq!(hear(1, time, next), after);
+            (time, after) = (time + almost, next);
+        }
+        assert!(answered.try_recv().is_err(), "it is not done");
+        assert_eq!(hear(1, time, None), after);
+        assert_eq!(answered.try_recv().unwrap(), vec![Answer::Changed { count: 210 }]);
     }
 
     fn at(time: Instant) -> Now {

@@ -113,13 +113,14 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
 fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
     let matches = |filter: &QueueFilter, entry: &QueueEntry| {
         let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
-        filter.matches(&entry.sender, entry.state, entry.received_at, addresses, WallTime::from_micros(u64::MAX))
+        filter.matches(&entry.sender, || entry.state, entry.received_at, addresses, WallTime::from_micros(u64::MAX))
     };
     match command {
         QueueCommand::List { filter, limit, after } => {
             let mut found = entries.iter().filter(|entry| Some(entry.id) > *after && matches(filter, entry));
-            let page = found.by_ref().take(*limit).cloned().collect();
-            QueueReply::Entries { entries: page, more: found.next().is_some() }
+            let page: Vec<QueueEntry> = found.by_ref().take(*limit).cloned().collect();
+            let next = found.next().and(page.last()).map(|entry| entry.id);
+            QueueReply::Entries { entries: page, next }
         }
         QueueCommand::Show { id } => {
             QueueReply::Entry(entries.iter().find(|entry| entry.id == *id).cloned().map(Box::new))
@@ -133,7 +134,7 @@ fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
                 QueueSelection::Ids(ids) => !ids.contains(&entry.id),
                 QueueSelection::Filter(filter) => !matches(filter, entry),
             });
-            QueueReply::Changed { count: (before - entries.len()) as u64 }
+            QueueReply::Changed { count: (before - entries.len()) as u64, next: None }
         }
     }
 }
@@ -309,7 +310,7 @@ fn a_filter_takes_what_every_condition_fits() {
         change(&mut filter);
         let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
         let now = entry.received_at + Duration::from_secs(60);
-        filter.matches(&entry.sender, entry.state, entry.received_at, addresses, now)
+        filter.matches(&entry.sender, || entry.state, entry.received_at, addresses, now)
     };
     assert!(fits(&|_| {}));
     assert!(fits(&|filter| filter.sender = Some("A@EXAMPLE.org".into())));
@@ -507,7 +508,7 @@ fn a_worker_drops_events_instead_of_waiting_and_counts_them() {
     let wakeup = crate::env::Wakeup::new().unwrap();
     let mut reporter = Reporter::new(0, sender, wakeup);
     for _ in 0..5 {
-        reporter.event(Event::QueueFull { log: 0 });
+        reporter.event(Event::QueueFull { log: 0, reason: String::new() });
     }
     assert_eq!(reporter.events_lost(), 3);
     assert_eq!(receiver.len(), 2);
@@ -530,7 +531,7 @@ fn a_log_that_nobody_reads_holds_up_nothing() {
     let mut log = super::log::Log::start(Box::new(Held(held))).unwrap();
     let now = WallTime::default();
     for _ in 0..2 * crate::limits::LOG_BLOCKS_MAX {
-        log.event(&Event::QueueFull { log: 0 }, now);
+        log.event(&Event::QueueFull { log: 0, reason: String::new() }, now);
         log.event(&Event::QueueSpace { log: 0 }, now);
         log.flush();
     }

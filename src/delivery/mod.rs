@@ -31,6 +31,6 @@ mod testing;
 
 pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
 pub use job::{Answer, Fate, Job, JobRecipient, JobResult, TaskResult, Work, WorkResult};
-pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, Verdict};
+pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
 pub use route::{DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes};
 pub use schedule::Retry;

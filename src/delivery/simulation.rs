@@ -49,6 +49,7 @@ struct World {
     trace: Vec<String>,
     delivered_at: BTreeMap<(MessageId, u32), Instant>,
     faults: bool,
+    dead_is_back: bool,
 }
 
 impl World {
@@ -85,6 +86,7 @@ impl World {
             trace: Vec::new(),
             delivered_at: BTreeMap::new(),
             faults: true,
+            dead_is_back: false,
         };
         for number in 0..messages {
             let addresses: Vec<String> = (0..world.random.random_range(1..6))
@@ -120,8 +122,8 @@ impl World {
             let mut offers = std::mem::take(&mut self.refused);
             for worker in 0..WORKERS {
                 let spool = &self.spools[usize::from(worker)];
-                let lookup = |id| spool.get(&id).map(|message| message as &dyn MessageView);
-                while let Some(job) = self.queues[usize::from(worker)].next(self.now, &lookup) {
+                let lookup = |id: MessageId| spool.get(&id).cloned();
+                while let Some(job) = self.queues[usize::from(worker)].next(self.now, lookup) {
                     assert!(job.recipients.len() <= 3 || job.destination == DestinationId::NOWHERE);
                     offers.push((worker, Work::Deliver(job)));
                 }
@@ -153,7 +155,7 @@ impl World {
                 assert!(self.open[worker].len() <= CONNECTIONS_MAX);
                 let same = self.open[worker].values().filter(|other| **other == destination).count();
                 assert!(same <= CONNECTIONS_PER_DESTINATION as usize);
-                let dead = destination.index() == DEAD;
+                let dead = destination.index() == DEAD && !self.dead_is_back;
                 if dead || self.chance(20) {
                     // Some never answer at all.
                     if !self.chance(30) {
@@ -350,4 +352,83 @@ fn shutdown_comes_to_rest_and_loses_nothing() {
         assert_eq!(in_hand, refused, "all else came back");
         assert!(scheduled + in_hand > 0 || world.open_count() == 0);
     }
+}
+
+/// Gives out what is due now, and says how often the queue looked for a message.
+fn given_out(world: &mut World) -> (Vec<Job>, usize) {
+    let (mut jobs, looks) = (Vec::new(), std::cell::Cell::new(0));
+    let spool = &world.spools[0];
+    let lookup = |id: MessageId| {
+        looks.set(looks.get() + 1);
+        spool.get(&id).cloned()
+    };
+    while let Some(job) = world.queues[0].next(world.now, lookup) {
+        jobs.push(job);
+    }
+    (jobs, looks.get())
+}
+
+#[test]
+fn a_hundred_thousand_messages_for_a_dead_host_cost_the_others_nothing() {
+    const DEAD_MESSAGES: u64 = 100_000;
+    let mut world = World::new(7, 0);
+    world.faults = false;
+    let add = |world: &mut World, number: u64, domain: usize| {
+        let address = format!("u@d{domain}.example");
+        let mut message = Message::new(number, world.now, &[&address]);
+        message.id = MessageId::new(0, number);
+        world.queues[0].add(world.now, &message);
+        world.spools[0].insert(message.id, message);
+    };
+    (0..DEAD_MESSAGES).for_each(|number| add(&mut world, number, DEAD));
+    // The first connection fails, and from then on the host is left alone.
+    world.breathe();
+    while world.owners.iter().any(|owner| !owner.idle()) {
+        world.step();
+    }
+    let mut numbers = DEAD_MESSAGES..;
+    let (mut looks_most, mut given) = (0, 0);
+    for _ in 0..40 {
+        world.trace.clear();
+        let before = world.delivered_at.len();
+        for number in numbers.by_ref().take(5) {
+            add(&mut world, number, 1);
+        }
+        let (jobs, looks) = given_out(&mut world);
+        // Each look gives a job; of the dead host's there are never more than its credit.
+        assert_eq!(looks, jobs.len());
+        let others = jobs.iter().filter(|job| job.destination.index() != DEAD).count();
+        assert_eq!(others, 5, "all are given out in the breath in which they come");
+        assert!(jobs.len() - others <= IN_HAND_MAX as usize);
+        (looks_most, given) = (looks_most.max(looks), given + others);
+        for job in jobs {
+            let owner = world.routes.owner(job.destination, WORKERS);
+            if let Err(work) = world.owners[usize::from(owner)].push(world.now.mono, 0, Work::Deliver(job)) {
+                world.refused.push((0, work));
+            }
+        }
+        let asked = world.now.mono;
+        world.breathe();
+        while world.delivered_at.len() < before + 5 {
+            assert!(world.step());
+        }
+        // A connection, a greeting and two transactions on each of three connections take three seconds each at most.
+        assert!(world.now.mono.since(asked) < Duration::from_secs(15), "no delivery waits for the dead");
+    }
+    assert_eq!(given, 200);
+    assert!(looks_most <= 5 + IN_HAND_MAX as usize);
+    let waiting = world.spools[0].range(..MessageId::new(0, DEAD_MESSAGES));
+    assert_eq!(waiting.map(|(_, message)| message.open_count()).sum::<usize>(), 100_000);
+
+    // The host comes back: all drain.
+    world.dead_is_back = true;
+    let mut steps_count = 0;
+    while world.delivered_at.len() < 100_200 {
+        world.trace.clear();
+        assert!(world.step(), "{} are delivered", world.delivered_at.len());
+        steps_count += 1;
+        assert!(steps_count < 3_000_000, "{} are delivered", world.delivered_at.len());
+    }
+    world.run();
+    world.assert_at_rest();
 }

@@ -1,8 +1,8 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
-use super::{Answer, Hop, MessageView, Progress, Protocol, Route, Routes, Verdict};
+use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, Route, Routes, Verdict};
 use crate::env::{Instant, Now, WallTime};
-use crate::smtp::{BodyType, Envelope, Notify, Recipient};
+use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -100,10 +100,27 @@ impl MessageView for Message {
     fn held(&self) -> bool {
         self.held
     }
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
+    fn reverse_path(&self) -> &str {
+        &self.envelope.reverse_path
     }
-    fn progress(&self, index: u32) -> Progress {
-        self.progress[index as usize]
+    fn body(&self) -> BodyType {
+        self.envelope.body
+    }
+    fn smtputf8(&self) -> bool {
+        self.envelope.smtputf8
+    }
+    fn ret(&self) -> Option<Return> {
+        self.envelope.ret
+    }
+    fn envelope_id(&self) -> Option<&str> {
+        self.envelope.envelope_id.as_deref()
+    }
+    fn recipients(&self) -> impl Iterator<Item = RecipientView<'_>> {
+        self.envelope.recipients.iter().zip(&self.progress).map(|(recipient, progress)| RecipientView {
+            address: &recipient.address,
+            notify: recipient.notify,
+            original: recipient.original.as_deref(),
+            progress: *progress,
+        })
     }
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::batch::{Filling, Sealed};
-use super::event::LogEvent;
+use super::event::{LogEvent, Shortage};
 use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
 use super::log::{InFlight, Link, Log, Waits};
 use super::moving;
@@ -69,7 +69,7 @@ impl<D: Disk> Log<D> {
                     match result {
                         Ok(()) => self.segments.prepared(segment),
                         // No space for another segment is no fault of those that exist.
-                        Err(_) => self.segments.retry_at = now.mono + PREPARE_RETRY_DELAY,
+                        Err(error) => self.segments.not_prepared(error, now.mono + PREPARE_RETRY_DELAY),
                     }
                     self.look_for_space(now);
                 }
@@ -90,7 +90,7 @@ impl<D: Disk> Log<D> {
             self.commit_latency.saturating_record(u64::try_from(latency).unwrap_or(u64::MAX));
             for finished in batch.finished {
                 if finished.message.is_open() {
-                    self.index.insert(*finished.message);
+                    self.index.insert(&finished.message);
                 }
                 if let Some(generation) = finished.pinned {
                     self.index.unpin(generation);
@@ -99,7 +99,8 @@ impl<D: Disk> Log<D> {
             }
             for moved in batch.moved {
                 self.moved += 1;
-                self.finish_move(*moved.message);
+                let copy = *moved.message;
+                self.index.relocate(copy.id, &copy.extents, copy.generation);
             }
         }
         self.segments.synced(self.synced);
@@ -338,18 +339,36 @@ impl<D: Disk> Log<D> {
     }
 
     fn announce_space(&mut self, events: &mut Vec<LogEvent>) {
-        let reserved = u64::from(SEGMENTS_RESERVED);
-        let scarce = self.free_bytes < self.settings.free_bytes_min;
-        if !self.full && (scarce || !self.has_space_for(0) || self.segments.available() <= reserved) {
-            self.full = true;
-            events.push(LogEvent::Full);
-        } else if self.full {
-            // A margin, so that it does not flap with every message.
-            let margin = self.settings.segment_size / 2;
-            if !scarce && self.has_space_for(margin) && self.segments.available() > reserved {
-                self.full = false;
-                events.push(LogEvent::Space);
-            }
+        // A margin before it is over, so that it does not flap with every message.
+        let (space, memory) = match self.full {
+            None => (0, 0),
+            Some(_) => (self.settings.segment_size / 2, self.settings.memory_max / 64),
+        };
+        let shortage = self.shortage(space, memory);
+        match (&self.full, &shortage) {
+            (None, Some(shortage)) => events.push(LogEvent::Full { shortage: shortage.clone() }),
+            (Some(_), None) => events.push(LogEvent::Space),
+            _ => {}
         }
+        self.full = shortage;
+    }
+
+    /// What there is too little of to accept a message, if anything; `space` and `memory` are left besides.
+    fn shortage(&self, space: u64, memory: u64) -> Option<Shortage> {
+        if self.free_bytes < self.settings.free_bytes_min {
+            return Some(Shortage::FileSystem);
+        }
+        if !self.has_memory_for(memory) {
+            return Some(Shortage::Memory);
+        }
+        if !self.has_space_for(space) {
+            return Some(Shortage::Log);
+        }
+        let short = self.segments.available() <= u64::from(SEGMENTS_RESERVED);
+        short.then(|| match &self.segments.failure {
+            Some(error) => Shortage::Segment(error.clone()),
+            None if self.segments.is_complete() => Shortage::Log,
+            None => Shortage::FileSystem,
+        })
     }
 }

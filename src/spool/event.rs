@@ -63,9 +63,29 @@ pub enum LogEvent {
         error: DiskError,
     },
     /// Nothing is accepted until there is space.
-    Full,
+    Full {
+        /// What there is too little of.
+        shortage: Shortage,
+    },
     /// There is space again.
     Space,
+}
+
+/// What a full log has too little of. All of it comes back by itself; the words are for an operator.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Shortage {
+    /// The file system would have less free than is to stay free.
+    #[error("the file system is full: less than [spool] free_min would stay free")]
+    FileSystem,
+    /// The log is as large as it may be.
+    #[error("the queue takes what [spool] size_max allows")]
+    Log,
+    /// The file system has space, and yet no further segment: file descriptors, inodes or a quota are used up.
+    #[error("no further segment can be made: {0}")]
+    Segment(DiskError),
+    /// What is kept of each queued message in memory.
+    #[error("the queue takes the memory that [limits] queue_memory allows")]
+    Memory,
 }
 
 /// Whether the log accepts.
@@ -74,7 +94,10 @@ pub enum LogState {
     /// It does.
     Open,
     /// Not until there is space.
-    Full,
+    Full {
+        /// What there is too little of.
+        shortage: Shortage,
+    },
     /// Never again in this process.
     Failed {
         /// Why.
@@ -93,6 +116,10 @@ pub struct Status {
     pub messages: usize,
     /// Their content, bytes.
     pub bytes: u64,
+    /// Those that an operator holds.
+    pub held: usize,
+    /// What the index and the delivery queue keep of them, bytes of memory.
+    pub memory: u64,
     /// Segments in use.
     pub segments_used: usize,
     /// Segments ready to be used.

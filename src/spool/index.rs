@@ -1,64 +1,85 @@
 //! What is queued, in memory: messages by id and by the oldest segment that each needs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::MessageId;
-use super::message::{DeliveryState, Message, Outcome};
+use super::id_map::{IdMap, IdSet};
+use super::message::{DeliveryState, Extent, Message, Outcome};
+use super::packed::{Head, Packed, State};
+use super::queued::Queued;
 use super::record::CHUNK_HEADER_SIZE;
-use crate::limits::OUTCOME_RESERVE;
+use super::replies::Replies;
+use crate::limits::{OUTCOME_RESERVE, QUEUED_MESSAGE_MEMORY, QUEUED_RECIPIENT_MEMORY};
 
 /// What a final record is counted with besides its recipients, bytes.
 const RECORD_WEIGHT: u64 = 256;
 
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub message: Message,
-    pub readers: u32,
+/// What few messages have: whoever reads them or moves them has it in hand.
+#[derive(Debug, Default)]
+struct Busy {
+    readers: u32,
     /// A copy is on its way.
-    pub moving: bool,
+    moving: bool,
     /// No recipient is left; only readers keep it.
-    pub done: bool,
-    oldest: u64,
-    weight: u64,
+    done: bool,
 }
 
 /// Ordered maps: the same log gives the same order everywhere, in the simulator, too.
 #[derive(Debug, Default)]
 pub(super) struct Index {
-    entries: BTreeMap<MessageId, Entry>,
-    by_oldest: BTreeSet<(u64, MessageId)>,
+    messages: IdMap<Packed>,
+    by_oldest: BTreeMap<u64, IdSet>,
+    busy: BTreeMap<MessageId, Busy>,
+    replies: Replies,
     /// Segments held by content of messages that are not in the index yet, with how many hold each.
     pins: BTreeMap<u64, u32>,
-    done: u32,
+    done: usize,
     weight: u64,
+    memory: u64,
     size: u64,
+    held: usize,
 }
 
-fn weigh(message: &Message) -> u64 {
-    let recipients: u64 = message.envelope.recipients.iter().map(|to| to.address.len() as u64 + OUTCOME_RESERVE).sum();
-    message.size + (message.extents.len() * (CHUNK_HEADER_SIZE + 20)) as u64 + RECORD_WEIGHT + recipients
+fn weigh(packed: &Packed) -> u64 {
+    let (head, recipients) = (packed.head(), packed.addresses());
+    let recipients: u64 = recipients.map(|to| to.address.len() as u64 + OUTCOME_RESERVE).sum();
+    head.size + (head.extents * (CHUNK_HEADER_SIZE + 20)) as u64 + RECORD_WEIGHT + recipients
+}
+
+/// What a message costs here and in the delivery queue, bytes.
+fn cost(packed: &Packed) -> u64 {
+    packed.len() as u64 + QUEUED_MESSAGE_MEMORY + packed.head().recipients as u64 * QUEUED_RECIPIENT_MEMORY
 }
 
 impl Index {
-    pub(super) fn get(&self, id: MessageId) -> Option<&Message> {
-        self.entries.get(&id).filter(|entry| !entry.done).map(|entry| &entry.message)
+    pub(super) fn get(&self, id: MessageId) -> Option<Queued<'_>> {
+        if self.is_done(id) { None } else { self.kept(id) }
     }
 
-    /// The entry, also if only readers keep it.
-    pub(super) fn entry(&self, id: MessageId) -> Option<&Entry> {
-        self.entries.get(&id)
+    /// The message, also if only readers keep it.
+    pub(super) fn kept(&self, id: MessageId) -> Option<Queued<'_>> {
+        self.messages.get(id).map(|packed| Queued::new(id, packed, &self.replies))
     }
 
-    pub(super) fn entry_mut(&mut self, id: MessageId) -> Option<&mut Entry> {
-        self.entries.get_mut(&id)
+    pub(super) fn iter(&self) -> impl Iterator<Item = Queued<'_>> {
+        self.after(None)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Message> {
-        self.entries.values().filter(|entry| !entry.done).map(|entry| &entry.message)
+    /// The messages whose ids come after this one, in the order of their ids.
+    pub(super) fn after(&self, id: Option<MessageId>) -> impl Iterator<Item = Queued<'_>> {
+        // No message has the last id that there is.
+        let from = MessageId::from_bits(id.map_or(0, |id| id.bits().saturating_add(1)));
+        let queued = self.messages.from(from).filter(|(id, _)| !self.is_done(*id));
+        queued.map(|(id, packed)| Queued::new(id, packed, &self.replies))
     }
 
     pub(super) fn count(&self) -> usize {
-        self.entries.len() - self.done as usize
+        self.messages.len() - self.done
+    }
+
+    /// Messages that an operator holds.
+    pub(super) fn held_count(&self) -> usize {
+        self.held
     }
 
     /// Bytes of the log that are needed, reserves for outcomes included.
@@ -66,79 +87,174 @@ impl Index {
         self.weight
     }
 
+    /// Bytes of memory that the queued messages take, nearly; what the delivery queue keeps of them is counted.
+    pub(super) fn memory(&self) -> u64 {
+        self.memory + self.replies.size() as u64
+    }
+
     /// Bytes of content.
     pub(super) fn size(&self) -> u64 {
         self.size
     }
 
-    /// Adds a message, or puts its moved copy in its place.
-    pub(super) fn insert(&mut self, message: Message) {
+    /// Adds a message, or puts another record of it in its place.
+    pub(super) fn insert(&mut self, message: &Message) {
         let id = message.id;
-        let (readers, done) = self.entries.get(&id).map_or((0, false), |entry| (entry.readers, entry.done));
         self.remove(id);
-        let (oldest, weight) = (message.oldest_generation(), weigh(&message));
-        self.weight += weight;
+        let packed = Packed::new(message, |reply| self.replies.keep(reply));
+        self.weight += weigh(&packed);
+        self.memory += cost(&packed);
         self.size += message.size;
-        self.done += u32::from(done);
-        self.by_oldest.insert((oldest, id));
-        self.entries.insert(id, Entry { message, readers, moving: false, done, oldest, weight });
+        self.held += usize::from(message.held);
+        self.by_oldest.entry(packed.oldest_generation()).or_default().insert(id, ());
+        self.messages.insert(id, packed);
+    }
+
+    /// The moved copy is durable: content and record lie there from now on. The states may have changed since.
+    pub(super) fn relocate(&mut self, id: MessageId, extents: &[Extent], generation: u64) {
+        let Some(packed) = self.messages.get_mut(id) else { return };
+        let moved = packed.moved_to(extents, generation);
+        self.weight = self.weight - weigh(packed) + weigh(&moved);
+        self.memory = self.memory - cost(packed) + cost(&moved);
+        let before = packed.oldest_generation();
+        let after = moved.oldest_generation();
+        *packed = moved;
+        self.forget_oldest(before, id);
+        self.by_oldest.entry(after).or_default().insert(id, ());
+        self.change_busy(id, |busy| busy.moving = false);
     }
 
     /// Takes a message out, readers or not.
     pub(super) fn remove(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.remove(&id) {
-            self.by_oldest.remove(&(entry.oldest, id));
-            self.weight -= entry.weight;
-            self.size -= entry.message.size;
-            self.done -= u32::from(entry.done);
+        let Some(packed) = self.messages.remove(id) else { return };
+        self.forget_oldest(packed.oldest_generation(), id);
+        self.weight -= weigh(&packed);
+        self.memory -= cost(&packed);
+        match self.busy.remove(&id) {
+            Some(Busy { done: true, .. }) => self.done -= 1,
+            _ => self.discount(packed.head()),
         }
+        for state in packed.states() {
+            self.replies.drop_one(state.reply);
+        }
+    }
+
+    /// It is not queued any more.
+    fn discount(&mut self, head: Head) {
+        self.size -= head.size;
+        self.held -= usize::from(head.held());
+    }
+
+    fn forget_oldest(&mut self, generation: u64, id: MessageId) {
+        let Some(ids) = self.by_oldest.get_mut(&generation) else { return };
+        ids.remove(id);
+        if ids.is_empty() {
+            self.by_oldest.remove(&generation);
+        }
+    }
+
+    fn is_done(&self, id: MessageId) -> bool {
+        // Nearly always there is none.
+        self.done > 0 && self.busy.get(&id).is_some_and(|busy| busy.done)
+    }
+
+    fn change_busy(&mut self, id: MessageId, change: impl FnOnce(&mut Busy)) {
+        let busy = self.busy.entry(id).or_default();
+        change(busy);
+        if let Busy { readers: 0, moving: false, done: false } = busy {
+            self.busy.remove(&id);
+        }
+    }
+
+    fn queued_mut(&mut self, id: MessageId) -> Option<&mut Packed> {
+        if self.is_done(id) { None } else { self.messages.get_mut(id) }
     }
 
     /// Applies an outcome; false if there is no such recipient to apply it to.
     pub(super) fn settle(&mut self, id: MessageId, recipient: u32, outcome: &Outcome) -> bool {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.done) else { return false };
-        let Some(state) = entry.message.recipients.get_mut(recipient as usize) else { return false };
-        if !state.state.is_open() {
-            return false;
+        let place = recipient as usize;
+        let Some(packed) = self.queued_mut(id) else { return false };
+        let Some(before) = packed.state(place).filter(|state| state.state.is_open()) else { return false };
+        let mut after = before.after(outcome);
+        let last = packed.states().filter(|state| state.state.is_open()).count() == 1;
+        if last && !after.state.is_open() && self.busy.get(&id).is_none_or(|busy| busy.readers == 0) {
+            self.remove(id);
+            return true;
         }
-        state.apply(outcome);
+        if let Some(reply) = outcome.reply() {
+            self.replies.drop_one(before.reply);
+            after.reply = self.replies.keep(reply);
+        }
+        if let Some(packed) = self.messages.get_mut(id) {
+            packed.set_state(place, after);
+        }
         self.conclude(id);
         true
     }
 
     pub(super) fn hold(&mut self, id: MessageId, held: bool) -> bool {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.done) else { return false };
-        entry.message.held = held;
+        let Some(packed) = self.queued_mut(id) else { return false };
+        let before = packed.head().held();
+        packed.set_held(held);
+        self.held = self.held - usize::from(before) + usize::from(held);
         true
     }
 
     pub(super) fn delete(&mut self, id: MessageId) -> bool {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.done) else { return false };
-        for recipient in entry.message.recipients.iter_mut().filter(|recipient| recipient.state.is_open()) {
-            recipient.state = DeliveryState::Deleted;
+        let Some(packed) = self.queued_mut(id) else { return false };
+        for place in 0..packed.head().recipients {
+            if let Some(state) = packed.state(place).filter(|state| state.state.is_open()) {
+                packed.set_state(place, State { state: DeliveryState::Deleted, ..state });
+            }
         }
         self.conclude(id);
         true
     }
 
     fn conclude(&mut self, id: MessageId) {
-        let Some(entry) = self.entries.get_mut(&id).filter(|entry| !entry.message.is_open()) else { return };
-        if entry.readers == 0 {
-            self.remove(id);
-        } else if !entry.done {
-            entry.done = true;
-            self.done += 1;
+        if self.messages.get(id).is_none_or(Packed::is_open) {
+            return;
         }
+        match self.busy.get_mut(&id).filter(|busy| busy.readers > 0) {
+            None => self.remove(id),
+            Some(busy) if busy.done => {}
+            Some(busy) => {
+                busy.done = true;
+                self.done += 1;
+                if let Some(head) = self.messages.get(id).map(Packed::head) {
+                    self.discount(head);
+                }
+            }
+        }
+    }
+
+    /// A reader is opened; false if the message is not queued.
+    pub(super) fn read(&mut self, id: MessageId) -> bool {
+        if self.get(id).is_none() {
+            return false;
+        }
+        self.change_busy(id, |busy| busy.readers += 1);
+        true
     }
 
     /// A reader was closed.
     pub(super) fn release(&mut self, id: MessageId) {
-        if let Some(entry) = self.entries.get_mut(&id) {
-            entry.readers = entry.readers.saturating_sub(1);
-            if entry.done && entry.readers == 0 {
-                self.remove(id);
-            }
+        if self.messages.get(id).is_none() {
+            return;
         }
+        self.change_busy(id, |busy| busy.readers = busy.readers.saturating_sub(1));
+        if self.busy.get(&id).is_some_and(|busy| busy.done && busy.readers == 0) {
+            self.remove(id);
+        }
+    }
+
+    /// A copy is on its way; false if the message is not queued.
+    pub(super) fn start_move(&mut self, id: MessageId) -> bool {
+        if self.get(id).is_none() {
+            return false;
+        }
+        self.change_busy(id, |busy| busy.moving = true);
+        true
     }
 
     pub(super) fn pin(&mut self, generation: u64) {
@@ -156,7 +272,7 @@ impl Index {
 
     /// The oldest segment that anything needs.
     pub(super) fn oldest_needed(&self) -> u64 {
-        let queued = self.by_oldest.first().map_or(u64::MAX, |(generation, _)| *generation);
+        let queued = self.by_oldest.keys().next().copied().unwrap_or(u64::MAX);
         queued.min(self.oldest_pinned().unwrap_or(u64::MAX))
     }
 
@@ -164,19 +280,17 @@ impl Index {
         self.pins.keys().next().copied()
     }
 
-    /// The first message after `after` that needs segment `generation` and is not being moved.
-    pub(super) fn next_to_move(&self, generation: u64, after: MessageId) -> Option<MessageId> {
-        let range = self.by_oldest.range((generation, after)..=(generation, MessageId::from_bits(u64::MAX)));
-        range.map(|(_, id)| *id).find(|id| self.entries.get(id).is_some_and(|entry| !entry.moving && !entry.done))
+    /// The first message from `from` on that needs segment `generation` and is not being moved.
+    pub(super) fn next_to_move(&self, generation: u64, from: MessageId) -> Option<MessageId> {
+        let mut ids = self.by_oldest.get(&generation)?.from(from).map(|(id, _)| id);
+        ids.find(|id| self.busy.get(id).is_none_or(|busy| !busy.moving && !busy.done))
     }
 
     /// Forgets messages that only readers keep, back to `generation`.
     pub(super) fn drop_done(&mut self, generation: u64) {
-        let range =
-            self.by_oldest.range((generation, MessageId::from_bits(0))..=(generation, MessageId::from_bits(u64::MAX)));
-        let done: Vec<MessageId> =
-            range.map(|(_, id)| *id).filter(|id| self.entries.get(id).is_some_and(|entry| entry.done)).collect();
-        for id in done {
+        let done = self.busy.iter().filter(|(_, busy)| busy.done).map(|(id, _)| *id);
+        let needs = |id: &MessageId| self.messages.get(*id).map(Packed::oldest_generation) == Some(generation);
+        for id in done.filter(needs).collect::<Vec<_>>() {
             self.remove(id);
         }
     }

@@ -9,12 +9,13 @@ use slab::Slab;
 
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
-use super::event::{Draft, LogState, Refusal, Status};
+use super::event::{Draft, LogState, Refusal, Shortage, Status};
 use super::format::{NUMBER_END, Opening};
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
 use super::quarantine::Quarantine;
+use super::queued::Queued;
 use super::reader::ReaderSlot;
 use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
@@ -114,7 +115,8 @@ pub struct Log<D> {
     /// Oldest segments that nothing needs once the batch named is durable.
     pub(super) emptied: VecDeque<u64>,
 
-    pub(super) full: bool,
+    /// Why nothing is accepted, while that is so.
+    pub(super) full: Option<Shortage>,
     pub(super) free_bytes: u64,
     pub(super) free_bytes_at: Instant,
     /// The time of the last poll.
@@ -160,7 +162,7 @@ impl<D: Disk> Log<D> {
             reader_generation: 0,
             mover: Mover::default(),
             emptied: VecDeque::new(),
-            full: false,
+            full: None,
             free_bytes: 0,
             free_bytes_at: Instant::ZERO,
             polled_at: Instant::ZERO,
@@ -178,10 +180,8 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() || self.shutting_down {
             return Err(Refusal::Failed);
         }
-        if self.full || !self.has_space_for(size.unwrap_or(0)) || !self.may_begin() {
-            return Err(Refusal::Full);
-        }
-        Ok(())
+        let full = self.full.is_some() || !self.has_space_for(size.unwrap_or(0)) || !self.has_memory_for(0);
+        if full || !self.may_begin() { Err(Refusal::Full) } else { Ok(()) }
     }
 
     /// Begins a message.
@@ -376,7 +376,7 @@ impl<D: Disk> Log<D> {
     }
 
     fn needed_by(&self, id: MessageId) -> u64 {
-        self.index.get(id).map_or(u64::MAX, Message::oldest_generation)
+        self.index.get(id).map_or(u64::MAX, |message| message.oldest_generation())
     }
 
     /// Whether the storage failed, so that nothing more can be written down.
@@ -390,13 +390,18 @@ impl<D: Disk> Log<D> {
     }
 
     /// A queued message.
-    pub fn message(&self, id: MessageId) -> Option<&Message> {
+    pub fn message(&self, id: MessageId) -> Option<Queued<'_>> {
         self.index.get(id)
     }
 
     /// All queued messages, oldest id first.
-    pub fn messages(&self) -> impl Iterator<Item = &Message> {
+    pub fn messages(&self) -> impl Iterator<Item = Queued<'_>> {
         self.index.iter()
+    }
+
+    /// The queued messages whose ids come after this one, oldest id first.
+    pub fn messages_after(&self, id: Option<MessageId>) -> impl Iterator<Item = Queued<'_>> {
+        self.index.after(id)
     }
 
     /// How many messages are queued.
@@ -419,8 +424,8 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return None;
         }
-        let space =
-            (self.full || !self.starved.is_empty()).then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
+        let space = (self.full.is_some() || !self.starved.is_empty())
+            .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
         let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
         // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
         let closing = self.closing_at.map(|at| if at <= self.polled_at { self.polled_at + CLOSING_DELAY } else { at });
@@ -443,12 +448,13 @@ impl<D: Disk> Log<D> {
         Status {
             state: match &self.failed {
                 Some(error) => LogState::Failed { error: error.clone() },
-                None if self.full => LogState::Full,
-                None => LogState::Open,
+                None => self.full.clone().map_or(LogState::Open, |shortage| LogState::Full { shortage }),
             },
             disk: self.disk.describe(),
             messages: self.count(),
             bytes: self.index.size(),
+            held: self.index.held_count(),
+            memory: self.index.memory(),
             segments_used: self.segments.live.len(),
             segments_free: self.segments.free_count(),
             segments: self.segments.known_count(),
@@ -467,6 +473,12 @@ impl<D: Disk> Log<D> {
     pub(super) fn has_space_for(&self, more: u64) -> bool {
         let usable = u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size;
         self.index.weight() + self.draft_bytes + more <= usable / 4 * 3
+    }
+
+    /// Whether `more` bytes of memory may be taken for queued messages. Those under way are not counted: they are few, and
+    /// what is acknowledged must not depend on it.
+    pub(super) fn has_memory_for(&self, more: u64) -> bool {
+        self.index.memory().saturating_add(more) < self.settings.memory_max
     }
 
     /// Makes sure that a batch is being filled. Never takes the last `reserved` segments.

@@ -50,6 +50,30 @@ impl DeliveryState {
     pub fn is_open(self) -> bool {
         matches!(self, DeliveryState::Pending | DeliveryState::Deferred)
     }
+
+    /// As it is written in records.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            DeliveryState::Pending => 0,
+            DeliveryState::Deferred => 1,
+            DeliveryState::Delivered => 2,
+            DeliveryState::Bounced => 3,
+            DeliveryState::Expired => 4,
+            DeliveryState::Deleted => 5,
+        }
+    }
+
+    pub(super) fn from_number(number: u8) -> Option<DeliveryState> {
+        Some(match number {
+            0 => DeliveryState::Pending,
+            1 => DeliveryState::Deferred,
+            2 => DeliveryState::Delivered,
+            3 => DeliveryState::Bounced,
+            4 => DeliveryState::Expired,
+            5 => DeliveryState::Deleted,
+            _ => return None,
+        })
+    }
 }
 
 /// One recipient of a queued message; its address is at the same place of the envelope.
@@ -96,24 +120,15 @@ pub enum Outcome {
     Deleted,
 }
 
-impl RecipientState {
-    pub(super) fn apply(&mut self, outcome: &Outcome) {
-        let mut conclude = |state, reply: &str| {
-            self.state = state;
-            self.attempts = self.attempts.saturating_add(1);
-            self.last_reply = Some(clip(reply).into());
-        };
-        match outcome {
-            Outcome::Delivered { reply } => conclude(DeliveryState::Delivered, reply),
-            Outcome::Bounced { reply } => conclude(DeliveryState::Bounced, reply),
-            Outcome::Expired { reply } => conclude(DeliveryState::Expired, reply),
-            Outcome::Deferred { attempts, next_attempt_at, reply } => {
-                self.state = DeliveryState::Deferred;
-                self.attempts = *attempts;
-                self.next_attempt_at = *next_attempt_at;
-                self.last_reply = Some(clip(reply).into());
-            }
-            Outcome::Deleted => self.state = DeliveryState::Deleted,
+impl Outcome {
+    /// What the next hop said, if it was asked.
+    pub(super) fn reply(&self) -> Option<&str> {
+        match self {
+            Outcome::Delivered { reply }
+            | Outcome::Bounced { reply }
+            | Outcome::Expired { reply }
+            | Outcome::Deferred { reply, .. } => Some(reply),
+            Outcome::Deleted => None,
         }
     }
 }
@@ -124,7 +139,7 @@ pub(super) fn clip(reply: &str) -> &str {
     &reply[..end.unwrap_or(0)]
 }
 
-/// A message that is durable and has recipients left.
+/// All that is known of a message: as its record says it. What is queued is kept as [`Queued`](super::Queued).
 #[derive(Clone, Debug)]
 pub struct Message {
     /// Its name for ever.
@@ -148,10 +163,5 @@ impl Message {
     /// Whether a recipient is left.
     pub fn is_open(&self) -> bool {
         self.recipients.iter().any(|recipient| recipient.state.is_open())
-    }
-
-    /// The oldest segment that it needs.
-    pub(super) fn oldest_generation(&self) -> u64 {
-        self.extents.iter().map(|extent| extent.generation).min().unwrap_or(self.generation).min(self.generation)
     }
 }

@@ -68,6 +68,7 @@
 //! - A message exists only through its message record. Chunks of sessions that ended before are garbage.
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
 //!   header names a later **start**; when that header is durable, the file may be written again.
+//! - What is queued is kept in memory, packed. Acceptance ends where that takes what the settings allow.
 //! - Acceptance ends while [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) segments are left for outcomes and moved
 //!   copies, and while a quarter of the rest is garbage, so that moving always pays.
 
@@ -79,15 +80,19 @@ mod examine;
 mod format;
 mod gauge;
 mod id;
+mod id_map;
 mod index;
 mod log;
 mod message;
 mod moving;
+mod packed;
 mod quarantine;
+mod queued;
 mod reader;
 mod record;
 mod recovery;
 mod replay;
+mod replies;
 mod salvage;
 mod scan;
 mod segments;
@@ -97,11 +102,12 @@ mod settings;
 mod tests;
 
 pub use damage::{Damage, Damaged, Damages};
-pub use event::{Draft, LogEvent, LogState, Refusal, Status};
+pub use event::{Draft, LogEvent, LogState, Refusal, Shortage, Status};
 pub use examine::Examination;
 pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
+pub use queued::{Queued, QueuedRecipient};
 pub use reader::{Piece, Reader};
 pub use record::rewritten;
 pub use recovery::{Cut, OpenError, Recovery};

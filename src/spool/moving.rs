@@ -56,6 +56,17 @@ pub(super) struct Mover {
     /// Where in the segment's messages the search goes on.
     generation: u64,
     after: MessageId,
+    round: Round,
+}
+
+/// Moving all that is older than a segment once. Another round pays only after something has changed: where the queue can
+/// lie no closer the same messages would be moved for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// None is needed unless more than half a segment is written beyond this place, or as much becomes garbage.
+    Over { position: u64, weight: u64 },
+    /// It ends when nothing before this segment is needed.
+    Moving { until: u64 },
 }
 
 impl Default for Mover {
@@ -69,6 +80,7 @@ impl Default for Mover {
             retry_at: Instant::ZERO,
             generation: 0,
             after: MessageId::from_bits(0),
+            round: Round::Over { position: 0, weight: u64::MAX },
         }
     }
 }
@@ -89,10 +101,28 @@ impl<D: Disk> Log<D> {
         }
         // Moving pays only while there is garbage to be had.
         let garbage = self.segments.live_bytes().saturating_sub(self.index.weight() + self.draft_bytes);
-        if garbage >= self.settings.segment_size / 2 {
+        if garbage >= self.settings.segment_size / 2 && self.goes_round(oldest.generation) {
             // Messages with content in a segment that is gone hold back all that follow.
             self.step_move(oldest.generation.min(self.index.oldest_needed()));
         }
+    }
+
+    /// Whether moving what needs the oldest segment belongs to a round that pays.
+    fn goes_round(&mut self, oldest: u64) -> bool {
+        let Some(current) = self.segments.current() else { return false };
+        let position = current.generation * self.segments.size + self.segments.offset;
+        let weight = self.index.weight();
+        if matches!(self.mover.round, Round::Moving { until } if oldest >= until) {
+            self.mover.round = Round::Over { position, weight };
+        }
+        if let Round::Over { position: before, weight: weight_before } = self.mover.round {
+            let half = self.segments.size / 2;
+            if position < before + half && weight + half > weight_before {
+                return false;
+            }
+            self.mover.round = Round::Moving { until: current.generation };
+        }
+        true
     }
 
     /// Lets go of the oldest segments that nothing needs and no crash would bring back.
@@ -171,7 +201,7 @@ impl<D: Disk> Log<D> {
             None => self.index.next_to_move(generation, MessageId::from_bits(0))?,
         };
         self.mover.after = id;
-        let extents = self.index.get(id)?.extents.clone();
+        let extents = self.index.get(id)?.extents().collect();
         Some(Job { id, extents, next: 0 })
     }
 
@@ -270,20 +300,13 @@ impl<D: Disk> Log<D> {
     }
 
     fn commit_move(&mut self, job: Job) {
-        let Some(entry) = self.index.entry_mut(job.id).filter(|entry| !entry.done) else { return };
-        entry.moving = true;
+        if !self.index.start_move(job.id) {
+            return;
+        }
+        let Some(message) = self.index.get(job.id) else { return };
         // The states as they are now; outcomes that follow stand after this record in the log.
-        let message = Message { extents: job.extents, ..entry.message.clone() };
+        let message = Message { extents: job.extents, ..message.to_message() };
         let record = encode_message(&message);
         self.append(record, Waits::Move(Moved { message: Box::new(message) }));
-    }
-
-    /// The copy is durable: content and record lie there from now on. The states may have changed since.
-    pub(super) fn finish_move(&mut self, copy: Message) {
-        let Some(entry) = self.index.entry(copy.id) else { return };
-        let mut message = entry.message.clone();
-        message.extents = copy.extents;
-        message.generation = copy.generation;
-        self.index.insert(message);
     }
 }

@@ -84,8 +84,9 @@ impl<D: Disk> Log<D> {
         if self.readers.len() >= READERS_MAX {
             return None;
         }
-        let entry = self.index.entry_mut(id).filter(|entry| !entry.done)?;
-        entry.readers += 1;
+        if !self.index.read(id) {
+            return None;
+        }
         self.reader_generation = self.reader_generation.wrapping_add(1);
         let generation = self.reader_generation & 0xff_ffff;
         let slot = self.readers.insert(ReaderSlot { id, generation, loaded: Loaded::Nothing });
@@ -102,16 +103,16 @@ impl<D: Disk> Log<D> {
     /// The next piece of content. A message that is settled meanwhile stays readable until the reader is closed, unless
     /// its space is needed.
     pub fn read(&mut self, reader: &mut Reader) -> Piece<'_> {
-        let (Some(entry), Some(slot)) = (self.index.entry(reader.id), self.readers.get_mut(reader.slot)) else {
+        let (Some(message), Some(slot)) = (self.index.kept(reader.id), self.readers.get_mut(reader.slot)) else {
             return Piece::Failed;
         };
         // A moved message has the same chunks in the same order, so that the place stays right.
-        let extents = &entry.message.extents;
-        while extents.get(reader.extent).is_some_and(|extent| reader.within >= extent.length as usize) {
-            reader.within -= extents[reader.extent].length as usize;
+        let mut extents = message.extents().skip(reader.extent).peekable();
+        while let Some(extent) = extents.next_if(|extent| reader.within >= extent.length as usize) {
+            reader.within -= extent.length as usize;
             reader.extent += 1;
         }
-        let Some(extent) = extents.get(reader.extent).copied() else { return Piece::End };
+        let Some(extent) = extents.next() else { return Piece::End };
         if let Some(bytes) = self.cache.find(&extent) {
             return Piece::Ready(&bytes[reader.within..]);
         }

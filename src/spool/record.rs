@@ -208,7 +208,7 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
         out.u8(recipient.notify.map_or(0, |notify| {
             8 | u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2
         }));
-        out.u8(state_number(state.state));
+        out.u8(state.state.number());
         out.u32(state.attempts);
         out.u64(state.next_attempt_at.micros());
         out.optional_text(state.last_reply.as_deref());
@@ -237,7 +237,7 @@ pub(super) fn encode_outcome(id: MessageId, recipient: u32, outcome: &Outcome) -
         }
         Outcome::Deleted => (DeliveryState::Deleted, 0, WallTime::default(), ""),
     };
-    out.u8(state_number(state));
+    out.u8(state.number());
     out.u32(attempts);
     out.u64(next.micros());
     out.text(clip(reply));
@@ -257,17 +257,6 @@ pub(super) fn encode_delete(id: MessageId) -> Vec<u8> {
     let mut out = Writer::record(DELETE);
     out.u64(id.bits());
     out.finish()
-}
-
-fn state_number(state: DeliveryState) -> u8 {
-    match state {
-        DeliveryState::Pending => 0,
-        DeliveryState::Deferred => 1,
-        DeliveryState::Delivered => 2,
-        DeliveryState::Bounced => 3,
-        DeliveryState::Expired => 4,
-        DeliveryState::Deleted => 5,
-    }
 }
 
 struct Reader<'a>(&'a [u8]);
@@ -326,15 +315,7 @@ impl<'a> Reader<'a> {
     }
 
     fn state(&mut self) -> Result<DeliveryState, BadRecord> {
-        Ok(match self.u8()? {
-            0 => DeliveryState::Pending,
-            1 => DeliveryState::Deferred,
-            2 => DeliveryState::Delivered,
-            3 => DeliveryState::Bounced,
-            4 => DeliveryState::Expired,
-            5 => DeliveryState::Deleted,
-            _ => return Err(BadRecord),
-        })
+        DeliveryState::from_number(self.u8()?).ok_or(BadRecord)
     }
 }
 
@@ -430,6 +411,12 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
     let mut extents = Vec::new();
     for _ in 0..body.u32()? {
         extents.push(body.extent()?);
+    }
+    // Content is written before its record, and a log has less than 2^32 segments.
+    let is_before =
+        |extent: &Extent| generation.checked_sub(extent.generation).is_some_and(|n| u32::try_from(n).is_ok());
+    if !extents.iter().all(is_before) {
+        return Err(BadRecord);
     }
     let total: u64 = extents.iter().map(|extent| u64::from(extent.length)).sum();
     if total != size || digest(&extents) != checksum {

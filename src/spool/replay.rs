@@ -183,18 +183,18 @@ impl<D: Disk> Replay<'_, D> {
         }
         let Replay { scan, index, live, damages, regions, .. } = self;
         for message in index.iter() {
-            for extent in &message.extents {
+            for extent in message.extents() {
                 let place = live.binary_search_by_key(&extent.generation, |live| live.generation);
                 let Ok(place) = place else {
-                    damaged.insert(message.id);
-                    damages.note(content_damage(None, extent, message.id));
+                    damaged.insert(message.id());
+                    damages.note(content_damage(None, &extent, message.id()));
                     continue;
                 };
                 let (offset, length) = (u64::from(extent.offset), u64::from(extent.length));
-                if touches(regions, extent)
+                if touches(regions, &extent)
                     && crc32c::crc32c(scan.bytes(live[place].number, offset, length)?) != extent.checksum
                 {
-                    damaged.insert(message.id);
+                    damaged.insert(message.id());
                 }
             }
         }
@@ -236,7 +236,7 @@ pub(super) fn apply(index: &mut Index, unfinished: &mut Unfinished, number_next:
             let id = message.id;
             unfinished.ended(id);
             if message.is_open() {
-                index.insert(*message);
+                index.insert(&message);
             }
             id
         }

@@ -9,8 +9,9 @@ use crate::env::Now;
 use crate::env::disk::{Block, Disk, DiskError};
 use crate::limits::{BLOCK_SIZE, UNREADABLE_BLOCKS_MAX};
 
-/// The disk is read in pieces of this size, bytes.
-const WINDOW_SIZE: u64 = 1 << 20;
+/// The disk is read in pieces of this size, bytes: several batches of the usual largest size, as the one that a piece ends in
+/// is read again.
+const WINDOW_SIZE: u64 = 8 << 20;
 
 /// What valid headers tell, wherever they lie.
 #[derive(Debug, Default)]

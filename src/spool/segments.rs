@@ -7,6 +7,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use crate::env::Instant;
+use crate::env::disk::DiskError;
 use crate::limits::BLOCK_SIZE;
 
 /// A segment in use.
@@ -35,7 +36,10 @@ pub(super) struct Segments {
     free: VecDeque<u32>,
     freeing: VecDeque<Freeing>,
     pub preparing: Option<u32>,
-    pub retry_at: Instant,
+    retry_at: Instant,
+    /// Why the last segment that was to be made does not exist. Until one is made none is counted on, whatever space the file
+    /// system says it has: descriptors, inodes or a quota may be used up.
+    pub failure: Option<DiskError>,
     known: BTreeSet<u32>,
     /// How many there were at the start: more than `count_max`, where the configuration was changed since.
     found: usize,
@@ -55,6 +59,7 @@ impl Segments {
             freeing: VecDeque::new(),
             preparing: None,
             retry_at: Instant::ZERO,
+            failure: None,
             known: BTreeSet::new(),
             found: 0,
             generation_next: 1,
@@ -148,14 +153,20 @@ impl Segments {
     }
 
     fn creatable(&self) -> u64 {
+        if self.failure.is_some() { 0 } else { self.creatable_by_limits() }
+    }
+
+    fn creatable_by_limits(&self) -> u64 {
         let taken = self.known.len() + usize::from(self.preparing.is_some());
         u64::from(self.count_max).saturating_sub(taken as u64).min(self.creatable_by_space)
     }
 
     /// When the next file is to be made, if one is.
     pub(super) fn wanted_at(&self, ahead: usize) -> Option<Instant> {
-        let short = self.preparing.is_none() && self.free.len() + self.freeing.len() < ahead;
-        (short && self.creatable() > 0).then_some(self.retry_at)
+        // After a failure also where enough are ready meanwhile: only a success shows that there can be more.
+        let few = self.failure.is_some() || self.free.len() + self.freeing.len() < ahead;
+        let short = self.preparing.is_none() && few;
+        (short && self.creatable_by_limits() > 0).then_some(self.retry_at)
     }
 
     /// The file to make next, if one shall be made now.
@@ -168,6 +179,18 @@ impl Segments {
     pub(super) fn prepared(&mut self, number: u32) {
         self.known.insert(number);
         self.free.push_back(number);
+        self.failure = None;
+    }
+
+    /// A file could not be made; the next attempt is at `retry_at`.
+    pub(super) fn not_prepared(&mut self, failure: DiskError, retry_at: Instant) {
+        self.failure = Some(failure);
+        self.retry_at = retry_at;
+    }
+
+    /// Whether all files exist that there may be.
+    pub(super) fn is_complete(&self) -> bool {
+        self.known.len() as u64 >= u64::from(self.count_max)
     }
 
     pub(super) fn live_bytes(&self) -> u64 {

@@ -17,6 +17,8 @@ pub struct Settings {
     pub batches_in_flight_max: usize,
     /// The largest content, bytes.
     pub message_size_max: u64,
+    /// What the queued messages may take in memory, bytes; beyond it nothing is accepted.
+    pub memory_max: u64,
     /// Below so many free bytes in the file system nothing is accepted.
     pub free_bytes_min: u64,
     /// The epoch that batches are written in.

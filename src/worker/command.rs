@@ -7,10 +7,17 @@ use crate::control::{
 };
 use crate::env::disk::Disk;
 use crate::event::Event;
-use crate::limits::{QUEUE_LIST_MAX, QUEUE_LIST_RECIPIENTS_MAX};
+use crate::limits::{QUEUE_CHANGES_MAX, QUEUE_LIST_MAX, QUEUE_LIST_RECIPIENTS_MAX, QUEUE_LOOKS_MAX};
 use crate::smtp::domain_of;
-use crate::spool::{DeliveryState, Message, MessageId};
+use crate::spool::{DeliveryState, MessageId, Queued};
 use std::collections::BTreeSet;
+
+/// The messages that one breath changes.
+struct Chosen {
+    ids: Vec<MessageId>,
+    /// All up to this one were looked at, and not those after it.
+    next: Option<MessageId>,
+}
 
 impl Home {
     /// Does what an operator asks of the queue.
@@ -19,7 +26,7 @@ impl Home {
             QueueCommand::List { filter, limit, after } => self.list(parts, &filter, limit, after),
             QueueCommand::Show { id } => {
                 let message = parts.logs.get(id).and_then(|log| log.message(id));
-                QueueReply::Entry(message.map(|message| Box::new(self.entry(parts, message))))
+                QueueReply::Entry(message.map(|message| Box::new(self.entry(parts, &message))))
             }
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
                 home.queue.retry(parts.now, id);
@@ -27,7 +34,7 @@ impl Home {
             }),
             QueueCommand::Hold { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
-                if log.message(id).is_none_or(|message| message.held) {
+                if log.message(id).is_none_or(|message| message.held()) {
                     return false;
                 }
                 log.hold(id, true);
@@ -37,13 +44,13 @@ impl Home {
             }),
             QueueCommand::Release { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
-                if log.message(id).is_none_or(|message| !message.held) {
+                if log.message(id).is_none_or(|message| !message.held()) {
                     return false;
                 }
                 log.hold(id, false);
                 let log = parts.logs.get(id).filter(|log| !log.is_damaged(id));
                 if let Some(message) = log.and_then(|log| log.message(id)) {
-                    home.queue.add(parts.now, message);
+                    home.queue.add(parts.now, &message);
                 }
                 parts.reporter.event(Event::Released { id });
                 true
@@ -64,24 +71,48 @@ impl Home {
         selection: &QueueSelection,
         mut change: impl FnMut(&mut Home, &mut Parts<T, D>, MessageId) -> bool,
     ) -> QueueReply {
-        let chosen: BTreeSet<MessageId> = match selection {
-            QueueSelection::Ids(ids) => ids
-                .iter()
-                .copied()
-                .filter(|id| parts.logs.get(*id).is_some_and(|log| log.message(*id).is_some()))
-                .collect(),
-            QueueSelection::Filter(filter) => (parts.logs.iter().flat_map(|log| log.messages()))
-                .filter(|message| self.matches(parts, filter, message))
-                .map(|message| message.id)
-                .collect(),
-        };
+        let Chosen { ids, next } = self.choose(parts, selection);
         let mut count = 0;
-        for id in chosen {
+        for id in ids {
             count += u64::from(change(self, parts, id));
         }
-        QueueReply::Changed { count }
+        QueueReply::Changed { count, next }
     }
 
+    /// The first messages of a selection, as many as one breath may change.
+    fn choose<T, D: Disk>(&self, parts: &Parts<T, D>, selection: &QueueSelection) -> Chosen {
+        let (mut ids, mut looks) = (Vec::new(), 0);
+        match selection {
+            QueueSelection::Ids(wanted) => {
+                let wanted: BTreeSet<MessageId> = wanted.iter().copied().collect();
+                for id in wanted {
+                    if ids.len() == QUEUE_CHANGES_MAX || looks == QUEUE_LOOKS_MAX {
+                        // What was looked at last is before this one, whatever lies between them.
+                        let next = Some(MessageId::from_bits(id.bits() - 1));
+                        return Chosen { ids, next };
+                    }
+                    looks += 1;
+                    if parts.logs.get(id).is_some_and(|log| log.message(id).is_some()) {
+                        ids.push(id);
+                    }
+                }
+            }
+            QueueSelection::Filter(filter) => {
+                for message in parts.logs.messages_after(filter.after) {
+                    looks += 1 + message.recipients_count();
+                    if self.matches(parts, filter, &message) {
+                        ids.push(message.id());
+                    }
+                    if ids.len() == QUEUE_CHANGES_MAX || looks >= QUEUE_LOOKS_MAX {
+                        return Chosen { ids, next: Some(message.id()) };
+                    }
+                }
+            }
+        }
+        Chosen { ids, next: None }
+    }
+
+    /// What comes first after `after`. A breath is not held up by what nobody asked for: where few match, it ends early.
     fn list<T, D: Disk>(
         &self,
         parts: &Parts<T, D>,
@@ -90,66 +121,58 @@ impl Home {
         after: Option<MessageId>,
     ) -> QueueReply {
         let limit = limit.clamp(1, QUEUE_LIST_MAX);
-        // The smallest ids are kept while all are looked at, so that memory follows the answer and not the queue.
-        let mut found = std::collections::BTreeMap::new();
-        let mut more = false;
-        for message in parts.logs.iter().flat_map(|log| log.messages()) {
-            if after.is_some_and(|after| message.id <= after) || !self.matches(parts, filter, message) {
-                continue;
+        let (mut entries, mut looks, mut recipients_count) = (Vec::new(), 0, 0);
+        let mut next = None;
+        for message in parts.logs.messages_after(after.max(filter.after)) {
+            if entries.len() == limit || looks >= QUEUE_LOOKS_MAX || recipients_count >= QUEUE_LIST_RECIPIENTS_MAX {
+                return QueueReply::Entries { entries, next };
             }
-            found.insert(message.id, message);
-            if found.len() > limit {
-                found.pop_last();
-                more = true;
+            next = Some(message.id());
+            looks += 1 + message.recipients_count();
+            if self.matches(parts, filter, &message) {
+                recipients_count += message.recipients_count();
+                entries.push(self.entry(parts, &message));
             }
         }
-        let mut entries = Vec::new();
-        let mut recipients_count = 0;
-        for message in found.into_values() {
-            recipients_count += message.recipients.len();
-            if recipients_count > QUEUE_LIST_RECIPIENTS_MAX && !entries.is_empty() {
-                more = true;
-                break;
-            }
-            entries.push(self.entry(parts, message));
-        }
-        QueueReply::Entries { entries, more }
+        QueueReply::Entries { entries, next: None }
     }
 
-    fn matches<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, message: &Message) -> bool {
+    fn matches<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, message: &Queued<'_>) -> bool {
         filter.matches(
-            &message.envelope.reverse_path,
-            self.state(parts, message),
-            message.received_at,
-            message.envelope.recipients.iter().map(|recipient| &*recipient.address),
+            message.reverse_path(),
+            || self.state(parts, message),
+            message.received_at(),
+            message.recipients().map(|recipient| recipient.address),
             parts.now.wall,
         )
     }
 
-    fn state<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Message) -> MessageState {
-        if parts.logs.get(message.id).is_some_and(|log| log.is_damaged(message.id)) {
+    fn state<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Queued<'_>) -> MessageState {
+        if parts.logs.get(message.id()).is_some_and(|log| log.is_damaged(message.id())) {
             MessageState::Damaged
-        } else if message.held {
+        } else if message.held() {
             MessageState::Held
-        } else if self.queue.is_in_hand(message.id) {
+        } else if self.queue.is_in_hand(message.id()) {
             MessageState::Active
-        } else if message.recipients.iter().any(|recipient| recipient.state == DeliveryState::Deferred) {
+        } else if message.recipients().any(|recipient| recipient.state == DeliveryState::Deferred) {
             MessageState::Deferred
         } else {
             MessageState::Queued
         }
     }
 
-    fn entry<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Message) -> QueueEntry {
+    fn entry<T, D: Disk>(&self, parts: &Parts<T, D>, message: &Queued<'_>) -> QueueEntry {
         let message_state = self.state(parts, message);
         let waits = !matches!(message_state, MessageState::Held | MessageState::Damaged);
-        let recipients = (message.envelope.recipients.iter().zip(&message.recipients))
-            .map(|(recipient, state)| {
-                let destination = parts.routes.destination(domain_of(&recipient.address));
-                let active = state.state.is_open() && self.queue.is_destination_in_hand(message.id, destination);
+        let recipients = (message.recipients())
+            .map(|recipient| {
+                let domain = domain_of(recipient.address);
+                let is_open = recipient.state.is_open();
+                let destination = parts.routes.destination(domain);
+                let active = is_open && self.queue.is_destination_in_hand(message.id(), destination);
                 RecipientEntry {
-                    address: recipient.address.to_string(),
-                    state: match state.state {
+                    address: recipient.address.to_owned(),
+                    state: match recipient.state {
                         _ if active => RecipientState::Active,
                         DeliveryState::Pending => RecipientState::Queued,
                         DeliveryState::Deferred => RecipientState::Deferred,
@@ -158,23 +181,19 @@ impl Home {
                             RecipientState::Failed
                         }
                     },
-                    destination: parts
-                        .routes
-                        .lookup(domain_of(&recipient.address))
-                        .map(|id| parts.routes.name(id).to_string()),
-                    attempts: state.attempts,
-                    next_attempt_at: (state.state.is_open() && waits)
-                        .then(|| state.next_attempt_at.max(message.received_at)),
-                    last_reply: state.last_reply.as_deref().map(str::to_owned),
+                    destination: parts.routes.lookup(domain).map(|id| parts.routes.name(id).to_string()),
+                    attempts: recipient.attempts,
+                    next_attempt_at: (is_open && waits).then(|| recipient.next_attempt_at.max(message.received_at())),
+                    last_reply: recipient.last_reply.map(str::to_owned),
                 }
             })
             .collect();
         QueueEntry {
-            id: message.id,
-            received_at: message.received_at,
-            sender: message.envelope.reverse_path.to_string(),
+            id: message.id(),
+            received_at: message.received_at(),
+            sender: message.reverse_path().to_owned(),
             recipients,
-            size_bytes: message.size,
+            size_bytes: message.size(),
             state: message_state,
         }
     }

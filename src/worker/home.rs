@@ -11,16 +11,16 @@ use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
 use crate::delivery::{
-    Bounce, ConnectionId, DestinationId, Fate, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus, Retry,
-    Verdict, Work,
+    Bounce, ConnectionId, DestinationId, Fate, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus,
+    RecipientView, Retry, Verdict, Work,
 };
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
-use crate::smtp::Envelope;
-use crate::spool::{Log, Message, MessageId, Outcome, Piece, Reader};
+use crate::smtp::{BodyType, Return};
+use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
@@ -91,8 +91,8 @@ impl Home {
     /// Schedules what the logs hold at the start.
     pub(super) fn recover<T, D: Disk>(&mut self, parts: &Parts<T, D>) {
         for log in parts.logs.iter() {
-            for message in log.messages().filter(|message| !log.is_damaged(message.id)) {
-                self.queue.add(parts.now, message);
+            for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
+                self.queue.add(parts.now, &message);
             }
         }
     }
@@ -106,15 +106,15 @@ impl Home {
     /// A message is durable. `client` sent it, unless it is a notice of our own.
     pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, client: Option<IpAddr>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        self.queue.add(parts.now, message);
+        self.queue.add(parts.now, &message);
         if let Some(client) = client {
             self.counts.accepted += 1;
             parts.reporter.event(Event::Accepted {
                 id,
                 client,
-                sender: message.envelope.reverse_path.to_string(),
-                recipients_count: message.recipients.len(),
-                size_bytes: message.size,
+                sender: message.reverse_path().to_owned(),
+                recipients_count: message.recipients_count(),
+                size_bytes: message.size(),
             });
         }
     }
@@ -128,9 +128,9 @@ impl Home {
             let lookup = |id: MessageId| {
                 // What became of a delivery out of a log that failed could not be written down.
                 let log = logs.get(id).filter(|log| !log.failed() && !log.is_damaged(id))?;
-                log.message(id).map(|message| message as &dyn MessageView)
+                log.message(id)
             };
-            let Some(job) = self.queue.next(parts.now, &lookup) else { break };
+            let Some(job) = self.queue.next(parts.now, lookup) else { break };
             parts.give(Work::Deliver(job));
             given = true;
         }
@@ -154,7 +154,7 @@ impl Home {
             self.queue.discard(parts.now, &result);
             return;
         };
-        if !self.may_need_notice(parts.now, message, &result) {
+        if !self.may_need_notice(parts.now, &message, &result) {
             self.conclude(parts, &result, &[]);
             return;
         }
@@ -170,7 +170,7 @@ impl Home {
     /// What was delivered does not wait for the notice about what was not: else it would be delivered again after a crash.
     fn write_down_deliveries<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult) {
         let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else { return };
-        let verdicts = self.queue.verdicts(parts.now, message, result);
+        let verdicts = self.queue.verdicts(parts.now, &message, result);
         for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
             if matches!(verdict.1, Verdict::Delivered { notify_success: false }) {
                 self.write_down(parts, result, verdict, fate, None);
@@ -205,15 +205,12 @@ impl Home {
         self.held.len()
     }
 
-    fn may_need_notice(&self, now: Now, message: &Message, result: &JobResult) -> bool {
-        if message.envelope.reverse_path.is_empty() {
+    fn may_need_notice(&self, now: Now, message: &Queued<'_>, result: &JobResult) -> bool {
+        if message.reverse_path().is_empty() {
             return false;
         }
-        let expired = self.retry.expired(message.received_at, now.wall);
-        result.fates.iter().any(|(index, fate)| {
-            let notify = message.envelope.recipients.get(*index as usize).and_then(|recipient| recipient.notify);
-            notice::may_follow(fate, expired, notify)
-        })
+        let expired = self.retry.expired(message.received_at(), now.wall);
+        result.fates.iter().any(|(index, fate)| notice::may_follow(fate, expired, || message.recipient(*index)?.notify))
     }
 
     /// Writes down what a job came to. False if there is no room for a notice that must be written first.
@@ -223,10 +220,10 @@ impl Home {
             return true;
         };
         // The notice is made before the queue hears of the result, since it may have to wait for room.
-        let verdicts = self.queue.verdicts(parts.now, message, result);
+        let verdicts = self.queue.verdicts(parts.now, &message, result);
         let is_last_hop = result.destination != DestinationId::NOWHERE
             && parts.routes.route(result.destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp);
-        let original = Original { message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
+        let original = Original { message: &message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
         // Nobody shall take two notices about one message for the same: each has a number of its own.
         self.notices += 1;
         let seed = self.seed ^ self.notices.wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -247,7 +244,7 @@ impl Home {
             }
         };
         let message = parts.logs.get(result.id).and_then(|log| log.message(result.id)).expect("it was there above");
-        let verdicts = self.queue.settle(parts.now, message, result);
+        let verdicts = self.queue.settle(parts.now, &message, result);
         for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
             self.write_down(parts, result, verdict, fate, dsn);
         }
@@ -268,20 +265,17 @@ impl Home {
     ) {
         let id = result.id;
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        let Some(recipient) = message.envelope.recipients.get(index as usize) else { return };
-        if message.recipients.get(index as usize).is_none_or(|recipient| !recipient.state.is_open()) {
-            return;
-        }
+        let Some(recipient) = message.recipient(index).filter(|recipient| recipient.state.is_open()) else { return };
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.name(result.destination).to_string();
-        let (recipient, reply) = (recipient.address.to_string(), answer.text.to_string());
+        let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
         let remote = answer.remote.as_deref().map(str::to_owned);
         let text = answer.text.clone();
         let (outcome, event) = match verdict {
             Verdict::Busy => return,
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
-                let delay = parts.now.wall.since(message.received_at);
+                let delay = parts.now.wall.since(message.received_at());
                 super::record(&mut parts.stages.delivery, delay);
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
                 let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
@@ -325,7 +319,7 @@ impl Home {
         match self.readers.entry(key) {
             Entry::Occupied(mut remote) => remote.get_mut().waiting = true,
             Entry::Vacant(place) => {
-                let size = parts.logs.get(id).and_then(|log| log.message(id)).map(|message| message.size);
+                let size = parts.logs.get(id).and_then(|log| log.message(id)).map(|message| message.size());
                 let reader = parts.logs.of(id).and_then(|log| log.reader(id));
                 let (Some(reader), Some(size), 0) = (reader, size, offset) else {
                     return parts.exchange.send(from, Letter::Content { connection, offset, content: None });
@@ -426,32 +420,53 @@ fn read_beginning<T, D: Disk>(parts: &mut Parts<T, D>, held: &mut Held) -> Readi
     Reading::Done
 }
 
-impl MessageView for Message {
+impl MessageView for Queued<'_> {
     fn id(&self) -> MessageId {
-        self.id
+        Queued::id(self)
     }
 
     fn received_at(&self) -> WallTime {
-        self.received_at
+        Queued::received_at(self)
     }
 
     fn size(&self) -> u64 {
-        self.size
+        Queued::size(self)
     }
 
     fn held(&self) -> bool {
-        self.held
+        Queued::held(self)
     }
 
-    fn envelope(&self) -> &Envelope {
-        &self.envelope
+    fn reverse_path(&self) -> &str {
+        Queued::reverse_path(self)
     }
 
-    fn progress(&self, index: u32) -> Progress {
-        self.recipients.get(index as usize).map_or_else(Progress::default, |recipient| Progress {
-            open: recipient.state.is_open(),
-            attempts: recipient.attempts,
-            next_attempt_at: recipient.next_attempt_at,
+    fn body(&self) -> BodyType {
+        Queued::body(self)
+    }
+
+    fn smtputf8(&self) -> bool {
+        Queued::smtputf8(self)
+    }
+
+    fn ret(&self) -> Option<Return> {
+        Queued::ret(self)
+    }
+
+    fn envelope_id(&self) -> Option<&str> {
+        Queued::envelope_id(self)
+    }
+
+    fn recipients(&self) -> impl Iterator<Item = RecipientView<'_>> {
+        Queued::recipients(self).map(|recipient| RecipientView {
+            address: recipient.address,
+            notify: recipient.notify,
+            original: recipient.original,
+            progress: Progress {
+                open: recipient.state.is_open(),
+                attempts: recipient.attempts,
+                next_attempt_at: recipient.next_attempt_at,
+            },
         })
     }
 }

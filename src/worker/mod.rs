@@ -307,7 +307,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 LogEvent::Closed { error } => {
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
-                LogEvent::Full => parts.reporter.event(Event::QueueFull { log }),
+                LogEvent::Full { shortage } => {
+                    parts.reporter.event(Event::QueueFull { log, reason: shortage.to_string() });
+                }
                 LogEvent::Space => parts.reporter.event(Event::QueueSpace { log }),
             }
         }
@@ -474,17 +476,16 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let mut spool = SpoolReport::default();
         let mut stages = parts.stages.clone();
         for (place, log) in parts.logs.iter().enumerate() {
-            for message in log.messages() {
-                queue.messages += 1;
-                queue.size_bytes += message.size;
-                queue.held += u64::from(message.held);
-            }
             let status = log.status();
+            queue.messages += status.messages as u64;
+            queue.size_bytes += status.bytes;
+            queue.held += status.held as u64;
+            queue.memory_bytes += status.memory;
             if place == 0 {
                 spool.disk = status.disk;
                 (spool.state, spool.error) = match status.state {
                     spool::LogState::Open => (LogState::Open, None),
-                    spool::LogState::Full => (LogState::Full, None),
+                    spool::LogState::Full { shortage } => (LogState::Full, Some(shortage.to_string())),
                     spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
                 };
             }

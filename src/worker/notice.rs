@@ -4,8 +4,8 @@ use crate::delivery::{Fate, JobResult, Verdict};
 use crate::env::Now;
 use crate::env::disk::Disk;
 use crate::smtp::dsn::{self, Action, Diagnostic, Report, ReportRecipient, Status};
-use crate::smtp::{BodyType, Envelope, Recipient, Return};
-use crate::spool::{Draft, Log, Message};
+use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+use crate::spool::{Draft, Log, Queued};
 use std::time::Duration;
 
 /// A notice that is ready to be appended.
@@ -24,7 +24,7 @@ const DIAGNOSTIC_SIZE_MIN: usize = 128;
 /// The message that a notice is about.
 #[derive(Debug)]
 pub(super) struct Original<'a> {
-    pub message: &'a Message,
+    pub message: &'a Queued<'a>,
     /// Its beginning; all of it where it is small.
     pub beginning: &'a [u8],
     /// The next hop has the mailboxes.
@@ -46,7 +46,7 @@ pub(super) fn compose(
     let text_size_max = (DIAGNOSTICS_SIZE_MAX / verdicts.len().max(1)).max(DIAGNOSTIC_SIZE_MIN);
     let recipients: Vec<ReportRecipient<'_>> = (verdicts.iter().zip(&result.fates))
         .filter_map(|((index, verdict), (_, fate))| {
-            let recipient = message.envelope.recipients.get(*index as usize)?;
+            let recipient = message.recipient(*index)?;
             let action = action(verdict, original.is_last_hop)?;
             let answer = fate.answer()?;
             let status = match verdict {
@@ -56,47 +56,47 @@ pub(super) fn compose(
             let text = clip(&answer.text, text_size_max).into();
             let diagnostic = if answer.replied { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
             Some(ReportRecipient {
-                original: recipient.original.as_deref(),
-                address: &recipient.address,
+                original: recipient.original,
+                address: recipient.address,
                 action,
                 status,
                 remote: answer.remote.as_deref(),
                 diagnostic: Some(diagnostic),
                 last_attempt: Some(now.wall),
-                retry_until: (action == Action::Delayed).then(|| message.received_at + age_max),
+                retry_until: (action == Action::Delayed).then(|| message.received_at() + age_max),
             })
         })
         .collect();
-    if recipients.is_empty() || message.envelope.reverse_path.is_empty() {
+    if recipients.is_empty() || message.reverse_path().is_empty() {
         return None;
     }
-    let whole = beginning.len() as u64 == message.size;
+    let whole = beginning.len() as u64 == message.size();
     let beginning = if whole { beginning } else { whole_lines(beginning) };
     let failed = recipients.iter().any(|recipient| recipient.action == Action::Failed);
-    let returned_kind = match message.envelope.ret {
-        _ if message.envelope.body == BodyType::BinaryMime => None,
+    let returned_kind = match message.ret() {
+        _ if message.body() == BodyType::BinaryMime => None,
         // RFC 3461 §4.3: RET concerns failures only; what is too large to be held comes back as its header.
         Some(Return::Full) if failed && whole => Some(Return::Full),
         _ => Some(Return::Headers),
     };
     let report = Report {
         reporting_mta: hostname,
-        id: message.id,
+        id: message.id(),
         seed,
-        sender: &message.envelope.reverse_path,
-        arrival: message.received_at,
+        sender: message.reverse_path(),
+        arrival: message.received_at(),
         written: now.wall,
-        envelope_id: message.envelope.envelope_id.as_deref(),
+        envelope_id: message.envelope_id(),
         recipients: &recipients,
         returned: returned_kind,
-        smtputf8: message.envelope.smtputf8,
+        smtputf8: message.smtputf8(),
         eight_bit: !beginning.is_ascii(),
     };
     let mut content = Vec::new();
     dsn::write(&report, &[beginning], &mut content);
     let envelope = Envelope {
         reverse_path: "".into(),
-        recipients: vec![Recipient { address: message.envelope.reverse_path.clone(), notify: None, original: None }],
+        recipients: vec![Recipient { address: message.reverse_path().into(), notify: None, original: None }],
         body: report.body(),
         smtputf8: report.smtputf8(),
         ret: None,
@@ -144,12 +144,12 @@ fn clip(text: &str, size_max: usize) -> &str {
     &text[..end.unwrap_or(0)]
 }
 
-/// Whether a fate might call for a notice.
-pub(super) fn may_follow(fate: &Fate, expired: bool, notify: Option<crate::smtp::Notify>) -> bool {
+/// Whether a fate might call for a notice. `notify`: what was asked for the recipient.
+pub(super) fn may_follow(fate: &Fate, expired: bool, notify: impl FnOnce() -> Option<Notify>) -> bool {
     match fate {
         Fate::Failed(_) => true,
-        Fate::Deferred { .. } => expired || notify.is_some_and(|notify| notify.delay),
-        Fate::Delivered(_) => notify.is_some_and(|notify| notify.success),
+        Fate::Deferred { .. } => expired || notify().is_some_and(|notify| notify.delay),
+        Fate::Delivered(_) => notify().is_some_and(|notify| notify.success),
         Fate::Untried => false,
     }
 }

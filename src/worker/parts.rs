@@ -7,7 +7,7 @@ use crate::env::Now;
 use crate::env::disk::Disk;
 use crate::flow::FlowId;
 use crate::policy::{Policy, VerifyCache};
-use crate::spool::{Log, MessageId};
+use crate::spool::{Log, MessageId, Queued};
 use crate::tcp::wheel::Wheel;
 use std::sync::Arc;
 
@@ -67,6 +67,14 @@ impl<D: Disk> Logs<D> {
     /// The log that holds a message, to be read.
     pub(super) fn get(&self, id: MessageId) -> Option<&Log<D>> {
         self.logs.iter().find(|(number, _)| *number == id.log()).map(|(_, log)| log)
+    }
+
+    /// The queued messages whose ids come after this one, in the order of their ids.
+    pub(super) fn messages_after(&self, id: Option<MessageId>) -> impl Iterator<Item = Queued<'_>> {
+        // The number of its log is the upper part of an id.
+        let mut logs: Vec<&(u16, Log<D>)> = self.logs.iter().collect();
+        logs.sort_unstable_by_key(|(number, _)| *number);
+        logs.into_iter().flat_map(move |(_, log)| log.messages_after(id))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Log<D>> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use rohrpost::env::WallTime;
-use rohrpost::spool::{Message, MessageId, RecipientState};
+use rohrpost::spool::{MessageId, Queued, RecipientState};
 
 /// Of a queued message everything that calls can change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,8 +15,9 @@ pub struct Shape {
 
 pub type Queue = BTreeMap<MessageId, Shape>;
 
-pub fn shape(message: &Message) -> Shape {
-    Shape { received_at: message.received_at, held: message.held, recipients: message.recipients.clone() }
+pub fn shape(message: Queued<'_>) -> Shape {
+    let message = message.to_message();
+    Shape { received_at: message.received_at, held: message.held, recipients: message.recipients }
 }
 
 pub struct Change {

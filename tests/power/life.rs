@@ -31,6 +31,7 @@ pub fn settings(small: bool) -> Settings {
         batch_size_max,
         batches_in_flight_max: 4,
         message_size_max: 50_000_000,
+        memory_max: 1 << 30,
         free_bytes_min: 0,
         epoch: 1,
     }
@@ -83,7 +84,7 @@ fn open(ground: &Ground) -> Result<(Log<RealDisk>, Queue, Recovery), String> {
     if recovery.damages.count > 0 || recovery.damaged > 0 {
         return Err(format!("damage: {recovery:?}"));
     }
-    let found = log.messages().map(|message| (message.id, shape(message))).collect();
+    let found = log.messages().map(|message| (message.id(), shape(message))).collect();
     Ok((log, found, recovery))
 }
 
@@ -230,7 +231,7 @@ impl Life {
         }
         let place = self.random.random_range(0..count);
         let Some(message) = self.log.messages().nth(place) else { return };
-        let (id, recipients, held) = (message.id, message.recipients.len(), message.held);
+        let (id, recipients, held) = (message.id(), message.recipients_count(), message.held());
         if id.number() % 8 == 0 && !full {
             return;
         }
@@ -284,11 +285,11 @@ impl Life {
 
     /// Reads everything that is queued, byte for byte.
     pub fn read_all(&mut self) -> Result<(), String> {
-        let queued: Vec<MessageId> = self.log.messages().map(|message| message.id).collect();
+        let queued: Vec<MessageId> = self.log.messages().map(|message| message.id()).collect();
         for id in queued {
             let sound = self.content_of(id).is_some_and(|content| content == content_for(id));
             let message = self.log.message(id);
-            if !sound || message.is_none_or(|message| *message.envelope != envelope(recipients_for(id))) {
+            if !sound || message.is_none_or(|message| *message.to_message().envelope != envelope(recipients_for(id))) {
                 return Err(format!("{id} was altered"));
             }
         }
@@ -300,7 +301,7 @@ impl Life {
         let drafts = std::mem::take(&mut self.drafts);
         drafts.into_iter().for_each(|(draft, _)| self.log.abort(draft));
         if self.log.accepts(None).is_err() {
-            let queued: Vec<MessageId> = self.log.messages().map(|message| message.id).collect();
+            let queued: Vec<MessageId> = self.log.messages().map(|message| message.id()).collect();
             queued.into_iter().for_each(|id| self.change(id, |log| log.delete(id)));
             self.breathe_until(|life| life.log.accepts(None).is_ok());
         }

@@ -7,7 +7,7 @@
 //! An *entry* is one message at one destination, and is in one place at a time: waiting in its destination's lane,
 //! ordered by when it is due, or in hand. So a recipient is never given out twice, and a message with more recipients
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
-//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 80 bytes.
+//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
 //!
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
@@ -19,11 +19,12 @@ pub use verdict::{Bounce, Verdict};
 use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
-use crate::smtp::{Envelope, domain_of};
+use crate::smtp::{BodyType, Notify, Return, domain_of};
 use crate::spool::MessageId;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// What the queue needs to know of a message; the spool's index entry provides it.
@@ -38,10 +39,44 @@ pub trait MessageView {
     fn size(&self) -> u64;
     /// The operator holds it: nothing is given out.
     fn held(&self) -> bool;
-    /// Who sends to whom.
-    fn envelope(&self) -> &Envelope;
-    /// How far the recipient at `index` of the envelope is.
-    fn progress(&self, index: u32) -> Progress;
+    /// Who sends; empty for the null sender.
+    fn reverse_path(&self) -> &str;
+    /// `BODY`.
+    fn body(&self) -> BodyType;
+    /// `SMTPUTF8` was given.
+    fn smtputf8(&self) -> bool;
+    /// `RET`, if given.
+    fn ret(&self) -> Option<Return>;
+    /// `ENVID`, if given.
+    fn envelope_id(&self) -> Option<&str>;
+    /// Who receives, in the order of the envelope.
+    fn recipients(&self) -> impl Iterator<Item = RecipientView<'_>>;
+}
+
+/// What the queue needs to know of a recipient.
+#[derive(Clone, Copy, Debug)]
+pub struct RecipientView<'a> {
+    /// The forward-path.
+    pub address: &'a str,
+    /// `NOTIFY`, if given.
+    pub notify: Option<Notify>,
+    /// `ORCPT`, if given.
+    pub original: Option<&'a str>,
+    /// How far it is.
+    pub progress: Progress,
+}
+
+/// Recipients by their places. Those of a job come in the order of the envelope, which is walked through once then.
+fn places<'m, M: MessageView>(message: &'m M) -> impl FnMut(u32) -> Option<RecipientView<'m>> {
+    let (mut recipients, mut position) = (message.recipients(), 0);
+    move |index| {
+        if index < position {
+            (recipients, position) = (message.recipients(), 0);
+        }
+        let found = recipients.nth((index - position) as usize);
+        position = index + 1;
+        found
+    }
 }
 
 /// How far one recipient is.
@@ -58,20 +93,23 @@ pub struct Progress {
 /// One message at one destination.
 type Key = (MessageId, DestinationId);
 
+/// A message at all its destinations.
+fn all_of(id: MessageId) -> RangeInclusive<Key> {
+    (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE)
+}
+
 /// No recipient is forced.
 const NONE_FORCED: u32 = u32::MAX;
 
-/// Where an entry is. `forced_from`: recipients from this place on are due whatever their time, as the operator asked.
+/// An entry that was given out. `removed`: not to be scheduled again. The other field is as in [`Queue::forced`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Entry {
-    /// In its lane under this time.
-    Waiting { at: Instant, forced_from: u32 },
-    /// Given out. `removed`: not to be scheduled again.
-    InHand { forced_from: u32, removed: bool },
+struct InHand {
+    forced_from: u32,
+    removed: bool,
 }
 
 // A million queued messages are a million of these, and of (time, id) in the lanes.
-const _: () = assert!(size_of::<Key>() + size_of::<Entry>() <= 32);
+const _: () = assert!(size_of::<Key>() + size_of::<Instant>() <= 24);
 
 /// The entries of one destination.
 #[derive(Debug, Default)]
@@ -101,14 +139,18 @@ pub struct Queue {
     retry: Retry,
     seed: u64,
     in_hand_max: u32,
-    entries: BTreeMap<Key, Entry>,
+    /// Entries that wait, and the times under which they stand in their lanes.
+    waiting: BTreeMap<Key, Instant>,
+    /// Of those that wait: recipients from this place on are due whatever their time, as the operator asked.
+    forced: BTreeMap<Key, u32>,
+    /// Entries that were given out: as many as the lanes' `in_hand` together.
+    in_hand: BTreeMap<Key, InHand>,
     /// One per destination, and a last one for what has no route.
     lanes: Vec<Lane>,
     /// Lanes whose first entry is due in the future and that have credit.
     timed: BTreeSet<(Instant, usize)>,
     /// Lanes whose first entry is due and that have credit, in the order of their turns.
     ready: VecDeque<usize>,
-    in_hand: usize,
 }
 
 impl Queue {
@@ -120,11 +162,12 @@ impl Queue {
             retry,
             seed,
             in_hand_max: JOBS_IN_HAND_MAX,
-            entries: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            forced: BTreeMap::new(),
+            in_hand: BTreeMap::new(),
             lanes,
             timed: BTreeSet::new(),
             ready: VecDeque::new(),
-            in_hand: 0,
         }
     }
 
@@ -143,23 +186,22 @@ impl Queue {
 
     /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is
     /// scheduled already.
-    pub fn add(&mut self, now: Now, message: &dyn MessageView) {
+    pub fn add(&mut self, now: Now, message: &impl MessageView) {
         if message.held() {
             return;
         }
         let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
-        for (index, recipient) in (0..).zip(&message.envelope().recipients) {
-            let progress = message.progress(index);
+        for RecipientView { address, progress, .. } in message.recipients() {
             if progress.open {
-                due.push((self.routes.destination(domain_of(&recipient.address)), progress.next_attempt_at));
+                due.push((self.routes.destination(domain_of(address)), progress.next_attempt_at));
             }
         }
         due.sort_unstable();
         due.dedup_by_key(|(destination, _)| *destination);
         for (destination, at) in due {
             let key = (message.id(), destination);
-            if let Some(Entry::InHand { removed, .. }) = self.entries.get_mut(&key) {
-                *removed = false;
+            if let Some(in_hand) = self.in_hand.get_mut(&key) {
+                in_hand.removed = false;
             } else {
                 let at = self.instant_of(now, at);
                 self.wait(now, key, at, NONE_FORCED);
@@ -170,32 +212,27 @@ impl Queue {
     /// Gives out nothing more of a message that was held or deleted. A job in hand runs to its end, and its
     /// result is settled, or discarded if the message is gone.
     pub fn remove(&mut self, id: MessageId) {
-        for key in self.keys_of(id) {
-            match self.entries.get_mut(&key) {
-                Some(Entry::InHand { removed, .. }) => *removed = true,
-                Some(Entry::Waiting { at, .. }) => {
-                    let at = *at;
-                    self.entries.remove(&key);
-                    let place = self.place_of(key.1);
-                    self.lanes[place].waiting.remove(&(at, id));
-                    // A lane whose turn comes for an entry that is gone looks again; nothing else to do.
-                }
-                None => {}
-            }
+        for (_, in_hand) in self.in_hand.range_mut(all_of(id)) {
+            in_hand.removed = true;
+        }
+        while let Some((key, at)) = self.waiting.range(all_of(id)).next().map(|(key, at)| (*key, *at)) {
+            self.forget(key);
+            let place = self.place_of(key.1);
+            self.lanes[place].waiting.remove(&(at, id));
+            // A lane whose turn comes for an entry that is gone looks again; nothing else to do.
         }
     }
 
     /// Makes all open recipients of a message due now, as the operator asked. Those in hand stay there.
     pub fn retry(&mut self, now: Now, id: MessageId) {
-        for key in self.keys_of(id) {
-            if matches!(self.entries.get(&key), Some(Entry::Waiting { .. })) {
-                self.wait(now, key, now.mono, 0);
-            }
+        let keys: Vec<Key> = self.waiting.range(all_of(id)).map(|(key, _)| *key).collect();
+        for key in keys {
+            self.wait(now, key, now.mono, 0);
         }
     }
 
     /// The next job that is due. Lanes take turns, and one whose jobs are not settled stands back at its limit.
-    pub fn next<'m>(&mut self, now: Now, lookup: &dyn Fn(MessageId) -> Option<&'m dyn MessageView>) -> Option<Job> {
+    pub fn next<M: MessageView>(&mut self, now: Now, lookup: impl Fn(MessageId) -> Option<M>) -> Option<Job> {
         while let Some(&(at, place)) = self.timed.first() {
             if at > now.mono {
                 break;
@@ -222,9 +259,9 @@ impl Queue {
 
     /// Turns the result of a job into what to write down: one verdict for each of its fates, in their order. The
     /// message is scheduled again if recipients stay open. A result of a job that is not in hand gives nothing.
-    pub fn settle(&mut self, now: Now, message: &dyn MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
+    pub fn settle(&mut self, now: Now, message: &impl MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
-        let Some(&Entry::InHand { forced_from, removed }) = self.entries.get(&key) else { return Vec::new() };
+        let Some(&InHand { forced_from, removed }) = self.in_hand.get(&key) else { return Vec::new() };
         let verdicts = self.verdicts(now, message, result);
         let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
         self.release(key);
@@ -237,25 +274,25 @@ impl Queue {
     }
 
     /// What [`settle`](Queue::settle) would return now, for a caller that has something to write before it.
-    pub fn verdicts(&self, now: Now, message: &dyn MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
+    pub fn verdicts(&self, now: Now, message: &impl MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
         // "Too many recipients" for every recipient would be asked again for ever; it is a common deferral then.
         let progressed =
             result.fates.iter().any(|(_, fate)| !matches!(fate, Fate::Deferred { soon: true, .. } | Fate::Untried));
         let mut verdicts = Vec::with_capacity(result.fates.len());
+        let mut recipient_at = places(message);
         for (index, fate) in &result.fates {
-            if let Some(recipient) = message.envelope().recipients.get(*index as usize) {
-                let progress = message.progress(*index);
+            if let Some(RecipientView { notify, progress, .. }) = recipient_at(*index) {
                 let context = verdict::Context {
                     retry: &self.retry,
                     now: now.wall,
                     entropy: self.entropy(key, progress.attempts),
                     received_at: message.received_at(),
-                    null_sender: message.envelope().reverse_path.is_empty(),
+                    null_sender: message.reverse_path().is_empty(),
                     dsn_offered: result.dsn_offered,
                     progressed,
                 };
-                verdicts.push((*index, context.verdict(recipient.notify, progress, fate)));
+                verdicts.push((*index, context.verdict(notify, progress, fate)));
             }
         }
         verdicts
@@ -263,19 +300,18 @@ impl Queue {
 
     /// Whether a message is on its way to any destination.
     pub fn is_in_hand(&self, id: MessageId) -> bool {
-        let all = (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE);
-        self.entries.range(all).any(|(_, entry)| matches!(entry, Entry::InHand { .. }))
+        self.in_hand.range(all_of(id)).next().is_some()
     }
 
     /// Whether a message is on its way to this destination.
     pub fn is_destination_in_hand(&self, id: MessageId, destination: DestinationId) -> bool {
-        matches!(self.entries.get(&(id, destination)), Some(Entry::InHand { .. }))
+        self.in_hand.contains_key(&(id, destination))
     }
 
     /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.
     pub fn discard(&mut self, now: Now, result: &JobResult) {
         let key = (result.id, result.destination);
-        if matches!(self.entries.get(&key), Some(Entry::InHand { .. })) {
+        if self.in_hand.contains_key(&key) {
             self.release(key);
             let place = self.place_of(key.1);
             self.refresh(now, place);
@@ -289,41 +325,38 @@ impl Queue {
 
     /// Counts for `status`.
     pub fn status(&self) -> QueueStatus {
-        QueueStatus { scheduled: self.entries.len() - self.in_hand, in_hand: self.in_hand }
+        QueueStatus { scheduled: self.waiting.len(), in_hand: self.in_hand.len() }
     }
 
     /// Makes a job of an entry whose turn has come; the entry goes with it, or ends if nothing is open.
-    fn take(&mut self, now: Now, key: Key, message: Option<&dyn MessageView>) -> Option<Job> {
-        let Some(&Entry::Waiting { forced_from, .. }) = self.entries.get(&key) else {
-            unreachable!("an entry in a lane is waiting")
-        };
+    fn take(&mut self, now: Now, key: Key, message: Option<impl MessageView>) -> Option<Job> {
+        let forced_from = self.forget(key);
         let made = message.filter(|message| !message.held()).and_then(|message| {
-            let open = self.open_recipients(message, key.1);
+            let open = self.open_recipients(&message, key.1);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
             let due = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
-            Some(self.job(message, key.1, open, due, forced_from))
+            Some(self.job(&message, key.1, open, due, forced_from))
         });
-        match made {
-            Some((job, forced_from)) => {
-                self.entries.insert(key, Entry::InHand { forced_from, removed: false });
-                let place = self.place_of(key.1);
-                self.lanes[place].in_hand += 1;
-                self.in_hand += 1;
-                Some(job)
-            }
-            None => {
-                self.entries.remove(&key);
-                None
-            }
-        }
+        made.map(|(job, forced_from)| {
+            self.in_hand.insert(key, InHand { forced_from, removed: false });
+            let place = self.place_of(key.1);
+            self.lanes[place].in_hand += 1;
+            job
+        })
+    }
+
+    /// Takes an entry out of those that wait, and says from where on its recipients were forced.
+    fn forget(&mut self, key: Key) -> u32 {
+        let known = self.waiting.remove(&key);
+        assert!(known.is_some(), "an entry in a lane is waiting");
+        self.forced.remove(&key).unwrap_or(NONE_FORCED)
     }
 
     /// The open recipients of a message at a destination, and when each is due.
-    fn open_recipients(&self, message: &dyn MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
+    fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
         let mut open = Vec::new();
-        for (index, recipient) in (0..).zip(&message.envelope().recipients) {
-            let progress = message.progress(index);
-            if progress.open && self.routes.destination(domain_of(&recipient.address)) == destination {
+        for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
+            if progress.open && self.routes.destination(domain_of(address)) == destination {
                 open.push((index, progress.next_attempt_at));
             }
         }
@@ -333,7 +366,7 @@ impl Queue {
     /// The job, and from where on recipients are still forced after it.
     fn job(
         &self,
-        message: &dyn MessageView,
+        message: &impl MessageView,
         destination: DestinationId,
         open: Vec<(u32, WallTime)>,
         due: WallTime,
@@ -343,17 +376,12 @@ impl Queue {
             DestinationId::NOWHERE => RECIPIENTS_PER_TRANSACTION_MAX,
             _ => self.routes.route(destination).recipients_max.max(1),
         };
-        let envelope = message.envelope();
+        let mut recipient_at = places(message);
         let mut chosen = open.into_iter().filter(|(index, at)| *index >= forced_from || *at <= due);
         let recipients: Vec<JobRecipient> = (chosen.by_ref().take(recipients_max))
-            .map(|(index, _)| {
-                let recipient = &envelope.recipients[index as usize];
-                JobRecipient {
-                    index,
-                    address: recipient.address.clone(),
-                    notify: recipient.notify,
-                    original: recipient.original.clone(),
-                }
+            .filter_map(|(index, _)| {
+                let RecipientView { address, notify, original, .. } = recipient_at(index)?;
+                Some(JobRecipient { index, address: address.into(), notify, original: original.map(Into::into) })
             })
             .collect();
         let left = chosen.next().map_or(NONE_FORCED, |(index, _)| index);
@@ -362,12 +390,12 @@ impl Queue {
             id: message.id(),
             destination,
             recipients,
-            reverse_path: envelope.reverse_path.clone(),
+            reverse_path: message.reverse_path().into(),
             size: message.size(),
-            body: envelope.body,
-            smtputf8: envelope.smtputf8,
-            ret: envelope.ret,
-            envelope_id: envelope.envelope_id.clone(),
+            body: message.body(),
+            smtputf8: message.smtputf8(),
+            ret: message.ret(),
+            envelope_id: message.envelope_id().map(Into::into),
         };
         (job, forced_left)
     }
@@ -376,7 +404,7 @@ impl Queue {
     fn next_due(
         &self,
         now: Now,
-        message: &dyn MessageView,
+        message: &impl MessageView,
         destination: DestinationId,
         forced_from: u32,
         verdicts: &[(u32, Verdict)],
@@ -414,19 +442,21 @@ impl Queue {
 
     /// Takes an entry out of hand.
     fn release(&mut self, key: Key) {
-        self.entries.remove(&key);
+        self.in_hand.remove(&key);
         let place = self.place_of(key.1);
         self.lanes[place].in_hand -= 1;
-        self.in_hand -= 1;
     }
 
     /// Puts an entry into its lane, from where it was if it was there.
     fn wait(&mut self, now: Now, key: Key, at: Instant, forced_from: u32) {
         let place = self.place_of(key.1);
-        let before = self.entries.insert(key, Entry::Waiting { at, forced_from });
-        if let Some(Entry::Waiting { at, .. }) = before {
-            self.lanes[place].waiting.remove(&(at, key.0));
+        if let Some(before) = self.waiting.insert(key, at) {
+            self.lanes[place].waiting.remove(&(before, key.0));
         }
+        match forced_from {
+            NONE_FORCED => self.forced.remove(&key),
+            _ => self.forced.insert(key, forced_from),
+        };
         self.lanes[place].waiting.insert((at, key.0));
         self.refresh(now, place);
     }
@@ -463,11 +493,6 @@ impl Queue {
         hasher.write_u64(key.0.bits());
         hasher.write_usize(key.1.index());
         hasher.finish()
-    }
-
-    fn keys_of(&self, id: MessageId) -> Vec<Key> {
-        let all = (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE);
-        self.entries.range(all).map(|(key, _)| *key).collect()
     }
 
     fn place_of(&self, destination: DestinationId) -> usize {

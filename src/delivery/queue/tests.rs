@@ -28,14 +28,14 @@ impl Home {
 
     fn next(&mut self, now: Now) -> Option<Job> {
         let spool = &self.spool;
-        self.queue.next(now, &|id| spool.get(&id).map(|message| message as &dyn MessageView))
+        self.queue.next(now, |id| spool.get(&id).cloned())
     }
 
     fn settle(&mut self, now: Now, job: &Job, fate: impl Fn(u32) -> Fate) -> Vec<(u32, Verdict)> {
         let fates = job.recipients.iter().map(|recipient| (recipient.index, fate(recipient.index))).collect();
         let result = JobResult { id: job.id, destination: job.destination, fates, dsn_offered: false };
         let message = self.spool.get_mut(&job.id).unwrap();
-        let verdicts = self.queue.settle(now, message, &result);
+        let verdicts = self.queue.settle(now, &*message, &result);
         message.apply(&verdicts);
         verdicts
     }

@@ -73,6 +73,19 @@ enum Backend {
     Threads(Threads),
 }
 
+/// What happened outside of the backend.
+struct Made {
+    completion: Completion,
+    /// The segment that was made, open: a process that has run out of descriptors must still be able to write to it.
+    file: Option<(u32, File)>,
+}
+
+impl From<Completion> for Made {
+    fn from(completion: Completion) -> Made {
+        Made { completion, file: None }
+    }
+}
+
 /// A directory on a file system.
 pub struct RealDisk {
     directory: PathBuf,
@@ -82,7 +95,7 @@ pub struct RealDisk {
     files: HashMap<u32, Arc<File>>,
     makers: Vec<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
-    made: (Sender<Completion>, Receiver<Completion>),
+    made: (Sender<Made>, Receiver<Made>),
     _lock: File,
 }
 
@@ -187,8 +200,11 @@ impl RealDisk {
         let (cancel, done) = (self.cancel.clone(), self.made.0.clone());
         let maker = std::thread::Builder::new().name("spool-zero".into()).spawn(move || {
             let result = make_segment(&directory, &path, size, direct, &cancel);
-            let result = result.map_err(|error| DiskError::new("prepare", segment, &error));
-            let _ = done.send(Completion::Prepared { segment, result });
+            let (result, file) = match result {
+                Ok(file) => (Ok(()), Some((segment, file))),
+                Err(error) => (Err(DiskError::new("prepare", segment, &error)), None),
+            };
+            let _ = done.send(Made { completion: Completion::Prepared { segment, result }, file });
             signal(&waker);
         })?;
         self.makers.retain(|maker| !maker.is_finished());
@@ -238,21 +254,24 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn make_segment(directory: &Path, path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<()> {
+fn make_segment(directory: &Path, path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<File> {
     let unfinished = path.with_extension("new");
     let result = write_zeros(&unfinished, size, direct, cancel);
-    let result = result.and_then(|()| std::fs::rename(&unfinished, path));
+    let result = result.and_then(|file| std::fs::rename(&unfinished, path).map(|()| file));
     if result.is_err() {
         // What an unfinished file takes is most likely what is short.
         let _ = std::fs::remove_file(&unfinished);
         return result;
     }
-    sync_directory(directory)
+    sync_directory(directory)?;
+    result
 }
 
-fn write_zeros(path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<()> {
+fn write_zeros(path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<File> {
     let flags = if direct { libc::O_DIRECT } else { 0 };
-    let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).custom_flags(flags).open(path)?;
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(true).mode(0o600).custom_flags(flags);
+    let file = options.open(path)?;
     let zeros = Block::zeroed(ZERO_PIECE_SIZE);
     let mut offset = 0;
     while offset < size {
@@ -263,7 +282,8 @@ fn write_zeros(path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io:
         file.write_all_at(&zeros.bytes()[..length], offset)?;
         offset += length as u64;
     }
-    file.sync_all()
+    file.sync_all()?;
+    Ok(file)
 }
 
 impl Disk for RealDisk {
@@ -278,7 +298,7 @@ impl Disk for RealDisk {
     fn prepare(&mut self, segment: u32, size: u64) {
         if let Err(error) = self.start_maker(segment, size) {
             let result = Err(DiskError::new("prepare", segment, &error));
-            let _ = self.made.0.send(Completion::Prepared { segment, result });
+            let _ = self.made.0.send(Completion::Prepared { segment, result }.into());
         }
     }
 
@@ -289,7 +309,7 @@ impl Disk for RealDisk {
                 Backend::Threads(threads) => threads.write(token, segment, file, offset, block, length),
             },
             Err(error) => {
-                let _ = self.made.0.send(Completion::Written { token, result: Err(error) });
+                let _ = self.made.0.send(Completion::Written { token, result: Err(error) }.into());
             }
         }
     }
@@ -301,7 +321,7 @@ impl Disk for RealDisk {
                 Backend::Threads(threads) => threads.read(token, segment, file, offset, length),
             },
             Err(error) => {
-                let _ = self.made.0.send(Completion::Read { token, result: Err(error) });
+                let _ = self.made.0.send(Completion::Read { token, result: Err(error) }.into());
             }
         }
     }
@@ -322,7 +342,12 @@ impl Disk for RealDisk {
                 // The ring may be empty: its own clearing is not reached then.
                 let _ = rustix::io::read(wake, &mut [0u8; 8]);
             }
-            completions.extend(self.made.1.try_iter());
+            for Made { completion, file } in self.made.1.try_iter() {
+                if let Some((segment, file)) = file {
+                    self.files.insert(segment, Arc::new(file));
+                }
+                completions.push(completion);
+            }
             // The counter may have stood for completions of the backend, too.
             match &mut self.backend {
                 Backend::Uring(uring) => uring.poll(completions),

@@ -25,7 +25,7 @@ struct Seen {
 fn look(bench: &mut Bench<SimDisk>) -> Seen {
     let mut seen = Seen { damaged: bench.log.damaged().collect(), ..Seen::default() };
     let messages: Vec<_> =
-        bench.log.messages().map(|message| (message.id, message.recipients.clone(), message.held)).collect();
+        bench.log.messages().map(|message| (message.id(), message.to_message().recipients, message.held())).collect();
     for (id, recipients, held) in messages {
         match bench.content_of(id) {
             Some(content) => assert!(

@@ -60,8 +60,9 @@ struct Shape {
 
 type Queue = BTreeMap<MessageId, Shape>;
 
-fn shape(message: &Message) -> Shape {
-    Shape { received_at: message.received_at, held: message.held, recipients: message.recipients.clone() }
+fn shape(message: Queued<'_>) -> Shape {
+    let Message { received_at, held, recipients, .. } = message.to_message();
+    Shape { received_at, held, recipients }
 }
 
 /// What the log was told, in the order of its records.
@@ -128,7 +129,7 @@ impl Life {
     /// Opens a disk as it is found, and looks whether the queue is what the ledger of the life before promises.
     fn begin(disk: SimDisk, before: &Ledger, seed: u64) -> Result<Life, String> {
         let bench = Bench::open_with(disk.clone(), small()).map_err(|error| error.to_string())?;
-        let found: Queue = bench.log.messages().map(|message| (message.id, shape(message))).collect();
+        let found: Queue = bench.log.messages().map(|message| (message.id(), shape(message))).collect();
         before.check(&found).map_err(|loss| format!("{loss}; {:?}", bench.recovery))?;
         let ledger = Ledger { durable: found, changes: VecDeque::new() };
         Ok(Life { bench, disk, ledger, drafts: Vec::new(), random: StdRng::seed_from_u64(seed) })
@@ -202,7 +203,7 @@ impl Life {
         }
         let place = self.random.random_range(0..count);
         let Some(message) = self.bench.log.messages().nth(place) else { return };
-        let (id, recipients, held) = (message.id, message.recipients.len(), message.held);
+        let (id, recipients, held) = (message.id(), message.recipients_count(), message.held());
         if id.number() % 8 == 0 && !full {
             return;
         }
@@ -239,11 +240,11 @@ impl Life {
     fn end(mut self) -> Result<(), String> {
         self.disk.hold(false);
         self.drafts.drain(..).for_each(|(draft, _)| self.bench.log.abort(draft));
-        let queued: Vec<MessageId> = self.bench.log.messages().map(|message| message.id).collect();
+        let queued: Vec<MessageId> = self.bench.log.messages().map(|message| message.id()).collect();
         for id in &queued {
             let sound = self.bench.content_of(*id).is_some_and(|content| content == content_for(*id));
             let message = self.bench.log.message(*id);
-            if !sound || message.is_none_or(|message| *message.envelope != envelope(recipients_for(*id))) {
+            if !sound || message.is_none_or(|message| *message.to_message().envelope != envelope(recipients_for(*id))) {
                 return Err(format!("{id} was altered"));
             }
         }

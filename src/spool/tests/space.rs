@@ -48,8 +48,8 @@ fn a_full_log_refuses_and_comes_back_by_itself() {
         };
         assert_eq!(refusal, Refusal::Full);
         bench.breathe();
-        assert!(bench.events.contains(&LogEvent::Full));
-        assert_eq!(bench.log.status().state, LogState::Full);
+        assert!(bench.events.contains(&LogEvent::Full { shortage: Shortage::Log }));
+        assert_eq!(bench.log.status().state, LogState::Full { shortage: Shortage::Log });
         assert!(queued.len() > 60, "{}", queued.len());
         // Deferrals of all that is queued still find room, again and again.
         for attempts in 0..40 {
@@ -71,8 +71,8 @@ fn a_full_log_refuses_and_comes_back_by_itself() {
         bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space) && bench.log.idle());
         bench.events.clear();
         let bench = Bench::open(disk.crash(1));
-        assert_eq!(bench.log.messages().map(|message| message.id).collect::<Vec<_>>(), queued);
-        assert!(bench.log.messages().all(|message| message.recipients[1].attempts == 39));
+        assert_eq!(bench.log.messages().map(|message| message.id()).collect::<Vec<_>>(), queued);
+        assert!(bench.log.messages().all(|message| message.recipient(1).unwrap().attempts == 39));
     }
 }
 
@@ -85,7 +85,7 @@ fn a_disk_filled_by_others_refuses_and_comes_back() {
     bench.accept(b"one", 1).unwrap();
     disk.set_free_bytes(999_999);
     bench.breathe_until(|bench| bench.log.accepts(None) == Err(Refusal::Full));
-    assert!(bench.events.contains(&LogEvent::Full));
+    assert!(bench.events.contains(&LogEvent::Full { shortage: Shortage::FileSystem }));
     disk.set_free_bytes(20_000_000);
     bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space));
     bench.accept(b"two", 1).unwrap();
@@ -194,4 +194,140 @@ fn a_reader_goes_on_when_its_message_is_moved() {
     let Piece::Ready(bytes) = bench.log.read(&mut reader) else { panic!("the copy is in memory") };
     assert_eq!(bytes, &content[1000..1000 + bytes.len()]);
     bench.log.close_reader(reader);
+}
+
+#[test]
+fn a_log_that_cannot_have_another_segment_still_takes_every_outcome_and_comes_back() {
+    for errno in [libc::ENOSPC, libc::EDQUOT, libc::EMFILE, libc::ENFILE] {
+        for accepted in (0..120).step_by(7) {
+            let disk = SimDisk::new(accepted);
+            let mut bench = Bench::open(disk.clone());
+            let mut queued: Vec<MessageId> =
+                (0..accepted).map_while(|seed| bench.accept(&text(seed, 9000), 2).ok()).collect();
+            // The file system goes on to say that it has space.
+            disk.fail_prepares(Some(errno));
+            while let Ok(id) = bench.accept(&text(7, 9000), 2) {
+                queued.push(id);
+            }
+            bench.breathe_until(|bench| bench.log.accepts(None) == Err(Refusal::Full));
+            let LogState::Full { shortage } = bench.log.status().state else { panic!("it is full") };
+            let named = matches!(&shortage, Shortage::Segment(error) if error.errno == errno);
+            assert!(named || shortage == Shortage::Log, "{shortage}");
+            for attempts in 1..4 {
+                for (id, recipient) in queued.iter().flat_map(|id| [(*id, 0), (*id, 1)]) {
+                    let (reply, next_attempt_at) = ("451 4.4.1 no answer, will try again".into(), bench.now.wall);
+                    bench.log.settle(id, recipient, Outcome::Deferred { attempts, next_attempt_at, reply });
+                }
+                bench.breathe_until(|bench| bench.log.idle());
+            }
+            assert!(!bench.log.failed());
+            let mut again = Bench::open(disk.crash(accepted));
+            assert_eq!(again.log.messages().map(|message| message.id()).collect::<Vec<_>>(), queued);
+            assert!(again.log.messages().all(|message| message.recipient(1).unwrap().attempts == 3));
+            assert!(queued.is_empty() || again.content_of(queued[0]).is_some());
+            disk.fail_prepares(None);
+            if shortage == Shortage::Log {
+                queued.iter().for_each(|id| bench.log.delete(*id));
+            }
+            bench.breathe_until(|bench| bench.log.accepts(None).is_ok());
+            bench.accept(b"again", 1).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_queue_that_has_its_memory_refuses_and_comes_back() {
+    let settings = Settings { segment_size: 1 << 20, segments_max: 64, memory_max: 100_000, ..settings() };
+    let mut bench = Bench::open_with(SimDisk::new(1), settings.clone()).unwrap();
+    let mut queued = Vec::new();
+    while let Ok(id) = bench.accept(b"small", 1) {
+        queued.push(id);
+    }
+    bench.breathe();
+    assert_eq!(bench.log.accepts(None), Err(Refusal::Full));
+    assert!(bench.events.contains(&LogEvent::Full { shortage: Shortage::Memory }));
+    let status = bench.log.status();
+    assert_eq!(status.state, LogState::Full { shortage: Shortage::Memory });
+    assert!((100_000..101_000).contains(&status.memory), "{}", status.memory);
+    assert!(status.memory / (queued.len() as u64) < 300, "{queued:?}");
+    // A notice of our own lets others go, and is taken.
+    let notice = bench.log.begin_own().unwrap();
+    bench.give(notice, b"a notice");
+    bench.log.finish(notice, envelope(1), bench.now);
+    bench.breathe_until(|bench| bench.events.contains(&LogEvent::Durable { draft: notice }));
+    // A few deliveries more than one end it, so that it does not flap.
+    for id in queued.drain(..20) {
+        bench.log.settle(id, 0, delivered());
+    }
+    bench.breathe_until(|bench| bench.events.contains(&LogEvent::Space));
+    queued.push(bench.accept(b"small", 1).unwrap());
+    bench.events.clear();
+    // A start with more than the limit keeps all that there is.
+    let memory = bench.log.status().memory;
+    let disk = bench.log.disk.crash(1);
+    let mut bench = Bench::open_with(disk, Settings { memory_max: memory / 2, ..settings }).unwrap();
+    assert_eq!(bench.log.count(), queued.len() + 1);
+    assert_eq!(bench.log.status().memory, memory);
+    bench.breathe();
+    assert_eq!(bench.log.accepts(None), Err(Refusal::Full));
+}
+
+#[test]
+fn a_disk_that_stalls_for_half_a_minute_costs_time_and_nothing_else() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    disk.set_latency(100_000..=200_000);
+    let advance = |bench: &mut Bench<SimDisk>| {
+        bench.breathe();
+        disk.advance(bench.now.mono);
+    };
+    advance(&mut bench);
+    let stalled_until = bench.now.mono + std::time::Duration::from_secs(30);
+    disk.stall(stalled_until);
+    let mut given: BTreeMap<MessageId, Draft> = BTreeMap::new();
+    let (mut started, mut taken) = (bench.log.begin().unwrap(), 0);
+    let content = text(1, 5000);
+    while bench.now.mono < stalled_until {
+        advance(&mut bench);
+        assert!(bench.events.iter().all(|event| matches!(event, LogEvent::Room { .. })), "{:?}", bench.events);
+        // Twenty clients' worth, each of whom sends on as soon as there is room.
+        let count = bench.log.content(started, &content[taken % 5000..]);
+        taken += count;
+        if count > 0 && taken.is_multiple_of(5000) {
+            bench.log.finish(started, envelope(1), bench.now);
+            given.insert(started.id, started);
+            started = bench.log.begin().unwrap();
+        }
+    }
+    let limit = settings().batch_size_max * (settings().batches_in_flight_max + 1);
+    assert!(taken <= limit, "{taken} bytes are in memory, {limit} may be");
+    assert!(given.len() > 20);
+    for _ in 0..1000 {
+        advance(&mut bench);
+    }
+    let durable = |event: &LogEvent| matches!(event, LogEvent::Durable { draft } if given.contains_key(&draft.id));
+    assert_eq!(bench.events.iter().filter(|event| durable(event)).count(), given.len());
+    assert!(bench.events.contains(&LogEvent::Room { draft: started }));
+    assert_eq!(bench.log.accepts(None), Ok(()));
+    assert_eq!(bench.log.count(), given.len());
+}
+
+#[test]
+fn a_full_log_that_nobody_touches_comes_to_rest() {
+    for accepted in (0..120).step_by(7) {
+        let disk = SimDisk::new(1);
+        let mut bench = Bench::open(disk.clone());
+        (0..accepted).map_while(|seed| bench.accept(&text(seed, 9000), 2).ok()).for_each(drop);
+        disk.fail_prepares(Some(libc::EMFILE));
+        while bench.accept(&text(7, 9000), 2).is_ok() {}
+        for _ in 0..20_000 {
+            bench.breathe();
+        }
+        let (moved, writes) = (bench.log.status().moved, disk.writes());
+        for _ in 0..20_000 {
+            bench.breathe();
+        }
+        assert_eq!(bench.log.status().moved, moved, "after {accepted}: it moves for ever what cannot lie closer");
+        assert_eq!(disk.writes(), writes);
+    }
 }

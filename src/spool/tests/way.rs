@@ -10,9 +10,9 @@ fn a_durable_message_is_read_back_byte_for_byte() {
     let id = bench.accept(&content, 2).unwrap();
     assert_eq!(bench.content_of(id).unwrap(), content);
     let message = bench.log.message(id).unwrap();
-    assert_eq!(message.size, 200_000);
-    assert_eq!(message.recipients.len(), 2);
-    assert_eq!(*message.envelope, envelope(2));
+    assert_eq!(message.size(), 200_000);
+    assert_eq!(message.recipients_count(), 2);
+    assert_eq!(*message.to_message().envelope, envelope(2));
 }
 
 #[test]
@@ -32,7 +32,7 @@ fn it_is_still_there_after_a_restart_with_the_states_of_its_recipients() {
     assert!(bench.recovery.clean);
     assert_eq!(bench.recovery.cut, None);
     assert_eq!(format!("{:?}", bench.log.message(id).unwrap()), before);
-    assert_eq!(bench.log.message(id).unwrap().recipients[1].next_attempt_at, next_attempt_at);
+    assert_eq!(bench.log.message(id).unwrap().recipient(1).unwrap().next_attempt_at, next_attempt_at);
     assert_eq!(bench.content_of(id).unwrap(), content);
 }
 
@@ -49,7 +49,7 @@ fn a_message_without_open_recipients_leaves_the_queue_for_good() {
     assert_eq!(bench.log.count(), 1);
     bench.shut_down();
     let bench = Bench::open(disk);
-    assert_eq!(bench.log.messages().map(|message| message.id).collect::<Vec<_>>(), [kept]);
+    assert_eq!(bench.log.messages().map(|message| message.id()).collect::<Vec<_>>(), [kept]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn an_envelope_larger_than_a_batch_is_kept() {
     bench.accept(&text(1, 3000), 1).unwrap();
     let id = bench.accept(&text(4, 9000), 1000).unwrap();
     let mut bench = Bench::open_with(disk.crash(0), settings).unwrap();
-    assert_eq!(bench.log.message(id).unwrap().envelope.recipients.len(), 1000);
+    assert_eq!(bench.log.message(id).unwrap().recipients_count(), 1000);
     assert_eq!(bench.content_of(id).unwrap(), text(4, 9000));
 }
 

@@ -31,6 +31,7 @@ fn settings() -> Settings {
         batch_size_max: 32 * 1024,
         batches_in_flight_max: 2,
         message_size_max: 1 << 20,
+        memory_max: 1 << 30,
         free_bytes_min: 0,
         epoch: 1,
     }
@@ -122,14 +123,11 @@ impl Bench {
     }
 
     fn queue(&self) -> Vec<String> {
-        let texts = self.log.messages().map(|message| {
-            format!("{} {} {:?} {:?} {}", message.id, message.size, message.envelope, message.recipients, message.held)
-        });
-        texts.collect()
+        self.log.messages().map(|message| format!("{:?}", message.to_message())).collect()
     }
 
     fn ids(&self) -> Vec<MessageId> {
-        self.log.messages().map(|message| message.id).collect()
+        self.log.messages().map(|message| message.id()).collect()
     }
 
     /// Ends the log in order, if its disk lets it.
