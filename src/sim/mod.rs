@@ -49,6 +49,7 @@ mod world;
 pub use ledger::{Promise, Sums};
 
 use std::collections::BTreeMap;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 /// How a run ended.
@@ -80,6 +81,21 @@ pub struct Failure {
 }
 
 /// Lives through the world of a seed. With `echo`, tells its story on standard error as it goes.
+///
+/// A panic anywhere in it is a broken invariant like others, though without a story: `echo` tells that.
 pub fn run(seed: u64, echo: bool) -> Outcome {
-    world::World::new(seed, echo).run()
+    let lived = catch_unwind(|| world::World::new(seed, echo).run());
+    lived.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let what = format!("panic: {}", text.unwrap_or("without a word"));
+        Outcome {
+            seed,
+            simulated: Duration::ZERO,
+            steps: 0,
+            digest: 0,
+            sums: Sums::default(),
+            injected: BTreeMap::new(),
+            failure: Some(Failure { what, trace: Vec::new() }),
+        }
+    })
 }

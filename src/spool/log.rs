@@ -23,8 +23,7 @@ use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{
-    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
-    SPOOL_CACHE_SIZE,
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE,
 };
 use crate::smtp::Envelope;
 
@@ -427,9 +426,7 @@ impl<D: Disk> Log<D> {
         let space = (self.full.is_some() || !self.starved.is_empty())
             .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
         let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
-        // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
-        let closing = self.closing_at.map(|at| if at <= self.polled_at { self.polled_at + CLOSING_DELAY } else { at });
-        [closing, space, segment].into_iter().flatten().min()
+        [self.closing_at, space, segment].into_iter().flatten().min()
     }
 
     /// Becomes readable when [`poll`](Log::poll) has something to do.

@@ -109,33 +109,23 @@ fn a_segment_that_cannot_be_made_is_no_failure_of_the_log() {
 }
 
 #[test]
-fn a_log_that_waits_for_a_segment_lets_its_worker_sleep() {
+fn a_log_that_is_behind_says_so_until_its_disk_goes_on() {
     let disk = SimDisk::new(1);
     let mut bench = Bench::open(disk.clone());
     let id = bench.accept(b"one", 1).unwrap();
     bench.breathe_until(|bench| bench.log.idle());
-    disk.fail_prepares(Some(libc::EMFILE));
-    let defer = |bench: &mut Bench<SimDisk>| {
-        let next_attempt_at = bench.now.wall;
-        bench.log.settle(id, 0, Outcome::Deferred { attempts: 1, next_attempt_at, reply: "x".repeat(1000).into() });
-    };
-    let hold = |bench: &mut Bench<SimDisk>| bench.log.hold(id, true);
-    // The segments fill with outcomes, one a batch, until one finds no room and the closing batch does not either.
-    while bench.log.idle() {
-        defer(&mut bench);
-        (0..4).for_each(|_| bench.breathe());
-    }
-    for _ in 0..1000 {
+    disk.hold(true);
+    let mut changes = 0;
+    while !bench.log.is_behind() {
+        bench.log.hold(id, changes % 2 == 0);
         bench.breathe();
-        assert!(bench.log.next_deadline().is_none_or(|at| at > bench.now.mono), "it would be polled again at once");
+        changes += 1;
+        assert!(changes < 10 * CHANGES_WAITING_MAX, "they wait somewhere without a limit");
     }
-    assert!(!bench.log.is_behind());
-    (0..CHANGES_WAITING_MAX).for_each(|_| hold(&mut bench));
-    assert!(bench.log.is_behind(), "nobody should make more");
-    disk.fail_prepares(None);
+    disk.hold(false);
     bench.breathe_until(|bench| bench.log.idle());
     assert!(!bench.log.is_behind());
-    assert_eq!(Bench::open(disk.crash(1)).log.count(), 1);
+    assert_eq!(Bench::open(disk.crash(1)).log.message(id).map(|message| message.held()), Some(changes % 2 == 1));
 }
 
 #[test]
