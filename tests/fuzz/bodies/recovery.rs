@@ -123,7 +123,11 @@ impl Bench {
     }
 
     fn queue(&self) -> Vec<String> {
-        self.log.messages().map(|message| format!("{:?}", message.to_message())).collect()
+        // All but where it lies, as it may be moved.
+        let texts = self.log.messages().map(|message| message.to_message()).map(|message| {
+            format!("{} {} {:?} {:?} {}", message.id, message.size, message.envelope, message.recipients, message.held)
+        });
+        texts.collect()
     }
 
     fn ids(&self) -> Vec<MessageId> {
