@@ -22,9 +22,7 @@ use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{
-    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED, SPOOL_CACHE_SIZE,
-};
+use crate::limits::{BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
@@ -142,7 +140,7 @@ impl<D: Disk> Log<D> {
             filling: None,
             backlog: VecDeque::new(),
             in_flight: VecDeque::new(),
-            cache: Cache::new(SPOOL_CACHE_SIZE),
+            cache: Cache::new(settings.cache_size()),
             sequence_next: 1,
             previous: Link::default(),
             synced: 0,
@@ -383,9 +381,12 @@ impl<D: Disk> Log<D> {
         self.failed.is_some()
     }
 
-    /// Whether so many changes wait for room that nobody should make more of them.
+    /// Whether so many changes wait for room, or so little of it is left, that nobody should make more of them: the last
+    /// segment is for moving messages, which is what makes room.
     pub fn is_behind(&self) -> bool {
-        self.failed.is_none() && self.backlog.len() >= CHANGES_WAITING_MAX
+        let is_short =
+            self.segments.room() < BATCH_SIZE_MIN.max(self.segments.size / 2) && self.segments.available() < 2;
+        self.failed.is_none() && (is_short || self.backlog.len() >= CHANGES_WAITING_MAX)
     }
 
     /// A queued message.

@@ -49,6 +49,8 @@ pub(super) struct Mover {
     /// The read that is under way, and the window that it is for.
     reading: Option<(Token, Window)>,
     reads: u64,
+    /// Content that was not as it should be when it was looked at first.
+    doubted: Option<Extent>,
     /// The last read failed: the next one asks for no more than is needed.
     narrow: bool,
     /// Nothing is read before then, as what was needed could not be read.
@@ -76,6 +78,7 @@ impl Default for Mover {
             window: None,
             reading: None,
             reads: 0,
+            doubted: None,
             narrow: false,
             retry_at: Instant::ZERO,
             generation: 0,
@@ -240,6 +243,14 @@ impl<D: Disk> Log<D> {
                 }
             };
             let damaged = crc32c::crc32c(bytes) != extent.checksum;
+            // The window may have been read before the content was written: what is durable now is read once more.
+            let stale =
+                self.mover.window.as_ref().is_some_and(|window| window.block.is_some() && window.covers(&extent));
+            if damaged && stale && self.mover.doubted.replace(extent) != Some(extent) {
+                self.mover.window = None;
+                self.is_at_hand(&extent);
+                return (false, copied);
+            }
             filling.tainted |= damaged;
             job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
             if damaged {

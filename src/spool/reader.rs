@@ -153,7 +153,10 @@ impl<D: Disk> Log<D> {
         }
         let Loaded::Pending(extent) = slot.loaded else { return };
         let id = slot.id;
+        let in_place = self.index.kept(id).is_some_and(|message| message.extents().any(|current| current == extent));
         match result {
+            // The message was moved meanwhile, and its old place may have been written again: it is read where it is now.
+            _ if !in_place => slot.loaded = Loaded::Nothing,
             Ok(block) => {
                 let (_, _, start) = blocks_around(&extent);
                 let checksum = crc32c::crc32c(&block.bytes()[start..start + extent.length as usize]);

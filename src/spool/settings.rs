@@ -1,6 +1,6 @@
 //! How a log shall work, and what makes sense.
 
-use crate::limits::{BLOCK_SIZE, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN};
+use crate::limits::{BLOCK_SIZE, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN, SPOOL_CACHE_SIZE};
 
 /// How a log shall work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,12 @@ impl Settings {
             return Err("at least one batch must be allowed in flight");
         }
         Ok(())
+    }
+
+    /// Of a small log no more than a sixteenth is kept in memory, so that its disk is what it is read from.
+    pub(super) fn cache_size(&self) -> usize {
+        let part = self.segment_size * u64::from(self.segments_max) / 16;
+        usize::try_from(part).map_or(SPOOL_CACHE_SIZE, |part| part.min(SPOOL_CACHE_SIZE))
     }
 
     pub(super) fn record_size_max(&self) -> usize {
