@@ -4,8 +4,33 @@ use rohrpost::sim::{self, Outcome};
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+/// Worlds that have shown a bug, with its story. `scripts/mutants` brings some of them back, to see that they are found.
+const FOUND: [(u64, &str); 7] = [
+    (5, "reads that failed for some minutes while content was to be moved made it count as damaged, and zeros of it"),
+    (15, "a log of which nothing could be read for a while was taken for an empty one, and begun anew over its mail"),
+    (
+        57,
+        "after a segment could not be made for want of descriptors, the log went on counting on it, and its worker spun",
+    ),
+    (451, "content was moved from a window that was read before its batch was written, and counted as damaged"),
+    (500, "while content could not be read, deferrals filled the last segment, and nothing could be moved any more"),
+    (
+        607,
+        "a worker stopped while another was still delivering its messages: their outcomes were lost, and they went out twice",
+    ),
+    (1419, "the same as 500, during an orderly stop, which never ended"),
+];
+
 /// Worlds of every test run; `scripts/soak` lives through as many as there is time for.
 const WORLDS: u64 = 300;
+
+#[test]
+fn what_a_world_has_shown_once_does_not_come_back() {
+    for (seed, story) in FOUND {
+        let outcome = sim::run(seed, false);
+        assert!(outcome.failure.is_none(), "once: {story}\n{}", told(&outcome));
+    }
+}
 
 fn told(outcome: &Outcome) -> String {
     match &outcome.failure {

@@ -47,7 +47,7 @@ impl Settings {
 
     /// Of a small log no more than a sixteenth is kept in memory, so that its disk is what it is read from.
     pub(super) fn cache_size(&self) -> usize {
-        let part = self.segment_size * u64::from(self.segments_max) / 16;
+        let part = self.segment_size.saturating_mul(self.segments_max.into()) / 16;
         usize::try_from(part).map_or(SPOOL_CACHE_SIZE, |part| part.min(SPOOL_CACHE_SIZE))
     }
 
