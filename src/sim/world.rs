@@ -528,6 +528,8 @@ impl World {
                 for event in self.node.die(&self.network, death, &mut self.random) {
                     self.hear(now, event);
                 }
+                // What it told last may not be durable.
+                self.ledger.forget_dues();
                 self.listing = None;
                 self.at(duration, Happening::Start);
                 running

@@ -22,7 +22,9 @@ use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED};
+use crate::limits::{
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
+};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
@@ -381,12 +383,13 @@ impl<D: Disk> Log<D> {
         self.failed.is_some()
     }
 
-    /// Whether so many changes wait for room, or so little of it is left, that nobody should make more of them: the last
-    /// segment is for moving messages, which is what makes room.
+    /// Whether so many changes wait for room that nobody should make more of them, or so little of it is left while content
+    /// cannot be read: what makes room then is moving messages, and that needs room, too.
     pub fn is_behind(&self) -> bool {
         let is_short =
             self.segments.room() < BATCH_SIZE_MIN.max(self.segments.size / 2) && self.segments.available() < 2;
-        self.failed.is_none() && (is_short || self.backlog.len() >= CHANGES_WAITING_MAX)
+        self.failed.is_none()
+            && (is_short && self.mover.is_blind(self.polled_at) || self.backlog.len() >= CHANGES_WAITING_MAX)
     }
 
     /// A queued message.
@@ -427,7 +430,9 @@ impl<D: Disk> Log<D> {
         let space = (self.full.is_some() || !self.starved.is_empty())
             .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
         let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
-        [self.closing_at, space, segment].into_iter().flatten().min()
+        // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
+        let closing = self.closing_at.map(|at| if at <= self.polled_at { self.polled_at + CLOSING_DELAY } else { at });
+        [closing, space, segment].into_iter().flatten().min()
     }
 
     /// Becomes readable when [`poll`](Log::poll) has something to do.

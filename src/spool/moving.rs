@@ -88,6 +88,13 @@ impl Default for Mover {
     }
 }
 
+impl Mover {
+    /// Whether what it wanted to read last could not be read.
+    pub(super) fn is_blind(&self, now: Instant) -> bool {
+        self.narrow || now < self.retry_at
+    }
+}
+
 impl<D: Disk> Log<D> {
     /// Frees what is not needed, and moves forward what keeps the oldest segment when space is short.
     pub(super) fn reclaim(&mut self) {
