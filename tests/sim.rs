@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds that have shown a bug, with its story. `scripts/mutants` brings some of them back, to see that they are found.
-const FOUND: [(u64, &str); 7] = [
+const FOUND: [(u64, &str); 9] = [
     (5, "reads that failed for some minutes while content was to be moved made it count as damaged, and zeros of it"),
     (15, "a log of which nothing could be read for a while was taken for an empty one, and begun anew over its mail"),
     (
@@ -18,6 +18,11 @@ const FOUND: [(u64, &str); 7] = [
         607,
         "a worker stopped while another was still delivering its messages: their outcomes were lost, and they went out twice",
     ),
+    (
+        5554,
+        "the closing batch of a full log found no room, and its worker came back for it at once, for as long as that lasted",
+    ),
+    (9405, "the same as 5554, during an orderly stop"),
     (1419, "the same as 500, during an orderly stop, which never ended"),
 ];
 
