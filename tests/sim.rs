@@ -5,7 +5,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds that have shown a bug, with its story. `scripts/mutants` brings some of them back, to see that they are found.
-const FOUND: [(u64, &str); 9] = [
+const FOUND: [(u64, &str); 11] = [
+    (4592, "what a killed process told last is not known after its next start: the ledger believed a retry time"),
     (5, "reads that failed for some minutes while content was to be moved made it count as damaged, and zeros of it"),
     (15, "a log of which nothing could be read for a while was taken for an empty one, and begun anew over its mail"),
     (
@@ -22,6 +23,7 @@ const FOUND: [(u64, &str); 9] = [
         5554,
         "the closing batch of a full log found no room, and its worker came back for it at once, for as long as that lasted",
     ),
+    (5608, "the same as 500: what was under way filled both segments that are kept back, and an empty log stayed full"),
     (9405, "the same as 5554, during an orderly stop"),
     (1419, "the same as 500, during an orderly stop, which never ended"),
 ];

@@ -386,8 +386,7 @@ impl<D: Disk> Log<D> {
     /// Whether so many changes wait for room that nobody should make more of them, or so little of it is left while content
     /// cannot be read: what makes room then is moving messages, and that needs room, too.
     pub fn is_behind(&self) -> bool {
-        let is_short =
-            self.segments.room() < BATCH_SIZE_MIN.max(self.segments.size / 2) && self.segments.available() < 2;
+        let is_short = self.segments.available() <= u64::from(SEGMENTS_RESERVED);
         self.failed.is_none()
             && (is_short && self.mover.is_blind(self.polled_at) || self.backlog.len() >= CHANGES_WAITING_MAX)
     }
