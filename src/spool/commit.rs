@@ -223,7 +223,8 @@ impl<D: Disk> Log<D> {
         };
         // A segment that is needed soon does not wait for the log to be idle.
         let needed = self.segments.unannounced() && self.segments.free_count() == 0;
-        if (finished || needed || closing_at <= now.mono) && self.start_empty() {
+        let rests = closing_at <= now.mono && self.leaves_room(0);
+        if (finished || needed || rests) && self.start_empty() {
             self.seal(now, if finished { FLAG_CLEAN } else { 0 });
             self.clean_sealed |= finished;
         }

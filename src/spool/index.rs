@@ -248,13 +248,9 @@ impl Index {
         }
     }
 
-    /// A copy is on its way; false if the message is not queued.
-    pub(super) fn start_move(&mut self, id: MessageId) -> bool {
-        if self.get(id).is_none() {
-            return false;
-        }
+    /// A copy of this queued message is on its way.
+    pub(super) fn start_move(&mut self, id: MessageId) {
         self.change_busy(id, |busy| busy.moving = true);
-        true
     }
 
     pub(super) fn pin(&mut self, generation: u64) {

@@ -10,7 +10,7 @@ use slab::Slab;
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
 use super::event::{Draft, LogState, Refusal, Shortage, Status};
-use super::format::{NUMBER_END, Opening};
+use super::format::{HEADER_SIZE, NUMBER_END, Opening};
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
 use super::moving::Mover;
@@ -492,13 +492,22 @@ impl<D: Disk> Log<D> {
             if reserved > 0 && self.segments.available() <= u64::from(reserved) {
                 return false;
             }
-            if !self.segments.roll() {
+            // While no other is ready, records go into what is left of this one.
+            if !self.segments.roll() && (reserved > 0 || self.segments.room() < BLOCK_SIZE as u64) {
                 return false;
             }
         }
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
         let limit = usize::try_from(self.segments.room()).map_or(size_max, |room| room.min(size_max));
         self.fill(limit)
+    }
+
+    /// Whether a copy of `size` bytes, or a closing batch, leaves an eighth of the last segment to outcomes and deletions:
+    /// where no copy fits any more, they are what makes room.
+    pub(super) fn leaves_room(&self, size: usize) -> bool {
+        let begun = self.filling.as_ref().map_or(HEADER_SIZE, Filling::len);
+        let taken = (begun + size).next_multiple_of(BLOCK_SIZE) as u64;
+        self.segments.free_count() > 0 || taken + self.segments.size / 8 <= self.segments.room()
     }
 
     /// Makes sure that a batch without records can be sealed; the one that frees segments always finds a block.

@@ -69,6 +69,7 @@
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
 //!   header names a later **start**; when that header is durable, the file may be written again.
 //! - What is queued is kept in memory, packed. Acceptance ends where that takes what the settings allow.
+//! - Moving leaves an eighth of the last segment to outcomes and deletions: where no copy fits any more, they make room.
 //! - Acceptance ends while [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) segments are left for outcomes and moved
 //!   copies, and while a quarter of the rest is garbage, so that moving always pays.
 

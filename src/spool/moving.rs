@@ -192,11 +192,10 @@ impl<D: Disk> Log<D> {
         while !waiting && self.mover.reading.is_none() && self.backlog.is_empty() {
             let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else { return };
             let (finished, copied) = self.copy_chunks(&mut job, generation);
-            if !finished {
+            if !finished || !self.commit_move(&job) {
                 self.mover.job = Some(job);
                 return;
             }
-            self.commit_move(job);
             budget = budget.saturating_sub(copied + 1);
             if budget == 0 {
                 return;
@@ -226,7 +225,8 @@ impl<D: Disk> Log<D> {
                 job.next += 1;
                 continue;
             }
-            if !self.is_at_hand(&extent) || !self.make_room(CHUNK_HEADER_SIZE + extent.length as usize + 8) {
+            let size = CHUNK_HEADER_SIZE + extent.length as usize + 8;
+            if !self.is_at_hand(&extent) || !self.leaves_room(size) || !self.make_room(size) {
                 return (false, copied);
             }
             let missing = self.segments.number_of(extent.generation).is_none();
@@ -317,14 +317,18 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    fn commit_move(&mut self, job: Job) {
-        if !self.index.start_move(job.id) {
-            return;
-        }
-        let Some(message) = self.index.get(job.id) else { return };
+    /// Appends the record of a copy, if its message is still queued; false if there is no room for it.
+    fn commit_move(&mut self, job: &Job) -> bool {
+        let Some(message) = self.index.get(job.id) else { return true };
         // The states as they are now; outcomes that follow stand after this record in the log.
-        let message = Message { extents: job.extents, ..message.to_message() };
+        let message = Message { extents: job.extents.clone(), ..message.to_message() };
         let record = encode_message(&message);
+        // Waiting for room it would hold back what makes room.
+        if !self.leaves_room(record.len()) {
+            return false;
+        }
+        self.index.start_move(job.id);
         self.append(record, Waits::Move(Moved { message: Box::new(message) }));
+        true
     }
 }

@@ -386,3 +386,10 @@ fn a_full_log_that_is_emptied_after_a_crash_accepts_again() {
 fn a_stale_batch_under_one_of_an_older_use_of_its_segment_never_joins_the_chain() {
     live(313, &mut Tally::default()).unwrap();
 }
+
+/// Seed 354: a crash lost half of a large message's copy and the space that it had taken; the second copy took all that was
+/// left but for two blocks, and the deletion of everything found no place.
+#[test]
+fn a_log_whose_moving_was_cut_short_leaves_room_for_deletions() {
+    live(354, &mut Tally::default()).unwrap();
+}
