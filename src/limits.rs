@@ -337,11 +337,14 @@ pub const CONNECTIONS_PER_CLIENT_DEFAULT: usize = 1000;
 /// Handshakes under way: some round trips' worth at 10 000 connections a second.
 pub const HALF_OPEN_DEFAULT: usize = 16_384;
 
-/// Bytes received and unread, a flow: a full window at 1 Gb/s and a quarter of a millisecond, 5 MB/s at 6 ms.
-pub const RECEIVE_BUFFER_DEFAULT: u64 = 32 * 1024;
+/// Bytes received and unread, a flow: 13 MB/s at a round trip of 20 ms. Held only while there is something in it.
+pub const RECEIVE_BUFFER_DEFAULT: u64 = 256 * 1024;
 
 /// Bytes sent and unacknowledged, a flow.
-pub const SEND_BUFFER_DEFAULT: u64 = 32 * 1024;
+pub const SEND_BUFFER_DEFAULT: u64 = 256 * 1024;
+
+/// Bytes of both of all flows: 4 000 that are full, or half a million with a command or a reply each.
+pub const BUFFER_MEMORY_DEFAULT: u64 = 1 << 30;
 
 /// What is kept in memory of queued messages: seven million small ones, as many as fit into [`SPOOL_SIZE_DEFAULT`].
 pub const QUEUE_MEMORY_DEFAULT: u64 = 2 << 30;
@@ -519,6 +522,71 @@ pub const CLAIM_BURSTS_PER_POLL: usize = 16;
 
 /// Frames taken from a port in one poll: sixteen bursts, so that a flood cannot keep a breath from ending.
 pub const FRAMES_PER_POLL: usize = 1024;
+
+/// The smallest ring of a connection, bytes: a segment, or a few commands.
+pub const RING_SIZE_MIN: usize = 2048;
+
+/// Rings of one size that are kept for the next to ask; more go back to the allocator.
+pub const RINGS_SPARE_PER_SIZE_MAX: usize = 256;
+
+/// Bytes that a flow may hold unread while the memory for rings is scarce: a few lines of any protocol.
+pub const RECEIVE_SCARCE_SIZE: u32 = 8 * 1024;
+
+/// Stretches that arrived beyond a hole: at one loss in thirty, a window of a thousand segments. What would make one more
+/// is dropped, and sent again later.
+pub const ISLANDS_MAX: usize = 32;
+
+/// How long an acknowledgement may wait for something to ride on. RFC 1122 §4.2.3.2 allows half a second and RFC 9293 asks
+/// for one per two full segments; a sender under Nagle's algorithm pays all of it, and a reply that waits for the disk
+/// comes sooner.
+pub const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(1);
+
+/// The first timeout, before a round trip was measured (RFC 6298 §2.1).
+pub const RETRANSMISSION_TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
+
+/// The least timeout: above the delayed acknowledgements of all systems in use, as Linux has it. RFC 6298 §2.4 asks for a
+/// second, for clocks of half a second.
+pub const RETRANSMISSION_TIMEOUT_MIN: Duration = Duration::from_millis(200);
+
+/// The most that doubling makes of it (RFC 6298 §2.5).
+pub const RETRANSMISSION_TIMEOUT_MAX: Duration = Duration::from_secs(60);
+
+/// The least pause before a tail loss probe, above the granularity of timers (RFC 8985 §7.2).
+pub const TAIL_PROBE_MIN: Duration = Duration::from_millis(10);
+
+/// What a tail loss probe waits longer if one segment is under way, whose acknowledgement may be delayed (RFC 8985 §7.2).
+pub const TAIL_PROBE_SINGLE_DELAY: Duration = Duration::from_millis(200);
+
+/// Segments that may be under way at first (RFC 6928).
+pub const INITIAL_WINDOW_SEGMENTS: u32 = 10;
+
+/// Timeouts in a row after which a path is taken to swallow large segments (RFC 8899 §4.3).
+pub const BLACK_HOLE_TIMEOUTS: u8 = 2;
+
+/// How often segments that are beside the window are answered: two ends that think each other wrong end there.
+pub const OUT_OF_WINDOW_INTERVAL: Duration = Duration::from_millis(100);
+
+/// The least MTU that a router is believed, IPv4: below it, headers are most of the traffic (RFC 1191 §7 has 576 as the
+/// plateau that all paths take). IPv6 links take 1 280 (RFC 8200 §5).
+pub const PATH_MTU_MIN_V4: u16 = 552;
+
+/// As [`PATH_MTU_MIN_V4`], for IPv6.
+pub const PATH_MTU_MIN_V6: u16 = 1280;
+
+/// Hosts whose path is known to take less than our link; about 40 bytes each.
+pub const PATHS_MAX: usize = 4096;
+
+/// How long that is believed (RFC 8201 §4): then a path is tried anew.
+pub const PATH_LIFETIME: Duration = Duration::from_secs(600);
+
+/// Neighbours whose hardware addresses are known; about 50 bytes each.
+pub const NEIGHBOURS_MAX: usize = 4096;
+
+/// How long a neighbour's address is believed without a word from it.
+pub const NEIGHBOUR_LIFETIME: Duration = Duration::from_secs(60);
+
+/// How long SYN cookies are honoured after the last was sent: until the counter in it has turned once.
+pub const COOKIE_LIFETIME: Duration = Duration::from_secs(64);
 
 /// How long the oldest of a closed connection's segments may still be under way. Half of what RFC 9293 §3.4.3 reckons
 /// with: initial sequence numbers grow with time, so that a new connection's are beyond the old one's.

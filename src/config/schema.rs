@@ -340,6 +340,10 @@ pub struct Limits {
     /// Memory for what we have sent on one connection and the other side has not acknowledged.
     #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
     pub send_buffer: Size,
+    /// Memory for both of all connections together. A connection uses some only while it has something in it; when three
+    /// quarters are in use, clients are offered smaller windows. Not for kernel sockets, which have their own.
+    #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
+    pub buffer_memory: Size,
     /// Memory for what is kept of queued messages, of all workers together: up to 300 bytes for each message of one
     /// recipient. Beyond it mail is refused with 452 4.3.1.
     #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
@@ -371,6 +375,7 @@ impl Default for Limits {
             half_open: limits::HALF_OPEN_DEFAULT,
             receive_buffer: Size(limits::RECEIVE_BUFFER_DEFAULT),
             send_buffer: Size(limits::SEND_BUFFER_DEFAULT),
+            buffer_memory: Size(limits::BUFFER_MEMORY_DEFAULT),
             queue_memory: Size(limits::QUEUE_MEMORY_DEFAULT),
             command_timeout: Period(limits::SERVER_COMMAND_TIMEOUT),
             data_timeout: Period(limits::SERVER_DATA_TIMEOUT),

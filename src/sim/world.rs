@@ -176,6 +176,7 @@ fn outside(
         half_open_max: 1000,
         receive_buffer: 32 * 1024,
         send_buffer: 32 * 1024,
+        buffer_memory: 64 << 20,
         worker: 0,
         workers: 1,
         isn_key: [number; 16],

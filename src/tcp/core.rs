@@ -4,32 +4,34 @@
 //! leaves the table only through [`Core::forget`], which gives back what it used.
 
 use super::budget::Rate;
-use super::device::{Ingress, Scratch, capabilities, raise_sequence};
-use super::guard::{Verdict, judge, write_acknowledgement};
-use super::isn::{initial_sequence, interface_that_draws};
-use super::neighbour::{Waiting, cidr};
-use super::segment::{Packet, RST, Segment, be16, classify};
-use super::table::{Flow, Stage, Table};
+use super::connection::options::TIMESTAMPS_LENGTH;
+use super::connection::ring::Rings;
+use super::connection::sequence::Sequence;
+use super::connection::{Header, Reaction, State, Terms};
+use super::device::Ingress;
+use super::frame::{ETHERNET_HEADER, TCP_HEADER, Way, ip_header, segment_length, write_segment};
+use super::neighbour::{Neighbours, cidr};
+use super::path::Paths;
+use super::scratch::Scratch;
+use super::segment::{ACK, Obstacle, Packet, RST, Segment, classify};
+use super::table::{Stage, Table};
 use super::time_wait::TimeWaits;
 use super::tuple::{Keyed, Tuple};
 use super::wheel::Wheel;
-use crate::flow::{Client, Clients};
-
 use super::{OwnAddress, Settings};
 use crate::env::Instant;
-use crate::flow::{FlowEnd, FlowEvent, FlowId, Peer, TransportCounters};
+use crate::flow::{Clients, FlowEnd, FlowEvent, FlowId, Peer, TransportCounters};
 use crate::limits::{
-    ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, HALF_OPEN_TIMEOUT, KEEP_ALIVE_INTERVAL,
-    LINGER_DURATION, RESETS_PER_SECOND, TIME_WAITS_MAX, USER_TIMEOUT,
+    ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, LINGER_DURATION, NEIGHBOURS_MAX, PATH_MTU_MIN_V4,
+    PATH_MTU_MIN_V6, PATHS_MAX, RECEIVE_SCARCE_SIZE, RESETS_PER_SECOND, TIME_WAITS_MAX,
 };
+use crate::port::Capabilities;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::DeviceCapabilities;
-use smoltcp::socket::tcp::State;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress};
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a timer is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -45,14 +47,16 @@ pub(super) enum Timer {
 pub(super) struct Core {
     pub settings: Settings,
     pub hardware_address: [u8; 6],
-    pub capabilities: DeviceCapabilities,
-    /// Answers ARP, ND and echo requests, knows the neighbours, and carries every flow's segments.
+    pub capabilities: Capabilities,
+    pub offers: Offers,
+    /// smoltcp's, without a socket: answers ARP, ND, echo requests and multicast queries.
     pub interface: Interface,
-    /// The set of sockets for frames that belong to no flow.
     pub nobody: SocketSet<'static>,
+    pub neighbours: Neighbours,
+    pub paths: Paths,
     pub table: Table,
+    pub rings: Rings,
     pub time_waits: TimeWaits,
-    pub waiting: Waiting,
     pub timers: Wheel<Timer>,
     /// Flows to settle at the end of the poll.
     pub touched: Vec<u32>,
@@ -67,11 +71,13 @@ pub(super) struct Core {
     pub next_port: u16,
     /// How often a flow was looked at: the work that must not grow with the number of flows.
     pub visits: u64,
-    half_open: usize,
-    clients: Clients,
-    challenges: Rate,
-    resets: Rate,
-    listening: bool,
+    pub half_open: usize,
+    pub clients: Clients,
+    /// When a SYN cookie was sent last.
+    pub cookie_at: Option<Instant>,
+    pub challenges: Rate,
+    pub resets: Rate,
+    pub listening: bool,
 }
 
 /// smoltcp counts microseconds.
@@ -79,8 +85,38 @@ pub(super) fn moment(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.nanos() / 1000).unwrap_or(i64::MAX))
 }
 
-fn span(duration: std::time::Duration) -> smoltcp::time::Duration {
-    smoltcp::time::Duration::from_micros(duration.as_micros() as u64)
+/// The content of a segment, options included, in a packet of so many bytes.
+fn segment_size(family: IpAddr, mtu: u16) -> u16 {
+    mtu.saturating_sub((ip_header(family) + TCP_HEADER) as u16)
+}
+
+/// What connections are offered, by family.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Offers {
+    v4: Terms,
+    v6: Terms,
+}
+
+impl Offers {
+    fn new(receive_buffer: usize, mtu: usize) -> Offers {
+        let terms = |family: IpAddr, least: u16| Terms {
+            segment_size: segment_size(family, mtu as u16),
+            segment_size_default: segment_size(family, least),
+            receive_limit: receive_buffer as u32,
+            window_scale: window_scale(receive_buffer),
+        };
+        // What every path takes (RFC 9293 §3.7.1).
+        Offers { v4: terms(Ipv4Addr::UNSPECIFIED.into(), 576), v6: terms(Ipv6Addr::UNSPECIFIED.into(), 1280) }
+    }
+
+    pub fn of(&self, remote: IpAddr) -> &Terms {
+        if remote.is_ipv4() { &self.v4 } else { &self.v6 }
+    }
+}
+
+/// Our window scale: the least with which the window field can name the whole limit (RFC 7323 §2.2).
+fn window_scale(limit: usize) -> u8 {
+    (usize::BITS - (limit >> 16).leading_zeros()) as u8
 }
 
 impl Core {
@@ -89,19 +125,16 @@ impl Core {
         see(Gauge::new("handshakes", self.half_open, self.settings.half_open_max));
         see(Gauge::new("TIME-WAIT", self.time_waits.len(), TIME_WAITS_MAX));
         see(Gauge::new("frames for other workers", self.foreign.len(), FOREIGN_FRAMES_MAX));
+        see(Gauge::new("bytes of rings", self.rings.used(), self.rings.budget()));
+        see(Gauge::new("neighbours", self.neighbours.len(), NEIGHBOURS_MAX));
+        see(Gauge::new("narrow paths", self.paths.len(), PATHS_MAX));
     }
 
-    pub fn new(
-        mut settings: Settings,
-        hardware_address: [u8; 6],
-        port: &crate::port::Capabilities,
-        now: Instant,
-    ) -> Core {
+    pub fn new(mut settings: Settings, hardware_address: [u8; 6], capabilities: Capabilities, now: Instant) -> Core {
         settings.addresses.truncate(ADDRESSES_MAX);
         settings.workers = settings.workers.max(1);
         let mut random = StdRng::seed_from_u64(settings.seed);
-        let capabilities = capabilities(port);
-        let mut reply = Scratch::new(capabilities.max_transmission_unit);
+        let mut reply = Scratch::new(capabilities.mtu + ETHERNET_HEADER);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(hardware_address)));
         config.random_seed = random.random();
         let mut interface = Interface::new(config, &mut Ingress::new(None, &mut reply, &capabilities), moment(now));
@@ -125,11 +158,14 @@ impl Core {
         }
         Core {
             hardware_address,
+            offers: Offers::new(settings.receive_buffer, capabilities.mtu),
             interface,
             nobody: SocketSet::new(Vec::new()),
             table: Table::new(Keyed::new((random.random(), random.random()))),
             time_waits: TimeWaits::new(Keyed::new((random.random(), random.random()))),
-            waiting: Waiting::default(),
+            neighbours: Neighbours::default(),
+            paths: Paths::default(),
+            rings: Rings::new(settings.buffer_memory),
             timers,
             touched: Vec::new(),
             dirty: Vec::new(),
@@ -140,6 +176,7 @@ impl Core {
             next_port: random.random(),
             visits: 0,
             half_open: 0,
+            cookie_at: None,
             clients: Clients::new(settings.connections_per_client_max),
             challenges: Rate::new(CHALLENGES_PER_SECOND),
             resets: Rate::new(RESETS_PER_SECOND),
@@ -154,19 +191,32 @@ impl Core {
         self.settings.addresses.iter().find(|own| own.ip == address)
     }
 
+    /// While the memory for rings is scarce, less is offered.
+    pub fn note_scarcity(&mut self) {
+        let limit = self.settings.receive_buffer as u32;
+        let limit = if self.rings.is_scarce() { limit.min(RECEIVE_SCARCE_SIZE) } else { limit };
+        (self.offers.v4.receive_limit, self.offers.v6.receive_limit) = (limit, limit);
+    }
+
+    /// The content of a segment, options included, that the path to `remote` takes.
+    pub fn path_size(&self, remote: IpAddr) -> u16 {
+        let link = self.capabilities.mtu as u16;
+        segment_size(remote, self.paths.mtu(remote, self.now).map_or(link, |mtu| mtu.min(link)))
+    }
+
     /// Takes in one frame. An answer to it is left in `reply`.
     pub fn take_in(&mut self, frame: &[u8], injected: bool) {
         match classify(frame) {
             Packet::Segment(segment) => self.take_segment(frame, &segment, injected),
-            Packet::Neighbour { address, answer } => {
+            Packet::Neighbour { address, hardware_address, answer } => {
                 self.share(frame);
                 if answer && !injected && self.settings.workers > 1 {
                     self.hand_over(Peer::AllOthers, frame);
                 }
-                self.neighbour_appeared(address);
+                self.neighbour_says(address, hardware_address);
             }
-            Packet::Unreachable { tuple, sequence, refused } => {
-                self.unreachable(frame, &tuple, sequence, refused, injected);
+            Packet::Unreachable { tuple, sequence, obstacle } => {
+                self.unreachable(frame, &tuple, sequence, obstacle, injected);
             }
             Packet::Shared => self.share(frame),
             Packet::Useless => self.counters.frames_dropped += 1,
@@ -181,25 +231,30 @@ impl Core {
             return;
         }
         if let Some(index) = self.table.find(tuple) {
-            return self.take_for_flow(frame, segment, index);
+            return self.deliver(frame, segment, index);
         }
         if let Some(remains) = self.time_waits.find(self.now, tuple) {
-            // A new connection whose numbers are beyond the old one's may begin (RFC 9293 §3.10.7.4).
-            let beyond = segment.sequence.wrapping_sub(remains.receive_next) as i32 > 0;
-            if !segment.opens() || !beyond {
+            // A new connection whose numbers or whose clock are beyond the old one's may begin (RFC 9293 §3.10.7.4, RFC 6191).
+            let clock = segment.incoming(frame).options.timestamps.map(|(value, _)| value);
+            let later = remains.timestamp.zip(clock).is_some_and(|(old, new)| Sequence(new).is_beyond(Sequence(old)));
+            if !segment.opens() || !(segment.sequence.is_beyond(remains.receive_next) || later) {
                 // RFC 1337: a reset does not end TIME-WAIT.
-                if !segment.has(RST) && segment.checksum_holds(frame) {
-                    self.challenge(frame, segment, remains.send_next, remains.receive_next, u16::MAX);
+                if !segment.has(RST) && self.is_sound(frame, segment) && self.may_challenge() {
+                    self.answer(frame, segment, ACK, remains.send_next, remains.receive_next);
                 }
                 return;
             }
             self.time_waits.remove(tuple);
         }
-        if segment.opens()
-            && self.listening
+        if self.listening
             && let Some(listener) = self.listener(tuple)
         {
-            return self.open(frame, segment, listener);
+            if segment.opens() {
+                return self.open(frame, segment, listener);
+            }
+            if self.finish_cookie(frame, segment, listener) {
+                return;
+            }
         }
         let owner = tuple.local_port % self.settings.workers;
         if owner != self.settings.worker && !self.listens_on(tuple.local_port) && !injected {
@@ -208,59 +263,75 @@ impl Core {
         self.refuse(frame, segment);
     }
 
-    fn take_for_flow(&mut self, frame: &[u8], segment: &Segment, index: u32) {
-        let Some(flow) = self.table.at(index) else { return };
-        let window = flow.socket().recv_capacity() as u32;
-        match judge(flow.state(), segment, flow.receive_next(), window) {
-            Verdict::Pass => self.deliver(frame, segment, index),
-            Verdict::Drop => self.counters.frames_dropped += 1,
-            Verdict::Challenge => {
-                let (send_next, receive_next) = (flow.send_next, flow.receive_next());
-                let free = flow.socket().recv_capacity() - flow.socket().recv_queue();
-                if segment.checksum_holds(frame) {
-                    // The scale is not known here; too small a window is mended by the next segment.
-                    self.challenge(frame, segment, send_next, receive_next, u16::try_from(free).unwrap_or(u16::MAX));
-                }
-            }
-        }
+    pub fn is_sound(&self, frame: &[u8], segment: &Segment) -> bool {
+        self.capabilities.checksum_receive || segment.is_sound(frame)
     }
 
-    fn deliver(&mut self, frame: &[u8], segment: &Segment, index: u32) {
+    /// Gives a segment to its connection.
+    pub fn deliver(&mut self, frame: &[u8], segment: &Segment, index: u32) {
+        if !self.is_sound(frame, segment) {
+            self.counters.frames_dropped += 1;
+            return;
+        }
         let Some(flow) = self.table.at(index) else { return };
-        let before = flow.state();
-        let mut device = Ingress::new(Some(frame), &mut self.reply, &self.capabilities);
-        self.interface.poll_ingress_single(moment(self.now), &mut device, &mut flow.set);
-        // Before the handshake is over, a reply may be a reset, whose number is the one that it answers.
-        if !matches!(before, State::SynSent | State::SynReceived) {
-            raise_sequence(self.reply.written_mut(), flow.send_next, &self.capabilities);
+        let connecting = flow.connection.state() == State::SynSent;
+        let terms = self.offers.of(segment.tuple.remote);
+        match flow.connection.receive(&segment.incoming(frame), terms, self.now, &mut self.rings) {
+            Reaction::Nothing => {}
+            Reaction::Dropped => self.counters.frames_dropped += 1,
+            Reaction::Challenge => {
+                self.counters.frames_dropped += 1;
+                if self.may_challenge()
+                    && let Some(flow) = self.table.at(index)
+                {
+                    flow.connection.acknowledge();
+                }
+            }
+            Reaction::Refuse(sequence) => {
+                self.counters.frames_dropped += 1;
+                if self.resets.take(self.now, &mut self.random) {
+                    self.answer(frame, segment, RST, sequence, Sequence(0));
+                }
+            }
+            Reaction::Reset => {
+                flow.ended.get_or_insert(if connecting { FlowEnd::Refused } else { FlowEnd::Reset });
+            }
         }
-        flow.window_shut = be16(frame, segment.begin + 14) == Some(0);
-        let after = flow.state();
-        if before == State::SynSent && after != before && after != State::Closed {
-            flow.receive_initial = segment.sequence;
-            flow.told = segment.sequence.wrapping_add(1);
-        }
-        if after == State::Closed && before != State::Closed {
-            let end = if before == State::SynSent { FlowEnd::Refused } else { FlowEnd::Reset };
-            flow.ended.get_or_insert(end);
+        if connecting && let Some(flow) = self.table.at(index) {
+            flow.told = flow.connection.receive_next();
         }
         self.touch(index);
     }
 
-    fn challenge(&mut self, frame: &[u8], segment: &Segment, send_next: u32, receive_next: u32, window: u16) {
-        if self.challenges.take(self.now, &mut self.random) {
-            let hardware_address = self.hardware_address;
-            write_acknowledgement(&mut self.reply, frame, hardware_address, segment, send_next, receive_next, window);
+    fn may_challenge(&mut self) -> bool {
+        self.challenges.take(self.now, &mut self.random)
+    }
+
+    /// Writes a segment without content to whoever sent `frame`.
+    fn answer(&mut self, frame: &[u8], segment: &Segment, flags: u8, sequence: Sequence, acknowledgement: Sequence) {
+        let options = Default::default();
+        // Whoever takes this for a window is mended by the next segment of the connection.
+        let header = Header { sequence, acknowledgement, flags, window: 0, options };
+        self.write_reply(frame, &segment.tuple, &header);
+    }
+
+    pub fn write_reply(&mut self, frame: &[u8], tuple: &Tuple, header: &Header) {
+        let Some(destination) = frame.get(6..12).and_then(|address| address.try_into().ok()) else { return };
+        let way = Way { source: self.hardware_address, destination };
+        if let Some(bytes) = self.reply.write(segment_length(tuple, header, 0)) {
+            write_segment(bytes, way, tuple, header, (&[], &[]), !self.capabilities.checksum_transmit);
         }
     }
 
-    /// Answers a segment that belongs to nothing with a reset, which smoltcp makes if no socket wants the segment.
-    fn refuse(&mut self, frame: &[u8], segment: &Segment) {
-        if segment.has(RST) || !self.resets.take(self.now, &mut self.random) {
+    /// Answers a segment that belongs to nothing with a reset (RFC 9293 §3.10.7.1).
+    pub fn refuse(&mut self, frame: &[u8], segment: &Segment) {
+        if segment.has(RST) || !self.is_sound(frame, segment) || !self.resets.take(self.now, &mut self.random) {
             self.counters.frames_dropped += 1;
-            return;
+        } else if segment.has(ACK) {
+            self.answer(frame, segment, RST, segment.acknowledgement, Sequence(0));
+        } else {
+            self.answer(frame, segment, RST | ACK, Sequence(0), segment.sequence.after(segment.extent()));
         }
-        self.share(frame);
     }
 
     fn share(&mut self, frame: &[u8]) {
@@ -280,69 +351,22 @@ impl Core {
         self.settings.listeners.iter().any(|listener| SocketAddr::port(listener) == port)
     }
 
-    /// A client wants a connection.
-    fn open(&mut self, frame: &[u8], segment: &Segment, listener: usize) {
-        let tuple = segment.tuple;
-        let hostile = match tuple.remote {
-            IpAddr::V4(remote) => {
-                remote.is_unspecified() || remote.is_multicast() || remote.is_broadcast() || remote.is_loopback()
-            }
-            IpAddr::V6(remote) => remote.is_unspecified() || remote.is_multicast() || remote.is_loopback(),
-        };
-        // A SYN that claims to come from us would have us talk to ourselves.
-        if hostile || tuple.remote_port == 0 || self.own(tuple.remote).is_some() || !segment.checksum_holds(frame) {
-            self.counters.frames_dropped += 1;
-            return;
-        }
-        // No answer at all: most of these have forged sources, and honest clients try again.
-        if self.half_open >= self.settings.half_open_max {
-            self.counters.frames_dropped += 1;
-            return;
-        }
-        let client = Client::of(tuple.remote);
-        if self.table.len() >= self.settings.connections_max || !self.clients.take(client) {
-            self.counters.refused += 1;
-            return self.refuse(frame, segment);
-        }
-        let isn = initial_sequence(&self.settings.isn_key, &tuple, self.now);
-        let stage = Stage::HalfOpen { listener, until: self.now + HALF_OPEN_TIMEOUT };
-        let buffers = (self.settings.receive_buffer, self.settings.send_buffer);
-        let mut flow = Flow::new(tuple, stage, Some(client), buffers, isn);
-        flow.receive_initial = segment.sequence;
-        flow.told = segment.sequence.wrapping_add(1);
-        let listening = flow.socket_mut().listen((tuple.local, tuple.local_port));
-        debug_assert!(listening.is_ok());
-        let mut interface = self.drawing_interface(isn);
-        interface.update_ip_addrs(|own| {
-            let bits = if tuple.local.is_ipv4() { 32 } else { 128 };
-            let _ = own.push(IpCidr::new(tuple.local.into(), bits));
-        });
-        let mut device = Ingress::new(Some(frame), &mut self.reply, &self.capabilities);
-        interface.poll_ingress_single(moment(self.now), &mut device, &mut flow.set);
-        if flow.state() != State::SynReceived {
-            // Malformed further in; whatever the interface had to say about that is not sent.
-            self.reply.take();
-            self.clients.give_back(client);
-            self.counters.frames_dropped += 1;
-            return;
-        }
-        self.half_open += 1;
-        let index = self.table.insert(flow);
-        self.mark_dirty(index);
-    }
-
-    pub fn drawing_interface(&self, isn: u32) -> Interface {
-        let hardware_address = HardwareAddress::Ethernet(EthernetAddress(self.hardware_address));
-        interface_that_draws(isn, hardware_address, &self.capabilities, moment(self.now))
-    }
-
-    /// An ICMP error: hard for a connection that is being opened, otherwise a passing weather report (RFC 5461).
-    fn unreachable(&mut self, frame: &[u8], tuple: &Tuple, sequence: u32, refused: bool, injected: bool) {
+    /// An ICMP error: hard for a connection that is being opened, otherwise a passing weather report (RFC 5461), but for
+    /// the size of packets. Only who has seen what is under way can quote its numbers (RFC 5927 §4.1).
+    fn unreachable(&mut self, frame: &[u8], tuple: &Tuple, sequence: Sequence, obstacle: Obstacle, injected: bool) {
         if let Some(index) = self.table.find(tuple) {
             let Some(flow) = self.table.at(index) else { return };
-            // RFC 5927 §4.1: only who has seen our SYN can quote its sequence number.
-            if matches!(flow.stage, Stage::Connecting { .. }) && sequence == flow.send_initial {
-                flow.ended.get_or_insert(if refused { FlowEnd::Refused } else { FlowEnd::Unreachable });
+            if !flow.connection.is_under_way(sequence) {
+                self.counters.frames_dropped += 1;
+                return;
+            }
+            let end = match obstacle {
+                Obstacle::TooBig(mtu) => return self.narrow(index, mtu),
+                Obstacle::Refused => FlowEnd::Refused,
+                Obstacle::NoWay => FlowEnd::Unreachable,
+            };
+            if matches!(flow.stage, Stage::Connecting { .. }) {
+                flow.ended.get_or_insert(end);
                 self.touch(index);
             }
             return;
@@ -357,16 +381,39 @@ impl Core {
         }
     }
 
-    fn hand_over(&mut self, peer: Peer, frame: &[u8]) {
-        if self.foreign.len() >= FOREIGN_FRAMES_MAX {
-            self.counters.frames_dropped += 1;
-            return;
+    /// The path of a flow takes no more than `mtu` bytes a packet; zero if it does not say how much it takes.
+    pub fn narrow(&mut self, index: u32, mtu: u32) {
+        let Some(flow) = self.table.at(index) else { return };
+        let remote = flow.tuple.remote;
+        let least = if remote.is_ipv4() { PATH_MTU_MIN_V4 } else { PATH_MTU_MIN_V6 };
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX).max(least);
+        let size = segment_size(remote, mtu);
+        let Some(flow) = self.table.at(index) else { return };
+        if size < flow.connection.path_size() {
+            flow.connection.shrink(size);
+            self.paths.note(remote, mtu, self.now);
+            self.mark_dirty(index);
         }
-        self.foreign.push_back((peer, frame.into()));
     }
 
-    fn neighbour_appeared(&mut self, address: IpAddr) {
-        for id in self.waiting.take(address) {
+    /// Large segments of this flow vanish without a word: from now on, small ones.
+    pub fn heed_black_hole(&mut self, index: u32) {
+        let Some(flow) = self.table.at(index) else { return };
+        // RFC 4821 §7.2 suggests 1024 bytes for IPv4 to begin with.
+        let mtu = if flow.tuple.remote.is_ipv4() { 1024 } else { PATH_MTU_MIN_V6 };
+        let small = mtu - (ip_header(flow.tuple.remote) + TCP_HEADER) as u16;
+        if flow.connection.suspects_black_hole(small - TIMESTAMPS_LENGTH as u16) {
+            self.narrow(index, u32::from(mtu));
+        }
+    }
+
+    /// A neighbour says where it is, of itself or because it was asked.
+    fn neighbour_says(&mut self, address: IpAddr, hardware_address: [u8; 6]) {
+        if address.is_unspecified() || self.own(address).is_some() {
+            return;
+        }
+        let flows = self.neighbours.learn(address, hardware_address, self.now);
+        for id in flows {
             if self.table.holds(id) {
                 if let Some(flow) = self.table.at(id.index) {
                     flow.waiting_since = None;
@@ -375,6 +422,14 @@ impl Core {
             }
         }
         self.timers.cancel(Timer::Hop(address));
+    }
+
+    fn hand_over(&mut self, peer: Peer, frame: &[u8]) {
+        if self.foreign.len() >= FOREIGN_FRAMES_MAX {
+            self.counters.frames_dropped += 1;
+            return;
+        }
+        self.foreign.push_back((peer, frame.into()));
     }
 
     pub fn touch(&mut self, index: u32) {
@@ -401,25 +456,24 @@ impl Core {
         let Some(flow) = self.table.at(index) else { return };
         flow.touched = false;
         self.visits += 1;
-        match (flow.stage, flow.state(), flow.ended) {
+        match (flow.stage, flow.connection.state(), flow.ended) {
             (Stage::HalfOpen { .. }, State::SynReceived, None) => {}
             (Stage::HalfOpen { listener, .. }, State::Established | State::CloseWait, None) => {
                 if !self.listening {
-                    flow.socket_mut().abort();
                     self.linger_on(index, self.now);
                     return;
                 }
                 self.half_open -= 1;
                 self.counters.accepted += 1;
+                flow.stage = Stage::Open;
                 let (local, remote) = (flow.tuple.local_address(), flow.tuple.remote_address());
-                keep_watch(flow);
-                events.push(FlowEvent::Accepted { flow: id, listener, local, remote });
+                events.push(FlowEvent::Accepted { flow: id, listener: listener as usize, local, remote });
                 self.settle_open(index, id, events);
             }
             (Stage::HalfOpen { .. }, ..) => self.forget(index),
             (Stage::Connecting { .. }, State::Established | State::CloseWait, None) => {
                 self.counters.connected += 1;
-                keep_watch(flow);
+                flow.stage = Stage::Open;
                 events.push(FlowEvent::Connected { flow: id });
                 self.settle_open(index, id, events);
             }
@@ -435,13 +489,14 @@ impl Core {
     }
 
     fn settle_open(&mut self, index: u32, id: FlowId, events: &mut Vec<FlowEvent>) {
+        let room = self.settings.send_buffer;
         let Some(flow) = self.table.at(index) else { return };
-        let receive_next = flow.receive_next();
+        let receive_next = flow.connection.receive_next();
         if receive_next != flow.told {
             flow.told = receive_next;
             events.push(FlowEvent::Readable { flow: id });
         }
-        if flow.starved && flow.socket().can_send() {
+        if flow.starved && flow.connection.queued() < room {
             flow.starved = false;
             events.push(FlowEvent::Writable { flow: id });
         }
@@ -449,10 +504,10 @@ impl Core {
 
     fn settle_lingering(&mut self, index: u32) {
         let now = self.now;
+        self.drain(index);
         let Some(flow) = self.table.at(index) else { return };
-        flow.drain();
-        match (flow.state(), flow.stage) {
-            (State::Closed | State::Listen, _) => self.forget(index),
+        match (flow.connection.state(), flow.stage) {
+            (State::Closed, _) => self.forget(index),
             (State::FinWait2, Stage::Lingering { until, acknowledged: false }) => {
                 // All has arrived: the peer gets a while to end too, and no longer.
                 let until = until.min(now + LINGER_DURATION);
@@ -462,11 +517,17 @@ impl Core {
         }
     }
 
+    /// Drops all that was received.
+    pub fn drain(&mut self, index: u32) {
+        if let Some(flow) = self.table.at(index) {
+            flow.connection.consume(usize::MAX, self.offers.of(flow.tuple.remote), &mut self.rings);
+        }
+    }
+
     /// The connection is over; its last acknowledgement has gone out.
     pub fn rest(&mut self, index: u32) {
         if let Some(flow) = self.table.at(index) {
-            let (tuple, send_next, receive_next) = (flow.tuple, flow.send_next, flow.receive_next());
-            self.time_waits.insert(self.now, tuple, send_next, receive_next);
+            self.time_waits.insert(self.now, flow.tuple, &flow.connection);
             self.forget(index);
         }
     }
@@ -486,7 +547,8 @@ impl Core {
     /// Removes a flow and gives back what it used.
     pub fn forget(&mut self, index: u32) {
         self.timers.cancel(Timer::Flow(index));
-        let Some(flow) = self.table.remove(index) else { return };
+        let Some(mut flow) = self.table.remove(index) else { return };
+        flow.connection.dissolve(&mut self.rings);
         if matches!(flow.stage, Stage::HalfOpen { .. }) {
             self.half_open -= 1;
         }
@@ -498,12 +560,4 @@ impl Core {
     pub fn stop_listening(&mut self) {
         self.listening = false;
     }
-}
-
-/// From the end of the handshake on, a peer that is gone is noticed.
-fn keep_watch(flow: &mut Flow) {
-    flow.stage = Stage::Open;
-    let socket = flow.socket_mut();
-    socket.set_timeout(Some(span(USER_TIMEOUT)));
-    socket.set_keep_alive(Some(span(KEEP_ALIVE_INTERVAL)));
 }

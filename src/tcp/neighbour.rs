@@ -1,11 +1,14 @@
-//! Next hops, and the flows that wait for their hardware addresses.
+//! Next hops: their hardware addresses, and the flows that wait for one.
 //!
-//! smoltcp asks for one missing neighbour a second, whoever is missing, and looks at a waiting socket once a second.
-//! Here every next hop is asked for by itself, and its flows go on in the breath in which it answers.
+//! Every next hop is asked for by itself, and its flows go on in the breath in which it answers. What a neighbour says of
+//! itself unasked (gratuitous ARP, RFC 5227 §3; unsolicited advertisements, RFC 4861 §7.2.6) is believed of those only that
+//! are known already: that is how a partner that takes over is heard, and strangers fill no table.
 
 use super::OwnAddress;
-use super::device::ETHERNET_HEADER;
+use super::frame::ETHERNET_HEADER;
+use crate::env::Instant;
 use crate::flow::FlowId;
+use crate::limits::{NEIGHBOUR_LIFETIME, NEIGHBOURS_MAX};
 use hashbrown::HashMap;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -29,28 +32,66 @@ pub(super) fn cidr(address: &OwnAddress) -> IpCidr {
     IpCidr::new(address.ip.into(), address.prefix.min(bits))
 }
 
-/// Flows that cannot send because nobody knows where their next hop is.
-#[derive(Default)]
-pub(super) struct Waiting {
-    hops: HashMap<IpAddr, Vec<FlowId>>,
+/// What is known of a neighbour.
+#[derive(Clone, Copy, Debug)]
+struct Neighbour {
+    hardware_address: [u8; 6],
+    told_at: Instant,
 }
 
-impl Waiting {
+/// All of them.
+#[derive(Default)]
+pub(super) struct Neighbours {
+    known: HashMap<IpAddr, Neighbour>,
+    /// Flows that cannot send because nobody knows where their next hop is.
+    waiting: HashMap<IpAddr, Vec<FlowId>>,
+}
+
+impl Neighbours {
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Where a hop is, unless nothing was heard of it for too long.
+    pub fn find(&self, hop: IpAddr, now: Instant) -> Option<[u8; 6]> {
+        let known = self.known.get(&hop)?;
+        (now.since(known.told_at) < NEIGHBOUR_LIFETIME).then_some(known.hardware_address)
+    }
+
+    /// A neighbour says where it is. Who waited for it goes on.
+    pub fn learn(&mut self, address: IpAddr, hardware_address: [u8; 6], now: Instant) -> Vec<FlowId> {
+        // Groups have no place of their own.
+        let plausible = hardware_address[0] & 1 == 0 && hardware_address != [0; 6];
+        let awaited = self.waiting.contains_key(&address);
+        if !plausible || !(awaited || self.known.contains_key(&address)) {
+            return Vec::new();
+        }
+        if self.known.len() >= NEIGHBOURS_MAX && !self.known.contains_key(&address) {
+            self.known.retain(|_, neighbour| now.since(neighbour.told_at) < NEIGHBOUR_LIFETIME);
+            if self.known.len() >= NEIGHBOURS_MAX {
+                // So many on one link, all heard of within a minute: an attack, or far more than there is room for.
+                return Vec::new();
+            }
+        }
+        self.known.insert(address, Neighbour { hardware_address, told_at: now });
+        self.waiting.remove(&address).unwrap_or_default()
+    }
+
     /// Adds a flow to those that wait for `hop`; true if it is the first.
-    pub fn add(&mut self, hop: IpAddr, flow: FlowId) -> bool {
-        let flows = self.hops.entry(hop).or_default();
+    pub fn wait(&mut self, hop: IpAddr, flow: FlowId) -> bool {
+        let flows = self.waiting.entry(hop).or_default();
         flows.push(flow);
         flows.len() == 1
     }
 
     /// Takes all that wait for `hop`.
-    pub fn take(&mut self, hop: IpAddr) -> Vec<FlowId> {
-        self.hops.remove(&hop).unwrap_or_default()
+    pub fn take_waiting(&mut self, hop: IpAddr) -> Vec<FlowId> {
+        self.waiting.remove(&hop).unwrap_or_default()
     }
 
     pub fn put_back(&mut self, hop: IpAddr, flows: Vec<FlowId>) {
         if !flows.is_empty() {
-            self.hops.insert(hop, flows);
+            self.waiting.insert(hop, flows);
         }
     }
 }

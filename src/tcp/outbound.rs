@@ -1,5 +1,6 @@
 //! Connections that we start.
 
+use super::connection::Connection;
 use super::core::Core;
 use super::isn::initial_sequence;
 use super::neighbour::next_hop;
@@ -13,15 +14,14 @@ impl Core {
     /// Sends a SYN at the next flush.
     pub fn connect(&mut self, local: IpAddr, remote: SocketAddr) -> Result<FlowId, ConnectError> {
         let to = remote.ip();
-        // What the addresses are of is checked here, so that smoltcp is never asked for the impossible.
+        let hop = next_hop(&self.settings.addresses, to).ok_or(ConnectError::NoRoute)?;
         let possible = self.own(local).is_some()
             && self.own(to).is_none()
             && local.is_ipv4() == to.is_ipv4()
             && !to.is_unspecified()
             && !to.is_multicast()
             && !to.is_loopback()
-            && remote.port() != 0
-            && next_hop(&self.settings.addresses, to).is_some();
+            && remote.port() != 0;
         if !possible {
             return Err(ConnectError::NoRoute);
         }
@@ -29,14 +29,10 @@ impl Core {
             return Err(ConnectError::TableFull);
         }
         let tuple = self.free_tuple(local, remote).ok_or(ConnectError::PortsExhausted)?;
-        let isn = initial_sequence(&self.settings.isn_key, &tuple, self.now);
-        let buffers = (self.settings.receive_buffer, self.settings.send_buffer);
+        let initial = initial_sequence(&self.settings.isn_key, &tuple, self.now);
+        let connection = Connection::connect(self.start(&tuple, initial), self.offers.of(to), self.now);
         let stage = Stage::Connecting { until: self.now + CONNECT_TIMEOUT_MAX };
-        let mut flow = Flow::new(tuple, stage, None, buffers, isn);
-        let mut interface = self.drawing_interface(isn);
-        flow.socket_mut()
-            .connect(interface.context(), tuple.remote_address(), tuple.local_address())
-            .map_err(|_| ConnectError::NoRoute)?;
+        let flow = Flow::new(tuple, stage, connection, hop, None);
         let index = self.table.insert(flow);
         self.mark_dirty(index);
         Ok(self.table.id(index))

@@ -3,19 +3,20 @@
 //! In: bursts of frames, calls of the sessions, time. Out: events, and frames at each flush. Every frame that the port
 //! hands out is released or transmitted here, exactly once.
 
-use super::Settings;
+use super::connection::{Header, State};
 use super::core::{Core, Timer, moment};
-use super::device::{Egress, Sent};
-use super::neighbour::{next_hop, request_length, write_request};
+use super::device::Egress;
+use super::frame::{Way, segment_length, write_segment};
+use super::neighbour::{request_length, write_request};
+use super::segment::{ACK, RST};
 use super::table::Stage;
+use super::{ImportError, Settings};
 use crate::env::{Instant, wait_readable};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
     CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
 };
 use crate::port::{BURST_SIZE, Burst, Port};
-use smoltcp::iface::PollResult;
-use smoltcp::socket::tcp::State;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -32,7 +33,7 @@ pub struct Stack<P: Port> {
 impl<P: Port> Stack<P> {
     /// A stack that answers for the addresses of `settings` from now on.
     pub fn new(port: P, settings: Settings, now: Instant) -> Stack<P> {
-        let core = Core::new(settings, port.hardware_address(), &port.capabilities(), now);
+        let core = Core::new(settings, port.hardware_address(), port.capabilities(), now);
         Stack { port, core }
     }
 
@@ -54,6 +55,19 @@ impl<P: Port> Stack<P> {
     /// Shows how full its tables are.
     pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
         self.core.gauge(see);
+    }
+
+    /// Takes an open flow out of this stack, as bytes for [`import`](Stack::import) on another one that answers for the same
+    /// address. Its id is dead, and its peer hears nothing. `None` if there is no such flow, or it is not open.
+    pub fn export(&mut self, now: Instant, flow: FlowId) -> Option<Vec<u8>> {
+        self.core.now = now;
+        self.core.export(flow)
+    }
+
+    /// Goes on with a flow that another stack has exported.
+    pub fn import(&mut self, now: Instant, bytes: &[u8]) -> Result<FlowId, ImportError> {
+        self.core.now = now;
+        self.core.import(bytes)
     }
 
     fn receive(&mut self) {
@@ -99,11 +113,12 @@ impl<P: Port> Stack<P> {
         }
     }
 
-    /// A flow's timer has gone off.
+    /// The wheel has come to a flow.
     fn due(&mut self, index: u32) {
         let now = self.core.now;
         let Some(flow) = self.core.table.at(index) else { return };
-        if flow.stage.deadline().is_some_and(|deadline| deadline <= now) {
+        flow.timer_at = Instant::FAR;
+        if flow.stage.deadline() <= now {
             match flow.stage {
                 Stage::HalfOpen { .. } => return self.core.forget(index),
                 Stage::Connecting { .. } => {
@@ -114,82 +129,96 @@ impl<P: Port> Stack<P> {
                 Stage::Open => {}
             }
         }
+        if flow.connection.deadline() <= now {
+            if !flow.connection.on_time(now) {
+                flow.ended.get_or_insert(FlowEnd::TimedOut);
+                self.core.touch(index);
+            }
+            self.core.heed_black_hole(index);
+        }
         self.serve(index);
     }
 
     /// Resets a connection and forgets it.
     fn reset(&mut self, index: u32) {
-        if let Some(flow) = self.core.table.at(index) {
-            flow.socket_mut().abort();
-            self.emit(index);
-            self.core.forget(index);
+        if let Some(flow) = self.core.table.at(index)
+            && !matches!(flow.connection.state(), State::Closed | State::SynSent)
+            && let Some(destination) = self.core.neighbours.find(flow.hop, self.core.now)
+        {
+            let header = Header {
+                sequence: flow.connection.send_next(),
+                acknowledgement: flow.connection.receive_next(),
+                flags: RST | ACK,
+                window: 0,
+                options: Default::default(),
+            };
+            let way = Way { source: self.core.hardware_address, destination };
+            if let Some(mut frame) = self.port.allocate(segment_length(&flow.tuple, &header, 0)) {
+                let sums = !self.core.capabilities.checksum_transmit;
+                write_segment(self.port.bytes_mut(&mut frame), way, &flow.tuple, &header, (&[], &[]), sums);
+                self.port.transmit(frame);
+            }
         }
+        self.core.forget(index);
     }
 
     /// Sends what a flow has to send and sets its timer.
     fn serve(&mut self, index: u32) {
-        let now = self.core.now;
         self.core.visits += 1;
-        let Some(sent) = self.emit(index) else { return };
+        self.emit(index);
         let core = &mut self.core;
         let Some(flow) = core.table.at(index) else { return };
-        if sent.exhausted {
-            core.mark_dirty(index);
-        } else if sent.neighbour_missing() {
-            let hop = next_hop(&core.settings.addresses, flow.tuple.remote);
-            if flow.waiting_since.is_none()
-                && let Some(hop) = hop
-            {
-                flow.waiting_since = Some(now);
-                let id = core.table.id(index);
-                if core.waiting.add(hop, id) {
-                    core.timers.schedule(Timer::Hop(hop), now + NEIGHBOUR_RETRY_DELAY);
-                    // smoltcp asks for one neighbour a second; perhaps it was another's turn.
-                    if !sent.solicited {
-                        self.ask(hop);
-                    }
-                }
-            }
-        }
-        let core = &mut self.core;
-        let Some(flow) = core.table.at(index) else { return };
-        let due = core.interface.poll_at(moment(now), &flow.set);
-        let due = due.map(|at| Instant::from_nanos(u64::try_from(at.total_micros()).unwrap_or(0).saturating_mul(1000)));
-        let lingering = matches!(flow.stage, Stage::Lingering { .. });
         // Nothing left to do but to wait out TIME-WAIT: the last acknowledgement is on its way.
-        if lingering && flow.state() == State::TimeWait && due.is_none_or(|at| at > now + Duration::from_secs(1)) {
+        if flow.connection.state() == State::TimeWait && !flow.dirty && flow.waiting_since.is_none() {
             return core.rest(index);
         }
-        let due = due.map(|at| at.max(now + RETRY_PAUSE));
-        match due.into_iter().chain(flow.stage.deadline()).min() {
-            Some(at) => core.timers.schedule(Timer::Flow(index), at),
-            None => {
-                core.timers.cancel(Timer::Flow(index));
-            }
+        // The wheel may come early and look again: cheaper than to move it with every segment.
+        let deadline = flow.deadline();
+        if deadline < flow.timer_at {
+            flow.timer_at = deadline.max(core.now + RETRY_PAUSE);
+            core.timers.schedule(Timer::Flow(index), flow.timer_at);
         }
     }
 
     /// Lets a flow send all that its windows allow.
-    fn emit(&mut self, index: u32) -> Option<Sent> {
+    fn emit(&mut self, index: u32) {
         let core = &mut self.core;
-        let flow = core.table.at(index)?;
-        let open = flow.state() != State::Closed;
-        let sent = loop {
-            let mut device = Egress::new(&mut self.port, &core.capabilities, Some(flow.send_next));
-            let result = core.interface.poll_egress(moment(core.now), &mut device, &mut flow.set);
-            let sent = device.sent;
-            if let Some(next_sequence) = sent.next_sequence {
-                flow.note_sent(next_sequence);
+        let now = core.now;
+        let Some(flow) = core.table.at(index) else { return };
+        let terms = core.offers.of(flow.tuple.remote);
+        let mut destination = None;
+        while let Some(outgoing) = flow.connection.next(now) {
+            destination = destination.or_else(|| core.neighbours.find(flow.hop, now));
+            let Some(destination) = destination else { return self.await_neighbour(index) };
+            if !self.port.transmit_ready() {
+                return core.mark_dirty(index);
             }
-            if result == PollResult::None {
-                break sent;
-            }
-        };
-        if open && flow.state() == State::Closed {
-            flow.ended.get_or_insert(FlowEnd::TimedOut);
-            core.touch(index);
+            let header = flow.connection.header(&outgoing, terms, now);
+            let content = flow.connection.content(&outgoing);
+            let length = segment_length(&flow.tuple, &header, content.0.len() + content.1.len());
+            let Some(mut frame) = self.port.allocate(length) else { return core.mark_dirty(index) };
+            let way = Way { source: core.hardware_address, destination };
+            let sums = !core.capabilities.checksum_transmit;
+            write_segment(self.port.bytes_mut(&mut frame), way, &flow.tuple, &header, content, sums);
+            self.port.transmit(frame);
+            flow.connection.sent(&outgoing, now);
         }
-        Some(sent)
+    }
+
+    /// A flow cannot send because nobody knows where its next hop is.
+    fn await_neighbour(&mut self, index: u32) {
+        let core = &mut self.core;
+        let (now, id) = (core.now, core.table.id(index));
+        let Some(flow) = core.table.at(index) else { return };
+        if flow.waiting_since.is_some() {
+            return;
+        }
+        flow.waiting_since = Some(now);
+        let hop = flow.hop;
+        if core.neighbours.wait(hop, id) {
+            core.timers.schedule(Timer::Hop(hop), now + NEIGHBOUR_RETRY_DELAY);
+            self.ask(hop);
+        }
     }
 
     /// Asks for a next hop's hardware address.
@@ -205,7 +234,7 @@ impl<P: Port> Stack<P> {
     fn ask_again(&mut self, hop: IpAddr) {
         let core = &mut self.core;
         let now = core.now;
-        let mut waiting = core.waiting.take(hop);
+        let mut waiting = core.neighbours.take_waiting(hop);
         waiting.retain(|id| {
             if !core.table.holds(*id) {
                 return false;
@@ -222,7 +251,7 @@ impl<P: Port> Stack<P> {
         if waiting.is_empty() {
             return;
         }
-        core.waiting.put_back(hop, waiting);
+        core.neighbours.put_back(hop, waiting);
         core.timers.schedule(Timer::Hop(hop), now + NEIGHBOUR_RETRY_DELAY);
         self.ask(hop);
     }
@@ -231,6 +260,7 @@ impl<P: Port> Stack<P> {
 impl<P: Port> Transport for Stack<P> {
     fn poll(&mut self, now: Instant, events: &mut Vec<FlowEvent>) {
         self.core.now = now;
+        self.core.note_scarcity();
         self.receive();
         self.run_timers();
         // Settling may touch a flow again (one that is closed at once), which then is due in this poll as well.
@@ -252,24 +282,26 @@ impl<P: Port> Transport for Stack<P> {
 
     fn received(&mut self, flow: FlowId) -> Received<'_> {
         let Some(flow) = self.core.table.named(flow) else { return Received::default() };
-        let (full, finished, queued) = (flow.full(), flow.finished(), flow.socket().recv_queue());
-        let bytes = flow.socket_mut().peek(usize::MAX).unwrap_or_default();
-        Received { bytes, more: bytes.len() < queued, full, finished }
+        let (connection, terms) = (&flow.connection, self.core.offers.of(flow.tuple.remote));
+        let (bytes, unread) = connection.received();
+        Received { bytes, more: bytes.len() < unread, full: connection.full(terms), finished: connection.finished() }
     }
 
     fn consume(&mut self, flow: FlowId, count: usize) {
         let index = flow.index;
-        if let Some(flow) = self.core.table.named(flow) {
-            flow.take(count);
+        let core = &mut self.core;
+        if let Some(flow) = core.table.named(flow) {
+            flow.connection.consume(count, core.offers.of(flow.tuple.remote), &mut core.rings);
             // The window may have opened.
-            self.core.mark_dirty(index);
+            core.mark_dirty(index);
         }
     }
 
     fn send(&mut self, flow: FlowId, bytes: &[u8]) -> usize {
         let index = flow.index;
-        let Some(flow) = self.core.table.named(flow) else { return 0 };
-        let taken = flow.socket_mut().send_slice(bytes).unwrap_or(0);
+        let core = &mut self.core;
+        let Some(flow) = core.table.named(flow) else { return 0 };
+        let taken = flow.connection.push(bytes, core.settings.send_buffer, &mut core.rings);
         flow.starved = taken < bytes.len();
         if taken > 0 {
             self.core.mark_dirty(index);
@@ -284,8 +316,8 @@ impl<P: Port> Transport for Stack<P> {
         if flow.ended.is_some() || matches!(flow.stage, Stage::Connecting { .. }) {
             return self.core.forget(index);
         }
-        flow.socket_mut().close();
-        flow.drain();
+        flow.connection.close();
+        self.core.drain(index);
         self.core.linger_on(index, until);
     }
 
@@ -314,7 +346,7 @@ impl<P: Port> Transport for Stack<P> {
         self.core.dirty.clear();
         self.core.dirty.extend(rest);
         // What belongs to no flow: multicast listener reports.
-        let mut device = Egress::new(&mut self.port, &self.core.capabilities, None);
+        let mut device = Egress::new(&mut self.port, &self.core.capabilities);
         self.core.interface.poll_egress(moment(now), &mut device, &mut self.core.nobody);
         self.port.flush();
     }

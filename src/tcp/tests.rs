@@ -2,8 +2,12 @@
 
 mod attack;
 mod budgets;
+mod cookies;
+mod hand_over;
 mod life;
 mod network;
+mod paths;
+mod recovery;
 mod workers;
 
 use super::{OwnAddress, Settings, Stack};
@@ -37,6 +41,7 @@ fn settings(addresses: Vec<OwnAddress>, listeners: &[&str]) -> Settings {
         half_open_max: 20,
         receive_buffer: 32 * 1024,
         send_buffer: 32 * 1024,
+        buffer_memory: 1 << 20,
         worker: 0,
         workers: 1,
         isn_key: [9; 16],

@@ -1,6 +1,8 @@
 //! Connections that are over and whose last segments may still be under way (RFC 9293 §3.6.1): the tuple and two
 //! numbers instead of a socket with its buffers.
 
+use super::connection::Connection;
+use super::connection::sequence::Sequence;
 use super::tuple::{Keyed, Tuple};
 use crate::env::Instant;
 use crate::limits::{TIME_WAIT_DURATION, TIME_WAITS_MAX};
@@ -10,8 +12,10 @@ use std::collections::VecDeque;
 /// Where a connection stood at its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Remains {
-    pub send_next: u32,
-    pub receive_next: u32,
+    pub send_next: Sequence,
+    pub receive_next: Sequence,
+    /// The peer's last timestamp, if it used them.
+    pub timestamp: Option<u32>,
     until: Instant,
 }
 
@@ -27,13 +31,19 @@ impl TimeWaits {
         TimeWaits { remains: HashMap::with_hasher(keyed), line: VecDeque::new() }
     }
 
-    pub fn insert(&mut self, now: Instant, tuple: Tuple, send_next: u32, receive_next: u32) {
+    pub fn insert(&mut self, now: Instant, tuple: Tuple, connection: &Connection) {
         self.expire(now);
         while self.line.len() >= TIME_WAITS_MAX {
             self.pop();
         }
         let until = now + TIME_WAIT_DURATION;
-        self.remains.insert(tuple, Remains { send_next, receive_next, until });
+        let remains = Remains {
+            send_next: connection.send_next(),
+            receive_next: connection.receive_next(),
+            timestamp: connection.timestamp_recent(),
+            until,
+        };
+        self.remains.insert(tuple, remains);
         self.line.push_back((until, tuple));
     }
 

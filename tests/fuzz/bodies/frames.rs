@@ -37,6 +37,7 @@ fn settings() -> Settings {
         half_open_max: 4,
         receive_buffer: 4096,
         send_buffer: 4096,
+        buffer_memory: 1 << 20,
         worker: 0,
         workers: 1,
         isn_key: [9; 16],
@@ -91,6 +92,7 @@ impl World {
         assert_eq!(self.stack.port().frames_out(), 0, "every frame came back to its pool");
         let open = self.stack.counters().open as usize;
         assert!(open <= CONNECTIONS_MAX, "{open} connections");
+        self.stack.gauge(&mut |gauge| assert!(gauge.count <= gauge.limit, "{gauge:?}"));
         assert!(self.flows.len() + self.connecting.len() <= open, "what a session holds is there");
         for client in self.clients.values() {
             let flows = self.flows.iter().filter(|flow| self.clients.get(flow) == Some(client)).count();
@@ -269,6 +271,7 @@ impl World {
             self.network.advance(deadline.max(self.network.now() + Duration::from_millis(1)));
         }
         assert_eq!(self.stack.counters().open, 0, "nothing is left");
+        self.stack.gauge(&mut |gauge| assert!(gauge.name != "bytes of rings" || gauge.count == 0, "{gauge:?}"));
         assert_eq!(self.stack.port().frames_out(), 0, "every frame came back to its pool");
         assert!(self.stack.port_mut().transmit_ready());
     }
