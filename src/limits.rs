@@ -293,17 +293,19 @@ pub const ORIGINAL_RECIPIENT_SIZE_MAX: usize = 500;
 
 /// Parameters of one MAIL or RCPT command; there are no more that we know, and each may come once.
 pub const PARAMETERS_MAX: usize = 8;
-// af_xdp
+// port
 
 /// Frames of one queue unless the configuration says otherwise: 16 MiB, a full window of 1 500-byte frames for
 /// each direction at 10 Gb/s and a few milliseconds' absence of the worker.
-pub const AF_XDP_FRAMES_DEFAULT: u32 = 4096;
+pub const PORT_FRAMES_DEFAULT: u32 = 4096;
 
 /// The fewest frames of a queue: two bursts for each direction, so that one can be in the NIC while the other is here.
-pub const AF_XDP_FRAMES_MIN: u32 = 256;
+pub const PORT_FRAMES_MIN: u32 = 256;
 
 /// The most frames of a queue: 512 MiB of memory that cannot be swapped.
-pub const AF_XDP_FRAMES_MAX: u32 = 131_072;
+pub const PORT_FRAMES_MAX: u32 = 131_072;
+
+// port::af_xdp
 
 /// The largest MTU of a device, bytes: a page less what the kernel keeps in front of (256) and behind (about 320) a
 /// frame in native mode, the Ethernet header and a tag.

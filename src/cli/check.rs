@@ -5,7 +5,7 @@
 
 use crate::config::{self, Config, ConfigError, Queues, Transport};
 use crate::policy::Policy;
-use crate::port::af_xdp;
+use crate::port::{self, af_xdp};
 use miette::Diagnostic as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -97,7 +97,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
 
 /// Hops that are the box itself: the frames of user-space flows leave by the wire and never come to the box's own kernel.
 fn unreachable_hops(config: &Config) -> Vec<Problem> {
-    let Ok(held) = af_xdp::kernel_addresses() else { return Vec::new() };
+    let Ok(held) = port::kernel_addresses() else { return Vec::new() };
     let hops = config.routes.iter().flat_map(|route| route.to.iter().map(move |hop| (route, hop)));
     hops.flat_map(|(route, hop)| hop.addresses.iter().map(move |address| (route, hop, address)))
         .filter(|(_, _, address)| address.is_loopback() || held.contains(address))

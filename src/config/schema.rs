@@ -123,7 +123,7 @@ pub struct Port {
 }
 
 fn frames_default() -> u32 {
-    limits::AF_XDP_FRAMES_DEFAULT
+    limits::PORT_FRAMES_DEFAULT
 }
 
 /// An address that belongs to the appliance alone: the kernel must not hold it too (except on the kernel transport, where

@@ -8,8 +8,13 @@
 //! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
 
 pub mod af_xdp;
+mod interface;
+mod privilege;
 pub mod sim;
+mod vlan;
 
+use std::io;
+use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
 
 /// Bytes kept free in front of every frame that [`Port::allocate`] hands out: room for a VLAN tag and
@@ -68,7 +73,7 @@ pub struct Capabilities {
     pub mtu: usize,
     /// TCP and IP checksums of received frames were verified.
     pub checksum_receive: bool,
-    /// TCP and IP checksums of frames to send are filled in.
+    /// TCP and IP checksums of frames to send are filled in, whatever stands there.
     pub checksum_transmit: bool,
 }
 
@@ -88,6 +93,20 @@ pub struct PortCounters {
     /// Frames that we could not send for want of a buffer or room in the ring.
     pub frames_unsent: u64,
 }
+
+/// Every address that the kernel of this host (and network namespace) holds, on whatever interface.
+pub fn kernel_addresses() -> io::Result<Vec<IpAddr>> {
+    Ok(interface::addresses()?.into_iter().map(|(address, _)| address).collect())
+}
+
+/// The MAC address that neighbour solicitations for `address` go to (RFC 4291 §2.7.1, RFC 2464 §7).
+fn solicited_node_mac(address: Ipv6Addr) -> [u8; 6] {
+    let octets = address.octets();
+    [0x33, 0x33, 0xff, octets[13], octets[14], octets[15]]
+}
+
+/// The MAC address of all nodes, where unsolicited advertisements go (RFC 4861 §7.2.6).
+const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
 /// One RX/TX queue pair of a NIC.
 pub trait Port {

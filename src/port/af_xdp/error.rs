@@ -2,9 +2,9 @@
 //!
 //! All of these are for the operator to act on; none of them comes up once a device is open.
 
-use crate::limits::{AF_XDP_FRAMES_MAX, AF_XDP_FRAMES_MIN, AF_XDP_MTU_MAX, STEERED_ADDRESSES_MAX};
+use crate::limits::{AF_XDP_MTU_MAX, PORT_FRAMES_MAX, PORT_FRAMES_MIN, STEERED_ADDRESSES_MAX};
+use crate::port::interface::HeldByKernel;
 use std::io;
-use std::net::IpAddr;
 
 /// Why a device cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +68,8 @@ pub enum OpenError {
     /// The number of frames is out of range or no power of two.
     #[error(
         "{frames} frames a queue: the number must be a power of two from {min} to {max}",
-        min = AF_XDP_FRAMES_MIN,
-        max = AF_XDP_FRAMES_MAX
+        min = PORT_FRAMES_MIN,
+        max = PORT_FRAMES_MAX
     )]
     FramesPerQueue { frames: u32 },
 
@@ -79,11 +79,8 @@ pub enum OpenError {
     TooManyAddresses { count: usize },
 
     /// The kernel would answer for the address too.
-    #[error(
-        "the kernel holds {address} too, on {interface}: both would answer for it. Take it from the kernel with \
-         `ip address del {address} dev {interface}` (with its prefix length), or give Rohrpost another address"
-    )]
-    AddressHeldByKernel { address: IpAddr, interface: String },
+    #[error(transparent)]
+    AddressHeldByKernel(#[from] HeldByKernel),
 
     /// This process may not do what a port needs.
     #[error(

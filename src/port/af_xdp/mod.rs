@@ -32,7 +32,6 @@ mod assembler;
 mod bpf;
 mod error;
 mod frames;
-mod interface;
 mod memory;
 mod preflight;
 mod program;
@@ -46,13 +45,14 @@ pub use error::OpenError;
 pub use preflight::preflight;
 pub use queue::Queue;
 
+use super::interface::{self, Interface};
+use super::{ALL_NODES_MAC, solicited_node_mac};
 use crate::limits::{QUEUE_BIND_PATIENCE, QUEUE_BIND_PAUSE, STEERED_ADDRESSES_MAX};
-use interface::Interface;
 use queue::QueueSettings;
 use socket2::Socket;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -167,20 +167,6 @@ impl Attachment {
             }
         }
     }
-}
-
-/// The MAC address that neighbour solicitations for `address` go to (RFC 4291 §2.7.1, RFC 2464 §7).
-fn solicited_node_mac(address: Ipv6Addr) -> [u8; 6] {
-    let octets = address.octets();
-    [0x33, 0x33, 0xff, octets[13], octets[14], octets[15]]
-}
-
-/// The MAC address of all nodes, where unsolicited advertisements go (RFC 4861 §7.2.6).
-const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
-
-/// Every address that the kernel of this host (and network namespace) holds, on whatever interface.
-pub fn kernel_addresses() -> io::Result<Vec<IpAddr>> {
-    Ok(interface::addresses()?.into_iter().map(|(address, _)| address).collect())
 }
 
 /// Opens the device: checks, loads and attaches the program, binds one socket a queue. Whatever was done is undone

@@ -5,18 +5,13 @@
 //! so rightly.
 
 use super::error::OpenError;
-use super::interface::{self, Interface};
 use super::{PortSettings, Queues, frames, socket};
-use crate::limits::{AF_XDP_FRAMES_MAX, AF_XDP_FRAMES_MIN, AF_XDP_MTU_MAX, STEERED_ADDRESSES_MAX};
-use std::io;
-use std::net::IpAddr;
+use crate::limits::{AF_XDP_MTU_MAX, PORT_FRAMES_MAX, PORT_FRAMES_MIN, STEERED_ADDRESSES_MAX};
+use crate::port::interface::{self, Interface};
+use crate::port::privilege::{Capability, Privileges};
 
-/// What a port needs (capabilities(7)): its bit, its name, and one that stands in for it.
-const CAPABILITIES: [(u32, &str, Option<u32>); 3] =
-    [(12, "CAP_NET_ADMIN", None), (13, "CAP_NET_RAW", None), (39, "CAP_BPF", Some(CAP_SYS_ADMIN))];
-const CAP_IPC_LOCK: u32 = 14;
-const CAP_SYS_ADMIN: u32 = 21;
-const CAP_SYS_RESOURCE: u32 = 24;
+/// What a port needs.
+const CAPABILITIES: [Capability; 3] = [Capability::NET_ADMIN, Capability::NET_RAW, Capability::BPF];
 
 /// Every problem that can be found without opening the port; empty if there is none.
 pub fn preflight(settings: &PortSettings) -> Vec<OpenError> {
@@ -34,14 +29,14 @@ pub fn preflight(settings: &PortSettings) -> Vec<OpenError> {
         }
     };
     check_numbers(settings, &mut problems);
-    match interface::addresses() {
-        Ok(held) => check_addresses(&settings.addresses, &held, &mut problems),
+    match interface::held_by_kernel(&settings.addresses) {
+        Ok(held) => problems.extend(held.into_iter().map(OpenError::from)),
         Err(error) => problems.push(OpenError::from_step("list the kernel's addresses", device, error)),
     }
-    match effective_capabilities() {
-        Ok(capabilities) => {
-            check_capabilities(capabilities, &mut problems);
-            check_memory_lock(settings, queue_count, capabilities, &mut problems);
+    match Privileges::of_this_thread() {
+        Ok(privileges) => {
+            check_capabilities(privileges, &mut problems);
+            check_memory_lock(settings, queue_count, privileges, &mut problems);
         }
         Err(error) => problems.push(OpenError::from_step("read the capabilities", device, error)),
     }
@@ -105,7 +100,7 @@ fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
         problems.push(OpenError::NoSuchVlan { vlan: settings.vlan });
     }
     let frames = settings.frames_per_queue;
-    if !frames.is_power_of_two() || !(AF_XDP_FRAMES_MIN..=AF_XDP_FRAMES_MAX).contains(&frames) {
+    if !frames.is_power_of_two() || !(PORT_FRAMES_MIN..=PORT_FRAMES_MAX).contains(&frames) {
         problems.push(OpenError::FramesPerQueue { frames });
     }
     let count = settings.addresses.len();
@@ -114,23 +109,9 @@ fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
     }
 }
 
-fn check_addresses(own: &[IpAddr], held: &[(IpAddr, String)], problems: &mut Vec<OpenError>) {
-    for address in own {
-        if let Some((_, interface)) = held.iter().find(|(kernel, _)| kernel == address) {
-            problems.push(OpenError::AddressHeldByKernel { address: *address, interface: interface.clone() });
-        }
-    }
-}
-
-fn check_capabilities(capabilities: u64, problems: &mut Vec<OpenError>) {
-    let has = |bit: u32| capabilities >> bit & 1 == 1;
-    let missing: Vec<&str> = CAPABILITIES
-        .iter()
-        .filter(|(bit, _, instead)| !has(*bit) && !instead.is_some_and(has))
-        .map(|(_, name, _)| *name)
-        .collect();
-    if !missing.is_empty() {
-        problems.push(OpenError::MissingCapabilities { missing: missing.join(", ") });
+fn check_capabilities(privileges: Privileges, problems: &mut Vec<OpenError>) {
+    if let Some(missing) = privileges.missing(&CAPABILITIES) {
+        problems.push(OpenError::MissingCapabilities { missing });
     }
 }
 
@@ -139,9 +120,14 @@ pub(super) fn locked_memory(settings: &PortSettings, queue_count: usize) -> u64 
     queue_count as u64 * u64::from(settings.frames_per_queue) * frames::FRAME_SIZE as u64
 }
 
-fn check_memory_lock(settings: &PortSettings, queue_count: usize, capabilities: u64, problems: &mut Vec<OpenError>) {
+fn check_memory_lock(
+    settings: &PortSettings,
+    queue_count: usize,
+    privileges: Privileges,
+    problems: &mut Vec<OpenError>,
+) {
     // With either of these the limit does not count, or can be raised.
-    if capabilities & (1 << CAP_IPC_LOCK | 1 << CAP_SYS_RESOURCE) != 0 {
+    if privileges.has(Capability::IPC_LOCK) || privileges.has(Capability::SYS_RESOURCE) {
         return;
     }
     let needed = locked_memory(settings, queue_count);
@@ -150,17 +136,6 @@ fn check_memory_lock(settings: &PortSettings, queue_count: usize, capabilities: 
         Ok((_, hard)) => problems.push(OpenError::MemoryLock { needed, limit: hard }),
         Err(error) => problems.push(OpenError::from_step("read the memory lock limit", &settings.device, error)),
     }
-}
-
-/// The capabilities in effect for this thread, a bit each.
-fn effective_capabilities() -> io::Result<u64> {
-    let status = std::fs::read_to_string("/proc/thread-self/status")?;
-    parse_capabilities(&status).ok_or_else(|| io::ErrorKind::InvalidData.into())
-}
-
-fn parse_capabilities(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"))?;
-    u64::from_str_radix(line.trim(), 16).ok()
 }
 
 #[cfg(test)]
@@ -250,34 +225,17 @@ mod tests {
     }
 
     #[test]
-    fn an_own_address_that_the_kernel_holds_names_the_interface() {
-        let address: IpAddr = "2001:db8::1".parse().unwrap();
+    fn missing_capabilities_are_named() {
         let mut problems = Vec::new();
-        check_addresses(&[address], &[(address, "eth0".to_owned())], &mut problems);
-        assert!(problems[0].to_string().contains("the kernel holds 2001:db8::1 too, on eth0"));
-    }
-
-    #[test]
-    fn missing_capabilities_are_named_and_sys_admin_stands_in_for_bpf() {
-        let mut problems = Vec::new();
-        check_capabilities(0, &mut problems);
+        check_capabilities(Privileges::default(), &mut problems);
         assert!(problems[0].to_string().contains("CAP_NET_ADMIN, CAP_NET_RAW, CAP_BPF"));
-        problems.clear();
-        check_capabilities(1 << 12 | 1 << 13 | 1 << 21, &mut problems);
-        assert!(problems.is_empty());
-    }
-
-    #[test]
-    fn the_effective_capabilities_are_read_from_the_status() {
-        assert_eq!(parse_capabilities("Name:\tx\nCapInh:\t00ff\nCapEff:\t0000000000003000\n"), Some(0x3000));
-        assert_eq!(parse_capabilities("Name:\tx\n"), None);
     }
 
     #[test]
     fn locked_memory_is_checked_only_where_it_counts() {
-        let huge = PortSettings { frames_per_queue: AF_XDP_FRAMES_MAX, ..settings() };
+        let huge = PortSettings { frames_per_queue: PORT_FRAMES_MAX, ..settings() };
         let mut problems = Vec::new();
-        check_memory_lock(&huge, usize::MAX >> 40, 1 << CAP_IPC_LOCK, &mut problems);
+        check_memory_lock(&huge, usize::MAX >> 40, Privileges::of(&[Capability::IPC_LOCK]), &mut problems);
         assert!(problems.is_empty());
     }
 }

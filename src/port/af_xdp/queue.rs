@@ -8,16 +8,10 @@
 
 use super::frames::{ETHERNET_HEADER_SIZE, FRAME_SIZE, Frames};
 use super::socket::{self, Rings};
-use crate::port::{Burst, Capabilities, Frame, Port, PortCounters};
+use crate::port::{Burst, Capabilities, Frame, Port, PortCounters, vlan};
 use socket2::Socket;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
-
-/// An 802.1Q tag, bytes.
-const VLAN_TAG_SIZE: usize = 4;
-
-/// Both MAC addresses, in front of which nothing and behind which the tag stands, bytes.
-const MAC_ADDRESSES_SIZE: usize = 12;
 
 /// What a queue is told at its opening.
 #[derive(Clone, Copy, Debug)]
@@ -144,37 +138,21 @@ impl Queue {
     /// The frame without its tag; `None` (and the frame freed) if it is not of our VLAN.
     fn strip_tag(&mut self, frame: Frame) -> Option<Frame> {
         let bytes = self.frames.bytes_mut(&frame);
-        let ours = bytes.len() >= ETHERNET_HEADER_SIZE + VLAN_TAG_SIZE
-            && bytes[MAC_ADDRESSES_SIZE..MAC_ADDRESSES_SIZE + 2] == [0x81, 0x00]
-            && u16::from_be_bytes([bytes[14], bytes[15]]) & 0x0fff == self.settings.vlan;
-        if !ours {
+        if vlan::tag(bytes) != Some(self.settings.vlan) {
             // The steering program lets none of these through; a driver that rewrites tags might.
             self.counters.frames_missed += 1;
             self.frames.release(frame);
             return None;
         }
-        bytes.copy_within(..MAC_ADDRESSES_SIZE, VLAN_TAG_SIZE);
-        Some(moved_start(frame, VLAN_TAG_SIZE as i32))
+        Some(vlan::strip(bytes, frame))
     }
 
     /// The frame with a tag, which goes into its headroom.
     fn add_tag(&mut self, frame: Frame) -> Frame {
-        let frame = moved_start(frame, -(VLAN_TAG_SIZE as i32));
-        let [high, low] = self.settings.vlan.to_be_bytes();
-        let bytes = self.frames.bytes_mut(&frame);
-        bytes.copy_within(VLAN_TAG_SIZE..VLAN_TAG_SIZE + MAC_ADDRESSES_SIZE, 0);
-        bytes[MAC_ADDRESSES_SIZE..MAC_ADDRESSES_SIZE + VLAN_TAG_SIZE].copy_from_slice(&[0x81, 0x00, high, low]);
+        let frame = vlan::make_room(frame);
+        vlan::write(self.frames.bytes_mut(&frame), self.settings.vlan);
         frame
     }
-}
-
-/// The same frame, its start moved by `by` bytes (towards the headroom if negative), its end in place.
-fn moved_start(frame: Frame, by: i32) -> Frame {
-    let offset = i32::from(frame.offset()) + by;
-    let length = frame.length() as i32 - by;
-    assert!(offset >= 0);
-    assert!(length >= 0);
-    Frame::new(frame.buffer(), offset as u16, length as u16)
 }
 
 impl Port for Queue {
@@ -183,7 +161,7 @@ impl Port for Queue {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.settings.mtu, checksum_receive: false, checksum_transmit: false }
+        Capabilities { mtu: self.settings.mtu, ..Capabilities::default() }
     }
 
     fn receive(&mut self, burst: &mut Burst) {
@@ -299,6 +277,5 @@ impl Port for Queue {
 const _: () = {
     const fn is_send<T: Send>() {}
     is_send::<Queue>();
-    assert!(crate::port::FRAME_HEADROOM >= VLAN_TAG_SIZE);
     assert!(FRAME_SIZE > crate::port::FRAME_HEADROOM + ETHERNET_HEADER_SIZE);
 };

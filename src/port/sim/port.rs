@@ -108,7 +108,7 @@ impl Port for SimPort {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.mtu, checksum_receive: false, checksum_transmit: false }
+        Capabilities { mtu: self.mtu, ..Capabilities::default() }
     }
 
     fn receive(&mut self, burst: &mut Burst) {

@@ -82,6 +82,30 @@ pub fn find(name: &str) -> io::Result<Option<Interface>> {
     Ok(Some(link))
 }
 
+/// An own address that the kernel would answer for too.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the kernel holds {address} too, on {interface}: both would answer for it. Take it from the kernel with \
+     `ip address del {address} dev {interface}` (with its prefix length), or give Rohrpost another address"
+)]
+pub struct HeldByKernel {
+    pub address: IpAddr,
+    pub interface: String,
+}
+
+/// Those of `own` that the kernel holds too.
+pub fn held_by_kernel(own: &[IpAddr]) -> io::Result<Vec<HeldByKernel>> {
+    Ok(find_held(own, &addresses()?))
+}
+
+fn find_held(own: &[IpAddr], held: &[(IpAddr, String)]) -> Vec<HeldByKernel> {
+    let holder = |address: &IpAddr| {
+        let (_, interface) = held.iter().find(|(kernel, _)| kernel == address)?;
+        Some(HeldByKernel { address: *address, interface: interface.clone() })
+    };
+    own.iter().filter_map(holder).collect()
+}
+
 /// Every address that the kernel holds, with the name of its interface.
 pub fn addresses() -> io::Result<Vec<(IpAddr, String)>> {
     let mut held = Vec::new();
@@ -92,9 +116,7 @@ pub fn addresses() -> io::Result<Vec<(IpAddr, String)>> {
     })?;
     let mut named = Vec::with_capacity(held.len());
     for (address, index) in held {
-        let mut body = [0; LINK_HEADER_SIZE];
-        body[4..8].copy_from_slice(&index.to_ne_bytes());
-        let name = find_link(&body)?.map_or_else(|| format!("interface {index}"), |link| link.name);
+        let name = find_link(&link_request(index))?.map_or_else(|| format!("interface {index}"), |link| link.name);
         named.push((address, name));
     }
     Ok(named)
@@ -105,6 +127,13 @@ fn queues_in_use(device: &str, prefix: &str) -> Option<u32> {
     let queues = std::fs::read_dir(format!("/sys/class/net/{device}/queues")).ok()?;
     let count = queues.flatten().filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)).count();
     u32::try_from(count).ok().filter(|count| *count > 0)
+}
+
+/// Asks for the interface with this index.
+fn link_request(index: u32) -> [u8; LINK_HEADER_SIZE] {
+    let mut body = [0; LINK_HEADER_SIZE];
+    body[4..8].copy_from_slice(&index.to_ne_bytes());
+    body
 }
 
 fn find_link(body: &[u8]) -> io::Result<Option<Interface>> {
@@ -269,6 +298,14 @@ mod tests {
             let held = addresses().unwrap();
             assert!(held.contains(&(IpAddr::V4(Ipv4Addr::LOCALHOST), "lo".to_owned())));
         }
+    }
+
+    #[test]
+    fn an_own_address_that_the_kernel_holds_names_the_interface() {
+        let address: IpAddr = "2001:db8::1".parse().unwrap();
+        let held = find_held(&[address, "2001:db8::2".parse().unwrap()], &[(address, "eth0".to_owned())]);
+        assert_eq!(held.len(), 1);
+        assert!(held[0].to_string().contains("the kernel holds 2001:db8::1 too, on eth0"));
     }
 
     proptest! {
