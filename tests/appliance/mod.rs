@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod load;
+pub mod mail;
 pub mod receiver;
 
 use std::io::{BufRead, BufReader, Read};
@@ -101,7 +102,7 @@ const NETWORKS: &str = "192.0.2.0/24\", \"2001:db8:2::/64";
 
 /// What differs between the tests' appliances.
 pub struct Setup<'a> {
-    /// `af_xdp` or `kernel`.
+    /// `af_xdp`, `dpdk` or `kernel`.
     pub transport: &'a str,
     /// Where mail for everyone goes, as in a route's `to`.
     pub to: &'a str,
@@ -138,7 +139,17 @@ impl Appliance {
     fn configure(lab: &Lab, setup: &Setup<'_>, networks: &str, spool: &str) -> Appliance {
         let directory = lab.directory.path();
         let (v4, v6) = if setup.transport == "kernel" { (RELAY, RELAY_V6) } else { (APPLIANCE, APPLIANCE_V6) };
-        let port = if setup.transport == "kernel" { "" } else { "[[port]]\ndevice = \"eth0\"\n" };
+        let port = match setup.transport {
+            "kernel" => String::new(),
+            "dpdk" => {
+                let queues = setup.cores.split(',').count();
+                format!(
+                    "[[port]]\ndevice = \"net_af_packet0,iface=eth0,qpairs={queues}\"\n\
+                     [dpdk]\nhugepages = false\nmemory = \"64MiB\"\n"
+                )
+            }
+            _ => "[[port]]\ndevice = \"eth0\"\n".to_owned(),
+        };
         let text = format!(
             "transport = \"{transport}\"\nhostname = \"relay.example.test\"\n\
              [workers]\ncores = [{cores}]\n{port}\
@@ -156,9 +167,14 @@ impl Appliance {
             socket = directory.join("admin.sock").display(),
             more = setup.more,
         );
+        Appliance::start_in(&lab.namespace("relay"), directory, &text)
+    }
+
+    /// Starts with this configuration, which is written into `directory`, in a namespace.
+    pub fn start_in(namespace: &str, directory: &Path, text: &str) -> Appliance {
         let config = directory.join("rohrpost.toml");
         std::fs::write(&config, text).expect("the configuration");
-        let namespace = lab.namespace("relay");
+        let namespace = namespace.to_owned();
         let command = move || {
             let mut command = Command::new("ip");
             command.args(["netns", "exec", &namespace, env!("CARGO_BIN_EXE_rohrpost")]);
