@@ -4,6 +4,7 @@
 //! here writes them anywhere; the control thread does.
 
 use crate::env::WallTime;
+use crate::port::Link;
 use crate::spool::MessageId;
 use serde::Serialize;
 use std::net::IpAddr;
@@ -19,6 +20,8 @@ pub enum Event {
         /// What it stands on: devices, queues, modes, or the listeners.
         detail: String,
     },
+    /// The link of the device came up or went down, or changed its speed.
+    Link(Link),
     /// A log was replayed.
     Recovered {
         /// The log's number.

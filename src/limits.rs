@@ -295,8 +295,8 @@ pub const ORIGINAL_RECIPIENT_SIZE_MAX: usize = 500;
 pub const PARAMETERS_MAX: usize = 8;
 // port
 
-/// Frames of one queue unless the configuration says otherwise: 16 MiB, a full window of 1 500-byte frames for
-/// each direction at 10 Gb/s and a few milliseconds' absence of the worker.
+/// Frames of one queue unless the configuration says otherwise: 16 MiB on AF_XDP and 10 MiB on DPDK, a full window of
+/// 1 500-byte frames for each direction at 10 Gb/s and a few milliseconds' absence of the worker.
 pub const PORT_FRAMES_DEFAULT: u32 = 4096;
 
 /// The fewest frames of a queue: two bursts for each direction, so that one can be in the NIC while the other is here.
@@ -319,6 +319,25 @@ pub const QUEUE_BIND_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The pause between two tries to bind a queue.
 pub const QUEUE_BIND_PAUSE: Duration = Duration::from_millis(20);
+
+// port::dpdk
+
+/// DPDK's memory unless the configuration says otherwise, bytes: room for the frames of sixteen workers and for what
+/// drivers need of their own.
+pub const DPDK_MEMORY_DEFAULT: u64 = 256 << 20;
+
+/// What drivers and DPDK itself take of that memory besides the frames, bytes: rings, tables, the heap's own.
+pub const DPDK_MEMORY_OVERHEAD: u64 = 16 << 20;
+
+/// Frames that wait for room in a queue's transmit ring. More would only be late: TCP sends them again.
+pub const DPDK_PENDING_MAX: usize = 256;
+
+/// How long a link may take to come up before addresses are claimed on it: a 10 Gb/s port negotiates for some seconds.
+pub const LINK_PATIENCE: Duration = Duration::from_secs(8);
+
+/// The pause between two looks at a link that is waited for.
+pub const LINK_PAUSE: Duration = Duration::from_millis(20);
+
 // config
 
 /// Own addresses: what the stack's interface holds (`iface-max-addr-count-8`).

@@ -5,7 +5,7 @@
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::limits::{HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
-use crate::port::af_xdp;
+use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
 use crate::worker::Listener;
 use crate::{delivery, kernel, spool, tcp};
@@ -21,9 +21,29 @@ pub(crate) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings
             config::Queues::List(list) => af_xdp::Queues::List(list.clone()),
         },
         vlan: port.vlan,
-        addresses: config.addresses.iter().map(|address| address.ip.addr()).collect(),
+        addresses: addresses(config),
         frames_per_queue: port.frames,
     }
+}
+
+/// What `dpdk` is told about a port.
+pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSettings {
+    dpdk::PortSettings {
+        device: port.device.clone(),
+        queues: config.workers.cores.len().max(1) as u16,
+        vlan: port.vlan,
+        addresses: addresses(config),
+        frames_per_queue: port.frames,
+        offloads: config.dpdk.offloads,
+        hugepages: config.dpdk.hugepages,
+        memory: *config.dpdk.memory,
+        arguments: config.dpdk.arguments.clone(),
+    }
+}
+
+/// Own addresses.
+fn addresses(config: &Config) -> Vec<IpAddr> {
+    config.addresses.iter().map(|address| address.ip.addr()).collect()
 }
 
 /// What a worker's TCP stack is told.

@@ -3,9 +3,10 @@
 //! In: the file. Out: the summary on standard output and exit code 0, or every problem on standard error and 1. Never: a
 //! change to the machine.
 
+use crate::appliance::settings;
 use crate::config::{self, Config, ConfigError, Queues, Transport};
 use crate::policy::Policy;
-use crate::port::{self, af_xdp};
+use crate::port::{self, af_xdp, dpdk};
 use miette::Diagnostic as _;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -85,11 +86,24 @@ pub fn environment(config: &Config) -> Vec<Problem> {
             problems.push(Problem { message });
         }
     }
-    if config.transport == Transport::AfXdp {
-        for port in &config.ports {
-            let found = af_xdp::preflight(&crate::appliance::settings::port(config, port));
-            problems.extend(found.iter().map(|error| Problem { message: error.to_string() }));
+    let said = |error: &dyn std::fmt::Display| Problem { message: error.to_string() };
+    match config.transport {
+        Transport::AfXdp => {
+            for port in &config.ports {
+                let found = af_xdp::preflight(&settings::port(config, port));
+                problems.extend(found.iter().map(|error| said(error)));
+            }
         }
+        Transport::Dpdk if !dpdk::BUILT => problems.push(said(&dpdk::OpenError::NotBuilt)),
+        Transport::Dpdk => {
+            for port in &config.ports {
+                let found = dpdk::preflight(&settings::dpdk_port(config, port));
+                problems.extend(found.iter().map(|error| said(error)));
+            }
+        }
+        Transport::Kernel => {}
+    }
+    if config.transport.is_bypass() {
         problems.extend(unreachable_hops(config));
     }
     problems
@@ -103,9 +117,10 @@ fn unreachable_hops(config: &Config) -> Vec<Problem> {
         .filter(|(_, _, address)| address.is_loopback() || held.contains(address))
         .map(|(route, hop, address)| Problem {
             message: format!(
-                "[[route]] {}: {hop} leads to {address}, which this box's kernel holds; af_xdp cannot reach the box \
-                 itself: name another host, or use transport = \"kernel\"",
-                route.domain
+                "[[route]] {}: {hop} leads to {address}, which this box's kernel holds; {} cannot reach the box itself: \
+                 name another host, or use transport = \"kernel\"",
+                route.domain,
+                config.transport.name(),
             ),
         })
         .collect()
@@ -134,6 +149,12 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         };
         let vlan = if port.vlan == 0 { "untagged".to_owned() } else { format!("VLAN {}", port.vlan) };
         line("port", format!("{}, queues {queues}, {vlan}", port.device));
+    }
+    if config.transport == Transport::Dpdk {
+        let dpdk = &config.dpdk;
+        let pages = if dpdk.hugepages { "hugepages" } else { "ordinary memory" };
+        let offloads = if dpdk.offloads { "with what the card offers" } else { "without offloads" };
+        line("dpdk", format!("{} of {pages}, {offloads}", dpdk.memory));
     }
     for address in &config.addresses {
         let gateway = address.gateway.map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}"));
@@ -217,6 +238,18 @@ to = ["smtp://10.1.1.5", "lmtp://[2001:db8::1]:24?preference=20"]
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_build_without_dpdk_says_how_to_make_one_with_it() {
+        let port = "[[port]]\ndevice = \"net_null0\"\n[dpdk]\nhugepages = false\n[[address]]\nip = \"192.0.2.25/24\"\n";
+        let text = GOOD.replace("\"kernel\"", "\"dpdk\"").replace("[::]:2525", "192.0.2.25:25");
+        let text = text.replace(", \"lmtp://[2001:db8::1]:24?preference=20\"", "");
+        let text = text.replace("[relay]", &format!("{port}gateway = \"192.0.2.1\"\n[relay]"));
+        let config = config::parse(&text, "dpdk.toml").unwrap_or_else(|error| panic!("{}", show(&error)));
+        let problems: Vec<String> = environment(&config).iter().map(ToString::to_string).collect();
+        let advice = problems.iter().any(|problem| problem.contains("`cargo build --release --features dpdk`"));
+        assert_eq!(advice, !dpdk::BUILT, "{problems:?}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod sim;
 mod spool;
 pub mod status;
 mod text;
+mod transport;
 
 use crate::config::Period;
 use crate::spool::MessageId;

@@ -4,52 +4,33 @@
 //! code. Everything that can be refused is refused before the first worker starts.
 
 use super::check;
+use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings};
-use crate::config::{self, Config, Transport};
+use crate::config::{self, Config};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
 use crate::delivery;
 use crate::env::disk::RealDisk;
 use crate::env::{Clock, SystemClock, Wakeup};
 use crate::event::Event;
-use crate::kernel::{self, Sockets};
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
-use crate::port::af_xdp::{self, Device};
-use crate::port::{Burst, Port as _};
+use crate::port::Port;
 use crate::spool::{Log, Recovery};
-use crate::tcp::{Stack, claim};
+use crate::tcp::Stack;
 use crate::worker::{Exchange, Worker, worker_of_log};
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// The longest sleep while addresses are claimed.
-const CLAIM_SLEEP_MAX: Duration = Duration::from_millis(50);
 
 /// Why the appliance does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 enum StartError {
     #[error("{0}")]
     Config(String),
-    #[error("transport = \"dpdk\" is not part of this build; use \"af_xdp\" or \"kernel\"")]
-    Dpdk,
-    #[error("exactly one [[port]] is supported; name the device that carries all own addresses")]
-    Ports,
     #[error("{0}")]
-    Port(#[from] af_xdp::OpenError),
-    #[error(
-        "{device} has {queues} queues, and there are {workers} workers; give [workers] as many cores as queues, or run \
-         `ethtool -L {device} combined {workers}`"
-    )]
-    Queues { device: String, queues: usize, workers: usize },
-    #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
-    Conflict { address: IpAddr, owner: String },
-    #[error("{0}")]
-    Listen(#[from] kernel::OpenError),
+    Transport(#[from] TransportError),
     #[error("the log in {directory}: {reason}")]
     Spool { directory: PathBuf, reason: String },
     #[error("{0}")]
@@ -82,12 +63,6 @@ pub fn run(args: &super::RunArgs) -> ExitCode {
     }
 }
 
-/// The transports of all workers, made before any of them runs.
-enum Transports {
-    AfXdp(Box<Device>),
-    Kernel(Vec<Sockets>),
-}
-
 fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let clock = SystemClock::new();
     let problems = check::environment(config);
@@ -99,7 +74,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
-    let (transports, workers, detail) = transports(config, &clock)?;
+    let opened = transport::open(config, &clock)?;
+    let workers = opened.lanes.count() as u16;
     let logs = open_logs(config, &clock, workers)?;
     let (links, ends, from) = control::links(workers, FROM_WORKERS_MAX)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
@@ -107,7 +83,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         release: env!("CARGO_PKG_VERSION").to_owned(),
         hostname: config.hostname.clone(),
         transport: config.transport.name().to_owned(),
-        transport_detail: detail.clone(),
+        transport_detail: opened.detail.clone(),
+        link: opened.link,
         started_at: clock.now().wall,
     };
     let mut parts = Vec::new();
@@ -128,9 +105,15 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         parts.push(Common { clock, logs, exchange, wakeup, end });
     }
     if let Some(first) = parts.first_mut() {
+        let detail = opened.detail.clone();
         first.end.reporter.event(Event::Started { transport: config.transport.name().to_owned(), detail });
+        for text in &opened.warnings {
+            first.end.reporter.event(Event::Warning { text: text.clone() });
+        }
     }
-    let (threads, attachment) = spawn(&appliance, transports, parts)?;
+    let mut watch = transport::watch_link(&opened);
+    let Opened { lanes, attachment, .. } = opened;
+    let threads = spawn(&appliance, lanes, parts)?;
     let settings = control::Settings {
         admin,
         shutdown_max: *config.limits.shutdown_timeout,
@@ -138,8 +121,12 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         stop: Stopper::new()?,
         about,
     };
-    let reload = reloader(policy, links.clone());
-    let reason = control::run(settings, links, from, reload);
+    let mut reload = reloader(policy, links.clone());
+    let on_tick = |tick| {
+        reload(tick);
+        watch(&attachment)
+    };
+    let reason = control::run(settings, links, from, on_tick);
     if reason == ExitReason::Stopped {
         for thread in threads {
             // It has said its last words, so that this does not wait.
@@ -161,33 +148,34 @@ struct Common {
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
-fn spawn(
-    appliance: &Appliance,
-    transports: Transports,
-    parts: Vec<Common>,
-) -> Result<(Threads, Option<af_xdp::Attachment>), StartError> {
-    let mut threads = Vec::new();
-    match transports {
-        Transports::Kernel(sockets) => {
-            for (sockets, common) in sockets.into_iter().zip(parts) {
-                threads.push(launch(appliance, common, sockets)?);
-            }
-            Ok((threads, None))
+fn spawn(appliance: &Appliance, lanes: Lanes, parts: Vec<Common>) -> Result<Threads, StartError> {
+    match lanes {
+        Lanes::Kernel(sockets) => {
+            sockets.into_iter().zip(parts).map(|(sockets, common)| launch(appliance, common, sockets)).collect()
         }
-        Transports::AfXdp(device) => {
-            let Device { queues, attachment, .. } = *device;
-            let workers = queues.len() as u16;
-            // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
-            let isn_key = entropy::<16>()?;
-            for (queue, common) in queues.into_iter().zip(parts) {
-                let seed = u64::from_le_bytes(entropy()?);
-                let settings = settings::tcp(&appliance.config, common.exchange.worker(), workers, isn_key, seed);
-                let stack = Stack::new(queue, settings, common.clock.now().mono);
-                threads.push(launch(appliance, common, stack)?);
-            }
-            Ok((threads, Some(attachment)))
-        }
+        Lanes::AfXdp(queues) => spawn_stacks(appliance, queues, parts),
+        #[cfg(feature = "dpdk")]
+        Lanes::Dpdk(queues) => spawn_stacks(appliance, queues, parts),
     }
+}
+
+/// Starts a worker with a TCP stack on each queue.
+fn spawn_stacks<P: Port + Send + 'static>(
+    appliance: &Appliance,
+    queues: Vec<P>,
+    parts: Vec<Common>,
+) -> Result<Threads, StartError> {
+    let workers = queues.len() as u16;
+    // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
+    let isn_key = entropy::<16>()?;
+    let mut threads = Vec::new();
+    for (queue, common) in queues.into_iter().zip(parts) {
+        let seed = u64::from_le_bytes(entropy()?);
+        let settings = settings::tcp(&appliance.config, common.exchange.worker(), workers, isn_key, seed);
+        let stack = Stack::new(queue, settings, common.clock.now().mono);
+        threads.push(launch(appliance, common, stack)?);
+    }
+    Ok(threads)
 }
 
 /// Starts one worker on its core.
@@ -216,63 +204,6 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         Worker::new(equipment).run();
     })?;
     Ok(thread)
-}
-
-fn transports(config: &Config, clock: &SystemClock) -> Result<(Transports, u16, String), StartError> {
-    let cores = config.workers.cores.len();
-    match config.transport {
-        Transport::Dpdk => Err(StartError::Dpdk),
-        Transport::Kernel => {
-            let workers = cores.max(1) as u16;
-            let mut all = Vec::new();
-            for _ in 0..workers {
-                all.push(Sockets::open(settings::kernel(config, workers))?);
-            }
-            let places: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
-            Ok((Transports::Kernel(all), workers, format!("sockets, listening on {}", places.join(", "))))
-        }
-        Transport::AfXdp => {
-            let [port] = &config.ports[..] else { return Err(StartError::Ports) };
-            let settings = settings::port(config, port);
-            let mut device = af_xdp::open(&settings)?;
-            let queues = device.queues.len();
-            if cores > 0 && queues != cores {
-                return Err(StartError::Queues { device: port.device.clone(), queues, workers: cores });
-            }
-            claim(&mut device, &settings.addresses, clock)?;
-            let detail = format!("{} with {queues} queues, {}", port.device, device.mode);
-            Ok((Transports::AfXdp(Box::new(device)), queues as u16, detail))
-        }
-    }
-}
-
-/// Makes sure that nobody else uses our addresses. The first queue asks; an answer may come to any of them.
-fn claim(device: &mut Device, addresses: &[IpAddr], clock: &SystemClock) -> Result<(), StartError> {
-    let Some((first, others)) = device.queues.split_first_mut() else { return Ok(()) };
-    let mut claim = claim::Claim::new(first.hardware_address(), addresses, clock.now().mono);
-    let mut burst = Burst::new();
-    loop {
-        for queue in &mut *others {
-            queue.receive(&mut burst);
-            for frame in burst.drain(..) {
-                claim.hear(queue.bytes(&frame));
-                queue.release(frame);
-            }
-        }
-        let now = clock.now().mono;
-        match claim.poll(first, now) {
-            claim::Status::Claimed => return Ok(()),
-            claim::Status::Conflict { address, hardware_address } => {
-                let owner = hardware_address.map(|octet| format!("{octet:02x}")).join(":");
-                return Err(StartError::Conflict { address, owner });
-            }
-            claim::Status::Pending { next } => {
-                let queues = std::iter::once(&*first).chain(others.iter());
-                let wakeups: Vec<_> = queues.filter_map(|queue| queue.wakeup()).collect();
-                crate::env::wait_readable(&wakeups, next.since(now).min(CLAIM_SLEEP_MAX));
-            }
-        }
-    }
 }
 
 type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;

@@ -41,6 +41,9 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     let stopping = if report.stopping { ", stopping" } else { "" };
     writeln!(out, "{} runs rohrpost {}, up {}{stopping}", about.hostname, about.release, span(report.uptime()))?;
     writeln!(out, "transport  {} ({})", about.transport, plain(&about.transport_detail))?;
+    if let Some(link) = about.link {
+        writeln!(out, "link       {link}")?;
+    }
     let (sessions, flows) = (report.sessions, report.flows);
     writeln!(out, "sessions   {} from clients, {} to next hops", sessions.server, sessions.client)?;
     writeln!(

@@ -29,6 +29,8 @@ pub struct Config {
     pub workers: Workers,
     #[serde(default, rename = "port", skip_serializing_if = "Vec::is_empty")]
     pub ports: Vec<Port>,
+    #[serde(default)]
+    pub dpdk: Dpdk,
     #[serde(default, rename = "address", skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<Address>,
     #[serde(default, rename = "listener", skip_serializing_if = "Vec::is_empty")]
@@ -68,6 +70,11 @@ pub enum Transport {
 }
 
 impl Transport {
+    /// Whether frames come from a port of ours, and not by way of the kernel.
+    pub const fn is_bypass(self) -> bool {
+        matches!(self, Transport::AfXdp | Transport::Dpdk)
+    }
+
     /// As it stands in the file.
     pub const fn name(self) -> &'static str {
         match self {
@@ -106,17 +113,20 @@ pub enum Poll {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
-    /// The interface, such as "eth1". A bond is refused: name its members.
-    #[schemars(extend("x-example" = "eth1"), length(min = 1, max = 15))]
+    /// The interface, such as "eth1"; a bond is refused: name its members. On dpdk the PCI address of a card, such as
+    /// "0000:03:00.0", or a virtual device, such as "net_af_packet0,iface=eth1", "net_af_xdp0,iface=eth1", "net_tap0" or
+    /// "net_memif0,role=server", each with arguments for its driver behind commas.
+    #[schemars(extend("x-example" = "eth1"), length(min = 1, max = 255))]
     pub device: String,
-    /// Which of its queues: "auto" for as many as there are workers, or a list of numbers.
+    /// Which of its queues: "auto" for as many as there are workers, or a list of numbers (af_xdp only).
     #[serde(default)]
     pub queues: Queues,
     /// The VLAN in which our addresses live; 0 is untagged.
     #[serde(default)]
     #[schemars(range(min = 0, max = 4094))]
     pub vlan: u16,
-    /// Frames of 4 KiB that each queue may hold, received, waiting and being sent together; a power of two.
+    /// Frames that each queue may hold, received, waiting and being sent together; a power of two. Each takes 4 KiB on
+    /// af_xdp and 2.5 KiB on dpdk.
     #[serde(default = "frames_default")]
     #[schemars(range(min = 256, max = 65536))]
     pub frames: u32,
@@ -124,6 +134,29 @@ pub struct Port {
 
 fn frames_default() -> u32 {
     limits::PORT_FRAMES_DEFAULT
+}
+
+/// How DPDK is started. Other transports take no notice of it.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dpdk {
+    /// Take the memory from the box's hugepages (`sysctl vm.nr_hugepages`), which a network card needs, and "net_af_xdp"
+    /// too; false will do for other virtual devices.
+    pub hugepages: bool,
+    /// All the memory that DPDK gets: what the frames of all workers take, and 16 MiB for itself and the driver.
+    #[schemars(extend("x-minimum" = "32MiB", "x-maximum" = "64GiB"))]
+    pub memory: Size,
+    /// Have the card make and check the checksums of TCP and IPv4 where its driver offers to.
+    pub offloads: bool,
+    /// More arguments for DPDK's environment (EAL). Those for what other keys say are refused.
+    #[schemars(extend("x-example" = ["--iova-mode=va"]), length(max = 32))]
+    pub arguments: Vec<String>,
+}
+
+impl Default for Dpdk {
+    fn default() -> Dpdk {
+        Dpdk { hugepages: true, memory: Size(limits::DPDK_MEMORY_DEFAULT), offloads: true, arguments: Vec::new() }
+    }
 }
 
 /// An address that belongs to the appliance alone: the kernel must not hold it too (except on the kernel transport, where
@@ -161,7 +194,7 @@ pub enum Identity {
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Listener {
-    /// Address and port. On af_xdp the address is one of ours; on the kernel transport it may be "0.0.0.0:25" or "[::]:25".
+    /// Address and port. On af_xdp and dpdk the address is one of ours; on the kernel transport it may be "0.0.0.0:25" or "[::]:25".
     #[schemars(with = "String", extend("format" = "socket-address", "x-example" = "192.0.2.25:25"))]
     pub address: SocketAddr,
     /// For whom it is: "mx" for strangers who bring mail for our domains, "relay" for our own systems, "submission" for

@@ -5,9 +5,10 @@
 
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
-use super::schema::{Address, Config, Role, Transport};
+use super::schema::{Address, Config, Port, Role, Transport};
 use super::value::{Queues, canonical_domain};
 use crate::limits;
+use crate::port::dpdk::{DeviceName, arguments_refused};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -29,6 +30,9 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.amounts(config);
     check.problems
 }
+
+/// The longest name of an interface, bytes (IFNAMSIZ without the zero).
+const INTERFACE_NAME_SIZE_MAX: usize = 15;
 
 /// Where things stand in the file.
 struct Places<'a>(&'a Spanned<DeTable<'a>>);
@@ -93,20 +97,19 @@ impl Check<'_> {
 
     fn transport(&mut self, config: &Config) {
         let place = self.places.of(&[Step::Key("transport")]);
-        match config.transport {
-            Transport::Dpdk => self.add(
-                Problem::new(place, "the transport \"dpdk\" is not in this build yet")
-                    .help("use \"af_xdp\" for the bypass path, or \"kernel\" for the operating system's sockets"),
-            ),
-            Transport::AfXdp if config.ports.is_empty() => self.add(
-                Problem::new(place, "the transport \"af_xdp\" needs at least one [[port]]")
-                    .help("write [[port]] and below it device = \"eth1\", the interface whose queues are read"),
-            ),
-            Transport::AfXdp | Transport::Kernel => {}
+        let name = config.transport.name();
+        if config.transport.is_bypass() && config.ports.is_empty() {
+            let device = match config.transport {
+                Transport::Dpdk => "device = \"0000:03:00.0\", the card that DPDK drives",
+                _ => "device = \"eth1\", the interface whose queues are read",
+            };
+            self.add(
+                Problem::new(place.clone(), format!("the transport \"{name}\" needs at least one [[port]]"))
+                    .help(format!("write [[port]] and below it {device}")),
+            );
         }
-        if config.transport == Transport::AfXdp && config.addresses.is_empty() {
-            let place = self.places.of(&[Step::Key("transport")]);
-            self.add(Problem::new(place, "the transport \"af_xdp\" needs at least one [[address]]").help(
+        if config.transport.is_bypass() && config.addresses.is_empty() {
+            self.add(Problem::new(place, format!("the transport \"{name}\" needs at least one [[address]]")).help(
                 "write [[address]] and below it ip = \"192.0.2.25/24\", an address that the kernel does not hold",
             ));
         }
@@ -127,7 +130,16 @@ impl Check<'_> {
     fn ports(&mut self, config: &Config) {
         let mut devices = Vec::new();
         for (index, port) in config.ports.iter().enumerate() {
-            devices.push((port.device.clone(), self.places.of_entry("port", index, "device")));
+            let place = self.places.of_entry("port", index, "device");
+            devices.push((port.device.clone(), place.clone()));
+            match config.transport {
+                Transport::Dpdk => self.dpdk_port(config, index, port),
+                Transport::AfXdp if port.device.len() > INTERFACE_NAME_SIZE_MAX => self.add(
+                    Problem::new(place, format!("`device`: no interface has the name \"{}\"", port.device))
+                        .help(format!("names have at most {INTERFACE_NAME_SIZE_MAX} bytes; `ip link` lists them")),
+                ),
+                Transport::AfXdp | Transport::Kernel => {}
+            }
             if !port.frames.is_power_of_two() {
                 let place = self.places.of_entry("port", index, "frames");
                 let near = port.frames.next_power_of_two();
@@ -146,6 +158,33 @@ impl Check<'_> {
         self.no_duplicates(devices, "two ports on");
     }
 
+    /// A port of DPDK's: its device, and what [dpdk] says for it.
+    fn dpdk_port(&mut self, config: &Config, index: usize, port: &Port) {
+        let place = self.places.of_entry("port", index, "device");
+        match port.device.parse::<DeviceName>() {
+            Ok(device) if device.needs_hugepages() && !config.dpdk.hugepages => {
+                let place = self.places.of(&[Step::Key("dpdk"), Step::Key("hugepages")]);
+                self.add(
+                    Problem::new(place, format!("{device} does not work without hugepages"))
+                        .help("write hugepages = true; only virtual devices other than net_af_xdp do without"),
+                );
+            }
+            Ok(_) => {}
+            Err(error) => self.add(Problem::new(place, format!("`device`: \"{}\" is {error}", port.device))),
+        }
+        if matches!(port.queues, Queues::List(_)) {
+            let place = self.places.of_entry("port", index, "queues");
+            self.add(
+                Problem::new(place, "`queues` cannot be a list on dpdk: each worker gets a queue of its own")
+                    .help("write queues = \"auto\", and as many [workers] cores as queues are to be used"),
+            );
+        }
+        if let Some((argument, instead)) = arguments_refused(&config.dpdk.arguments) {
+            let place = self.places.of(&[Step::Key("dpdk"), Step::Key("arguments")]);
+            self.add(Problem::new(place, format!("`arguments`: {argument} is not for the file")).help(instead));
+        }
+    }
+
     fn addresses(&mut self, config: &Config) {
         if config.addresses.len() > limits::ADDRESSES_MAX {
             let place = self.places.of_entry("address", limits::ADDRESSES_MAX, "ip");
@@ -158,7 +197,7 @@ impl Check<'_> {
             let place = self.places.of_entry("address", index, "ip");
             own.push((address.ip.addr(), place.clone()));
             let loopback = address.ip.addr().is_loopback();
-            if let Some(why) = unusable(&address.ip).filter(|_| !loopback || config.transport == Transport::AfXdp) {
+            if let Some(why) = unusable(&address.ip).filter(|_| !loopback || config.transport.is_bypass()) {
                 self.add(Problem::new(place, format!("{} cannot be an own address: it is {why}", address.ip.addr())));
             }
             let Some(gateway) = address.gateway else { continue };
@@ -195,7 +234,7 @@ impl Check<'_> {
                 self.add(Problem::new(place.clone(), message).help("remove one of them"));
             }
             seen.push(address);
-            if config.transport != Transport::AfXdp {
+            if !config.transport.is_bypass() {
                 continue;
             }
             if address.port() == 0 {
@@ -373,12 +412,12 @@ fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Optio
             "name the host that takes the mail".to_owned(),
         ));
     }
-    if config.transport != Transport::AfXdp {
+    if !config.transport.is_bypass() {
         return None;
     }
     if ip.is_loopback() {
         return Some((
-            format!("the route to {ip} leads to loopback, which af_xdp cannot reach"),
+            format!("the route to {ip} leads to loopback, which {} cannot reach", config.transport.name()),
             "flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\""
                 .to_owned(),
         ));

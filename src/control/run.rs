@@ -103,8 +103,13 @@ impl fmt::Display for ExitReason {
 }
 
 /// Runs until all workers have stopped: log lines to standard output, answers on the admin socket, signals. Calls
-/// `on_tick` every second and on SIGHUP; what it does delays answers and log lines, but no worker.
-pub fn run(settings: Settings, workers: Vec<WorkerLink>, from: FromWorkers, on_tick: impl FnMut(Tick)) -> ExitReason {
+/// `on_tick` every second and on SIGHUP, and logs what it found; what it does delays answers and log lines, but no worker.
+pub fn run(
+    settings: Settings,
+    workers: Vec<WorkerLink>,
+    from: FromWorkers,
+    on_tick: impl FnMut(Tick) -> Option<Event>,
+) -> ExitReason {
     run_with_log(settings, workers, from, on_tick, Box::new(io::stdout()))
 }
 
@@ -113,7 +118,7 @@ pub fn run_with_log(
     settings: Settings,
     workers: Vec<WorkerLink>,
     from: FromWorkers,
-    on_tick: impl FnMut(Tick),
+    on_tick: impl FnMut(Tick) -> Option<Event>,
     log: Box<dyn Write + Send>,
 ) -> ExitReason {
     let clock = SystemClock::new();
@@ -149,7 +154,7 @@ async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
     from: &FromWorkers,
-    mut on_tick: impl FnMut(Tick),
+    mut on_tick: impl FnMut(Tick) -> Option<Event>,
     log: &mut Log,
     clock: &SystemClock,
 ) -> io::Result<ExitReason> {
@@ -172,6 +177,7 @@ async fn turn(
             deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
         }
         let mut stop_wanted = false;
+        let mut found = None;
         tokio::select! {
             rung = bell.rung_for(EVENTS_PAUSE) => rung?,
             rung = stop.rung() => {
@@ -179,7 +185,7 @@ async fn turn(
                 stop_wanted = true;
             }
             signal = next_signal(&mut signals) => match signal {
-                Asking::Reload => on_tick(Tick::Reload),
+                Asking::Reload => found = on_tick(Tick::Reload),
                 Asking::Stop => {
                     signal_count += 1;
                     if signal_count > 1 {
@@ -192,13 +198,17 @@ async fn turn(
                 switchboard.ask(request, answer, clock.now(), log.lost());
             }
             _ = seconds.tick() => {
-                on_tick(Tick::Second);
+                found = on_tick(Tick::Second);
                 log.tell_lost(clock.now().wall);
             }
             () = sleep(deadline.map_or(Duration::MAX, |deadline| deadline.since(now.mono))), if deadline.is_some() => {}
         }
 
         let now = clock.now();
+        if let Some(event) = found {
+            switchboard.note(&event);
+            log.event(&event, now.wall);
+        }
         let mut gone = false;
         for place in 0.. {
             if place == MESSAGES_BURST_MAX {

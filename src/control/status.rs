@@ -5,6 +5,7 @@ use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::flow::TransportCounters;
 use crate::limits::DAMAGES_MAX;
+use crate::port::Link;
 use crate::spool::Damages;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -228,7 +229,7 @@ pub struct StageReport {
     pub delivery: Latency,
 }
 
-/// What does not change while the process lives.
+/// What is known without asking a worker.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The program's version.
@@ -239,6 +240,9 @@ pub struct About {
     pub transport: String,
     /// What it stands on: devices, queues, modes, or the listeners.
     pub transport_detail: String,
+    /// The link of its device, where the port knows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<Link>,
     /// When the process started.
     #[serde(with = "rfc3339")]
     pub started_at: WallTime,
@@ -249,7 +253,7 @@ pub struct About {
 pub struct StatusReport {
     /// [`PROTOCOL_VERSION`].
     pub version: u32,
-    /// What does not change.
+    /// What the process itself knows.
     #[serde(flatten)]
     pub about: About,
     /// Since the start.

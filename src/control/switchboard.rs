@@ -79,6 +79,13 @@ impl Switchboard {
         self.finish(token, now, lost);
     }
 
+    /// Takes note of what the process itself found out.
+    pub fn note(&mut self, event: &Event) {
+        if let Event::Link(link) = event {
+            self.about.link = Some(*link);
+        }
+    }
+
     /// Takes a message; what belongs into the log comes back.
     pub fn take(&mut self, message: FromWorker, now: Now, lost: u64) -> Option<Event> {
         match message {

@@ -162,7 +162,7 @@ impl Appliance {
         let settings = Settings { admin, shutdown_max, signals: false, stop: stop.clone(), about };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
-        let control = thread::spawn(move || run_with_log(settings, links, from, |_| {}, log));
+        let control = thread::spawn(move || run_with_log(settings, links, from, |_| None, log));
         Appliance { _folder: folder, socket, stop, lines, control, workers }
     }
 
@@ -472,6 +472,7 @@ fn the_process_that_is_signalled() {
         if ticks > 60 {
             give_up.stop();
         }
+        None
     });
     eprintln!("reason {reason:?}");
 }

@@ -36,6 +36,7 @@ const LINK_HEADER_SIZE: usize = 16;
 const ADDRESS_HEADER_SIZE: usize = 8;
 const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
+const IFF_RUNNING: u32 = 0x40;
 
 /// The longest name of an interface, bytes (IFNAMSIZ without the zero).
 const NAME_SIZE_MAX: usize = 15;
@@ -50,6 +51,8 @@ pub struct Interface {
     pub name: String,
     pub is_ethernet: bool,
     pub is_up: bool,
+    /// Frames can pass: up, and the other end of the cable as well.
+    pub is_running: bool,
     pub hardware_address: Option<[u8; 6]>,
     /// Bytes.
     pub mtu: usize,
@@ -104,6 +107,12 @@ fn find_held(own: &[IpAddr], held: &[(IpAddr, String)]) -> Vec<HeldByKernel> {
         Some(HeldByKernel { address: *address, interface: interface.clone() })
     };
     own.iter().filter_map(holder).collect()
+}
+
+/// The interface with this index; `None` if there is none. Its counts of queues are those that the driver could have.
+#[cfg(feature = "dpdk")]
+pub fn by_index(index: u32) -> io::Result<Option<Interface>> {
+    find_link(&link_request(index))
 }
 
 /// Every address that the kernel holds, with the name of its interface.
@@ -229,6 +238,7 @@ fn parse_link(body: &[u8]) -> Option<Interface> {
         name: String::new(),
         is_ethernet: u16_at(body, 2)? == ARPHRD_ETHER,
         is_up: u32_at(body, 8)? & IFF_UP != 0,
+        is_running: u32_at(body, 8)? & IFF_RUNNING != 0,
         hardware_address: None,
         mtu: 0,
         kind: String::new(),

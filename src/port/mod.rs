@@ -8,11 +8,16 @@
 //! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
 
 pub mod af_xdp;
+pub mod dpdk;
 mod interface;
 mod privilege;
 pub mod sim;
+#[cfg(any(feature = "dpdk", test))]
+mod steering;
 mod vlan;
 
+use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
@@ -75,6 +80,29 @@ pub struct Capabilities {
     pub checksum_receive: bool,
     /// TCP and IP checksums of frames to send are filled in, whatever stands there.
     pub checksum_transmit: bool,
+    /// The NIC could cut a large TCP segment into many (TSO). Nothing makes use of it yet.
+    pub segmentation_transmit: bool,
+}
+
+/// Whether frames can pass; as text `up, 10 Gb/s` and the like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// They can.
+    pub up: bool,
+    /// The speed in Mb/s, if the driver knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub speed_mbps: Option<u32>,
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.up, self.speed_mbps) {
+            (false, _) => formatter.write_str("down"),
+            (true, None) => formatter.write_str("up"),
+            (true, Some(speed)) if speed % 1000 == 0 => write!(formatter, "up, {} Gb/s", speed / 1000),
+            (true, Some(speed)) => write!(formatter, "up, {speed} Mb/s"),
+        }
+    }
 }
 
 /// Counts since the start.
@@ -92,6 +120,8 @@ pub struct PortCounters {
     pub frames_missed: u64,
     /// Frames that we could not send for want of a buffer or room in the ring.
     pub frames_unsent: u64,
+    /// Frames that came and were for no address of ours; where the kernel has them instead they are not seen.
+    pub frames_foreign: u64,
 }
 
 /// Every address that the kernel of this host (and network namespace) holds, on whatever interface.
@@ -146,4 +176,18 @@ pub trait Port {
 
     /// What was counted since the start.
     fn counters(&self) -> PortCounters;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Link;
+
+    #[test]
+    fn a_link_reads_like_a_sentence() {
+        let link = |up, speed_mbps| Link { up, speed_mbps }.to_string();
+        assert_eq!(link(true, Some(10_000)), "up, 10 Gb/s");
+        assert_eq!(link(true, Some(2_500)), "up, 2500 Mb/s");
+        assert_eq!(link(true, None), "up");
+        assert_eq!(link(false, Some(10_000)), "down");
+    }
 }

@@ -165,6 +165,7 @@ impl Node {
             hostname: self.appliance.config.hostname.clone(),
             transport: "simulated".to_owned(),
             transport_detail: String::new(),
+            link: None,
             started_at: self.clock.wall(),
         };
         let switchboard = Switchboard::new(about, links);

@@ -395,7 +395,7 @@ impl<P: Port> Transport for Stack<P> {
             frames_sent: port.frames_sent,
             bytes_received: port.bytes_received,
             bytes_sent: port.bytes_sent,
-            frames_dropped: counters.frames_dropped + port.frames_missed + port.frames_unsent,
+            frames_dropped: counters.frames_dropped + port.frames_missed + port.frames_unsent + port.frames_foreign,
             open: self.core.table.len() as u64,
             ..counters
         }

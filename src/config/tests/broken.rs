@@ -62,7 +62,12 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "\"af_xdp\"",
             "\"dpdk\"",
-            "line 1: the transport \"dpdk\" is not in this build yet | use \"af_xdp\" for the bypass path, or \"kernel\" for the operating system's sockets",
+            "line 6: `device`: \"eth1\" is no device: write the PCI address of a network card, such as \"0000:03:00.0\" (`dpdk-devbind.py --status` lists them), or a virtual device, such as \"net_af_packet0,iface=eth1\"",
+        ),
+        (
+            "device = \"eth1\"",
+            "device = \"net_af_packet0,iface=eth1\"",
+            "line 6: `device`: no interface has the name \"net_af_packet0,iface=eth1\" | names have at most 15 bytes; `ip link` lists them",
         ),
         (
             "hostname = \"mx1.example.net\"",
@@ -277,6 +282,47 @@ fn all_mistakes_come_at_once_in_the_order_of_the_file() {
 fn a_mistake_of_syntax_has_its_line() {
     let found = problems(&BASE.replace("[relay]", "[relay"));
     assert!(found.iter().any(|problem| problem.starts_with("line 13:")), "{found:?}");
+}
+
+#[test]
+fn what_dpdk_cannot_do_is_said_in_its_line() {
+    let good = BASE.replace("\"af_xdp\"", "\"dpdk\"").replace("\"eth1\"", "\"0000:03:00.0\"");
+    assert_eq!(problems(&good), Vec::<String>::new());
+    let with = |more: &str| problems(&format!("{good}{more}"));
+    let virtual_device = good.replace("0000:03:00.0", "net_tap0");
+    assert_eq!(problems(&format!("{virtual_device}[dpdk]\nhugepages = false\n")), Vec::<String>::new());
+    assert_eq!(
+        with("[dpdk]\nhugepages = false\n"),
+        [
+            "line 25: 0000:03:00.0 does not work without hugepages | write hugepages = true; only virtual devices other than net_af_xdp do without"
+        ]
+    );
+    assert_eq!(
+        with("[dpdk]\narguments = [\"-n4\", \"--vdev=net_null0\"]\n"),
+        ["line 25: `arguments`: --vdev=net_null0 is not for the file | the device is that of the [[port]]"]
+    );
+    assert_eq!(
+        with("[dpdk]\nmemory = \"1MiB\"\n"),
+        ["line 25: `memory`: \"1MiB\" is less than \"32MiB\" | it goes from \"32MiB\" to \"64GiB\""]
+    );
+    assert_eq!(
+        problems(&good.replace("0000:03:00.0\"", "0000:03:00.0\"\nqueues = [0, 1]")),
+        [
+            "line 7: `queues` cannot be a list on dpdk: each worker gets a queue of its own | write queues = \"auto\", and as many [workers] cores as queues are to be used"
+        ]
+    );
+    assert_eq!(
+        problems(&good.replace("[[port]]\ndevice = \"0000:03:00.0\"\n", "")),
+        [
+            "line 1: the transport \"dpdk\" needs at least one [[port]] | write [[port]] and below it device = \"0000:03:00.0\", the card that DPDK drives"
+        ]
+    );
+    assert_eq!(
+        problems(&good.replace("lmtp://10.1.1.5:24", "lmtp://127.0.0.1:24")),
+        [
+            "line 19: the route to 127.0.0.1 leads to loopback, which dpdk cannot reach | flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\""
+        ]
+    );
 }
 
 #[test]

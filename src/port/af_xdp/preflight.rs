@@ -158,6 +158,7 @@ mod tests {
             name: "eth1".to_owned(),
             is_ethernet: true,
             is_up: true,
+            is_running: true,
             hardware_address: Some([2, 0, 0, 0, 0, 1]),
             mtu: 1500,
             kind: String::new(),

@@ -10,6 +10,7 @@ use super::ring::kernel_side::LAYOUT;
 use super::ring::{ConsumerRing, ProducerRing};
 use super::socket::Rings;
 use super::{Attach, Copying, Mode, OpenError};
+use crate::port::steering::Steering;
 use crate::port::{Burst, FRAME_HEADROOM, Port, solicited_node_mac};
 use proptest::prelude::*;
 use socket2::{Domain, Socket, Type};
@@ -201,12 +202,19 @@ fn neighbor(kind: u8, target: Ipv6Addr) -> Vec<u8> {
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const SOLICITED: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00, 0x25);
 
+/// What ports that get every frame go by: the same table once more.
+fn own_addresses() -> Steering {
+    Steering::new(&[OWN_V4.into(), OWN_V6.into()])
+}
+
 /// Whether the frame with this content is redirected, which must be the same with and without a VLAN.
 fn is_ours(ethertype: u16, payload: &[u8]) -> bool {
     let untagged = Machine::run(&program::steering(MAPS, 0), &ethernet(0, ethertype, payload));
     let tagged = Machine::run(&program::steering(MAPS, 7), &ethernet(7, ethertype, payload));
     assert_eq!(untagged, tagged);
-    untagged == Verdict::Redirected { queue: 3 }
+    let redirected = untagged == Verdict::Redirected { queue: 3 };
+    assert_eq!(redirected, own_addresses().takes(&ethernet(0, ethertype, payload)));
+    redirected
 }
 
 #[test]
@@ -281,7 +289,10 @@ proptest! {
         for vlan in [0, 7] {
             let mut frame = ethernet(vlan, ethertype, &payload);
             frame.truncate(cut);
-            Machine::run(&program::steering(MAPS, vlan), &frame);
+            let verdict = Machine::run(&program::steering(MAPS, vlan), &frame);
+            if vlan == 0 {
+                prop_assert_eq!(verdict != Verdict::Passed, own_addresses().takes(&frame));
+            }
         }
     }
 }

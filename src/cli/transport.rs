@@ -1,0 +1,208 @@
+//! The transport of an appliance, opened as the configuration says, for as many workers as there will be.
+//!
+//! In: the configuration. Out: a queue or sockets for each worker, own addresses claimed; and what keeps the device going.
+//! Nothing falls back from one transport to another.
+
+use crate::appliance::settings;
+use crate::config::{Config, Transport};
+use crate::env::{Clock, SystemClock};
+use crate::event::Event;
+use crate::kernel::{self, Sockets};
+#[cfg(feature = "dpdk")]
+use crate::limits::LINK_PATIENCE;
+use crate::port::{Burst, Link, Port, af_xdp, dpdk};
+use crate::tcp::claim;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// The longest sleep while addresses are claimed.
+const CLAIM_SLEEP_MAX: Duration = Duration::from_millis(50);
+
+/// Why a transport does not open. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TransportError {
+    #[error("exactly one [[port]] is supported; name the device that carries all own addresses")]
+    Ports,
+    #[error("{0}")]
+    AfXdp(#[from] af_xdp::OpenError),
+    #[error("{0}")]
+    Dpdk(#[from] dpdk::OpenError),
+    #[error(
+        "{device} has {queues} queues, and there are {workers} workers; give [workers] as many cores as queues, or run \
+         `ethtool -L {device} combined {workers}`"
+    )]
+    Queues { device: String, queues: usize, workers: usize },
+    #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
+    Conflict { address: IpAddr, owner: String },
+    #[error("{0}")]
+    Listen(#[from] kernel::OpenError),
+}
+
+/// What each worker works with.
+pub(super) enum Lanes {
+    AfXdp(Vec<af_xdp::Queue>),
+    #[cfg(feature = "dpdk")]
+    Dpdk(Vec<dpdk::Queue>),
+    Kernel(Vec<Sockets>),
+}
+
+impl Lanes {
+    /// How many workers there can be.
+    pub fn count(&self) -> usize {
+        match self {
+            Lanes::AfXdp(queues) => queues.len(),
+            #[cfg(feature = "dpdk")]
+            Lanes::Dpdk(queues) => queues.len(),
+            Lanes::Kernel(sockets) => sockets.len(),
+        }
+    }
+}
+
+/// What keeps the device going: frames come for as long as this is there.
+#[derive(Debug)]
+pub(super) enum Attachment {
+    AfXdp {
+        _attachment: af_xdp::Attachment,
+    },
+    #[cfg(feature = "dpdk")]
+    Dpdk(dpdk::Attachment),
+    Kernel,
+}
+
+impl Attachment {
+    /// The link of the device, where the port knows it.
+    pub fn link(&self) -> Option<Link> {
+        match self {
+            #[cfg(feature = "dpdk")]
+            Attachment::Dpdk(attachment) => Some(attachment.link()),
+            Attachment::AfXdp { .. } | Attachment::Kernel => None,
+        }
+    }
+}
+
+/// An open transport.
+pub(super) struct Opened {
+    pub lanes: Lanes,
+    pub attachment: Attachment,
+    /// What it stands on, in words.
+    pub detail: String,
+    /// As it was at the opening, where the port knows it.
+    pub link: Option<Link>,
+    /// What an operator should know besides.
+    pub warnings: Vec<String>,
+}
+
+/// Opens the transport of `config` and claims its addresses.
+pub(super) fn open(config: &Config, clock: &SystemClock) -> Result<Opened, TransportError> {
+    match config.transport {
+        Transport::Kernel => open_kernel(config),
+        Transport::AfXdp => open_af_xdp(config, clock),
+        Transport::Dpdk => open_dpdk(config, clock),
+    }
+}
+
+fn open_kernel(config: &Config) -> Result<Opened, TransportError> {
+    let workers = config.workers.cores.len().max(1) as u16;
+    let mut all = Vec::new();
+    for _ in 0..workers {
+        all.push(Sockets::open(settings::kernel(config, workers))?);
+    }
+    let places: Vec<String> = config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+    Ok(Opened {
+        lanes: Lanes::Kernel(all),
+        attachment: Attachment::Kernel,
+        detail: format!("sockets, listening on {}", places.join(", ")),
+        link: None,
+        warnings: Vec::new(),
+    })
+}
+
+fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, TransportError> {
+    let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
+    let settings = settings::port(config, port);
+    let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings)?;
+    let (count, workers) = (queues.len(), config.workers.cores.len());
+    if workers > 0 && count != workers {
+        return Err(TransportError::Queues { device: port.device.clone(), queues: count, workers });
+    }
+    claim(&mut queues, &settings.addresses, clock)?;
+    Ok(Opened {
+        lanes: Lanes::AfXdp(queues),
+        attachment: Attachment::AfXdp { _attachment: attachment },
+        detail: format!("{} with {count} queues, {mode}", port.device),
+        link: None,
+        warnings: Vec::new(),
+    })
+}
+
+#[cfg(feature = "dpdk")]
+fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportError> {
+    let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
+    let settings = settings::dpdk_port(config, port);
+    let dpdk::Device { mut queues, attachment, mode, complaints } = dpdk::open(&settings)?;
+    // On a link that is down nobody could object to our addresses.
+    let link = attachment.wait_for_link(LINK_PATIENCE);
+    claim(&mut queues, &settings.addresses, clock)?;
+    let mut warnings: Vec<String> = complaints.into_iter().map(|line| format!("DPDK says: {line}")).collect();
+    if !link.up {
+        warnings.push(format!(
+            "the link of {} is down, so that nobody could object to our addresses: look at the cable and the other end",
+            port.device
+        ));
+    }
+    let count = queues.len();
+    Ok(Opened {
+        lanes: Lanes::Dpdk(queues),
+        attachment: Attachment::Dpdk(attachment),
+        detail: format!("{} with {count} queues, {mode}, link {link}", port.device),
+        link: Some(link),
+        warnings,
+    })
+}
+
+#[cfg(not(feature = "dpdk"))]
+fn open_dpdk(_: &Config, _: &SystemClock) -> Result<Opened, TransportError> {
+    Err(dpdk::OpenError::NotBuilt.into())
+}
+
+/// Says when the link changes, asked again and again.
+pub(super) fn watch_link(opened: &Opened) -> impl FnMut(&Attachment) -> Option<Event> + use<> {
+    let mut last = opened.link;
+    move |attachment| {
+        let link = attachment.link();
+        if link == last {
+            return None;
+        }
+        last = link;
+        link.map(Event::Link)
+    }
+}
+
+/// Makes sure that nobody else uses our addresses. The first queue asks; an answer may come to any of them.
+fn claim<P: Port>(queues: &mut [P], addresses: &[IpAddr], clock: &SystemClock) -> Result<(), TransportError> {
+    let Some((first, others)) = queues.split_first_mut() else { return Ok(()) };
+    let mut claim = claim::Claim::new(first.hardware_address(), addresses, clock.now().mono);
+    let mut burst = Burst::new();
+    loop {
+        for queue in &mut *others {
+            queue.receive(&mut burst);
+            for frame in burst.drain(..) {
+                claim.hear(queue.bytes(&frame));
+                queue.release(frame);
+            }
+        }
+        let now = clock.now().mono;
+        match claim.poll(first, now) {
+            claim::Status::Claimed => return Ok(()),
+            claim::Status::Conflict { address, hardware_address } => {
+                let owner = hardware_address.map(|octet| format!("{octet:02x}")).join(":");
+                return Err(TransportError::Conflict { address, owner });
+            }
+            claim::Status::Pending { next } => {
+                let queues = std::iter::once(&*first).chain(others.iter());
+                let wakeups: Vec<_> = queues.filter_map(|queue| queue.wakeup()).collect();
+                crate::env::wait_readable(&wakeups, next.since(now).min(CLAIM_SLEEP_MAX));
+            }
+        }
+    }
+}

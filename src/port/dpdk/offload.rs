@@ -1,0 +1,248 @@
+//! Checksums that the NIC makes and checks.
+//!
+//! In: frames without a VLAN tag, and the driver's word about those that came. Out: orders for the driver, or whether a
+//! received frame is as it was sent. A NIC looks at TCP over IPv4 or IPv6 without extension headers; where it has no word
+//! the checksums are checked here, because the stack relies on all of them once the port says that it may.
+//!
+//! ```text
+//! | Ethernet: 14 | IPv4: 20 to 60, or IPv6: 40 | TCP ... checksum at 16 |
+//! ```
+
+use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
+
+/// Length of an Ethernet header, bytes.
+pub(super) const ETHERNET_HEADER: usize = 14;
+
+const IPV4_HEADER_MIN: usize = 20;
+const IPV4_CHECKSUM: usize = 10;
+
+/// Length of an IPv6 header without extensions, bytes.
+pub(super) const IPV6_HEADER: usize = 40;
+
+const TCP: u8 = 6;
+const TCP_HEADER_MIN: usize = 20;
+const TCP_CHECKSUM: usize = 16;
+
+/// What a driver says about one checksum of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    Good,
+    Bad,
+    Nothing,
+}
+
+/// What a driver is to do with the checksums of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Orders {
+    Nothing,
+    /// The header's, and TCP's behind it.
+    Ipv4 {
+        /// Length of the header, bytes.
+        header: u16,
+        tcp: bool,
+    },
+    /// TCP's, behind a header without extensions.
+    Ipv6Tcp,
+}
+
+/// Prepares a frame for a NIC that makes its checksums, and says what it is to do: everything for IPv4's header and TCP,
+/// nothing for the rest, which carries its own.
+pub(super) fn order(frame: &mut [u8]) -> Orders {
+    let orders = content(frame);
+    let header = match orders {
+        Orders::Nothing => return orders,
+        Orders::Ipv4 { header, tcp } => {
+            let place = ETHERNET_HEADER + IPV4_CHECKSUM;
+            frame[place..place + 2].fill(0);
+            if !tcp {
+                return orders;
+            }
+            usize::from(header)
+        }
+        Orders::Ipv6Tcp => IPV6_HEADER,
+    };
+    // NICs go on from the sum of the pseudo header (RFC 9293 §3.1), which stands in the checksum's place.
+    let sum = pseudo_header_sum(frame, header);
+    let place = ETHERNET_HEADER + header + TCP_CHECKSUM;
+    frame[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+    orders
+}
+
+/// Whether the checksums of a received frame hold: by the driver's word where it has one, else by our own sum.
+pub(super) fn holds(frame: &[u8], header: Word, segment: Word) -> bool {
+    let by = |word: Word, sum: fn(&[u8]) -> bool| match word {
+        Word::Good => true,
+        Word::Bad => false,
+        Word::Nothing => sum(frame),
+    };
+    match content(frame) {
+        Orders::Ipv4 { tcp, .. } => by(header, header_holds) && (!tcp || by(segment, segment_holds)),
+        Orders::Ipv6Tcp => by(segment, segment_holds),
+        Orders::Nothing => true,
+    }
+}
+
+/// What a NIC can do for a frame.
+fn content(frame: &[u8]) -> Orders {
+    let Some((ethernet, packet)) = frame.split_at_checked(ETHERNET_HEADER) else { return Orders::Nothing };
+    match ethernet[12..] {
+        [0x08, 0x00] if packet.len() >= IPV4_HEADER_MIN && packet[0] >> 4 == 4 => {
+            let header = usize::from(packet[0] & 0x0f) * 4;
+            if !(IPV4_HEADER_MIN..=packet.len()).contains(&header) {
+                return Orders::Nothing;
+            }
+            // A fragment holds a part of what the checksum is over.
+            let whole = u16::from_be_bytes([packet[6], packet[7]]) & 0x3fff == 0;
+            let tcp = packet[9] == TCP && whole && packet.len() >= header + TCP_HEADER_MIN;
+            Orders::Ipv4 { header: header as u16, tcp }
+        }
+        [0x86, 0xdd] if packet.len() >= IPV6_HEADER + TCP_HEADER_MIN && packet[6] == TCP => Orders::Ipv6Tcp,
+        _ => Orders::Nothing,
+    }
+}
+
+fn pseudo_header_sum(frame: &[u8], header: usize) -> u16 {
+    let packet = &frame[ETHERNET_HEADER..];
+    let word = |offset: usize| u16::from_be_bytes([packet[offset], packet[offset + 1]]);
+    let (addresses, length) = if packet[0] >> 4 == 4 {
+        (&packet[12..20], usize::from(word(2)).saturating_sub(header))
+    } else {
+        (&packet[8..40], usize::from(word(4)))
+    };
+    let words = addresses.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let mut sum = words.sum::<u32>() + u32::from(TCP) + length as u32;
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    sum as u16
+}
+
+fn header_holds(frame: &[u8]) -> bool {
+    Ipv4Packet::new_checked(&frame[ETHERNET_HEADER..]).is_ok_and(|packet| packet.verify_checksum())
+}
+
+fn segment_holds(frame: &[u8]) -> bool {
+    let holds = |source: IpAddress, destination: IpAddress, payload: &[u8]| {
+        TcpPacket::new_checked(payload).is_ok_and(|segment| segment.verify_checksum(&source, &destination))
+    };
+    let packet = &frame[ETHERNET_HEADER..];
+    if packet[0] >> 4 == 4 {
+        Ipv4Packet::new_checked(packet)
+            .is_ok_and(|packet| holds(packet.src_addr().into(), packet.dst_addr().into(), packet.payload()))
+    } else {
+        Ipv6Packet::new_checked(packet)
+            .is_ok_and(|packet| holds(packet.src_addr().into(), packet.dst_addr().into(), packet.payload()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A segment with the content `data`, its checksums left out.
+    fn segment(v6: bool, data: &[u8]) -> Vec<u8> {
+        let length = TCP_HEADER_MIN + data.len();
+        let mut frame = vec![2; 12];
+        if v6 {
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0]);
+            frame.extend((length as u16).to_be_bytes());
+            frame.extend([TCP, 64]);
+            frame.extend((0..32).map(|byte| byte * 7));
+        } else {
+            frame.extend([0x08, 0x00, 0x45, 0]);
+            frame.extend(((IPV4_HEADER_MIN + length) as u16).to_be_bytes());
+            frame.extend([0, 1, 0x40, 0, 64, TCP, 0, 0, 192, 0, 2, 25, 192, 0, 2, 10]);
+        }
+        frame.extend([0, 25, 200, 7, 1, 2, 3, 4, 5, 6, 7, 8, 0x50, 0x10, 1, 0, 0, 0, 0, 0]);
+        frame.extend(data);
+        frame
+    }
+
+    /// The complement of the sum that begins with what stands in the checksum's own place: what a NIC does.
+    fn sum(bytes: &[u8]) -> u16 {
+        let mut sum: u32 = 0;
+        for pair in bytes.chunks(2) {
+            sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
+        }
+        while sum > 0xffff {
+            sum = (sum >> 16) + (sum & 0xffff);
+        }
+        !(sum as u16)
+    }
+
+    /// A NIC that obeys.
+    fn obey(frame: &mut [u8], orders: Orders) {
+        let header = match orders {
+            Orders::Nothing => return,
+            Orders::Ipv4 { header, tcp } => {
+                let checksum = sum(&frame[14..14 + usize::from(header)]);
+                frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+                if !tcp {
+                    return;
+                }
+                usize::from(header)
+            }
+            Orders::Ipv6Tcp => IPV6_HEADER,
+        };
+        let checksum = sum(&frame[14 + header..]);
+        frame[14 + header + 16..14 + header + 18].copy_from_slice(&checksum.to_be_bytes());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+        #[test]
+        fn what_a_nic_makes_by_our_orders_holds_and_a_wrong_bit_does_not(
+            v6: bool, data in proptest::collection::vec(any::<u8>(), 0..100), garbage: u16, place: usize, bit in 0_u8..8,
+        ) {
+            let mut frame = segment(v6, &data);
+            // Whatever stood there before.
+            let checksum = frame.len() - data.len() - 4;
+            frame[checksum..checksum + 2].copy_from_slice(&garbage.to_be_bytes());
+            let orders = order(&mut frame);
+            obey(&mut frame, orders);
+            prop_assert!(holds(&frame, Word::Nothing, Word::Nothing));
+            // The ports, which nothing but the checksum protects.
+            let ports = frame.len() - data.len() - TCP_HEADER_MIN;
+            frame[ports + place % 4] ^= 1 << bit;
+            prop_assert!(!holds(&frame, Word::Nothing, Word::Nothing));
+            prop_assert!(holds(&frame, Word::Good, Word::Good), "the driver's word counts");
+        }
+
+        #[test]
+        fn no_frame_makes_them_panic(mut frame in proptest::collection::vec(any::<u8>(), 0..100), v6: bool) {
+            if frame.len() > 14 {
+                frame[12..15].copy_from_slice(if v6 { &[0x86, 0xdd, 0x60] } else { &[0x08, 0x00, 0x45] });
+            }
+            holds(&frame, Word::Nothing, Word::Nothing);
+            order(&mut frame);
+        }
+    }
+
+    #[test]
+    fn a_bad_word_counts_where_it_is_about_what_the_frame_has() {
+        let mut frame = segment(false, b"data");
+        let orders = order(&mut frame);
+        assert_eq!(orders, Orders::Ipv4 { header: 20, tcp: true });
+        obey(&mut frame, orders);
+        assert!(!holds(&frame, Word::Bad, Word::Good));
+        assert!(!holds(&frame, Word::Good, Word::Bad));
+        frame[23] = 1; // ICMP, of which the driver knows nothing
+        frame[24..26].fill(0);
+        let orders = order(&mut frame);
+        assert_eq!(orders, Orders::Ipv4 { header: 20, tcp: false });
+        obey(&mut frame, orders);
+        assert!(holds(&frame, Word::Nothing, Word::Bad));
+    }
+
+    #[test]
+    fn a_fragment_and_what_is_no_ip_are_left_alone() {
+        let mut fragment = segment(false, b"data");
+        fragment[20] = 0x20;
+        assert_eq!(order(&mut fragment), Orders::Ipv4 { header: 20, tcp: false });
+        let mut arp = vec![0; 42];
+        arp[12..14].copy_from_slice(&[8, 6]);
+        assert_eq!(order(&mut arp), Orders::Nothing);
+        assert!(holds(&arp, Word::Bad, Word::Bad));
+    }
+}
