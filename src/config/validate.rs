@@ -8,6 +8,7 @@ use super::hop::{Hop, Host, Hosts};
 use super::schema::{Address, Config, Port, Role, Transport};
 use super::value::{Queues, canonical_domain};
 use crate::limits;
+use crate::port::INTERFACE_NAME_SIZE_MAX;
 use crate::port::dpdk::{DeviceName, arguments_refused};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -30,9 +31,6 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.amounts(config);
     check.problems
 }
-
-/// The longest name of an interface, bytes (IFNAMSIZ without the zero).
-const INTERFACE_NAME_SIZE_MAX: usize = 15;
 
 /// Where things stand in the file.
 struct Places<'a>(&'a Spanned<DeTable<'a>>);

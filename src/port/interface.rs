@@ -4,6 +4,7 @@
 //! the kernel holds. Only the counts of queues come from sysfs, which alone tells the queues in use from those that
 //! the driver could have. Nothing is changed here, and no privilege is needed.
 
+use super::INTERFACE_NAME_SIZE_MAX;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -38,9 +39,6 @@ const ARPHRD_ETHER: u16 = 1;
 const IFF_UP: u32 = 1;
 const IFF_RUNNING: u32 = 0x40;
 
-/// The longest name of an interface, bytes (IFNAMSIZ without the zero).
-const NAME_SIZE_MAX: usize = 15;
-
 /// Room for one answer, bytes: a link with hundreds of virtual functions says a lot.
 const ANSWER_SIZE_MAX: usize = 256 * 1024;
 
@@ -66,7 +64,7 @@ pub struct Interface {
 
 /// The interface of this name; `None` if there is none.
 pub fn find(name: &str) -> io::Result<Option<Interface>> {
-    if name.is_empty() || name.len() > NAME_SIZE_MAX || name.contains(['\0', '/']) {
+    if name.is_empty() || name.len() > INTERFACE_NAME_SIZE_MAX || name.contains(['\0', '/']) {
         return Ok(None);
     }
     let mut body = vec![0; LINK_HEADER_SIZE];

@@ -8,8 +8,10 @@
 //! way to be rid of it. Frames have [`FRAME_HEADROOM`] bytes in front for headers added later.
 
 pub mod af_xdp;
+pub(crate) mod checksum;
 pub mod dpdk;
 mod interface;
+mod numbers;
 mod privilege;
 pub mod sim;
 #[cfg(any(feature = "dpdk", test))]
@@ -21,6 +23,12 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::os::fd::BorrowedFd;
+
+/// Bytes of an Ethernet header: the shortest frame with a meaning.
+pub(crate) const ETHERNET_HEADER: usize = 14;
+
+/// The longest name of an interface, bytes (IFNAMSIZ without the zero).
+pub(crate) const INTERFACE_NAME_SIZE_MAX: usize = 15;
 
 /// Bytes kept free in front of every frame that [`Port::allocate`] hands out: room for a VLAN tag and
 /// for what a driver wants to put there.
@@ -130,7 +138,7 @@ pub fn kernel_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// The MAC address that neighbour solicitations for `address` go to (RFC 4291 §2.7.1, RFC 2464 §7).
-fn solicited_node_mac(address: Ipv6Addr) -> [u8; 6] {
+pub(crate) fn solicited_node_mac(address: Ipv6Addr) -> [u8; 6] {
     let octets = address.octets();
     [0x33, 0x33, 0xff, octets[13], octets[14], octets[15]]
 }

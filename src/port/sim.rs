@@ -21,6 +21,7 @@ mod tests;
 pub use port::SimPort;
 pub use steering::Steering;
 
+use super::ETHERNET_HEADER;
 use crate::env::Instant;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -28,9 +29,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// Bytes of an Ethernet header.
-const ETHERNET_HEADER: usize = 14;
 
 /// Frames on the wire at a time; more are lost, as in a switch whose buffers are full.
 const IN_FLIGHT_MAX: usize = 65_536;

@@ -4,9 +4,9 @@
 //! [`af_xdp`](super::af_xdp), and a test there holds the two against each other, so that the stack sees the same frames
 //! whatever the port is.
 
+use super::ETHERNET_HEADER;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-const ETHERNET_HEADER: usize = 14;
 const TCP: u8 = 6;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;

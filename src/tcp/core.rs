@@ -9,11 +9,11 @@ use super::connection::ring::Rings;
 use super::connection::sequence::Sequence;
 use super::connection::{Header, Reaction, State, Terms};
 use super::device::Ingress;
-use super::frame::{ETHERNET_HEADER, TCP_HEADER, Way, ip_header, segment_length, write_segment};
+use super::frame::{TCP_HEADER, Way, ip_header, segment_length, write_segment};
 use super::neighbour::{Neighbours, cidr};
 use super::path::Paths;
 use super::scratch::Scratch;
-use super::segment::{ACK, Obstacle, Packet, RST, Segment, classify};
+use super::segment::{ACK, Obstacle, Packet, RST, Segment, classify, hardware_address};
 use super::table::{Stage, Table};
 use super::time_wait::TimeWaits;
 use super::tuple::{Keyed, Tuple};
@@ -25,7 +25,7 @@ use crate::limits::{
     ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, LINGER_DURATION, NEIGHBOURS_MAX, PATH_MTU_MIN_V4,
     PATH_MTU_MIN_V6, PATHS_MAX, RECEIVE_SCARCE_SIZE, RESETS_PER_SECOND, TIME_WAITS_MAX,
 };
-use crate::port::Capabilities;
+use crate::port::{Capabilities, ETHERNET_HEADER};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use smoltcp::iface::{Config, Interface, SocketSet};
@@ -316,7 +316,7 @@ impl Core {
     }
 
     pub fn write_reply(&mut self, frame: &[u8], tuple: &Tuple, header: &Header) {
-        let Some(destination) = frame.get(6..12).and_then(|address| address.try_into().ok()) else { return };
+        let Some(destination) = hardware_address(frame, 6) else { return };
         let way = Way { source: self.hardware_address, destination };
         if let Some(bytes) = self.reply.write(segment_length(tuple, header, 0)) {
             write_segment(bytes, way, tuple, header, (&[], &[]), !self.capabilities.checksum_transmit);

@@ -4,9 +4,8 @@
 //! In: a received frame in place, or nothing. Out: at most one reply in a scratch buffer, or frames built directly in
 //! the port's memory. Neither ever holds on to a frame.
 
-use super::frame::ETHERNET_HEADER;
 use super::scratch::Scratch;
-use crate::port::{Capabilities, Port};
+use crate::port::{Capabilities, ETHERNET_HEADER, Port};
 use smoltcp::phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::time::Instant;
 

@@ -4,13 +4,11 @@
 //! Ethernet 14 │ IPv4 20, or IPv6 40 │ TCP 20 + options │ content
 //! ```
 
-use super::checksum::Sum;
 use super::connection::Header;
-use super::tuple::Tuple;
+use super::tuple::{Tuple, wide};
+use crate::port::ETHERNET_HEADER;
+use crate::port::checksum::Sum;
 use std::net::IpAddr;
-
-/// Bytes of an Ethernet header.
-pub(super) const ETHERNET_HEADER: usize = 14;
 
 /// Bytes of a TCP header without options.
 pub(super) const TCP_HEADER: usize = 20;
@@ -52,7 +50,7 @@ pub(super) fn write_segment(
     let ip = ETHERNET_HEADER;
     let begin = ip + ip_header(tuple.local);
     let length = frame.len() - begin;
-    let pseudo = match (tuple.local, tuple.remote) {
+    let addresses = match (tuple.local, tuple.remote) {
         (IpAddr::V4(local), IpAddr::V4(remote)) => {
             frame[12..14].copy_from_slice(&[0x08, 0x00]);
             let total = (length + 20) as u16;
@@ -66,16 +64,16 @@ pub(super) fn write_segment(
                 let sum = Sum::default().add(packet).finish();
                 packet[10..12].copy_from_slice(&sum);
             }
-            Sum::default().add(&packet[12..20])
+            ip + 12..ip + 20
         }
         (local, remote) => {
             frame[12..14].copy_from_slice(&[0x86, 0xdd]);
             let packet = &mut frame[ip..begin];
             packet[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, TCP, TIME_TO_LIVE]);
             packet[4..6].copy_from_slice(&(length as u16).to_be_bytes());
-            packet[8..24].copy_from_slice(&octets(local));
-            packet[24..40].copy_from_slice(&octets(remote));
-            Sum::default().add(&packet[8..40])
+            packet[8..24].copy_from_slice(&wide(local));
+            packet[24..40].copy_from_slice(&wide(remote));
+            ip + 8..ip + 40
         }
     };
     let tcp = &mut frame[begin..];
@@ -93,15 +91,8 @@ pub(super) fn write_segment(
     tcp[content_begin..middle].copy_from_slice(content.0);
     tcp[middle..].copy_from_slice(content.1);
     if sums {
-        let sum = pseudo.add(&[0, TCP]).add(&(length as u16).to_be_bytes()).add(tcp).finish();
-        tcp[16..18].copy_from_slice(&sum);
-    }
-}
-
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
+        let sum = Sum::of_pseudo_header(&frame[addresses], length as u16).add(&frame[begin..]).finish();
+        frame[begin + 16..begin + 18].copy_from_slice(&sum);
     }
 }
 
@@ -116,6 +107,5 @@ pub(super) fn is_sound(frame: &[u8], tuple: &Tuple, begin: usize, end: usize) ->
         IpAddr::V4(_) => return false,
         IpAddr::V6(_) => &packet[8..40],
     };
-    let length = (segment.len() as u16).to_be_bytes();
-    Sum::default().add(addresses).add(&[0, TCP]).add(&length).add(segment).is_sound()
+    Sum::of_pseudo_header(addresses, segment.len() as u16).add(segment).is_sound()
 }

@@ -18,7 +18,6 @@
 //! ignores SACK, and at a loss of 1 % it is seven times slower than Linux.
 
 mod budget;
-mod checksum;
 pub mod claim;
 mod connection;
 mod cookie;

@@ -5,10 +5,10 @@
 //! are known already: that is how a partner that takes over is heard, and strangers fill no table.
 
 use super::OwnAddress;
-use super::frame::ETHERNET_HEADER;
 use crate::env::Instant;
 use crate::flow::FlowId;
 use crate::limits::{NEIGHBOUR_LIFETIME, NEIGHBOURS_MAX};
+use crate::port::{ETHERNET_HEADER, solicited_node_mac};
 use hashbrown::HashMap;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -153,7 +153,7 @@ fn write_solicitation(frame: &mut [u8], hardware_address: [u8; 6], source: Ipv6A
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), u16::from_be_bytes([b, c]));
     let mut ethernet = EthernetFrame::new_unchecked(frame);
     ethernet.set_src_addr(EthernetAddress(hardware_address));
-    ethernet.set_dst_addr(EthernetAddress([0x33, 0x33, 0xff, a, b, c]));
+    ethernet.set_dst_addr(EthernetAddress(solicited_node_mac(hop)));
     ethernet.set_ethertype(EthernetProtocol::Ipv6);
     let solicitation = Icmpv6Repr::Ndisc(NdiscRepr::NeighborSolicit {
         target_addr: hop,

@@ -6,8 +6,9 @@
 use super::connection::Incoming;
 use super::connection::options::Options;
 use super::connection::sequence::Sequence;
-use super::frame::{ETHERNET_HEADER, TCP_HEADER, is_sound};
+use super::frame::{TCP_HEADER, is_sound};
 use super::tuple::Tuple;
+use crate::port::ETHERNET_HEADER;
 use smoltcp::wire::{Icmpv4Packet, Icmpv6Packet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -123,7 +124,7 @@ pub(super) fn classify(frame: &[u8]) -> Packet {
     packet.unwrap_or(Packet::Useless)
 }
 
-fn hardware_address(bytes: &[u8], at: usize) -> Option<[u8; 6]> {
+pub(super) fn hardware_address(bytes: &[u8], at: usize) -> Option<[u8; 6]> {
     bytes.get(at..at + 6)?.try_into().ok()
 }
 

@@ -49,7 +49,8 @@ impl Hash for Tuple {
     }
 }
 
-fn wide(address: IpAddr) -> [u8; 16] {
+/// The address in the room of the longer family.
+pub(super) fn wide(address: IpAddr) -> [u8; 16] {
     match address {
         IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
         IpAddr::V6(address) => address.octets(),

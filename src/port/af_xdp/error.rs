@@ -2,8 +2,9 @@
 //!
 //! All of these are for the operator to act on; none of them comes up once a device is open.
 
-use crate::limits::{AF_XDP_MTU_MAX, PORT_FRAMES_MAX, PORT_FRAMES_MIN, STEERED_ADDRESSES_MAX};
+use crate::limits::{AF_XDP_MTU_MAX, STEERED_ADDRESSES_MAX};
 use crate::port::interface::HeldByKernel;
+use crate::port::numbers::NumberError;
 use std::io;
 
 /// Why a device cannot be opened.
@@ -61,17 +62,9 @@ pub enum OpenError {
     )]
     QueuesUnpaired { device: String, receive: u32, transmit: u32 },
 
-    /// A VLAN id out of range.
-    #[error("VLAN {vlan} does not exist: ids are 1 to 4094, and 0 means untagged")]
-    NoSuchVlan { vlan: u16 },
-
-    /// The number of frames is out of range or no power of two.
-    #[error(
-        "{frames} frames a queue: the number must be a power of two from {min} to {max}",
-        min = PORT_FRAMES_MIN,
-        max = PORT_FRAMES_MAX
-    )]
-    FramesPerQueue { frames: u32 },
+    /// A number that no port can have.
+    #[error(transparent)]
+    Number(#[from] NumberError),
 
     /// More own addresses than the steering program's table holds.
     #[error("{count} own addresses on one port: at most {max} can be steered; spread them over several ports",

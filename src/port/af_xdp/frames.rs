@@ -11,17 +11,14 @@
 //! ```
 
 use super::memory::Region;
-use crate::port::{FRAME_HEADROOM, Frame};
+use crate::port::{ETHERNET_HEADER, FRAME_HEADROOM, Frame};
 use std::io;
 
 /// Size of a buffer, bytes: the page that AF_XDP's aligned mode wants.
 pub const FRAME_SIZE: usize = 4096;
 
-/// The shortest frame with a meaning: an Ethernet header, bytes.
-pub const ETHERNET_HEADER_SIZE: usize = 14;
-
 const _: () = assert!(FRAME_SIZE <= u16::MAX as usize);
-const _: () = assert!(FRAME_HEADROOM + ETHERNET_HEADER_SIZE <= FRAME_SIZE);
+const _: () = assert!(FRAME_HEADROOM + ETHERNET_HEADER <= FRAME_SIZE);
 
 /// Where a buffer is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +78,7 @@ impl Frames {
         let Some(buffer) = self.buffer_in(address, Place::Receiving) else { return (None, false) };
         let offset = (address % FRAME_SIZE as u64) as usize;
         let length = length as usize;
-        if length < ETHERNET_HEADER_SIZE || length > FRAME_SIZE - offset {
+        if length < ETHERNET_HEADER || length > FRAME_SIZE - offset {
             self.set_free(buffer);
             return (None, true);
         }

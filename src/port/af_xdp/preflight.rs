@@ -6,8 +6,9 @@
 
 use super::error::OpenError;
 use super::{PortSettings, Queues, frames, socket};
-use crate::limits::{AF_XDP_MTU_MAX, PORT_FRAMES_MAX, PORT_FRAMES_MIN, STEERED_ADDRESSES_MAX};
+use crate::limits::{AF_XDP_MTU_MAX, STEERED_ADDRESSES_MAX};
 use crate::port::interface::{self, Interface};
+use crate::port::numbers;
 use crate::port::privilege::{Capability, Privileges};
 
 /// What a port needs.
@@ -96,13 +97,7 @@ pub(super) fn queue_list(settings: &PortSettings, link: &Interface) -> Result<Ve
 }
 
 fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
-    if settings.vlan > 4094 {
-        problems.push(OpenError::NoSuchVlan { vlan: settings.vlan });
-    }
-    let frames = settings.frames_per_queue;
-    if !frames.is_power_of_two() || !(PORT_FRAMES_MIN..=PORT_FRAMES_MAX).contains(&frames) {
-        problems.push(OpenError::FramesPerQueue { frames });
-    }
+    problems.extend(numbers::check(settings.vlan, settings.frames_per_queue).map(OpenError::from));
     let count = settings.addresses.len();
     if count > STEERED_ADDRESSES_MAX {
         problems.push(OpenError::TooManyAddresses { count });
@@ -141,6 +136,7 @@ fn check_memory_lock(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PORT_FRAMES_MAX;
 
     fn settings() -> PortSettings {
         PortSettings {

@@ -6,9 +6,9 @@
 //! Half of the frames at most are with the NIC for receiving and half at most for sending, so that neither direction
 //! can starve the other for longer than the stack holds on to what it has.
 
-use super::frames::{ETHERNET_HEADER_SIZE, FRAME_SIZE, Frames};
+use super::frames::{FRAME_SIZE, Frames};
 use super::socket::{self, Rings};
-use crate::port::{Burst, Capabilities, Frame, Port, PortCounters, vlan};
+use crate::port::{Burst, Capabilities, ETHERNET_HEADER, Frame, Port, PortCounters, vlan};
 use socket2::Socket;
 use std::io::ErrorKind;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -225,7 +225,7 @@ impl Port for Queue {
         }
         let length = frame.length();
         // The kernel holds the whole ring up over a frame without a header.
-        if length < ETHERNET_HEADER_SIZE || !self.transmit_room() {
+        if length < ETHERNET_HEADER || !self.transmit_room() {
             self.counters.frames_unsent += 1;
             self.frames.release(frame);
             return;
@@ -277,5 +277,5 @@ impl Port for Queue {
 const _: () = {
     const fn is_send<T: Send>() {}
     is_send::<Queue>();
-    assert!(FRAME_SIZE > crate::port::FRAME_HEADROOM + ETHERNET_HEADER_SIZE);
+    assert!(FRAME_SIZE > crate::port::FRAME_HEADROOM + ETHERNET_HEADER);
 };

@@ -3,8 +3,8 @@
 //! All of these are for the operator to act on; none of them comes up once a device is open.
 
 use super::name::NotADevice;
-use crate::limits::{PORT_FRAMES_MAX, PORT_FRAMES_MIN};
 use crate::port::interface::HeldByKernel;
+use crate::port::numbers::NumberError;
 use std::io;
 use std::path::PathBuf;
 
@@ -78,17 +78,9 @@ pub enum OpenError {
     #[error("there is no folder {path} for the socket of {device}: make it, or name another with socket=", path = path.display())]
     NoFolder { device: String, path: PathBuf },
 
-    /// A VLAN id out of range.
-    #[error("VLAN {vlan} does not exist: ids are 1 to 4094, and 0 means untagged")]
-    NoSuchVlan { vlan: u16 },
-
-    /// The number of frames is out of range or no power of two.
-    #[error(
-        "{frames} frames a queue: the number must be a power of two from {min} to {max}",
-        min = PORT_FRAMES_MIN,
-        max = PORT_FRAMES_MAX
-    )]
-    FramesPerQueue { frames: u32 },
+    /// A number that no port can have.
+    #[error(transparent)]
+    Number(#[from] NumberError),
 
     /// An argument of the environment that is ours to give.
     #[error("the argument {argument} of [dpdk] is ours to give: {instead}")]

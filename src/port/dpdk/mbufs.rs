@@ -14,10 +14,10 @@
 use super::DATA_ROOM;
 use super::eal;
 use super::ethdev::{PortId, Refusal};
-use super::offload::{self, ETHERNET_HEADER, Orders, Word};
+use super::offload::{self, Orders, Word};
 use super::open::Opened;
 use crate::limits::DPDK_PENDING_MAX;
-use crate::port::{BURST_SIZE, FRAME_HEADROOM, Frame};
+use crate::port::{BURST_SIZE, ETHERNET_HEADER, FRAME_HEADROOM, Frame};
 use arrayvec::ArrayVec;
 use dpdk_sys as sys;
 use std::ffi::CString;

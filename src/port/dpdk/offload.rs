@@ -8,10 +8,9 @@
 //! | Ethernet: 14 | IPv4: 20 to 60, or IPv6: 40 | TCP ... checksum at 16 |
 //! ```
 
+use crate::port::ETHERNET_HEADER;
+use crate::port::checksum::Sum;
 use smoltcp::wire::{IpAddress, Ipv4Packet, Ipv6Packet, TcpPacket};
-
-/// Length of an Ethernet header, bytes.
-pub(super) const ETHERNET_HEADER: usize = 14;
 
 const IPV4_HEADER_MIN: usize = 20;
 const IPV4_CHECKSUM: usize = 10;
@@ -61,10 +60,9 @@ pub(super) fn order(frame: &mut [u8]) -> Orders {
         }
         Orders::Ipv6Tcp => IPV6_HEADER,
     };
-    // NICs go on from the sum of the pseudo header (RFC 9293 §3.1), which stands in the checksum's place.
     let sum = pseudo_header_sum(frame, header);
     let place = ETHERNET_HEADER + header + TCP_CHECKSUM;
-    frame[place..place + 2].copy_from_slice(&sum.to_be_bytes());
+    frame[place..place + 2].copy_from_slice(&sum);
     orders
 }
 
@@ -101,20 +99,16 @@ fn content(frame: &[u8]) -> Orders {
     }
 }
 
-fn pseudo_header_sum(frame: &[u8], header: usize) -> u16 {
+/// What NICs go on from: the sum of the pseudo header (RFC 9293 §3.1), which stands in the checksum's place.
+fn pseudo_header_sum(frame: &[u8], header: usize) -> [u8; 2] {
     let packet = &frame[ETHERNET_HEADER..];
     let word = |offset: usize| u16::from_be_bytes([packet[offset], packet[offset + 1]]);
     let (addresses, length) = if packet[0] >> 4 == 4 {
-        (&packet[12..20], usize::from(word(2)).saturating_sub(header))
+        (&packet[12..20], word(2).saturating_sub(header as u16))
     } else {
-        (&packet[8..40], usize::from(word(4)))
+        (&packet[8..40], word(4))
     };
-    let words = addresses.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let mut sum = words.sum::<u32>() + u32::from(TCP) + length as u32;
-    while sum > 0xffff {
-        sum = (sum >> 16) + (sum & 0xffff);
-    }
-    sum as u16
+    Sum::of_pseudo_header(addresses, length).unfinished()
 }
 
 fn header_holds(frame: &[u8]) -> bool {

@@ -6,8 +6,9 @@
 use super::error::OpenError;
 use super::name::DeviceName;
 use super::{MBUF_SIZE, PortSettings};
-use crate::limits::{DPDK_MEMORY_OVERHEAD, PORT_FRAMES_MAX, PORT_FRAMES_MIN};
+use crate::limits::DPDK_MEMORY_OVERHEAD;
 use crate::port::interface;
+use crate::port::numbers;
 use crate::port::privilege::{Capability, Privileges};
 use std::path::{Path, PathBuf};
 
@@ -75,13 +76,7 @@ pub fn preflight(settings: &PortSettings) -> Vec<OpenError> {
 }
 
 fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
-    if settings.vlan > 4094 {
-        problems.push(OpenError::NoSuchVlan { vlan: settings.vlan });
-    }
-    let frames = settings.frames_per_queue;
-    if !frames.is_power_of_two() || !(PORT_FRAMES_MIN..=PORT_FRAMES_MAX).contains(&frames) {
-        problems.push(OpenError::FramesPerQueue { frames });
-    }
+    problems.extend(numbers::check(settings.vlan, settings.frames_per_queue).map(OpenError::from));
     if let Some((argument, instead)) = arguments_refused(&settings.arguments) {
         problems.push(OpenError::Argument { argument: argument.to_owned(), instead });
     }

@@ -4,9 +4,9 @@
 //! the VLAN tag, and looks into a frame as far as steering and checksums need.
 
 use super::mbufs::{Mbufs, Notes};
-use super::offload::{self, ETHERNET_HEADER, Orders};
+use super::offload::{self, Orders};
 use crate::port::steering::Steering;
-use crate::port::{BURST_SIZE, Burst, Capabilities, Frame, Port, PortCounters, vlan};
+use crate::port::{BURST_SIZE, Burst, Capabilities, ETHERNET_HEADER, Frame, Port, PortCounters, vlan};
 use std::os::fd::BorrowedFd;
 
 /// What a queue is told at its opening.

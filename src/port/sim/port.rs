@@ -1,7 +1,7 @@
 //! One queue of a simulated NIC, with buffers of its own.
 
-use super::{ETHERNET_HEADER, HostId, Network};
-use crate::port::{Burst, Capabilities, FRAME_HEADROOM, Frame, Port, PortCounters};
+use super::{HostId, Network};
+use crate::port::{Burst, Capabilities, ETHERNET_HEADER, FRAME_HEADROOM, Frame, Port, PortCounters};
 use std::os::fd::BorrowedFd;
 
 /// Buffers of one port, enough for a full receive ring's worth of frames on their way through a stack.

@@ -1,5 +1,6 @@
 //! The frames of a claim, written and read.
 
+use crate::port::ETHERNET_HEADER;
 use arrayvec::ArrayVec;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
@@ -11,9 +12,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Room for the largest frame written here: Ethernet, IPv6, hop-by-hop options, a report of one group.
 const FRAME_SIZE_MAX: usize = 128;
-
-/// Bytes of an Ethernet header.
-const ETHERNET_HEADER: usize = 14;
 
 /// RFC 4861 §7.1: neighbour discovery is valid only with this hop limit, which no router lets through.
 const HOP_LIMIT_NEIGHBOUR: u8 = 255;

@@ -34,12 +34,12 @@ fn too_big(frame: &[u8], mtu: u16) -> Vec<u8> {
     error.extend_from_slice(&[8, 0]);
     let mut packet = vec![0x45, 0, 0, 56, 0, 0, 0, 0, 64, 1, 0, 0, 198, 51, 100, 1];
     packet.extend_from_slice(&frame[26..30]);
-    let sum = crate::tcp::checksum::Sum::default().add(&packet).finish();
+    let sum = crate::port::checksum::Sum::default().add(&packet).finish();
     packet[10..12].copy_from_slice(&sum);
     let mut message = vec![3, 4, 0, 0, 0, 0];
     message.extend_from_slice(&mtu.to_be_bytes());
     message.extend_from_slice(&frame[14..42]);
-    let sum = crate::tcp::checksum::Sum::default().add(&message).finish();
+    let sum = crate::port::checksum::Sum::default().add(&message).finish();
     message[2..4].copy_from_slice(&sum);
     [error, packet, message].concat()
 }

@@ -1,10 +1,19 @@
-//! The Internet checksum (RFC 1071).
+//! The Internet checksum (RFC 1071), and that of TCP with it.
+
+/// The protocol number.
+const TCP: u8 = 6;
 
 /// A sum that is being made up, of 16-bit words as they lie in memory: folding and the byte order come at the end.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Sum {
+    /// Of the pseudo header of a segment (RFC 9293 §3.1, RFC 8200 §8.1): both addresses, the protocol, and the segment's
+    /// length.
+    pub fn of_pseudo_header(addresses: &[u8], length: u16) -> Sum {
+        Sum::default().add(addresses).add(&[0, TCP]).add(&length.to_be_bytes())
+    }
+
     /// Adds bytes that begin at an even place. Only the last ones added may be odd in number.
     pub fn add(self, bytes: &[u8]) -> Sum {
         let (words, rest) = bytes.as_chunks::<4>();
@@ -24,6 +33,12 @@ impl Sum {
             sum = (sum >> 16) + (sum & 0xffff);
         }
         sum as u16
+    }
+
+    /// The sum so far, as whoever goes on with it finds it in the checksum's place.
+    #[cfg(any(feature = "dpdk", test))]
+    pub fn unfinished(self) -> [u8; 2] {
+        self.fold().to_ne_bytes()
     }
 
     /// The checksum, as it stands in a header.
