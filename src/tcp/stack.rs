@@ -10,13 +10,14 @@ use super::frame::{Way, segment_length, write_segment};
 use super::neighbour::{request_length, write_request};
 use super::segment::{ACK, RST};
 use super::table::Stage;
+use super::tuple::Tuple;
 use super::{ImportError, Settings};
 use crate::env::{Instant, wait_readable};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
     CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
 };
-use crate::port::{BURST_SIZE, Burst, Port};
+use crate::port::{BURST_SIZE, Burst, Capabilities, Port};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -153,11 +154,7 @@ impl<P: Port> Stack<P> {
                 options: Default::default(),
             };
             let way = Way { source: self.core.hardware_address, destination };
-            if let Some(mut frame) = self.port.allocate(segment_length(&flow.tuple, &header, 0)) {
-                let sums = !self.core.capabilities.checksum_transmit;
-                write_segment(self.port.bytes_mut(&mut frame), way, &flow.tuple, &header, (&[], &[]), sums);
-                self.port.transmit(frame);
-            }
+            put(&mut self.port, &self.core.capabilities, way, &flow.tuple, &header, (&[], &[]));
         }
         self.core.forget(index);
     }
@@ -194,13 +191,10 @@ impl<P: Port> Stack<P> {
                 return core.mark_dirty(index);
             }
             let header = flow.connection.header(&outgoing, terms, now);
-            let content = flow.connection.content(&outgoing);
-            let length = segment_length(&flow.tuple, &header, content.0.len() + content.1.len());
-            let Some(mut frame) = self.port.allocate(length) else { return core.mark_dirty(index) };
             let way = Way { source: core.hardware_address, destination };
-            let sums = !core.capabilities.checksum_transmit;
-            write_segment(self.port.bytes_mut(&mut frame), way, &flow.tuple, &header, content, sums);
-            self.port.transmit(frame);
+            if !put(&mut self.port, &core.capabilities, way, &flow.tuple, &header, flow.connection.content(&outgoing)) {
+                return core.mark_dirty(index);
+            }
             flow.connection.sent(&outgoing, now);
         }
     }
@@ -255,6 +249,23 @@ impl<P: Port> Stack<P> {
         core.timers.schedule(Timer::Hop(hop), now + NEIGHBOUR_RETRY_DELAY);
         self.ask(hop);
     }
+}
+
+/// Gives a segment to the port; false if it has no frame for it.
+fn put<P: Port>(
+    port: &mut P,
+    offers: &Capabilities,
+    way: Way,
+    tuple: &Tuple,
+    header: &Header,
+    content: (&[u8], &[u8]),
+) -> bool {
+    let length = segment_length(tuple, header, content.0.len() + content.1.len());
+    let Some(mut frame) = port.allocate(length) else { return false };
+    let sums = !offers.checksum_transmit;
+    write_segment(port.bytes_mut(&mut frame), way, tuple, header, content, sums);
+    port.transmit(frame);
+    true
 }
 
 impl<P: Port> Transport for Stack<P> {

@@ -273,8 +273,7 @@ impl Sender {
         let flying = self.flight.flying();
         let allowance = self.cubic.window().saturating_sub(flying);
         if let Some(index) = self.flight.first_lost() {
-            let whole = self.flight.stretch(index);
-            let stretch = Stretch { begin: whole.begin, end: whole.end.earlier(whole.begin.after(room)) };
+            let stretch = self.front(index, room);
             if stretch.length() <= allowance || flying == 0 || self.extra {
                 return Some(self.part(stretch, Some(index)));
             }
@@ -308,11 +307,15 @@ impl Sender {
         if self.extra && !self.flight.is_empty() {
             // Nothing new: the last segment once more, or the first of those that meet a shut window.
             let index = if self.window == 0 { 0 } else { self.flight.count() - 1 };
-            let whole = self.flight.stretch(index);
-            let stretch = Stretch { begin: whole.begin, end: whole.end.earlier(whole.begin.after(room)) };
-            return Some(self.part(stretch, Some(index)));
+            return Some(self.part(self.front(index, room), Some(index)));
         }
         None
+    }
+
+    /// As much of a segment under way as fits into one now.
+    fn front(&self, index: usize, room: u32) -> Stretch {
+        let whole = self.flight.stretch(index);
+        Stretch { begin: whole.begin, end: whole.end.earlier(whole.begin.after(room)) }
     }
 
     /// Describes a stretch of sequence numbers as a segment. A FIN goes along with the last byte.
@@ -353,8 +356,8 @@ impl Sender {
         self.rearm();
     }
 
-    /// Takes in an acknowledgement whose number lies between SND.UNA and SND.NXT, or before. True if it is progress.
-    pub fn acknowledge(&mut self, heard: &Heard<'_>, now: Instant, rings: &mut Rings) -> bool {
+    /// Takes in an acknowledgement whose number lies between SND.UNA and SND.NXT, or before.
+    pub fn acknowledge(&mut self, heard: &Heard<'_>, now: Instant, rings: &mut Rings) {
         let (before, flying) = (self.base(), self.flight.flying());
         let (content, content_begin) = (self.ring.length(), self.content_begin());
         let mut newest: Option<(Instant, bool)> = None;
@@ -406,7 +409,6 @@ impl Sender {
             self.cubic.grow(delivered, self.segment_size, self.trip.smoothed(), now);
         }
         self.rearm();
-        progress
     }
 
     /// SND.WND (RFC 9293 §3.10.7.4); true if it changed.

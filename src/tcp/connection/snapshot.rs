@@ -26,7 +26,7 @@ const WINDOW_MAX: u32 = 1 << 30;
 const SCALE_MAX: u8 = 14;
 
 /// The states that have something to go on with.
-const STATES: [State; 7] = [
+pub(super) const STATES: [State; 7] = [
     State::Established,
     State::FinWait1,
     State::FinWait2,
