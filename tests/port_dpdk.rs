@@ -6,9 +6,11 @@
 //! skipped, aloud, without.
 
 mod appliance;
+mod lab;
 
-use appliance::mail::{PATIENCE, arrived, sink, source, through_to_the_sink};
-use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, MX, MX_V6, Setup, eventually, is_root};
+use appliance::mail::{PATIENCE, source, through_to_the_sink, through_two_workers};
+use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, MX, MX_V6, Setup, eventually};
+use lab::{Lab, Namespace};
 use rohrpost::port::dpdk::{self, PortSettings};
 use rohrpost::port::{Burst, Port};
 use std::io::{BufRead, BufReader};
@@ -263,89 +265,52 @@ fn every_message_arrives_once_and_unaltered_over_af_packet_and_ipv6() {
 #[test]
 fn two_workers_share_the_queues_of_one_device() {
     let Some(lab) = appliance::Lab::up(1) else { return };
-    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
-    let setup = Setup { transport: "dpdk", to: &format!("smtp://{MX}:25"), cores: "0, 1", more: "" };
-    let mut appliance = Appliance::start(&lab, &setup);
-    let to = format!("inet:{APPLIANCE}:25");
-    source(&lab, &["-d", "-s", "20", "-l", "2048", "-m", "1000", "-t", "user@example.test", &to]);
-    appliance.wait_until_empty(PATIENCE);
-    let status = appliance.status();
-    let accepted: Vec<u64> = (status["workers"].as_array().expect("workers").iter())
-        .map(|worker| worker["messages"]["accepted"].as_u64().expect("a count"))
-        .collect();
-    assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|count| *count > 0), "both workers take part: {accepted:?}");
-    assert!(appliance.stop().success(), "an orderly end");
-    assert_eq!(arrived(&directory).len(), 1000);
+    through_two_workers(&lab, "dpdk", 1000);
 }
 
-/// A namespace in which the kernel holds no address but its loopback's; removed when dropped.
-struct Host {
-    name: String,
+/// A host in whose namespace the kernel holds no address but its loopback's.
+fn host(lab: &Lab) -> Namespace {
+    let host = lab.namespace("host");
+    host.run(&["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
+    host
 }
 
-impl Host {
-    fn new(name: &str) -> Option<Host> {
-        if !is_root() {
-            eprintln!("SKIPPED: network namespaces need root; nothing was tested here");
-            return None;
-        }
-        let host = Host { name: format!("rohrpost-dpdk-{}-{name}", std::process::id()) };
-        assert!(Command::new("ip").args(["netns", "add", &host.name]).status().expect("ip").success());
-        host.run(&["ip", "link", "set", "lo", "up"]);
-        host.run(&["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"]);
-        Some(host)
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.name, program]).env("PATH", appliance::path()).stdin(Stdio::null());
-        command
-    }
-
-    fn run(&self, words: &[&str]) {
-        let output = self.command(words[0]).args(&words[1..]).output().expect("ip netns exec");
-        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Starts an appliance on a device.
-    fn appliance(&self, directory: &Path, device: &str) -> Appliance {
-        let text = format!(
-            "transport = \"dpdk\"\nhostname = \"relay.example.test\"\n\
-             [[port]]\ndevice = \"{device}\"\n[dpdk]\nhugepages = false\nmemory = \"64MiB\"\n\
-             [[address]]\nip = \"192.0.2.25/24\"\n\
-             [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n[relay]\nnetworks = [\"192.0.2.0/24\"]\n\
-             [[route]]\ndomain = \"*\"\nto = [\"smtp://192.0.2.10:2525\"]\n\
-             [spool]\ndirectory = \"{directory}/spool\"\nsize_max = \"1GB\"\nfree_min = \"0B\"\n\
-             [admin]\nsocket = \"{directory}/admin.sock\"\n[retry]\nfirst = \"1s\"\nmax = \"1s\"\n",
-            directory = directory.display(),
-        );
-        Appliance::start_in(&self.name, directory, &text)
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = Command::new("ip").args(["netns", "del", &self.name]).status();
-    }
+/// Starts an appliance on a device of the host.
+fn start_on(host: &Namespace, directory: &Path, device: &str) -> Appliance {
+    let text = format!(
+        "transport = \"dpdk\"\nhostname = \"relay.example.test\"\n\
+         [[port]]\ndevice = \"{device}\"\n[dpdk]\nhugepages = false\nmemory = \"64MiB\"\n\
+         [[address]]\nip = \"192.0.2.25/24\"\n\
+         [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n[relay]\nnetworks = [\"192.0.2.0/24\"]\n\
+         [[route]]\ndomain = \"*\"\nto = [\"smtp://192.0.2.10:2525\"]\n\
+         [spool]\ndirectory = \"{directory}/spool\"\nsize_max = \"1GB\"\nfree_min = \"0B\"\n\
+         [admin]\nsocket = \"{directory}/admin.sock\"\n[retry]\nfirst = \"1s\"\nmax = \"1s\"\n",
+        directory = directory.display(),
+    );
+    Appliance::start_in(host.name(), directory, &text)
 }
 
 #[test]
 fn the_kernel_takes_what_has_its_checksums_from_the_driver() {
-    let Some(host) = Host::new("sums") else { return };
+    let Some(lab) = Lab::new("dpdk-sums") else { return };
+    let host = host(&lab);
     let directory = tempfile::tempdir().expect("a temporary folder");
-    let mut appliance = host.appliance(directory.path(), "net_tap0,iface=tap0");
+    let mut appliance = start_on(&host, directory.path(), "net_tap0,iface=tap0");
     host.run(&["ip", "address", "add", "192.0.2.10/24", "dev", "tap0"]);
     let started = &appliance.events("started")[0]["detail"];
     assert!(started.as_str().expect("words").contains("net_tap, checksums by the NIC"), "{started}");
-    let mut sink =
-        host.command("smtp-sink").args(["-u", "postfix", "192.0.2.10:2525", "100"]).spawn().expect("smtp-sink");
+    let command = |program: &str| {
+        let mut command = host.command(program);
+        command.env("PATH", appliance::path()).stdin(Stdio::null());
+        command
+    };
+    let mut sink = command("smtp-sink").args(["-u", "postfix", "192.0.2.10:2525", "100"]).spawn().expect("smtp-sink");
     let mail = ["-d", "-s", "5", "-l", "4096", "-m", "500", "-t", "user@example.test", "inet:192.0.2.25:25"];
-    let sent = host.command("smtp-source").args(mail).status().expect("smtp-source");
+    let sent = command("smtp-source").args(mail).status().expect("smtp-source");
     assert!(sent.success());
     appliance.wait_until_empty(PATIENCE);
     assert_eq!(appliance.status()["messages"]["delivered"], 500);
-    assert!(host.command("ping").args(["-c", "1", "-W", "5", "192.0.2.25"]).status().expect("ping").success());
+    assert!(command("ping").args(["-c", "1", "-W", "5", "192.0.2.25"]).status().expect("ping").success());
     assert!(appliance.stop().success(), "an orderly end");
     let _ = sink.kill();
     let _ = sink.wait();
@@ -353,7 +318,8 @@ fn the_kernel_takes_what_has_its_checksums_from_the_driver() {
 
 #[test]
 fn the_other_end_of_a_memif_comes_and_goes_and_the_link_says_so() {
-    let Some(host) = Host::new("memif") else { return };
+    let Some(lab) = Lab::new("dpdk-memif") else { return };
+    let host = host(&lab);
     let directory = tempfile::tempdir().expect("a temporary folder");
     let socket = directory.path().join("memif.sock");
     let other_end = || PortProcess::start(this_binary(), "hold", &memif(directory.path(), "client"));
@@ -363,7 +329,7 @@ fn the_other_end_of_a_memif_comes_and_goes_and_the_link_says_so() {
             eventually("the appliance listens", WAIT, || socket.exists());
             other_end()
         });
-        let appliance = host.appliance(directory.path(), &memif(directory.path(), "server"));
+        let appliance = start_on(&host, directory.path(), &memif(directory.path(), "server"));
         (first.join().expect("the other end"), appliance)
     });
     let up = || appliance.status()["link"]["up"] == true;

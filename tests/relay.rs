@@ -4,7 +4,7 @@
 mod appliance;
 
 use appliance::client::{Client, in_namespace};
-use appliance::mail::{PATIENCE, arrived, body, sink, sink_with, source, through_to_the_sink};
+use appliance::mail::{PATIENCE, arrived, body, sink, sink_with, source, through_to_the_sink, through_two_workers};
 use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, MX_V6, RELAY, RELAY_V6, Setup, eventually};
 use std::time::Duration;
 
@@ -47,19 +47,7 @@ fn a_real_postfix_takes_every_message_once() {
 #[test]
 fn two_workers_share_the_queues_of_one_device() {
     let Some(lab) = Lab::up(2) else { return };
-    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
-    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "0, 1", more: "" };
-    let appliance = Appliance::start(&lab, &setup);
-    let to = format!("inet:{APPLIANCE}:25");
-    source(&lab, &["-d", "-s", "20", "-l", "2048", "-m", "2000", "-t", "user@example.test", &to]);
-    appliance.wait_until_empty(PATIENCE);
-    let status = appliance.status();
-    let accepted: Vec<u64> = (status["workers"].as_array().expect("workers").iter())
-        .map(|worker| worker["messages"]["accepted"].as_u64().expect("a count"))
-        .collect();
-    assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|count| *count > 0), "both workers take part: {accepted:?}");
-    assert_eq!(arrived(&directory).len(), 2000);
+    through_two_workers(&lab, "af_xdp", 2000);
 }
 
 #[test]

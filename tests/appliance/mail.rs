@@ -2,7 +2,7 @@
 
 use super::client::in_namespace;
 use super::receiver::without_received;
-use super::{Appliance, Lab, Setup, eventually};
+use super::{APPLIANCE, Appliance, Lab, MX, Setup, eventually};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -82,6 +82,25 @@ fn as_sent(text: &str) -> String {
         }
         rest = below;
     }
+}
+
+/// Sends messages through an appliance with two workers on the queues of one device, and checks that both take part and
+/// that each message arrives.
+pub fn through_two_workers(lab: &Lab, transport: &str, count: usize) {
+    let (_sink, directory) = sink(lab, &format!("{MX}:25"));
+    let setup = Setup { transport, to: &format!("smtp://{MX}:25"), cores: "0, 1", more: "" };
+    let mut appliance = Appliance::start(lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    source(lab, &["-d", "-s", "20", "-l", "2048", "-m", &count.to_string(), "-t", "user@example.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    let status = appliance.status();
+    let accepted: Vec<u64> = (status["workers"].as_array().expect("workers").iter())
+        .map(|worker| worker["messages"]["accepted"].as_u64().expect("a count"))
+        .collect();
+    assert_eq!(accepted.len(), 2);
+    assert!(accepted.iter().all(|messages| *messages > 0), "both workers take part: {accepted:?}");
+    assert!(appliance.stop().success(), "an orderly end");
+    assert_eq!(arrived(&directory).len(), count);
 }
 
 /// Sends many messages through to the sink, and checks that each arrives once and unaltered.
