@@ -544,14 +544,18 @@ pub const CLAIM_BURSTS_PER_POLL: usize = 16;
 /// Frames taken from a port in one poll: sixteen bursts, so that a flood cannot keep a breath from ending.
 pub const FRAMES_PER_POLL: usize = 1024;
 
-/// The smallest ring of a connection, bytes: a segment, or a few commands.
-pub const RING_SIZE_MIN: usize = 2048;
+/// The sizes of a connection's rings, bytes: a segment or a few commands, some lines, some segments, the default buffer,
+/// large buffers.
+pub const RING_SIZES: [usize; 6] = [2 << 10, 8 << 10, 32 << 10, 256 << 10, 2 << 20, 16 << 20];
 
-/// Rings of one size that are kept for the next to ask; more go back to the allocator.
-pub const RINGS_SPARE_PER_SIZE_MAX: usize = 256;
+/// Rings up to this size, bytes, may have the last quarter of the memory for rings.
+pub const RING_SIZE_SMALL: usize = RING_SIZES[1];
+
+/// Rings of one size that are kept for the next to ask, bytes; more go back to the allocator.
+pub const RINGS_SPARE_SIZE_MAX: usize = 4 << 20;
 
 /// Bytes that a flow may hold unread while the memory for rings is scarce: a few lines of any protocol.
-pub const RECEIVE_SCARCE_SIZE: u32 = 8 * 1024;
+pub const RECEIVE_SCARCE_SIZE: u32 = RING_SIZE_SMALL as u32;
 
 /// Stretches that arrived beyond a hole: at one loss in thirty, a window of a thousand segments. What would make one more
 /// is dropped, and sent again later.

@@ -427,7 +427,10 @@ impl Connection {
             acknowledgement: segment.acknowledgement,
             window: u32::from(segment.window) << scale,
             blocks: &segment.options.blocks,
-            echo: segment.options.timestamps.filter(|_| self.timestamps.is_some()).map(|(_, echo)| echo),
+            echo: self
+                .timestamps
+                .and(segment.options.timestamps)
+                .map(|(_, echo)| echo.wrapping_sub(self.start.clock_offset)),
             bare: segment.extent() == 0,
         };
         self.send.acknowledge(&heard, now, rings);
@@ -525,7 +528,7 @@ impl Connection {
     /// It has gone out.
     pub fn sent(&mut self, outgoing: &Outgoing, now: Instant) {
         match outgoing {
-            Outgoing::Part(part) => self.send.sent(part, timestamps::clock(self.start.clock_offset, now), now),
+            Outgoing::Part(part) => self.send.sent(part, now),
             Outgoing::Acknowledgement => {}
             Outgoing::KeepAlive => self.asked_at = now,
         }

@@ -4,15 +4,7 @@
 //! acknowledged. A ring begins small and is exchanged for a larger one when more comes. The pool hands out what was given
 //! back last, which is still in the cache, and keeps all rings together within a budget.
 
-use crate::limits::{RING_SIZE_MIN, RINGS_SPARE_PER_SIZE_MAX};
-
-/// Each size is four times the one before.
-const GROWTH_BITS: u32 = 2;
-
-/// Sizes from [`RING_SIZE_MIN`] to 2^30, more than a window can be (RFC 7323 §2.3).
-const SIZES: usize = ((30 - RING_SIZE_MIN.ilog2()) / GROWTH_BITS + 1) as usize;
-
-const _: () = assert!(RING_SIZE_MIN.is_power_of_two());
+use crate::limits::{RING_SIZE_SMALL, RING_SIZES, RINGS_SPARE_SIZE_MAX};
 
 /// A ring; an empty one may be without memory.
 #[derive(Debug, Default)]
@@ -80,18 +72,15 @@ impl Ring {
 /// Where rings come from.
 #[derive(Debug)]
 pub struct Rings {
-    spare: [Vec<Box<[u8]>>; SIZES],
+    spare: [Vec<Box<[u8]>>; RING_SIZES.len()],
     /// Bytes of all rings handed out.
     used: usize,
     budget: usize,
 }
 
-fn size(class: usize) -> usize {
-    RING_SIZE_MIN << (GROWTH_BITS as usize * class)
-}
-
-fn class(size: usize) -> usize {
-    (size.max(RING_SIZE_MIN).div_ceil(RING_SIZE_MIN).next_power_of_two().ilog2().div_ceil(GROWTH_BITS)) as usize
+/// The place in [`RING_SIZES`] of the least ring that holds so much.
+fn class(size: usize) -> Option<usize> {
+    RING_SIZES.iter().position(|ring| *ring >= size)
 }
 
 impl Rings {
@@ -108,9 +97,13 @@ impl Rings {
         self.budget
     }
 
+    fn scarce_from(&self) -> usize {
+        self.budget / 4 * 3
+    }
+
     /// Three quarters of the budget are in use: time to offer less.
     pub fn is_scarce(&self) -> bool {
-        self.used > self.budget / 4 * 3
+        self.used >= self.scarce_from()
     }
 
     /// Sees to it that `ring` has room for `wanted` bytes in all; `kept` of them, written or not yet in it, move along.
@@ -119,12 +112,15 @@ impl Rings {
         if wanted <= ring.capacity() {
             return true;
         }
-        let class = class(wanted);
-        if class >= SIZES || self.used + size(class) > self.budget {
+        let Some(class) = class(wanted) else { return false };
+        let size = RING_SIZES[class];
+        // The last quarter is for small ones: whoever makes others grow must not take the commands of everyone else's.
+        let budget = if size > RING_SIZE_SMALL { self.scarce_from() } else { self.budget };
+        if self.used + size > budget {
             return false;
         }
-        self.used += size(class);
-        let bytes = self.spare[class].pop().unwrap_or_else(|| vec![0; size(class)].into_boxed_slice());
+        self.used += size;
+        let bytes = self.spare[class].pop().unwrap_or_else(|| vec![0; size].into_boxed_slice());
         let mut larger = Ring { bytes, head: 0, length: ring.length };
         if kept > 0 {
             let (first, second) = ring.slices(0, kept);
@@ -142,8 +138,9 @@ impl Rings {
             return;
         }
         self.used -= ring.bytes.len();
-        let spare = &mut self.spare[class(ring.bytes.len())];
-        if spare.len() < RINGS_SPARE_PER_SIZE_MAX {
+        let Some(class) = class(ring.bytes.len()) else { return };
+        let spare = &mut self.spare[class];
+        if (spare.len() + 1) * ring.bytes.len() <= RINGS_SPARE_SIZE_MAX {
             spare.push(ring.bytes);
         }
     }
@@ -153,15 +150,6 @@ impl Rings {
 mod tests {
     use super::*;
     use std::collections::VecDeque;
-
-    #[test]
-    fn sizes_and_classes_agree() {
-        for class_number in 0..SIZES {
-            assert_eq!(class(size(class_number)), class_number);
-            assert_eq!(class(size(class_number) + 1), class_number + 1);
-        }
-        assert_eq!(class(0), 0);
-    }
 
     #[test]
     fn a_ring_keeps_its_bytes_while_it_wraps_and_grows() {
@@ -188,21 +176,28 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_holds_and_a_refusal_changes_nothing() {
-        let mut rings = Rings::new(3 * RING_SIZE_MIN);
-        let (mut one, mut other) = (Ring::default(), Ring::default());
-        assert!(rings.make_room(&mut one, 10, 0));
-        one.write(0, b"0123456789");
-        one.extend(10);
-        assert!(!rings.make_room(&mut one, RING_SIZE_MIN + 1, 10));
-        assert_eq!(one.front(), b"0123456789");
-        assert!(rings.make_room(&mut other, 1, 0));
-        assert!(!rings.is_scarce());
-        let mut third = Ring::default();
-        assert!(rings.make_room(&mut third, 1, 0));
-        assert!(rings.is_scarce());
-        assert!(!rings.make_room(&mut Ring::default(), 1, 0));
-        [one, other, third].into_iter().for_each(|ring| rings.take_back(ring));
-        assert!(rings.make_room(&mut Ring::default(), 1, 0));
+    fn the_budget_holds_its_last_quarter_is_for_small_rings_and_a_refusal_changes_nothing() {
+        let (small, large) = (RING_SIZES[0], RING_SIZES[2]);
+        let mut rings = Rings::new(4 * large);
+        let (mut one, mut two, mut three) = (Ring::default(), Ring::default(), Ring::default());
+        assert!(rings.make_room(&mut one, large, 0) && rings.make_room(&mut two, large, 0));
+        assert!(rings.make_room(&mut three, 10, 0));
+        three.write(0, b"0123456789");
+        three.extend(10);
+        assert!(!rings.make_room(&mut three, large, 10));
+        assert_eq!(three.front(), b"0123456789");
+        let mut small_ones = Vec::new();
+        loop {
+            let mut ring = Ring::default();
+            if !rings.make_room(&mut ring, 1, 0) {
+                break;
+            }
+            small_ones.push(ring);
+        }
+        assert_eq!((rings.used(), rings.is_scarce()), (4 * large, true));
+        assert_eq!(small_ones.len(), 2 * large / small - 1);
+        [one, two, three].into_iter().chain(small_ones).for_each(|ring| rings.take_back(ring));
+        assert_eq!((rings.used(), rings.is_scarce()), (0, false));
+        assert!(!rings.make_room(&mut Ring::default(), RING_SIZES[RING_SIZES.len() - 1] + 1, 0));
     }
 }

@@ -11,12 +11,13 @@
 //! happened.
 
 use super::cubic::Cubic;
-use super::flight::{Fate, Flight};
+use super::flight::{Fate, Flight, Sent};
 use super::rack::{Rack, is_in_doubt};
 use super::receiver::Blocks;
 use super::ring::{Ring, Rings};
 use super::round_trip::RoundTrip;
 use super::sequence::{Sequence, Stretch};
+use super::timestamps::millis;
 use crate::env::Instant;
 use crate::limits::{BLACK_HOLE_TIMEOUTS, TAIL_PROBE_MIN, TAIL_PROBE_SINGLE_DELAY};
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub enum Phase {
 pub enum Doubt {
     /// Nothing has gone out again yet.
     Unasked,
-    /// Our clock when the first segment went out again: an echo from before answers the first copy.
+    /// The milliseconds when the first segment went out again: an echo from before answers the first copy.
     Asked(u32),
     Settled,
 }
@@ -82,7 +83,7 @@ pub struct Heard<'a> {
     /// Bytes that the peer takes beyond the acknowledgement.
     pub window: u32,
     pub blocks: &'a Blocks,
-    /// The echo of our clock.
+    /// The echo of our clock, in the milliseconds of [`millis`](super::timestamps::millis).
     pub echo: Option<u32>,
     /// Nothing but an acknowledgement.
     pub bare: bool,
@@ -330,8 +331,8 @@ impl Sender {
         Part { sequence: stretch.begin, length, syn, fin, push, repeats }
     }
 
-    /// A part has gone out. `clock`: the timestamp in it.
-    pub fn sent(&mut self, part: &Part, clock: u32, now: Instant) {
+    /// A part has gone out.
+    pub fn sent(&mut self, part: &Part, now: Instant) {
         let extra = std::mem::take(&mut self.extra);
         if self.flight.is_empty() {
             if part.length > 0 && now.since(self.sent_at) > self.trip.timeout() {
@@ -344,12 +345,18 @@ impl Sender {
             self.tail = Some(TailProbe { end, repeated: part.repeats.is_some() });
         }
         match part.repeats {
-            Some(index) => self.flight.repeat(index, part.extent(), now),
+            Some(index) => {
+                self.flight.repeat(index, part.extent(), now);
+                // The timeout counts from when what it waits for went out last (RFC 6675 §5).
+                if index == 0 {
+                    self.timed_from = now;
+                }
+            }
             None => self.flight.push(part.sequence.after(part.extent()), now),
         }
         match &mut self.phase {
             Phase::Recovery { sent, .. } => *sent += part.extent(),
-            Phase::Loss { doubt: doubt @ Doubt::Unasked, .. } => *doubt = Doubt::Asked(clock),
+            Phase::Loss { doubt: doubt @ Doubt::Unasked, .. } => *doubt = Doubt::Asked(millis(now)),
             _ => {}
         }
         self.sent_at = now;
@@ -363,17 +370,18 @@ impl Sender {
         let mut newest: Option<(Instant, bool)> = None;
         let (rack, least) = (&mut self.rack, self.trip.least());
         let selected = arrivals(heard, before, self.flight.end());
-        let mut see = |sent: &super::flight::Sent| {
-            // Whether the echo answers the first copy cannot be known here to the millisecond; the least round trip decides.
-            rack.arrived(sent, now, least, false);
+        let mut see = |sent: &Sent, original: bool| {
+            rack.arrived(sent, now, least, original);
             if newest.is_none_or(|(at, _)| at <= sent.at) {
                 newest = Some((sent.at, sent.repeated));
             }
         };
-        let mut delivered = self.flight.acknowledge(heard.acknowledgement, &mut see);
+        // An echo from before the repetition answers the copy before it. What lies beyond a hole is not echoed (RFC 7323 §4.3).
+        let older = |sent: &Sent| heard.echo.is_some_and(|echo| (echo.wrapping_sub(millis(sent.at)) as i32) < 0);
+        let mut delivered = self.flight.acknowledge(heard.acknowledgement, |sent| see(sent, older(sent)));
         let mut arrived_selected = 0;
         for stretch in &selected.blocks {
-            arrived_selected += self.flight.select(*stretch, &mut see);
+            arrived_selected += self.flight.select(*stretch, |sent| see(sent, false));
         }
         delivered += arrived_selected;
         let progress = self.base() != before;

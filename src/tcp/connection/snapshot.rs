@@ -13,7 +13,7 @@ use super::ring::Rings;
 use super::round_trip::RoundTrip;
 use super::sender::Sender;
 use super::sequence::{Sequence, Stretch};
-use super::timestamps::{Timestamps, clock};
+use super::timestamps::{Timestamps, clock, millis};
 use super::{Connection, Start, State, Terms};
 use crate::env::Instant;
 use crate::limits::ISLANDS_MAX;
@@ -127,7 +127,6 @@ impl Connection {
                 return Err(error);
             }
         };
-        let millis = (now.nanos() / 1_000_000) as u32;
         let back = |age: Duration| Instant::from_nanos(now.nanos().saturating_sub(age.as_nanos() as u64));
         let mut connection = Connection {
             state,
@@ -139,7 +138,7 @@ impl Connection {
             start: Start {
                 initial: Sequence(snapshot.send.initial),
                 path_size: snapshot.path_size,
-                clock_offset: snapshot.clock.wrapping_sub(millis),
+                clock_offset: snapshot.clock.wrapping_sub(millis(now)),
             },
             scales: snapshot.scales,
             heard_at: back(snapshot.heard_ago),

@@ -14,9 +14,14 @@ pub struct Timestamps {
     pub recent_at: Instant,
 }
 
-/// Our clock, in milliseconds.
+/// Milliseconds since the origin of the clock, going round.
+pub fn millis(now: Instant) -> u32 {
+    (now.nanos() / 1_000_000) as u32
+}
+
+/// The clock that our timestamps show.
 pub fn clock(offset: u32, now: Instant) -> u32 {
-    offset.wrapping_add((now.nanos() / 1_000_000) as u32)
+    offset.wrapping_add(millis(now))
 }
 
 impl Timestamps {
