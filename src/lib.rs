@@ -9,7 +9,8 @@
 //!
 //! `worker` turns the wheel that moves bytes between them, once per core; `policy` says who may send
 //! what; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
-//! slow, on a housekeeping core; `appliance` puts them together as the configuration says; `config` and `cli` are the operator's side; `env` is the injected world.
+//! slow, on a housekeeping core; `appliance` puts them together as the configuration says; `load` tries them and any other
+//! server; `config` and `cli` are the operator's side; `env` is the injected world.
 
 pub mod appliance;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod event;
 pub mod flow;
 pub mod kernel;
 pub mod limits;
+pub mod load;
 pub mod policy;
 pub mod port;
 pub mod sim;

@@ -5,10 +5,12 @@
 //! ```
 
 use super::connection::Header;
+use super::connection::sequence::Sequence;
+use super::segment::SYN;
 use super::tuple::{Tuple, wide};
 use crate::port::ETHERNET_HEADER;
 use crate::port::checksum::Sum;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddrV4};
 
 /// Bytes of a TCP header without options.
 pub(super) const TCP_HEADER: usize = 20;
@@ -94,6 +96,27 @@ pub(super) fn write_segment(
         let sum = Sum::of_pseudo_header(&frame[addresses], length as u16).add(&frame[begin..]).finish();
         frame[begin + 16..begin + 18].copy_from_slice(&sum);
     }
+}
+
+/// The IPv4 packet of a SYN from anybody: for floods that test a server.
+pub(crate) fn syn_packet(source: SocketAddrV4, target: SocketAddrV4, sequence: u32) -> Vec<u8> {
+    let tuple = Tuple {
+        local: (*source.ip()).into(),
+        local_port: source.port(),
+        remote: (*target.ip()).into(),
+        remote_port: target.port(),
+    };
+    let header = Header {
+        sequence: Sequence(sequence),
+        acknowledgement: Sequence(0),
+        flags: SYN,
+        window: u16::MAX,
+        options: Default::default(),
+    };
+    let mut frame = vec![0; segment_length(&tuple, &header, 0)];
+    let way = Way { source: [0; 6], destination: [0; 6] };
+    write_segment(&mut frame, way, &tuple, &header, (&[], &[]), true);
+    frame.split_off(ETHERNET_HEADER)
 }
 
 /// Whether the checksums of the packet and of the segment in it are right. `begin` and `end`: the segment in the frame.

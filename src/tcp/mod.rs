@@ -40,6 +40,7 @@ mod time_wait;
 mod tuple;
 pub mod wheel;
 
+pub(crate) use frame::syn_packet;
 pub use hand_over::ImportError;
 pub use stack::Stack;
 

@@ -19,7 +19,7 @@ mod notice;
 mod outbound;
 mod parts;
 
-pub use exchange::Exchange;
+pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
 pub use parts::worker_of_log;
 
@@ -36,7 +36,6 @@ use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
-use exchange::Letter;
 use hdrhistogram::Histogram;
 use home::Home;
 use inbound::Inbound;

@@ -27,7 +27,7 @@ pub struct Extensions {
 
 impl Extensions {
     /// Takes note of one line (without its code) after the first.
-    pub(super) fn note(&mut self, line: &[u8]) {
+    pub(crate) fn note(&mut self, line: &[u8]) {
         let Ok(line) = std::str::from_utf8(line) else { return };
         let mut words = line.split_ascii_whitespace();
         let keyword = words.next().unwrap_or_default();

@@ -29,6 +29,8 @@ mod session;
 mod tests;
 
 pub use extensions::Extensions;
+pub(crate) use output::Output;
+pub(crate) use reply::ReplyReader;
 pub use reply::{RemoteReply, ReplyError};
 pub use session::Session;
 

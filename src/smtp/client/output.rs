@@ -8,21 +8,21 @@ use crate::limits::CLIENT_OUTPUT_SIZE;
 
 /// Bytes to be sent; at most [`CLIENT_OUTPUT_SIZE`] and one command.
 #[derive(Debug, Default)]
-pub(super) struct Output {
+pub(crate) struct Output {
     bytes: Vec<u8>,
     sent: usize,
 }
 
 impl Output {
-    pub(super) fn waiting(&self) -> &[u8] {
+    pub(crate) fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting().is_empty()
     }
 
-    pub(super) fn sent(&mut self, count: usize) {
+    pub(crate) fn sent(&mut self, count: usize) {
         self.sent += count;
         assert!(self.sent <= self.bytes.len(), "more was sent than there was");
         if self.is_empty() {
@@ -30,13 +30,13 @@ impl Output {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.sent = 0;
     }
 
     /// The buffer to append to, moved to the front first so that it does not grow with what was sent.
-    pub(super) fn end(&mut self) -> &mut Vec<u8> {
+    pub(crate) fn end(&mut self) -> &mut Vec<u8> {
         self.bytes.drain(..self.sent);
         self.sent = 0;
         debug_assert!(self.bytes.len() <= CLIENT_OUTPUT_SIZE + COMMAND_SIZE_MAX);
@@ -44,7 +44,7 @@ impl Output {
     }
 
     /// Hands all of it to `send`; says whether that took everything.
-    pub(super) fn drain_into(&mut self, send: &mut dyn FnMut(&[u8]) -> usize) -> bool {
+    pub(crate) fn drain_into(&mut self, send: &mut dyn FnMut(&[u8]) -> usize) -> bool {
         if !self.is_empty() {
             let count = send(self.waiting()).min(self.waiting().len());
             self.sent(count);

@@ -67,7 +67,7 @@ pub enum ReplyError {
 
 /// What of a reply has been read.
 #[derive(Debug, Default)]
-pub(super) struct ReplyReader {
+pub(crate) struct ReplyReader {
     /// A line without its end; never longer than [`CLIENT_REPLY_LINE_SIZE_MAX`].
     line: Vec<u8>,
     /// What the finished lines of this reply said; `None` before the first.
@@ -85,7 +85,7 @@ struct RemoteReplyStart {
 impl ReplyReader {
     /// Reads up to the end of one reply and says how many bytes that took. `each_line` gets every line's place and
     /// what follows the code.
-    pub(super) fn read(
+    pub(crate) fn read(
         &mut self,
         input: &[u8],
         mut each_line: impl FnMut(u32, &[u8]),
