@@ -6,9 +6,12 @@
 //! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
 pub mod check;
+pub mod load;
+mod parties;
 pub mod queue;
 pub mod run;
 pub mod sim;
+pub mod sink;
 mod spool;
 pub mod status;
 mod text;
@@ -42,6 +45,10 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
+    /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
+    Load(Box<load::LoadArgs>),
+    /// Take mail from anybody and throw it away: what stands behind a relay that is measured.
+    Sink(sink::SinkArgs),
     /// Prove that no message is lost: live through simulated worlds in which everything goes wrong.
     Sim(SimArgs),
 }

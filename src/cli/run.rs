@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
 use crate::delivery;
 use crate::env::disk::RealDisk;
-use crate::env::{Clock, SystemClock, Wakeup};
+use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
@@ -26,7 +26,7 @@ use std::sync::Arc;
 
 /// Why the appliance does not start. Each says what to do.
 #[derive(Debug, thiserror::Error)]
-enum StartError {
+pub(super) enum StartError {
     #[error("{0}")]
     Config(String),
     #[error("{0}")]
@@ -65,11 +65,7 @@ pub fn run(args: &super::RunArgs) -> ExitCode {
 
 fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let clock = SystemClock::new();
-    let problems = check::environment(config);
-    if !problems.is_empty() {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        return Err(StartError::Config(lines.join("\nrohrpost: ")));
-    }
+    environment(config)?;
     let policy = Arc::new(Policy::new(config)?);
     let appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     // First of all that leaves a trace, so that a second process ends here.
@@ -137,6 +133,12 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     Ok(reason)
 }
 
+/// Refuses what this machine cannot do.
+pub(super) fn environment(config: &Config) -> Result<(), StartError> {
+    let problems: Vec<String> = check::environment(config).iter().map(ToString::to_string).collect();
+    if problems.is_empty() { Ok(()) } else { Err(StartError::Config(problems.join("\nrohrpost: "))) }
+}
+
 /// What a worker gets whatever its transport is.
 struct Common {
     clock: SystemClock,
@@ -165,17 +167,21 @@ fn spawn_stacks<P: Port + Send + 'static>(
     queues: Vec<P>,
     parts: Vec<Common>,
 ) -> Result<Threads, StartError> {
+    let Some(first) = parts.first() else { return Ok(Threads::new()) };
+    let stacks = stacks(&appliance.config, queues, first.clock.now().mono)?;
+    stacks.into_iter().zip(parts).map(|(stack, common)| launch(appliance, common, stack)).collect()
+}
+
+/// The TCP of all workers, on a queue each.
+pub(super) fn stacks<P: Port>(config: &Config, queues: Vec<P>, now: Instant) -> Result<Vec<Stack<P>>, StartError> {
     let workers = queues.len() as u16;
     // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
     let isn_key = entropy::<16>()?;
-    let mut threads = Vec::new();
-    for (queue, common) in queues.into_iter().zip(parts) {
+    let stack = |(worker, queue)| {
         let seed = u64::from_le_bytes(entropy()?);
-        let settings = settings::tcp(&appliance.config, common.exchange.worker(), workers, isn_key, seed);
-        let stack = Stack::new(queue, settings, common.clock.now().mono);
-        threads.push(launch(appliance, common, stack)?);
-    }
-    Ok(threads)
+        Ok(Stack::new(queue, settings::tcp(config, worker, workers, isn_key, seed), now))
+    };
+    (0..).zip(queues).map(stack).collect()
 }
 
 /// Starts one worker on its core.
@@ -195,15 +201,20 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         seed: u64::from_le_bytes(entropy()?),
     });
     let config = &appliance.config;
-    let core = config.workers.cores.get(usize::from(worker)).map(|core| core_affinity::CoreId { id: *core });
+    let core = config.workers.cores.get(usize::from(worker)).copied();
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
-        if let Some(core) = core {
-            // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
-            core_affinity::set_for_current(core);
-        }
+        pin(core);
         Worker::new(equipment).run();
     })?;
     Ok(thread)
+}
+
+/// Keeps this thread on its core, if it has one.
+pub(super) fn pin(core: Option<usize>) {
+    if let Some(id) = core {
+        // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
+        core_affinity::set_for_current(core_affinity::CoreId { id });
+    }
 }
 
 type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;

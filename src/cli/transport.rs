@@ -111,7 +111,10 @@ fn open_kernel(config: &Config) -> Result<Opened, TransportError> {
     Ok(Opened {
         lanes: Lanes::Kernel(all),
         attachment: Attachment::Kernel,
-        detail: format!("sockets, listening on {}", places.join(", ")),
+        detail: match &places[..] {
+            [] => "sockets".to_owned(),
+            places => format!("sockets, listening on {}", places.join(", ")),
+        },
         link: None,
         warnings: Vec::new(),
     })

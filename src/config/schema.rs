@@ -59,6 +59,32 @@ pub struct Config {
     pub log: Log,
 }
 
+impl Config {
+    /// One with nothing in it but what must be there. It serves no mail; tools that only need a transport begin with it.
+    pub fn bare(transport: Transport, hostname: &str) -> Config {
+        Config {
+            transport,
+            hostname: hostname.to_owned(),
+            workers: Workers::default(),
+            ports: Vec::new(),
+            dpdk: Dpdk::default(),
+            addresses: Vec::new(),
+            listeners: Vec::new(),
+            relay: Relay::default(),
+            clients: Vec::new(),
+            domains: Vec::new(),
+            recipients: Recipients::default(),
+            routes: Vec::new(),
+            limits: Limits::default(),
+            spool: Spool::default(),
+            delivery: Delivery::default(),
+            retry: Retry::default(),
+            admin: Admin::default(),
+            log: Log::default(),
+        }
+    }
+}
+
 /// How mail comes and goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -130,6 +156,13 @@ pub struct Port {
     #[serde(default = "frames_default")]
     #[schemars(range(min = 256, max = 65536))]
     pub frames: u32,
+}
+
+impl Port {
+    /// All queues of a device.
+    pub fn of(device: &str) -> Port {
+        Port { device: device.to_owned(), queues: Queues::Auto, vlan: 0, frames: frames_default() }
+    }
 }
 
 fn frames_default() -> u32 {
@@ -209,6 +242,13 @@ pub struct Listener {
     /// Offer BINARYMIME (RFC 3030). Such content goes on only to hops that offer it too; to others it bounces.
     #[serde(default)]
     pub binarymime: bool,
+}
+
+impl Listener {
+    /// One that is as all are if nothing else is said.
+    pub fn at(address: SocketAddr, role: Role) -> Listener {
+        Listener { address, role, greeting_delay: greeting_delay_default(), binarymime: false }
+    }
 }
 
 fn greeting_delay_default() -> Period {

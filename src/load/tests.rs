@@ -138,7 +138,8 @@ fn an_open_loop_shows_the_whole_stall_that_a_closed_one_hides() {
     assert!(open.all.message.max() >= 995 * MS, "{:?}", open.all.message.max());
     assert!(open.all.message.percentile(89.0) < 5 * MS, "{:?}", open.all.message.percentile(89.0));
 
-    let closed = live(Plan { time: Some(10 * SECOND), ..plan(Pace::Closed, 5) }, stall);
+    let stall = Some((SECOND, 2 * SECOND));
+    let closed = live(Plan { time: Some(3 * SECOND), ..plan(Pace::Closed, 5) }, stall);
     // It stood still with the server: five messages are slow, and no percentile tells.
     assert!(closed.all.message.percentile(99.9) < 20 * MS, "{:?}", closed.all.message.percentile(99.9));
     assert!(closed.all.message.max() >= 995 * MS);

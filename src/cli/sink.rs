@@ -1,0 +1,84 @@
+//! `rohrpost sink`: takes mail from anybody and throws it away.
+//!
+//! In: where to listen. Out: a line when it listens, a progress line on a terminal, and the sums at SIGTERM or Ctrl-C.
+
+use super::parties::{TransportArgs, run};
+use super::run::StartError;
+use super::text::{messages, size};
+use crate::load::{Sink, SinkCounters, SinkCounts};
+use clap::Args;
+use indicatif::ProgressBar;
+use serde::Serialize;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Where to listen.
+#[derive(Clone, Debug, Args)]
+pub struct SinkArgs {
+    /// Addresses and ports, such as 192.0.2.30:25.
+    #[arg(required = true, value_name = "LISTEN")]
+    pub listen: Vec<SocketAddr>,
+    /// The name to greet with.
+    #[arg(long, value_name = "NAME", default_value = "sink.example.test")]
+    pub hostname: String,
+    /// One JSON object with the sums instead of text.
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub transport: TransportArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    version: u32,
+    kind: &'static str,
+    #[serde(flatten)]
+    counts: SinkCounts,
+}
+
+/// Runs until a signal comes.
+pub fn sink(args: &SinkArgs) -> ExitCode {
+    let config = args.transport.config(&args.hostname, &args.listen);
+    let hostname: Arc<str> = args.hostname.as_str().into();
+    // Each worker adds its own when it begins, and then writes it alone.
+    let all: Mutex<Vec<Arc<SinkCounters>>> = Mutex::default();
+    let counts = || {
+        let mut counts = SinkCounts::default();
+        let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().for_each(|counters| counters.add_to(&mut counts));
+        counts
+    };
+    let make = |_, _, _| {
+        let counters = Arc::new(SinkCounters::default());
+        all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
+        Ok(Sink::new(Arc::clone(&hostname), counters))
+    };
+    let bar = ProgressBar::new_spinner();
+    let mut told = false;
+    let ran = run::<_, StartError>(&config, make, |detail| {
+        if !std::mem::replace(&mut told, true) {
+            eprintln!("rohrpost sink: {} ({detail})", args.transport.transport.name());
+        }
+        bar.tick();
+        bar.set_message(text(&counts()));
+    });
+    bar.finish_and_clear();
+    if let Err(error) = ran {
+        eprintln!("rohrpost: {error}");
+        return ExitCode::FAILURE;
+    }
+    let counts = counts();
+    if args.json {
+        let report = Report { version: 1, kind: "sink", counts };
+        println!("{}", serde_json::to_string(&report).expect("all keys are text"));
+    } else {
+        println!("{}", text(&counts));
+    }
+    ExitCode::SUCCESS
+}
+
+fn text(counts: &SinkCounts) -> String {
+    let SinkCounts { messages: count, bytes, recipients, sessions, open } = *counts;
+    format!("{}, {recipients} recipients, {} in {sessions} sessions, {open} open", messages(count), size(bytes))
+}
