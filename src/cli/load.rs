@@ -207,17 +207,15 @@ fn send(args: &LoadArgs) -> Result<(About, Vec<(String, Figures)>), LoadError> {
         Ok(Generator::new(plan, worker, workers, route.clone(), live, now)?)
     };
     let mut progress = Progress::new();
-    let flooding = AtomicBool::new(false);
+    let over = AtomicBool::new(false);
     let flood = args.flood.map(|rate| open_flood(args, rate)).transpose()?;
-    let (workers, detail) = std::thread::scope(|scope| {
-        let flood = flood.map(|flood| scope.spawn(|| flood.run(&flooding)));
+    let (ran, flood_syns) = std::thread::scope(|scope| {
+        let flood = flood.map(|flood| scope.spawn(|| flood.run(&over)));
         let ran = run::<_, LoadError>(&config, make, |_| progress.show(&live));
-        flooding.store(true, Ordering::Relaxed);
-        if let Some(Ok(sent)) = flood.map(std::thread::ScopedJoinHandle::join) {
-            eprintln!("{sent} SYNs from forged addresses were sent beside the load");
-        }
-        ran
-    })?;
+        over.store(true, Ordering::Relaxed);
+        (ran, flood.map(|flood| flood.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))))
+    });
+    let (workers, detail) = ran?;
     progress.bar.finish_and_clear();
     let mut classes: Vec<(String, Figures)> = Vec::new();
     for worker in workers {
@@ -235,6 +233,7 @@ fn send(args: &LoadArgs) -> Result<(About, Vec<(String, Figures)>), LoadError> {
         transport: format!("{} ({detail})", args.transport.transport.name()),
         pace: plan.pace.to_string(),
         seed: plan.seed,
+        flood_syns,
     };
     Ok((about, classes))
 }

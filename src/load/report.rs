@@ -175,6 +175,9 @@ pub struct About {
     pub pace: String,
     /// Decided everything that was left to chance.
     pub seed: u64,
+    /// SYNs that a flood sent beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flood_syns: Option<u64>,
 }
 
 /// The JSON object.
@@ -243,6 +246,9 @@ pub fn table(about: &About, classes: &[(String, Figures)]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
     let _ = writeln!(text, "{} over {}; {}; seed {}", about.target, about.transport, about.pace, about.seed);
+    if let Some(count) = about.flood_syns {
+        let _ = writeln!(text, "{count} SYNs from forged addresses were sent beside it");
+    }
     write_figures(&mut text, &sum(classes));
     if classes.len() > 1 {
         for (name, figures) in classes {

@@ -311,7 +311,13 @@ fn nobody_there_is_an_error_and_no_end_of_the_run() {
 #[test]
 fn the_report_is_one_json_object_with_all_figures() {
     let outcome = live(Plan { messages: Some(10), ..plan(Pace::Closed, 1) }, None);
-    let about = About { target: "x".into(), transport: "sim".into(), pace: Pace::Closed.to_string(), seed: 1 };
+    let about = About {
+        target: "x".into(),
+        transport: "sim".into(),
+        pace: Pace::Closed.to_string(),
+        seed: 1,
+        flood_syns: None,
+    };
     let report: serde_json::Value = serde_json::from_str(&json(&about, &outcome.classes)).unwrap();
     assert_eq!((&report["version"], &report["accepted"], &report["kind"]), (&1.into(), &10.into(), &"load".into()));
     assert!(report["messages_per_s"].as_f64().unwrap() > 100.0);
