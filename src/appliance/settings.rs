@@ -4,7 +4,7 @@
 
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
-use crate::limits::{HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
+use crate::limits::{DRAFTS_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
 use crate::worker::Listener;
@@ -91,6 +91,7 @@ pub(crate) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settin
         batch_size_max: *config.spool.batch_size as usize,
         batches_in_flight_max: config.spool.batches_in_flight,
         message_size_max: (*config.limits.message_size + HEADER_ADDED_SIZE_MAX).max(NOTICE_SIZE_MAX),
+        drafts_max: DRAFTS_MAX,
         memory_max: *config.limits.queue_memory / u64::from(workers),
         free_bytes_min: *config.spool.free_min,
         epoch: 1,

@@ -121,6 +121,7 @@ mod tests {
             batch_size_max: 32 * 1024,
             batches_in_flight_max: 2,
             message_size_max: 1_000_000,
+            drafts_max: 1000,
             memory_max: u64::MAX,
             free_bytes_min: 0,
             epoch: 3,

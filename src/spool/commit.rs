@@ -299,7 +299,8 @@ impl<D: Disk> Log<D> {
 
     /// Content that found no space for long, not only no time: its message is given up.
     fn give_up_starving(&mut self, now: Now) {
-        let hungry = !self.starved.is_empty() && self.filling.is_none() && self.in_flight.is_empty();
+        let without_room = self.filling.is_none() && self.in_flight.is_empty();
+        let hungry = !self.starved.is_empty() && (without_room || !self.has_space_for_drafts());
         if !hungry {
             self.starved_since = None;
             return;
@@ -321,10 +322,11 @@ impl<D: Disk> Log<D> {
         let doomed = self.starved.iter().any(|draft| {
             self.drafts.get(draft.slot as usize).is_none_or(|state| state.draft != *draft || state.doomed)
         });
-        let room = match &self.filling {
-            Some(filling) => !filling.full,
-            None => self.start_filling(SEGMENTS_RESERVED),
-        };
+        let room = self.has_space_for_drafts()
+            && match &self.filling {
+                Some(filling) => !filling.full,
+                None => self.start_filling(SEGMENTS_RESERVED),
+            };
         if room || doomed {
             self.wake_starved(events);
         }

@@ -36,6 +36,7 @@ impl<D: Disk> Log<D> {
             batch_size_max: BATCH_SIZE_DEFAULT,
             batches_in_flight_max: 1,
             message_size_max: u64::MAX,
+            drafts_max: 0,
             memory_max: u64::MAX,
             free_bytes_min: 0,
             epoch: u64::MAX,

@@ -23,7 +23,7 @@ use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{
-    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, DRAFTS_MAX, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
 };
 use crate::smtp::Envelope;
 
@@ -203,7 +203,7 @@ impl<D: Disk> Log<D> {
 
     /// Whether there is a place and a number for another message.
     fn may_begin(&self) -> bool {
-        self.drafts.len() < DRAFTS_MAX && self.number_next < NUMBER_END
+        self.drafts.len() < self.settings.drafts_max && self.number_next < NUMBER_END
     }
 
     fn new_draft(&mut self, own: bool) -> Draft {
@@ -263,7 +263,11 @@ impl<D: Disk> Log<D> {
 
     /// Bytes that the open chunk of `draft` takes; begins a chunk or a batch if need be. 0 means back-pressure.
     fn room_for_content(&mut self, draft: Draft, wanted: usize) -> usize {
-        let reserved = if self.draft_mut(draft).is_some_and(|state| state.own) { 1 } else { SEGMENTS_RESERVED };
+        let own = self.draft_mut(draft).is_some_and(|state| state.own);
+        let reserved = if own { 1 } else { SEGMENTS_RESERVED };
+        if !own && !self.has_space_for_drafts() {
+            return 0;
+        }
         if !self.backlog.is_empty() || !self.start_filling(reserved) {
             return 0;
         }
@@ -473,8 +477,18 @@ impl<D: Disk> Log<D> {
     /// Whether `more` bytes may be accepted: three quarters of what is not reserved may be needed at a time, so that
     /// moving messages forward always finds enough garbage to pay for itself.
     pub(super) fn has_space_for(&self, more: u64) -> bool {
-        let usable = u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size;
-        self.index.weight() + self.draft_bytes + more <= usable / 4 * 3
+        self.index.weight() + self.draft_bytes + more <= self.usable() / 4 * 3
+    }
+
+    /// Whether messages that were let in may grow. Half of what moving needs is left to them, as they seldom say how large
+    /// they are; beyond that, what is moved forward would find no garbage to pay for itself, and take what is reserved for
+    /// outcomes, without which nothing ever becomes free again.
+    pub(super) fn has_space_for_drafts(&self) -> bool {
+        self.index.weight() + self.draft_bytes <= self.usable() / 8 * 7
+    }
+
+    fn usable(&self) -> u64 {
+        u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size
     }
 
     /// Whether `more` bytes of memory may be taken for queued messages. Those under way are not counted: they are few, and

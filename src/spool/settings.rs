@@ -17,6 +17,8 @@ pub struct Settings {
     pub batches_in_flight_max: usize,
     /// The largest content, bytes.
     pub message_size_max: u64,
+    /// Messages that are being received at a time; beyond it nothing is accepted.
+    pub drafts_max: usize,
     /// What the queued messages may take in memory, bytes; beyond it nothing is accepted.
     pub memory_max: u64,
     /// Below so many free bytes in the file system nothing is accepted.

@@ -31,6 +31,7 @@ pub fn settings(small: bool) -> Settings {
         batch_size_max,
         batches_in_flight_max: 4,
         message_size_max: 50_000_000,
+        drafts_max: 1000,
         memory_max: 1 << 30,
         free_bytes_min: 0,
         epoch: 1,

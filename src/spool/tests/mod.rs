@@ -22,6 +22,7 @@ fn settings() -> Settings {
         batch_size_max: 128 * 1024,
         batches_in_flight_max: 4,
         message_size_max: 50_000_000,
+        drafts_max: 1000,
         memory_max: u64::MAX,
         free_bytes_min: 0,
         epoch: 1,

@@ -31,6 +31,7 @@ fn settings() -> Settings {
         batch_size_max: 32 * 1024,
         batches_in_flight_max: 2,
         message_size_max: 1 << 20,
+        drafts_max: 1000,
         memory_max: 1 << 30,
         free_bytes_min: 0,
         epoch: 1,
