@@ -43,6 +43,8 @@ mod node;
 mod peer;
 mod plan;
 mod receiver;
+#[cfg(test)]
+mod tests;
 mod trace;
 mod world;
 

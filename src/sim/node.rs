@@ -9,7 +9,7 @@ use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::Gauge;
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
-use crate::spool::Log;
+use crate::spool::{self, Log};
 use crate::tcp::Stack;
 use crate::worker::{Exchange, Worker, worker_of_log};
 use rand::RngExt;
@@ -50,6 +50,12 @@ pub(super) struct Node {
     paused_until: Instant,
     /// The first table that held more than it may.
     pub exceeded: Option<Gauge>,
+    /// The most that each table held, if somebody asks.
+    pub peaks: Option<BTreeMap<&'static str, u64>>,
+    /// The worker whose thread gets no time.
+    pub asleep: Option<usize>,
+    /// Changes what a log is told, where no configuration can.
+    pub adjust: fn(&mut spool::Settings),
 }
 
 struct Running {
@@ -80,6 +86,9 @@ impl Node {
             running: None,
             paused_until: Instant::ZERO,
             exceeded: None,
+            peaks: None,
+            asleep: None,
+            adjust: |_| {},
         }
     }
 
@@ -119,7 +128,8 @@ impl Node {
         for (number, disk) in &self.disks {
             // A blocking open lets its own operations complete.
             disk.advance(Instant::FAR);
-            let settings = settings::spool(&self.appliance.config, *number, workers);
+            let mut settings = settings::spool(&self.appliance.config, *number, workers);
+            (self.adjust)(&mut settings);
             let opened = Log::open(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());
             let (log, recovery) = opened.map_err(|error| error.to_string())?;
@@ -198,10 +208,15 @@ impl Node {
     pub(super) fn next(&self) -> Instant {
         let now = self.clock.now();
         let Some(running) = &self.running else { return Instant::FAR };
-        let waiting = (running.workers.iter().flatten()).any(|worker| worker.transport().port().waiting());
+        let awake = running.workers.iter().enumerate().filter(|(place, _)| Some(*place) != self.asleep);
+        let waiting =
+            (awake.filter_map(|(_, worker)| worker.as_ref())).any(|worker| worker.transport().port().waiting());
         // What a worker that has stopped left under way interests nobody.
         let workers = running.workers.len() as u16;
-        let polled = |number: &u16| running.workers[usize::from(worker_of_log(*number, workers))].is_some();
+        let polled = |number: &u16| {
+            let place = usize::from(worker_of_log(*number, workers));
+            running.workers[place].is_some() && self.asleep != Some(place)
+        };
         let disks = self.disks.iter().filter(|(number, _)| polled(number));
         let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
         let due = if waiting { now } else { running.due.min(disks).max(now) };
@@ -220,8 +235,8 @@ impl Node {
         let Some(running) = &mut self.running else { return };
         let mut busy = false;
         running.due = Instant::FAR;
-        for place in &mut running.workers {
-            let Some(worker) = place else { continue };
+        for (number, place) in running.workers.iter_mut().enumerate() {
+            let Some(worker) = place.as_mut().filter(|_| self.asleep != Some(number)) else { continue };
             busy |= worker.breath();
             running.due = running.due.min(running.clock.world(worker.next_deadline()));
             let idle = worker.transport().port().frames_out();
@@ -229,6 +244,10 @@ impl Node {
             let mut see = |gauge: Gauge| {
                 if !gauge.holds() {
                     self.exceeded.get_or_insert(gauge);
+                }
+                if let Some(peaks) = &mut self.peaks {
+                    let peak = peaks.entry(gauge.name).or_default();
+                    *peak = gauge.count.max(*peak);
                 }
             };
             worker.gauge(&mut see);
@@ -239,7 +258,8 @@ impl Node {
                 worker.finish();
             }
         }
-        busy |= running.workers.iter().flatten().any(Worker::has_letters);
+        let awake = running.workers.iter().enumerate().filter(|(number, _)| self.asleep != Some(*number));
+        busy |= awake.filter_map(|(_, worker)| worker.as_ref()).any(Worker::has_letters);
         if busy {
             running.due = now + BREATH_DURATION;
         }

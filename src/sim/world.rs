@@ -160,7 +160,7 @@ fn configuration(plan: &Plan) -> config::Config {
     config
 }
 
-fn outside(
+pub(super) fn outside(
     network: &Network,
     number: u8,
     addresses: Vec<IpAddr>,

@@ -6,7 +6,7 @@
 
 use crate::delivery::{ConnectionId, Work, WorkResult};
 use crate::env::Wakeup;
-use crate::limits::EXCHANGE_RING_SIZE;
+use crate::limits::{EXCHANGE_RING_SIZE, Gauge};
 use crate::spool::MessageId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use std::collections::VecDeque;
@@ -117,6 +117,15 @@ impl Exchange {
     /// The next letter to this worker.
     pub fn receive(&mut self) -> Option<Letter> {
         self.to_self.pop_front().or_else(|| self.from.try_recv().ok())
+    }
+
+    /// Shows how full its rings are, and of `jobs_max` jobs that may be under way how many wait for room in one.
+    pub fn gauge(&self, jobs_max: usize, see: &mut dyn FnMut(Gauge)) {
+        for (ring, outbox) in self.to.iter().zip(&self.outboxes) {
+            see(Gauge::new("letters in a ring", ring.len(), EXCHANGE_RING_SIZE));
+            let is_job = |letter: &&Letter| matches!(letter, Letter::Work { work: Work::Deliver(_), .. });
+            see(Gauge::new("jobs that wait for room in a ring", outbox.iter().filter(is_job).count(), jobs_max));
+        }
     }
 
     /// Whether something waits for room in a ring.

@@ -4,7 +4,7 @@ use super::Worker;
 use crate::env::Clock;
 use crate::env::disk::Disk;
 use crate::flow::Transport;
-use crate::limits::Gauge;
+use crate::limits::{Gauge, JOBS_IN_HAND_MAX};
 use crate::spool::Log;
 
 impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
@@ -13,5 +13,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         self.parts.logs.iter().for_each(|log: &Log<D>| log.gauge(see));
         self.home.queue.gauge(see);
         self.outbound.destinations.gauge(see);
+        let destinations = self.parts.routes.count() + 1;
+        self.parts.exchange.gauge(destinations * JOBS_IN_HAND_MAX as usize, see);
     }
 }
