@@ -5,6 +5,7 @@
 //! and the simulator alike, so that what is simulated is what runs.
 
 pub(crate) mod settings;
+pub(crate) mod shares;
 
 use crate::config::Config;
 use crate::control::WorkerEnd;

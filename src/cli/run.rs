@@ -5,7 +5,7 @@
 
 use super::check;
 use super::transport::{self, Lanes, Opened, TransportError};
-use crate::appliance::{Appliance, Station, settings};
+use crate::appliance::{Appliance, Station, settings, shares};
 use crate::config::{self, Config};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
 use crate::delivery;
@@ -224,7 +224,7 @@ type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;
 fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenLogs, StartError> {
     let directory = &config.spool.directory;
     let failed = |directory: &Path, reason: String| StartError::Spool { directory: directory.to_owned(), reason };
-    let mut numbers: BTreeSet<u16> = (0..workers).collect();
+    let mut numbers = BTreeSet::new();
     match std::fs::read_dir(directory) {
         Ok(entries) => {
             for name in entries.flatten().map(|entry| entry.file_name()) {
@@ -240,15 +240,32 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(directory, error.to_string())),
     }
-    let open = |number: u16| {
+    let open = |number: u16, segments_max: Option<u32>| {
         let directory = directory.join(log_name(number));
         let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
-        let settings = settings::spool(config, number, workers);
+        let mut settings = settings::spool(config, number, workers);
+        settings.segments_max = segments_max.unwrap_or(settings.segments_max);
         Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))
     };
-    // Each worker's one after the other, and all workers' at the same time.
+    let mut logs = open_all(workers, &numbers, |number| open(number, None))?;
+    let existing = logs.iter_mut().flatten().map(|(number, log, _)| (*number, log));
+    let share = shares::share_out(config, workers, existing).map_err(|error| failed(directory, error.to_string()))?;
+    let new = (0..workers).filter(|number| !numbers.contains(number)).collect();
+    for (worker, own) in open_all(workers, &new, |number| open(number, Some(share)))?.into_iter().enumerate() {
+        // The one that takes new mail is the first.
+        logs[worker].splice(0..0, own);
+    }
+    Ok(logs)
+}
+
+/// Opens logs, each worker's one after the other, and all workers' at the same time.
+fn open_all(
+    workers: u16,
+    numbers: &BTreeSet<u16>,
+    open: impl Fn(u16) -> Result<(Log<RealDisk>, Recovery), StartError> + Sync,
+) -> Result<OpenLogs, StartError> {
     std::thread::scope(|scope| {
-        let (open, numbers) = (&open, &numbers);
+        let open = &open;
         let opener = |worker: u16| {
             scope.spawn(move || {
                 let own = numbers.iter().copied().filter(|number| worker_of_log(*number, workers) == worker);

@@ -2,7 +2,7 @@
 
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
-use crate::appliance::{Appliance, Station, settings};
+use crate::appliance::{Appliance, Station, settings, shares};
 use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Wakeup};
@@ -124,11 +124,23 @@ impl Node {
                 disk
             });
         }
-        let mut logs: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
-        for (number, disk) in &self.disks {
+        let mut logs: BTreeMap<u16, Log<SimDisk>> = BTreeMap::new();
+        // Those that there are already come first, as they leave the rest to the new ones.
+        // Where nothing is there is no log of a former worker.
+        let there = self.disks.iter().filter(|(number, disk)| **number < workers || disk.size() > 0);
+        let mut disks: Vec<(&u16, &SimDisk)> = there.collect();
+        disks.sort_by_key(|(_, disk)| disk.size() == 0);
+        let mut share = None;
+        for (number, disk) in disks {
+            if disk.size() == 0 && share.is_none() {
+                let existing = logs.iter_mut().map(|(number, log)| (*number, log));
+                let left = shares::share_out(&self.appliance.config, workers, existing);
+                share = Some(left.map_err(|error| error.to_string())?);
+            }
             // A blocking open lets its own operations complete.
             disk.advance(Instant::FAR);
             let mut settings = settings::spool(&self.appliance.config, *number, workers);
+            settings.segments_max = share.unwrap_or(settings.segments_max);
             (self.adjust)(&mut settings);
             let opened = Log::open(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());
@@ -146,7 +158,15 @@ impl Node {
             for id in log.damaged() {
                 ledger.damage(self.clock.now(), format_args!("log {number}: {id} is damaged"));
             }
-            logs[usize::from(worker_of_log(*number, workers))].push((*number, log));
+            logs.insert(*number, log);
+        }
+        if share.is_none() {
+            let existing = logs.iter_mut().map(|(number, log)| (*number, log));
+            shares::share_out(&self.appliance.config, workers, existing).map_err(|error| error.to_string())?;
+        }
+        let mut of_workers: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
+        for (number, log) in logs {
+            of_workers[usize::from(worker_of_log(number, workers))].push((number, log));
         }
         let (links, ends, from) = control::links(workers, MESSAGES_MAX).map_err(|error| error.to_string())?;
         let wakeups: Result<Vec<_>, _> = (0..workers).map(|_| Wakeup::new()).collect();
@@ -156,7 +176,8 @@ impl Node {
         network.set_shortage(host, self.shortage);
         let isn_key = random.random();
         let mut all = Vec::new();
-        let parts = ports.into_iter().zip(ends).zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
+        let parts =
+            ports.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
         for ((((port, end), logs), exchange), exchange_wakeup) in parts {
             let tcp = settings::tcp(&self.appliance.config, end.worker, workers, isn_key, random.random());
             let station = Station {

@@ -23,7 +23,7 @@ use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{
-    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_AHEAD, SEGMENTS_RESERVED,
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_AHEAD, SEGMENTS_MIN, SEGMENTS_RESERVED,
 };
 use crate::smtp::Envelope;
 
@@ -413,6 +413,25 @@ impl<D: Disk> Log<D> {
     /// How many messages are queued.
     pub fn count(&self) -> usize {
         self.index.count()
+    }
+
+    /// Gives back what it has more than `count` segments and does not need. Says how many it still has, and how many it takes
+    /// to go on with what is queued. Blocks: before the worker serves.
+    pub fn give_back_segments(&mut self, count: u32) -> Result<(u32, u32), DiskError> {
+        // Where something is damaged, every trace of how the log was may be needed.
+        while self.quarantine.damages.count == 0
+            && let Some(number) = self.segments.surplus(count as usize)
+        {
+            self.disk.remove_now(number)?;
+        }
+        let narrow = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok((narrow(self.segments.known_count()), narrow(self.segments.needed())))
+    }
+
+    /// From now on it accepts no more than fits into `share` segments, and may have `count`.
+    pub fn limit_segments(&mut self, share: u32, count: u32) {
+        self.settings.segments_max = share.max(SEGMENTS_MIN);
+        self.segments.limit_to(count);
     }
 
     /// Whether nothing is under way and nothing waits: all that was asked for is durable.

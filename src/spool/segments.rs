@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use crate::env::Instant;
 use crate::env::disk::DiskError;
-use crate::limits::BLOCK_SIZE;
+use crate::limits::{BLOCK_SIZE, SEGMENTS_RESERVED};
 
 /// A segment in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -195,6 +195,27 @@ impl Segments {
 
     pub(super) fn live_bytes(&self) -> u64 {
         self.live.len() as u64 * self.size
+    }
+
+    /// How many files there may be from now on.
+    pub(super) fn limit_to(&mut self, count_max: u32) {
+        self.count_max = count_max;
+    }
+
+    /// How many it takes to go on with what is queued.
+    pub(super) fn needed(&self) -> usize {
+        self.live.len() + SEGMENTS_RESERVED as usize + 1
+    }
+
+    /// A free file that is one too many where there shall be `count` at most, and as many as are needed.
+    pub(super) fn surplus(&mut self, count: usize) -> Option<u32> {
+        if self.known.len() <= count.max(self.needed()) {
+            return None;
+        }
+        let number = self.free.pop_back()?;
+        self.known.remove(&number);
+        self.found = self.known.len();
+        Some(number)
     }
 
     /// Whether each file has one use at most.

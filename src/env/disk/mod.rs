@@ -92,6 +92,9 @@ pub trait Disk {
     /// the device has. Blocks.
     fn settle_now(&mut self) -> Result<(), DiskError>;
 
+    /// Deletes a segment, which nothing is under way in. After a crash it may be there again. Blocks.
+    fn remove_now(&mut self, segment: u32) -> Result<(), DiskError>;
+
     /// Bytes that the file system has free for us.
     fn free_bytes(&mut self) -> Result<u64, DiskError>;
 

@@ -98,6 +98,10 @@ impl Disk for ReadOnlyDisk {
         Ok(())
     }
 
+    fn remove_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        Err(DiskError { operation: "remove", segment, errno: libc::EROFS })
+    }
+
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
         Ok(0)
     }

@@ -383,6 +383,11 @@ impl Disk for RealDisk {
         Ok(())
     }
 
+    fn remove_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        self.files.remove(&segment);
+        std::fs::remove_file(self.path(segment)).map_err(|error| DiskError::new("remove", segment, &error))
+    }
+
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
         let stat = rustix::fs::statvfs(&self.directory)
             .map_err(|error| DiskError::new("statvfs", 0, &io::Error::from(error)))?;

@@ -461,6 +461,11 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn remove_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        self.remove(segment);
+        Ok(())
+    }
+
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
         Ok(self.state().free_bytes)
     }

@@ -168,19 +168,25 @@ pub(super) struct Mailbox {
     sessions: BTreeMap<FlowId, Session>,
     /// How many final dots were not answered.
     owed: usize,
-    taken: Vec<Vec<u8>>,
+    taken: BTreeMap<u32, Vec<Vec<u8>>>,
 }
 
 impl Mailbox {
     pub(super) fn count(&self) -> usize {
-        self.taken.len()
+        self.taken.values().map(Vec::len).sum()
     }
 
     /// Every copy of message `number`.
-    pub(super) fn copies(&self, number: u32) -> Vec<&[u8]> {
-        let subject = format!("\r\nSubject: {number}\r\n");
-        let is_it = |content: &&[u8]| memchr::memmem::find(content, subject.as_bytes()).is_some();
-        self.taken.iter().map(Vec::as_slice).filter(is_it).collect()
+    pub(super) fn copies(&self, number: u32) -> &[Vec<u8>] {
+        self.taken.get(&number).map_or(&[], Vec::as_slice)
+    }
+
+    /// Keeps a message, by the number in its subject.
+    fn take(&mut self, content: Vec<u8>) {
+        let at = memchr::memmem::find(&content, b"\r\nSubject: ").expect("its header has come with it") + 11;
+        let digits = content[at..].iter().take_while(|byte| byte.is_ascii_digit());
+        let number = digits.fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+        self.taken.entry(number).or_default().push(content);
     }
 
     /// Answers whatever has come.
@@ -203,12 +209,11 @@ impl Mailbox {
     }
 
     fn answer(&mut self, now: Instant, host: &mut Host, flow: FlowId, manner: Manner) {
-        let Some(session) = self.sessions.get_mut(&flow) else { return };
+        let Some(mut session) = self.sessions.remove(&flow) else { return };
         if session.owed && manner != Manner::Silent {
             session.owed = false;
             self.owed -= 1;
-            self.taken.extend(session.content.take());
-            host.say(flow, b"250 2.0.0 taken\r\n");
+            self.complete(host, flow, &mut session);
         }
         while !session.owed
             && let Some(line) = host.line(flow)
@@ -218,10 +223,7 @@ impl Mailbox {
                     session.owed = true;
                     self.owed += 1;
                 }
-                Some(_) if line == "." => {
-                    self.taken.extend(session.content.take());
-                    host.say(flow, b"250 2.0.0 taken\r\n");
-                }
+                Some(_) if line == "." => self.complete(host, flow, &mut session),
                 Some(content) => {
                     content.extend_from_slice(line.strip_prefix('.').unwrap_or(&line).as_bytes());
                     content.extend_from_slice(b"\r\n");
@@ -232,14 +234,24 @@ impl Mailbox {
                 }
                 None if line == "QUIT" => {
                     host.say(flow, b"221 2.0.0 bye\r\n");
-                    return self.end(now, host, flow);
+                    return host.close(now, flow);
                 }
                 None => host.say(flow, b"250 2.0.0 fine\r\n"),
             }
         }
-        if host.is_over(flow) {
+        let over = host.is_over(flow);
+        self.sessions.insert(flow, session);
+        if over {
             self.end(now, host, flow);
         }
+    }
+
+    /// Takes the message and says so.
+    fn complete(&mut self, host: &mut Host, flow: FlowId, session: &mut Session) {
+        if let Some(content) = session.content.take() {
+            self.take(content);
+        }
+        host.say(flow, b"250 2.0.0 taken\r\n");
     }
 
     fn end(&mut self, now: Instant, host: &mut Host, flow: FlowId) {

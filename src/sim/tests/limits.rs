@@ -3,10 +3,12 @@
 
 use super::host::Manner;
 use super::{Bench, CLIENT, OTHER_CLIENT};
+use crate::env::disk::SimDisk;
 use crate::event::Event;
 use crate::flow::FlowId;
 use crate::limits::{EXCHANGE_RING_SIZE, HALF_OPEN_TIMEOUT, JOBS_IN_HAND_MAX, READERS_MAX};
 use crate::sim::attacker::Attack;
+use std::cell::Cell;
 use std::time::Duration;
 
 const FULL: &str = "452 4.3.1 Insufficient storage, try again later";
@@ -203,7 +205,7 @@ fn a_spool_that_has_its_size_refuses_until_some_is_delivered() {
         bench.finish(early, 900_000, 4_000_000),
         Err("451 4.3.0 Storage is unavailable, try again later".into())
     );
-    let used: u64 = bench.node.disks.values().map(crate::env::disk::SimDisk::size).sum();
+    let used: u64 = bench.node.disks.values().map(SimDisk::size).sum();
     assert!(used <= 1 << 23, "{used} bytes");
     quit(&mut bench, client);
     quit(&mut bench, early);
@@ -230,5 +232,46 @@ fn a_worker_that_gets_no_time_fills_the_rings_to_it_and_nothing_else() {
     assert_eq!(bench.peak("letters in a ring"), EXCHANGE_RING_SIZE as u64);
     assert!(bench.peak("jobs that wait for room in a ring") > 0);
     bench.node.asleep = None;
+    bench.drain();
+}
+
+#[test]
+fn more_workers_than_before_share_what_the_logs_of_fewer_have_left() {
+    const SEGMENT: u64 = 1 << 18;
+    let mut bench = Bench::new(1, 1, |config| config.spool.size_max.0 = 64 * SEGMENT);
+    let most = Cell::new(0);
+    let look = |bench: &mut Bench| {
+        let size = bench.node.disks.values().map(SimDisk::size).sum();
+        assert!(size <= 64 * SEGMENT, "{} segments of 64", size / SEGMENT);
+        most.set(most.get().max(size));
+        false
+    };
+    // As much as one log of all takes, and then half of it is delivered.
+    bench.manner = Manner::Busy;
+    let client = bench.enter(CLIENT).expect("there is room");
+    let count = fill(&mut bench, client, 0, 50_000);
+    quit(&mut bench, client);
+    bench.stop();
+    let error = bench.start(4).expect_err("there is no room for three more logs");
+    assert!(error.contains("make `size_max` at least"), "{error}");
+    bench.start(1).expect("as before it starts");
+    bench.becomes(Duration::from_secs(5), look);
+    bench.drain();
+    look(&mut bench);
+    bench.stop();
+    // What the first log does not need any more is for the others, and nothing is ever more than all.
+    bench.start(4).expect("there is room for three more logs");
+    bench.manner = Manner::Busy;
+    let clients: Vec<FlowId> = (0..12).map(|_| bench.enter(CLIENT).expect("there is room")).collect();
+    let mut number = count + 1;
+    for client in clients {
+        number += fill(&mut bench, client, number, 50_000) + 1;
+        look(&mut bench);
+    }
+    assert!(most.get() > 40 * SEGMENT, "{} segments were used", most.get() / SEGMENT);
+    bench.stop();
+    // Fewer workers adopt the logs of more.
+    bench.start(2).expect("there is room for two");
+    bench.becomes(Duration::from_secs(5), look);
     bench.drain();
 }

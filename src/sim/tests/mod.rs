@@ -133,6 +133,12 @@ impl Bench {
         self.node.start(&self.network, workers, &mut self.random, &mut self.ledger)
     }
 
+    /// Stops the appliance in order.
+    fn stop(&mut self) {
+        self.node.stop(Duration::from_secs(30));
+        assert!(self.becomes(PATIENCE, |bench| !bench.node.is_running()), "it does not stop");
+    }
+
     fn now(&self) -> Instant {
         self.time.get()
     }
