@@ -31,6 +31,7 @@ pub use value::{Network, Period, Queues, Size, ValueError, canonical_domain, is_
 use crate::limits;
 use std::io::Read;
 use std::path::Path;
+use std::sync::LazyLock;
 use toml::de::DeTable;
 
 /// Reads the file at `path`. Relative paths in it are taken from its folder.
@@ -77,7 +78,7 @@ pub fn parse_with(text: &str, name: &str, hosts: &Hosts) -> Result<Config, Confi
         let problem = |error: &toml::de::Error| Problem::new(error.span().unwrap_or(0..0), error.message());
         return Err(invalid(errors.iter().map(problem).collect()));
     }
-    let problems = walk::walk(&schema(), &table);
+    let problems = walk::walk(schema(), &table);
     if !problems.is_empty() {
         return Err(invalid(problems));
     }
@@ -87,9 +88,10 @@ pub fn parse_with(text: &str, name: &str, hosts: &Hosts) -> Result<Config, Confi
     if problems.is_empty() { Ok(config) } else { Err(invalid(problems)) }
 }
 
-/// The JSON schema of the file.
-pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(Config).to_value()
+/// The JSON schema of the file; always the same, so that it is made once.
+pub fn schema() -> &'static serde_json::Value {
+    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| schemars::schema_for!(Config).to_value());
+    &SCHEMA
 }
 
 /// What is allowed and yet rarely meant, one sentence each: `check` shows it.

@@ -23,17 +23,17 @@ const WIDTH: usize = 110;
 pub fn render() -> String {
     let schema = super::schema();
     let mut text = HEAD.to_owned();
-    let root = resolve(&schema, &schema);
+    let root = resolve(schema, schema);
     let keys = root["properties"].as_object().cloned().unwrap_or_default();
     let (sections, plain): (Vec<_>, Vec<_>) =
-        keys.iter().map(|(key, node)| (key, resolve(&schema, node))).partition(|(_, node)| {
+        keys.iter().map(|(key, node)| (key, resolve(schema, node))).partition(|(_, node)| {
             node.get("properties").is_some() || node.get("items").is_some_and(|items| items.get("$ref").is_some())
         });
     for (key, node) in plain {
         render_key(&mut text, key, &node, is_required(&root, key), false);
     }
     for (section, node) in sections {
-        let list = node.get("items").map(|items| resolve(&schema, items));
+        let list = node.get("items").map(|items| resolve(schema, items));
         let body = list.as_ref().unwrap_or(&node);
         text.push('\n');
         prose(&mut text, &description(body));
@@ -41,7 +41,7 @@ pub fn render() -> String {
         let header = if list.is_some() { format!("#[[{section}]]") } else { format!("[{section}]") };
         let _ = writeln!(text, "{header}\n");
         for (key, node) in body.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            render_key(&mut text, key, &resolve(&schema, node), is_required(body, key), list.is_some());
+            render_key(&mut text, key, &resolve(schema, node), is_required(body, key), list.is_some());
         }
     }
     while text.ends_with("\n\n") {

@@ -344,15 +344,14 @@ impl Check<'_> {
             self.add(Problem::new(place, "`segment_size` must be a multiple of 1MiB"));
         }
         let workers = config.workers.cores.len().max(1) as u64;
-        // A log works with one segment being filled and one being emptied; two more let it run ahead.
-        let least = 4u64.saturating_mul(*spool.segment_size).saturating_mul(workers);
+        let least = u64::from(limits::SEGMENTS_MIN).saturating_mul(*spool.segment_size).saturating_mul(workers);
         if *spool.size_max < least {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
             let least = super::Size(least);
             self.add(
                 Problem::new(
                     place,
-                    format!("`size_max` is too small for {workers} logs of four segments: at least {least}"),
+                    format!("`size_max` is too small for {workers} logs of eight segments: at least {least}"),
                 )
                 .help("raise `size_max` or lower `segment_size`"),
             );

@@ -257,7 +257,7 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "[relay]",
             "[spool]\nsize_max = \"100MiB\"\n[relay]",
-            "line 14: `size_max` is too small for 2 logs of four segments: at least 512MiB | raise `size_max` or lower `segment_size`",
+            "line 14: `size_max` is too small for 2 logs of eight segments: at least 1GiB | raise `size_max` or lower `segment_size`",
         ),
     ];
     for (from, to, expected) in cases {

@@ -28,13 +28,13 @@ fn everything() -> toml::Table {
 fn keys() -> Vec<(String, Map<String, Value>)> {
     let schema = schema();
     let mut keys = Vec::new();
-    let root = resolve(&schema, &schema);
+    let root = resolve(schema, schema);
     for (name, node) in root["properties"].as_object().expect("an object") {
-        let node = resolve(&schema, node);
-        let list = node.get("items").map(|items| resolve(&schema, items));
+        let node = resolve(schema, node);
+        let list = node.get("items").map(|items| resolve(schema, items));
         match list.as_ref().unwrap_or(&node).get("properties").and_then(Value::as_object) {
             Some(inner) => {
-                keys.extend(inner.iter().map(|(key, node)| (format!("{name}.{key}"), resolve(&schema, node))))
+                keys.extend(inner.iter().map(|(key, node)| (format!("{name}.{key}"), resolve(schema, node))))
             }
             None => keys.push((name.clone(), node)),
         }
