@@ -141,7 +141,7 @@ impl<D: Disk> Log<D> {
         while let Some((record, _)) = self.backlog.front() {
             let size = record.len();
             debug_assert!(size >= RECORD_HEADER_SIZE);
-            if !self.make_room(size) {
+            if !(self.leaves_room(size) || self.makes_room()) || !self.make_room(size) {
                 break;
             }
             self.close_chunk();
@@ -205,7 +205,7 @@ impl<D: Disk> Log<D> {
             return;
         }
         // What waits for room is written before a batch without records, unless that batch is what makes room.
-        let stuck = self.filling.is_none() && self.segments.must_announce();
+        let stuck = self.segments.must_announce();
         if !self.in_flight.is_empty() || !(self.backlog.is_empty() || stuck) {
             return;
         }
@@ -223,8 +223,8 @@ impl<D: Disk> Log<D> {
         };
         // A segment that is needed soon does not wait for the log to be idle.
         let needed = self.segments.unannounced() && self.segments.free_count() == 0;
-        let rests = closing_at <= now.mono && self.leaves_room(0);
-        if (finished || needed || rests) && self.start_empty() {
+        let closes = (finished || closing_at <= now.mono) && self.leaves_room(0);
+        if (needed || closes) && self.start_empty() {
             self.seal(now, if finished { FLAG_CLEAN } else { 0 });
             self.clean_sealed |= finished;
         }

@@ -18,8 +18,8 @@ const RECORD_WEIGHT: u64 = 256;
 #[derive(Debug, Default)]
 struct Busy {
     readers: u32,
-    /// A copy is on its way.
-    moving: bool,
+    /// Copies that are on their way.
+    moving: u32,
     /// No recipient is left; only readers keep it.
     done: bool,
 }
@@ -87,6 +87,11 @@ impl Index {
         self.weight
     }
 
+    /// What a message's record and its outcomes are counted with, bytes.
+    pub(super) fn record_weight(&self, id: MessageId) -> u64 {
+        self.messages.get(id).map_or(0, |packed| weigh(packed) - packed.head().size)
+    }
+
     /// Bytes of memory that the queued messages take, nearly; what the delivery queue keeps of them is counted.
     pub(super) fn memory(&self) -> u64 {
         self.memory + self.replies.size() as u64
@@ -121,7 +126,7 @@ impl Index {
         *packed = moved;
         self.forget_oldest(before, id);
         self.by_oldest.entry(after).or_default().insert(id, ());
-        self.change_busy(id, |busy| busy.moving = false);
+        self.change_busy(id, |busy| busy.moving = busy.moving.saturating_sub(1));
     }
 
     /// Takes a message out, readers or not.
@@ -161,7 +166,7 @@ impl Index {
     fn change_busy(&mut self, id: MessageId, change: impl FnOnce(&mut Busy)) {
         let busy = self.busy.entry(id).or_default();
         change(busy);
-        if let Busy { readers: 0, moving: false, done: false } = busy {
+        if let Busy { readers: 0, moving: 0, done: false } = busy {
             self.busy.remove(&id);
         }
     }
@@ -250,7 +255,7 @@ impl Index {
 
     /// A copy of this queued message is on its way.
     pub(super) fn start_move(&mut self, id: MessageId) {
-        self.change_busy(id, |busy| busy.moving = true);
+        self.change_busy(id, |busy| busy.moving += 1);
     }
 
     pub(super) fn pin(&mut self, generation: u64) {
@@ -279,7 +284,7 @@ impl Index {
     /// The first message from `from` on that needs segment `generation` and is not being moved.
     pub(super) fn next_to_move(&self, generation: u64, from: MessageId) -> Option<MessageId> {
         let mut ids = self.by_oldest.get(&generation)?.from(from).map(|(id, _)| id);
-        ids.find(|id| self.busy.get(id).is_none_or(|busy| !busy.moving && !busy.done))
+        ids.find(|id| self.busy.get(id).is_none_or(|busy| busy.moving == 0 && !busy.done))
     }
 
     /// Forgets messages that only readers keep, back to `generation`.

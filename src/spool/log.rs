@@ -441,7 +441,7 @@ impl<D: Disk> Log<D> {
         }
         let quiet = self.in_flight.is_empty() && self.backlog.is_empty() && self.failures.is_empty();
         let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
-        quiet && !hurried && (self.clean_sealed || !self.shutting_down)
+        quiet && !hurried && (self.clean_sealed || !self.shutting_down || !self.leaves_room(0))
     }
 
     /// When [`poll`](Log::poll) has to be called though nothing happened.
@@ -493,15 +493,12 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Whether `more` bytes may be accepted: three quarters of what is not reserved may be needed at a time, so that
-    /// moving messages forward always finds enough garbage to pay for itself.
+    /// Whether a message of `more` bytes may be let in. Here and below: the module's section on room.
     pub(super) fn has_space_for(&self, more: u64) -> bool {
         self.index.weight() + self.draft_bytes + more <= self.usable() / 4 * 3
     }
 
-    /// Whether messages that were let in may grow. Half of what moving needs is left to them, as they seldom say how large
-    /// they are; beyond that, what is moved forward would find no garbage to pay for itself, and take what is reserved for
-    /// outcomes, without which nothing ever becomes free again.
+    /// Whether messages that were let in may grow.
     pub(super) fn has_space_for_drafts(&self) -> bool {
         self.index.weight() + self.draft_bytes <= self.usable() / 8 * 7
     }
@@ -535,12 +532,18 @@ impl<D: Disk> Log<D> {
         self.fill(limit)
     }
 
-    /// Whether a copy of `size` bytes, or a closing batch, leaves an eighth of the last segment to outcomes and deletions:
-    /// where no copy fits any more, they are what makes room.
+    /// Whether so many more bytes leave an eighth of the last segment.
     pub(super) fn leaves_room(&self, size: usize) -> bool {
         let begun = self.filling.as_ref().map_or(HEADER_SIZE, Filling::len);
         let taken = (begun + size).next_multiple_of(BLOCK_SIZE) as u64;
         self.segments.free_count() > 0 || taken + self.segments.size / 8 <= self.segments.room()
+    }
+
+    /// Whether what waits to be written may take what is left of the last segment: all of it makes the oldest one free. Where a
+    /// message waits that is complete or moved, nothing holds it up, as it would keep its own segment for ever.
+    pub(super) fn makes_room(&self) -> bool {
+        let oldest = self.segments.live.get(self.emptied.len()).map_or(u64::MAX, |live| live.generation);
+        oldest < self.index.oldest_needed() || !self.backlog.iter().all(|(_, waits)| matches!(waits, Waits::Change(_)))
     }
 
     /// Makes sure that a batch without records can be sealed; the one that frees segments always finds a block.

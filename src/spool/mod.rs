@@ -69,9 +69,20 @@
 //! - Segments are freed oldest first: when nothing queued needs the oldest, and what made that so is durable, the next
 //!   header names a later **start**; when that header is durable, the file may be written again.
 //! - What is queued is kept in memory, packed. Acceptance ends where that takes what the settings allow.
-//! - Moving leaves an eighth of the last segment to outcomes and deletions: where no copy fits any more, they make room.
-//! - Acceptance ends while [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) segments are left for outcomes and moved
-//!   copies, and while a quarter of the rest is garbage, so that moving always pays.
+//!
+//! # Room
+//!
+//! What frees segments needs room itself, so each use of it leaves some to those below it:
+//!
+//! 1. A message is let in while a quarter of what is not reserved is left, so that moving always finds garbage that pays.
+//! 2. Content of messages that were let in takes half of that quarter, as they seldom say how large they are. It never takes
+//!    the [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED); a message of our own may take all but one of them.
+//! 3. Copies, closing batches, and changes that free nothing leave an eighth of the last segment.
+//! 4. Changes that make the oldest segment free leave its last block.
+//! 5. The batch that says that segments are free takes that.
+//!
+//! Changes that find no room wait in memory, in order: the queue is as they say, and a crash takes them back. A copy's record
+//! is written after every eighth of a segment, so that a crash throws away no more of it, or of its room, than that.
 
 mod batch;
 mod commit;

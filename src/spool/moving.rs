@@ -34,12 +34,30 @@ impl Window {
     }
 }
 
-/// A message that is being copied.
+/// A message that is being copied. Its record is written after every part: a crash throws away what no record names, and the
+/// space that it has taken.
 #[derive(Debug)]
 struct Job {
     id: MessageId,
     extents: Vec<Extent>,
     next: usize,
+    /// Bytes that were copied and that no record names yet.
+    unnamed: usize,
+    /// A part has so many bytes: an eighth of a segment, and several times what the record has.
+    part: usize,
+}
+
+/// Where copying a message has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// All that was in the segment is copied.
+    Whole,
+    /// A part is copied, and more is to come.
+    Part,
+    /// The next chunk has to wait for a batch or for a read.
+    Waits,
+    /// There is no room for the next chunk.
+    Crowded,
 }
 
 #[derive(Debug)]
@@ -191,13 +209,17 @@ impl<D: Disk> Log<D> {
         let waiting = self.polled_at < self.mover.retry_at;
         while !waiting && self.mover.reading.is_none() && self.backlog.is_empty() {
             let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else { return };
-            let (finished, copied) = self.copy_chunks(&mut job, generation);
-            if !finished || !self.commit_move(&job) {
-                self.mover.job = Some(job);
-                return;
-            }
+            let (step, copied) = self.copy_chunks(&mut job, generation);
+            let named = match step {
+                Step::Whole | Step::Part => self.commit_move(&mut job),
+                Step::Crowded => job.unnamed > 0 && self.commit_move(&mut job),
+                Step::Waits => false,
+            };
             budget = budget.saturating_sub(copied + 1);
-            if budget == 0 {
+            if !named || step != Step::Whole {
+                self.mover.job = Some(job);
+            }
+            if budget == 0 || !named || step == Step::Crowded {
                 return;
             }
         }
@@ -211,11 +233,13 @@ impl<D: Disk> Log<D> {
         };
         self.mover.after = id;
         let extents = self.index.get(id)?.extents().collect();
-        Some(Job { id, extents, next: 0 })
+        let part = (self.settings.segment_size / 8).max(4 * self.index.record_weight(id));
+        let part = usize::try_from(part).unwrap_or(usize::MAX);
+        Some(Job { id, extents, next: 0, unnamed: 0, part })
     }
 
-    /// Copies chunks until the message is through (true), or room or a read is missing (false). Says how many bytes.
-    fn copy_chunks(&mut self, job: &mut Job, generation: u64) -> (bool, usize) {
+    /// Copies chunks of one part of a message, as far as it gets. Says how many bytes.
+    fn copy_chunks(&mut self, job: &mut Job, generation: u64) -> (Step, usize) {
         let mut copied = 0;
         while let Some(extent) = job.extents.get(job.next).copied() {
             if self.index.get(job.id).is_none() {
@@ -225,16 +249,22 @@ impl<D: Disk> Log<D> {
                 job.next += 1;
                 continue;
             }
+            if job.unnamed >= job.part {
+                return (Step::Part, copied);
+            }
             let size = CHUNK_HEADER_SIZE + extent.length as usize + 8;
-            if !self.is_at_hand(&extent) || !self.leaves_room(size) || !self.make_room(size) {
-                return (false, copied);
+            if !self.leaves_room(size) {
+                return (Step::Crowded, copied);
+            }
+            if !self.is_at_hand(&extent) || !self.make_room(size) {
+                return (Step::Waits, copied);
             }
             let missing = self.segments.number_of(extent.generation).is_none();
             if !missing && self.cache.find(&extent).is_none() && self.is_to_be_read_again(job.id, &extent) {
-                return (false, copied);
+                return (Step::Waits, copied);
             }
             self.close_chunk();
-            let Some(filling) = &mut self.filling else { return (false, copied) };
+            let Some(filling) = &mut self.filling else { return (Step::Waits, copied) };
             let (_, _, start) = blocks_around(&extent);
             let zeros;
             let bytes = match (self.cache.find(&extent), &self.mover.window) {
@@ -256,7 +286,7 @@ impl<D: Disk> Log<D> {
             if damaged && stale && self.mover.doubted.replace(extent) != Some(extent) {
                 self.mover.window = None;
                 self.is_at_hand(&extent);
-                return (false, copied);
+                return (Step::Waits, copied);
             }
             filling.tainted |= damaged;
             job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
@@ -265,8 +295,9 @@ impl<D: Disk> Log<D> {
             }
             job.next += 1;
             copied += extent.length as usize;
+            job.unnamed += extent.length as usize;
         }
-        (true, copied)
+        (Step::Whole, copied)
     }
 
     /// What the disk did not give is asked for again: without its neighbours first, and then until it counts as damaged.
@@ -317,8 +348,8 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// Appends the record of a copy, if its message is still queued; false if there is no room for it.
-    fn commit_move(&mut self, job: &Job) -> bool {
+    /// Appends the record of what was copied, if its message is still queued; false if there is no room for it.
+    fn commit_move(&mut self, job: &mut Job) -> bool {
         let Some(message) = self.index.get(job.id) else { return true };
         // The states as they are now; outcomes that follow stand after this record in the log.
         let message = Message { extents: job.extents.clone(), ..message.to_message() };
@@ -329,6 +360,7 @@ impl<D: Disk> Log<D> {
         }
         self.index.start_move(job.id);
         self.append(record, Waits::Move(Moved { message: Box::new(message) }));
+        job.unnamed = 0;
         true
     }
 }

@@ -393,3 +393,10 @@ fn a_stale_batch_under_one_of_an_older_use_of_its_segment_never_joins_the_chain(
 fn a_log_whose_moving_was_cut_short_leaves_room_for_deletions() {
     live(354, &mut Tally::default()).unwrap();
 }
+
+/// Seed 3197: crashes threw away half-made copies, and outcomes that freed nothing took what was left, a block each; the
+/// deletion of everything found no place.
+#[test]
+fn changes_that_free_nothing_leave_room_for_deletions() {
+    live(3197, &mut Tally::default()).unwrap();
+}
