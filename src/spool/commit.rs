@@ -364,13 +364,10 @@ impl<D: Disk> Log<D> {
         if !self.has_memory_for(memory) {
             return Some(Shortage::Memory);
         }
-        if !self.has_space_for(space) {
-            return Some(Shortage::Log);
-        }
-        let short = self.segments.available() <= u64::from(SEGMENTS_RESERVED);
+        let short = !self.has_space_for(space) || self.segments.available() <= u64::from(SEGMENTS_RESERVED);
         short.then(|| match &self.segments.failure {
             Some(error) => Shortage::Segment(error.clone()),
-            None if self.segments.is_complete() => Shortage::Log,
+            None if self.segments.attainable() >= self.settings.segments_max.into() => Shortage::Log,
             None => Shortage::FileSystem,
         })
     }

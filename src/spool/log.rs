@@ -503,8 +503,10 @@ impl<D: Disk> Log<D> {
         self.index.weight() + self.draft_bytes <= self.usable() / 8 * 7
     }
 
+    /// What is not reserved. What is configured but cannot be made now, as the file system is full, does not count.
     fn usable(&self) -> u64 {
-        u64::from(self.settings.segments_max - SEGMENTS_RESERVED - 1) * self.settings.segment_size
+        let segments = self.segments.attainable().min(self.settings.segments_max.into());
+        segments.saturating_sub(u64::from(SEGMENTS_RESERVED) + 1) * self.settings.segment_size
     }
 
     /// Whether `more` bytes of memory may be taken for queued messages. Those under way are not counted: they are few, and

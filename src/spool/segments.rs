@@ -152,6 +152,11 @@ impl Segments {
         (self.free.len() + self.freeing.len() + usize::from(self.preparing.is_some())) as u64 + self.creatable()
     }
 
+    /// Segments that there are or can be.
+    pub(super) fn attainable(&self) -> u64 {
+        (self.known.len() + usize::from(self.preparing.is_some())) as u64 + self.creatable()
+    }
+
     fn creatable(&self) -> u64 {
         if self.failure.is_some() { 0 } else { self.creatable_by_limits() }
     }
@@ -186,11 +191,6 @@ impl Segments {
     pub(super) fn not_prepared(&mut self, failure: DiskError, retry_at: Instant) {
         self.failure = Some(failure);
         self.retry_at = retry_at;
-    }
-
-    /// Whether all files exist that there may be.
-    pub(super) fn is_complete(&self) -> bool {
-        self.known.len() as u64 >= u64::from(self.count_max)
     }
 
     pub(super) fn live_bytes(&self) -> u64 {
