@@ -64,6 +64,9 @@ struct Delivery {
 struct Entry {
     mail: Mail,
     standing: Standing,
+    /// When its client began: it cannot be older.
+    begun_at: Instant,
+    /// When its client learnt what came of it: it cannot be younger if that was 250.
     known_at: Instant,
     fates: Vec<Fate>,
     /// An operator deleted it.
@@ -144,8 +147,8 @@ pub(super) struct Ledger {
     entries: BTreeMap<u32, Entry>,
     /// Crashes, kills and failures of the storage.
     upsets: Vec<Instant>,
-    /// The disk writes nothing before then.
-    pub stalled_until: Instant,
+    /// Nothing is written before then.
+    stalled_until: Instant,
     /// When the process started last.
     started_at: Instant,
     /// The storage has failed and the process was not started again.
@@ -202,7 +205,8 @@ impl Ledger {
     pub(super) fn deferred(&mut self, now: Instant, number: u32, to: &str, attempts: u32, delay: Duration) {
         let (retry, age_max, jumped) = (self.retry, self.age_max, self.clock_jumped);
         let Some(entry) = self.entries.get_mut(&number) else { return };
-        let known_at = entry.known_at;
+        let (age_at_most, age_at_least) = (now.since(entry.begun_at), now.since(entry.known_at));
+        let is_known = entry.standing == Standing::Acknowledged;
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
         fate.attempted = true;
         // What a log that failed was told is not known any more after the next start.
@@ -211,9 +215,16 @@ impl Ledger {
         let base = retry.first.as_secs_f64() * 2f64.powi(attempts.saturating_sub(1).min(60) as i32);
         let base = Duration::from_secs_f64(base.min(retry.max.as_secs_f64()));
         let range = base.mul_f64(0.9).saturating_sub(CLOCK_SLACK)..=base.mul_f64(1.1).min(retry.max) + CLOCK_SLACK;
-        let is_last = now.since(known_at) + delay + 2 * OUTCOME_DELAY_MAX >= age_max && delay <= *range.end();
+        let is_last = age_at_most + delay + 2 * OUTCOME_DELAY_MAX >= age_max && delay <= *range.end();
         if !range.contains(&delay) && !is_last && !jumped {
             self.violate(now, format_args!("retry: message {number} to {to} waits {delay:?} after attempt {attempts}"));
+        }
+        // An attempt that fails so late is the last, unless it was the first: the appliance may have been down for long.
+        if attempts > 1 && is_known && age_at_least > age_max + CLOCK_SLACK && !jumped {
+            self.violate(
+                now,
+                format_args!("too old: message {number} to {to} is to be tried after attempt {attempts}"),
+            );
         }
     }
 
@@ -255,6 +266,16 @@ impl Ledger {
         }
     }
 
+    /// The disk or the whole process stands still: what is on its way to the disk gets there later.
+    pub(super) fn stalled(&mut self, now: Instant, until: Instant) {
+        self.stalled_until = self.stalled_until.max(until);
+        let deliveries =
+            self.entries.values_mut().flat_map(|entry| &mut entry.fates).flat_map(|fate| &mut fate.deliveries);
+        for recorded_by in deliveries.filter_map(|delivery| delivery.recorded_by.as_mut()).filter(|by| **by > now) {
+            *recorded_by = (*recorded_by).max(until + OUTCOME_DELAY_MAX);
+        }
+    }
+
     /// The storage failed: no outcome is kept until the process starts again.
     pub(super) fn storage_failed(&mut self, now: Instant) {
         self.upset(now);
@@ -284,6 +305,7 @@ impl Ledger {
         let entry = Entry {
             mail: mail.clone(),
             standing: Standing::Begun,
+            begun_at: now,
             known_at: now,
             fates: mail.recipients.iter().map(fate).collect(),
             deleted: false,
@@ -378,14 +400,13 @@ impl Ledger {
         let Some(entry) = self.entries.get_mut(&number) else {
             return self.violate(now, format_args!("unexpected: a bounce of message {number}, which nobody sent"));
         };
-        let known_at = entry.known_at;
+        let age_at_most = now.since(entry.begun_at);
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else {
             return self
                 .violate(now, format_args!("unexpected: message {number} bounced for {to}, who is no recipient"));
         };
         fate.bounced += 1;
-        // The age counts from when the message was durable, a little before its client knew.
-        let old = now.since(known_at) + Duration::from_secs(60) >= age_max;
+        let old = age_at_most + CLOCK_SLACK >= age_max;
         if !fate.refused && !old && !jumped {
             self.violate(now, format_args!("bounced: message {number} for {to}, whom nobody refused"));
         }

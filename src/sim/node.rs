@@ -204,6 +204,11 @@ impl Node {
         Ok(())
     }
 
+    /// Whether one of its logs has come round and is about to write over a segment.
+    pub(super) fn is_reusing(&self) -> bool {
+        self.is_running() && self.disks.values().any(SimDisk::is_reusing)
+    }
+
     /// Stops the process without its knowing.
     pub(super) fn pause(&mut self, until: Instant) {
         self.paused_until = until;

@@ -7,7 +7,7 @@ use super::ledger::{Ledger, Retry};
 use super::mail::{Mail, number_of_recipient, number_of_sender};
 use super::node::{Death, HARDWARE_ADDRESS, Node};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, Way};
+use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
 use super::receiver::{Hop, Manner, Receiver};
 use super::trace::Trace;
 use super::{Failure, Outcome};
@@ -33,9 +33,6 @@ use std::time::Duration;
 /// How often the queue is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(300);
 
-/// Workers of an appliance; their logs share what the spool may take.
-const WORKERS_MAX: u64 = 3;
-
 /// Sessions with messages that a healed world sends, so that it shows that it is healed.
 const LAST_SESSIONS: u32 = 4;
 
@@ -51,6 +48,9 @@ const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
 /// What cannot happen yet is tried again after this time.
 const POSTPONEMENT: Duration = Duration::from_secs(20);
+
+/// How long power waits for a log to come round before it is lost all the same.
+const AMBUSH_PATIENCE: Duration = Duration::from_secs(900);
 
 /// For how long no start may succeed.
 const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
@@ -107,6 +107,8 @@ pub(super) struct World {
     ids: BTreeMap<MessageId, u32>,
     listing: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
     starts_fail_since: Option<Instant>,
+    /// Power that will be lost when a log comes round, or then at the latest; and for how long.
+    ambushes: Vec<(Instant, Duration)>,
     last_sessions: u32,
     faults_left: usize,
     steps: u64,
@@ -148,8 +150,8 @@ fn configuration(plan: &Plan) -> config::Config {
     let mut config = config::parse(&text, "simulated").expect("the simulator writes what the appliance reads");
     // Smaller than a file may say, so that segments go round and limits are met.
     config.spool.segment_size.0 = plan.segment_size;
-    config.spool.size_max.0 = plan.segment_size * plan.segments * WORKERS_MAX;
-    config.spool.batch_size.0 = (plan.segment_size / 2).min(1 << 20);
+    config.spool.size_max.0 = plan.segment_size * plan.segments;
+    config.spool.batch_size.0 = plan.batch_size;
     config.spool.free_min.0 = 0;
     config.limits.message_size.0 = 1 << 20;
     config.limits.connections = plan.connections;
@@ -188,7 +190,7 @@ pub(super) fn outside(
 impl World {
     pub(super) fn new(seed: u64, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = Plan::new(&mut random);
+        let plan = Plan::new(seed, &mut random);
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let config = Arc::new(configuration(&plan));
@@ -224,6 +226,7 @@ impl World {
             ids: BTreeMap::new(),
             listing: None,
             starts_fail_since: None,
+            ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
             faults_left: plan.faults.len(),
             steps: 0,
@@ -294,6 +297,7 @@ impl World {
                 self.ledger.violate(now, format_args!("limit: {count} {name} where {limit} are allowed"));
             }
         }
+        self.spring_ambush(now);
         self.attacker.step(now, &mut self.random);
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };
         if self.clients.next(now) <= now {
@@ -475,7 +479,7 @@ impl World {
                 running
             }
             Fault::DiskStalls(duration) => {
-                self.ledger.stalled_until = now + duration;
+                self.ledger.stalled(now, now + duration);
                 self.node.disks.values().for_each(|disk| disk.stall(now + duration));
                 true
             }
@@ -520,6 +524,7 @@ impl World {
                 true
             }
             Fault::Pause(duration) => {
+                self.ledger.stalled(now, now + duration);
                 self.node.pause(now + duration);
                 running
             }
@@ -534,6 +539,9 @@ impl World {
                 self.listing = None;
                 self.at(duration, Happening::Start);
                 running
+            }
+            Fault::PowerLossAtReuse(duration) => {
+                return self.ambushes.push((now + AMBUSH_PATIENCE, duration));
             }
             Fault::Stop(duration) => {
                 self.node.stop(FINISH_WITHIN);
@@ -553,6 +561,19 @@ impl World {
         } else {
             // What needs a running process waits for one.
             self.at(POSTPONEMENT, Happening::Fault(fault));
+        }
+    }
+
+    /// Power is lost where its loss would show best what a log depends on.
+    fn spring_ambush(&mut self, now: Instant) {
+        let Some(&(until, duration)) = self.ambushes.first() else { return };
+        let comes_round = self.node.is_reusing();
+        if comes_round || now >= until {
+            self.ambushes.remove(0);
+            if comes_round {
+                *self.injected.entry(Fault::PowerLossAtReuse(duration).name()).or_default() += 1;
+            }
+            self.break_something(now, Fault::PowerLoss(duration));
         }
     }
 
@@ -682,7 +703,9 @@ impl World {
         for hop in &self.hops {
             hop.borrow_mut().manner = Manner::default();
         }
-        self.mend(now, Fault::WriteFails);
+        if !self.plan.heals_in_place {
+            self.mend(now, Fault::WriteFails);
+        }
         let patience = self.plan.retry_max * 3 + Duration::from_secs(3 * 3600);
         self.phase = Phase::Healed { until: now + patience };
         for place in 0..LAST_SESSIONS {

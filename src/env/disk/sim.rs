@@ -161,6 +161,17 @@ impl SimDisk {
         self.state().queue.len()
     }
 
+    /// Whether a write that is under way goes over the beginning of a segment that was written before.
+    pub fn is_reusing(&self) -> bool {
+        let state = self.state();
+        state.queue.iter().any(|queued| match &queued.operation {
+            Operation::Write { segment, offset: 0, .. } => {
+                state.segments.get(segment).is_some_and(|bytes| bytes[..BLOCK_SIZE].iter().any(|byte| *byte != 0))
+            }
+            _ => false,
+        })
+    }
+
     /// What the file system says it has free; a segment that is made takes of it.
     pub fn set_free_bytes(&self, bytes: u64) {
         self.state().free_bytes = bytes;
