@@ -84,7 +84,7 @@ pub(super) struct Mover {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Round {
     /// None is needed unless more than half a segment is written beyond this place, or as much becomes garbage.
-    Over { position: u64, weight: u64 },
+    Over { position: u128, weight: u64 },
     /// It ends when nothing before this segment is needed.
     Moving { until: u64 },
 }
@@ -138,14 +138,16 @@ impl<D: Disk> Log<D> {
     /// Whether moving what needs the oldest segment belongs to a round that pays.
     fn goes_round(&mut self, oldest: u64) -> bool {
         let Some(current) = self.segments.current() else { return false };
-        let position = current.generation * self.segments.size + self.segments.offset;
+        // A forged generation may be any that is plausible.
+        let position =
+            u128::from(current.generation) * u128::from(self.segments.size) + u128::from(self.segments.offset);
         let weight = self.index.weight();
         if matches!(self.mover.round, Round::Moving { until } if oldest >= until) {
             self.mover.round = Round::Over { position, weight };
         }
         if let Round::Over { position: before, weight: weight_before } = self.mover.round {
             let half = self.segments.size / 2;
-            if position < before + half && weight + half > weight_before {
+            if position < before + u128::from(half) && weight + half > weight_before {
                 return false;
             }
             self.mover.round = Round::Moving { until: current.generation };
