@@ -24,7 +24,10 @@ pub fn run(data: &[u8]) {
                 let line = 1 + text[..problem.span.start].matches('\n').count();
                 assert_eq!(problem.line, line, "{problem:?}");
             }
-            assert!(!check::show(&error).is_empty());
+            // Showing it takes ten times as long as all the rest.
+            if data.len().is_multiple_of(16) {
+                assert!(!check::show(&error).is_empty());
+            }
         }
     }
 }
