@@ -410,11 +410,9 @@ pub const SEGMENT_SIZE_MAX: u64 = 1 << 30;
 /// Fewer segments than this leave no room between the reserve and the point where recycling begins.
 pub const SEGMENTS_MIN: u32 = 8;
 
-/// Segments that accepted content never takes: they cover outcomes, deletions and moved copies of what is queued.
-pub const SEGMENTS_RESERVED: u32 = 2;
-
-/// Zeroed segments kept ahead of need: one is about to be used while the next is being made.
-pub const SEGMENTS_AHEAD: usize = 2;
+/// Segments that accepted content never takes: two of them are for moving what is queued, of which one covers what copies
+/// waste and what crashes throw away of them; the third is for outcomes.
+pub const SEGMENTS_RESERVED: u32 = 3;
 
 /// A batch that nobody waits for (content of unfinished messages only) is sealed at this size, bytes: small writes
 /// would cut content into needless chunks.

@@ -116,7 +116,7 @@ mod tests {
     fn settings() -> Settings {
         Settings {
             log: 7,
-            segment_size: 64 * 1024,
+            segment_size: 128 * 1024,
             segments_max: 8,
             batch_size_max: 32 * 1024,
             batches_in_flight_max: 2,

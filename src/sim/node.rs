@@ -2,7 +2,9 @@
 
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
-use crate::appliance::{Appliance, Station, settings, shares};
+use crate::appliance::shares::{self, ShareError};
+use crate::appliance::{Appliance, Station, settings};
+use crate::config::Config;
 use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Wakeup};
@@ -16,6 +18,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -135,7 +138,7 @@ impl Node {
             if disk.size() == 0 && share.is_none() {
                 let existing = logs.iter_mut().map(|(number, log)| (*number, log));
                 let left = shares::share_out(&self.appliance.config, workers, existing);
-                share = Some(left.map_err(|error| error.to_string())?);
+                share = Some(left.map_err(|error| heed(&mut self.appliance.config, &error))?);
             }
             // A blocking open lets its own operations complete.
             disk.advance(Instant::FAR);
@@ -162,7 +165,8 @@ impl Node {
         }
         if share.is_none() {
             let existing = logs.iter_mut().map(|(number, log)| (*number, log));
-            shares::share_out(&self.appliance.config, workers, existing).map_err(|error| error.to_string())?;
+            shares::share_out(&self.appliance.config, workers, existing)
+                .map_err(|error| heed(&mut self.appliance.config, &error))?;
         }
         let mut of_workers: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
         for (number, log) in logs {
@@ -360,4 +364,12 @@ impl Node {
         }
         events
     }
+}
+
+/// Does what a refusal asks its operator for, before the next start.
+fn heed(config: &mut Arc<Config>, error: &ShareError) -> String {
+    if let ShareError::NoRoom { wanted, .. } = error {
+        Arc::make_mut(config).spool.size_max.0 = *wanted;
+    }
+    error.to_string()
 }

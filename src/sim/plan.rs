@@ -210,7 +210,7 @@ impl Plan {
         }
         if small {
             // As small as segments can be, though enough of them: how a full log behaves is what other worlds show.
-            (self.segment_size, self.batch_size, self.segments) = (64 * 1024, 32 * 1024, 20 * WORKERS_MAX);
+            (self.segment_size, self.batch_size, self.segments) = (128 * 1024, 64 * 1024, 10 * WORKERS_MAX);
             self.sessions = self.sessions.clamp(40, 60);
             (self.retry_first, self.retry_max) = (seconds(random, 5..=20), seconds(random, 20..=120));
             self.defer(random);

@@ -9,7 +9,7 @@ use super::message::{Extent, Message};
 use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, Seal, encode_chunk_header};
 use super::segments::Live;
 use crate::env::disk::Block;
-use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX};
+use crate::limits::BLOCK_SIZE;
 
 /// A batch starts with this much memory, bytes, and doubles as needed.
 const CAPACITY_MIN: usize = 64 * 1024;
@@ -46,6 +46,8 @@ pub(super) struct Filling {
     pub offset: u64,
     /// How far it may grow, bytes.
     limit: usize,
+    /// The largest chunk, bytes.
+    chunk_max: usize,
     len: usize,
     pub records: u32,
     open: Option<OpenChunk>,
@@ -61,13 +63,14 @@ pub(super) struct Filling {
 }
 
 impl Filling {
-    pub(super) fn new(block: Block, at: Live, offset: u64, limit: usize, seal: Seal) -> Filling {
+    pub(super) fn new(block: Block, at: Live, offset: u64, (limit, chunk_max): (usize, usize), seal: Seal) -> Filling {
         debug_assert_eq!(limit % BLOCK_SIZE, 0);
         Filling {
             block,
             at,
             offset,
             limit,
+            chunk_max,
             len: HEADER_SIZE,
             records: 0,
             open: None,
@@ -99,7 +102,7 @@ impl Filling {
         match &self.open {
             Some(open) if open.draft == draft => {
                 let chunk = self.len - open.start - CHUNK_HEADER_SIZE;
-                (CHUNK_SIZE_MAX - chunk).min(self.limit - self.len)
+                (self.chunk_max - chunk).min(self.limit - self.len)
             }
             _ => 0,
         }
@@ -108,7 +111,7 @@ impl Filling {
     /// How much content a new chunk takes.
     pub(super) fn room_for_chunk(&self) -> usize {
         let start = self.len.next_multiple_of(RECORD_ALIGNMENT) + CHUNK_HEADER_SIZE;
-        self.limit.saturating_sub(start).min(CHUNK_SIZE_MAX)
+        self.limit.saturating_sub(start).min(self.chunk_max)
     }
 
     /// Begins a chunk; the one before must be closed.

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use super::batch::{Filling, Sealed};
 use super::event::{LogEvent, Shortage};
 use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
-use super::log::{InFlight, Link, Log, Waits};
+use super::log::{InFlight, Link, Log, Reserve, Waits};
 use super::moving;
 use super::reader;
 use super::record::RECORD_HEADER_SIZE;
 use crate::env::Now;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::limits::{
-    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY, SEGMENTS_AHEAD,
-    SEGMENTS_RESERVED, SPACE_WAIT_MAX,
+    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY,
+    SPACE_WAIT_MAX,
 };
 
 /// Tokens: the upper byte says what for.
@@ -110,6 +110,8 @@ impl<D: Disk> Log<D> {
     fn fail(&mut self, error: DiskError, events: &mut Vec<LogEvent>) {
         let batches = std::mem::take(&mut self.in_flight).into_iter().flat_map(|batch| batch.finished);
         let filling = self.filling.take().into_iter().flat_map(|filling| filling.finished);
+        self.requests.clear();
+        self.backlog_bytes = 0;
         let waiting = std::mem::take(&mut self.backlog).into_iter().filter_map(|(_, waits)| match waits {
             Waits::Finish(finished) => Some(finished),
             Waits::Move(_) | Waits::Change(_) => None,
@@ -133,22 +135,33 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return;
         }
+        self.backlog_bytes += record.len();
         self.backlog.push_back((record, waits));
         self.drain_backlog();
+    }
+
+    /// Appends the record of what an operator asked for: behind all others, which do not wait for it.
+    pub(super) fn request(&mut self, record: Vec<u8>, needed: u64) {
+        if self.failed.is_none() {
+            self.requests.push_back((record, needed));
+            self.drain_backlog();
+        }
     }
 
     pub(super) fn drain_backlog(&mut self) {
         while let Some((record, _)) = self.backlog.front() {
             let size = record.len();
             debug_assert!(size >= RECORD_HEADER_SIZE);
-            if !(self.leaves_room(size) || self.makes_room()) || !self.make_room(size) {
-                break;
+            if !self.make_room(size) {
+                return;
             }
             self.close_chunk();
-            let Some(filling) = &mut self.filling else { break };
-            let Some((record, waits)) = self.backlog.pop_front() else { break };
+            let Some(filling) = &mut self.filling else { return };
+            let Some((record, waits)) = self.backlog.pop_front() else { return };
+            self.backlog_bytes -= size;
             filling.push_record(&record);
-            filling.hurried = true;
+            // Nobody waits for a copy: the next ones join it.
+            filling.hurried |= !matches!(waits, Waits::Move(_));
             match waits {
                 Waits::Finish(mut finished) => {
                     finished.message.generation = filling.at.generation;
@@ -161,13 +174,24 @@ impl<D: Disk> Log<D> {
                 Waits::Change(_) => {}
             }
         }
+        while let Some((record, _)) = self.requests.front() {
+            let size = record.len();
+            if !self.keeps(Reserve::Requests, size) || !self.make_room(size) {
+                return;
+            }
+            self.close_chunk();
+            let Some(filling) = &mut self.filling else { return };
+            let Some((record, _)) = self.requests.pop_front() else { return };
+            filling.push_record(&record);
+            filling.hurried = true;
+        }
     }
 
     /// Makes sure that a record of `size` bytes fits into the batch that is being filled; false if it has to wait.
     pub(super) fn make_room(&mut self, size: usize) -> bool {
         // At most: no batch, a batch at the end of a segment, a batch in a fresh segment.
         for _ in 0..3 {
-            if !self.start_filling(0) {
+            if !self.start_filling() {
                 return false;
             }
             let Some(filling) = &mut self.filling else { return false };
@@ -222,8 +246,8 @@ impl<D: Disk> Log<D> {
             (true, closing_at) => closing_at.get_or_insert(now.mono + CLOSING_DELAY),
         };
         // A segment that is needed soon does not wait for the log to be idle.
-        let needed = self.segments.unannounced() && self.segments.free_count() == 0;
-        let closes = (finished || closing_at <= now.mono) && self.leaves_room(0);
+        let needed = self.segments.unannounced() && !self.keeps(Reserve::All, BLOCK_SIZE);
+        let closes = (finished || closing_at <= now.mono) && self.keeps(Reserve::Moving, BLOCK_SIZE);
         if (needed || closes) && self.start_empty() {
             self.seal(now, if finished { FLAG_CLEAN } else { 0 });
             self.clean_sealed |= finished;
@@ -282,7 +306,7 @@ impl<D: Disk> Log<D> {
         if now.mono.since(self.free_bytes_at) >= FREE_SPACE_INTERVAL {
             self.look_for_space(now);
         }
-        if let Some(number) = self.segments.wanted(SEGMENTS_AHEAD, now.mono) {
+        if let Some(number) = self.segments.wanted(self.segments_ahead(), now.mono) {
             self.segments.preparing = Some(number);
             self.disk.prepare(number, self.settings.segment_size);
         }
@@ -299,8 +323,9 @@ impl<D: Disk> Log<D> {
 
     /// Content that found no space for long, not only no time: its message is given up.
     fn give_up_starving(&mut self, now: Now) {
-        let without_room = self.filling.is_none() && self.in_flight.is_empty();
-        let hungry = !self.starved.is_empty() && (without_room || !self.has_space_for_drafts());
+        let without_room = self.filling.is_none() && self.in_flight.is_empty() && self.segments.preparing.is_none();
+        let crowded = !self.has_space_for_drafts() || self.room_to_come() < CHUNK_SIZE_MIN as u64;
+        let hungry = !self.starved.is_empty() && (without_room || crowded);
         if !hungry {
             self.starved_since = None;
             return;
@@ -323,9 +348,10 @@ impl<D: Disk> Log<D> {
             self.drafts.get(draft.slot as usize).is_none_or(|state| state.draft != *draft || state.doomed)
         });
         let room = self.has_space_for_drafts()
+            && self.keeps(Reserve::All, CHUNK_SIZE_MIN)
             && match &self.filling {
                 Some(filling) => !filling.full,
-                None => self.start_filling(SEGMENTS_RESERVED),
+                None => self.start_filling(),
             };
         if room || doomed {
             self.wake_starved(events);
@@ -364,7 +390,7 @@ impl<D: Disk> Log<D> {
         if !self.has_memory_for(memory) {
             return Some(Shortage::Memory);
         }
-        let short = !self.has_space_for(space) || self.segments.available() <= u64::from(SEGMENTS_RESERVED);
+        let short = !self.has_space_for(space) || self.room_to_come() <= space;
         short.then(|| match &self.segments.failure {
             Some(error) => Shortage::Segment(error.clone()),
             None if self.segments.attainable() >= self.settings.segments_max.into() => Shortage::Log,

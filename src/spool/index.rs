@@ -87,11 +87,6 @@ impl Index {
         self.weight
     }
 
-    /// What a message's record and its outcomes are counted with, bytes.
-    pub(super) fn record_weight(&self, id: MessageId) -> u64 {
-        self.messages.get(id).map_or(0, |packed| weigh(packed) - packed.head().size)
-    }
-
     /// Bytes of memory that the queued messages take, nearly; what the delivery queue keeps of them is counted.
     pub(super) fn memory(&self) -> u64 {
         self.memory + self.replies.size() as u64

@@ -17,14 +17,12 @@ use super::moving::Mover;
 use super::quarantine::Quarantine;
 use super::queued::Queued;
 use super::reader::ReaderSlot;
-use super::record::{Seal, encode_delete, encode_hold, encode_message, encode_outcome};
+use super::record::{CHUNK_HEADER_SIZE, Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{
-    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_AHEAD, SEGMENTS_MIN, SEGMENTS_RESERVED,
-};
+use crate::limits::{BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_MIN, SEGMENTS_RESERVED};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
@@ -42,6 +40,19 @@ pub(super) struct DraftState {
     pub starved: bool,
     /// A message of our own, which may use what is reserved.
     pub own: bool,
+}
+
+/// What of the log's room is left alone: each use leaves what those below it need.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reserve {
+    /// By content of messages that were let in.
+    All,
+    /// By what can wait or fail: the end of a message, notices of our own, deliveries that are given out, closing batches.
+    Moving,
+    /// By what operators ask for.
+    Requests,
+    /// By what is moved forward.
+    Outcomes,
 }
 
 /// What is to happen when a record is durable.
@@ -86,6 +97,11 @@ pub struct Log<D> {
     pub(super) filling: Option<Filling>,
     /// Records that found no place yet, in order.
     pub(super) backlog: VecDeque<(Vec<u8>, Waits)>,
+    pub(super) backlog_bytes: usize,
+    /// What operators asked for and what found no place yet, in order: the record, and the segment on from which it is needed.
+    pub(super) requests: VecDeque<(Vec<u8>, u64)>,
+    /// Bytes that are kept for outcomes of what is being delivered.
+    owed: u64,
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) cache: Cache,
     pub(super) sequence_next: u64,
@@ -141,6 +157,9 @@ impl<D: Disk> Log<D> {
             quarantine: Quarantine::default(),
             filling: None,
             backlog: VecDeque::new(),
+            backlog_bytes: 0,
+            requests: VecDeque::new(),
+            owed: 0,
             in_flight: VecDeque::new(),
             cache: Cache::new(settings.cache_size()),
             sequence_next: 1,
@@ -189,13 +208,15 @@ impl<D: Disk> Log<D> {
         Ok(self.new_draft(false))
     }
 
-    /// Begins a message of our own that lets others go, such as the notice about one that is given up: else a full log could
-    /// never empty itself. It may use one of the reserved segments.
-    pub fn begin_own(&mut self) -> Result<Draft, Refusal> {
+    /// Begins a message of our own of `size` bytes that lets others go, such as the notice about one that is given up: else a
+    /// full log could never empty itself. It may use what is kept for that; its content has to follow at once.
+    pub fn begin_own(&mut self, size: usize) -> Result<Draft, Refusal> {
         if self.failed.is_some() {
             return Err(Refusal::Failed);
         }
-        if !self.may_begin() {
+        let chunks = size / self.settings.chunk_size_max() + 2;
+        let size = size + chunks * (CHUNK_HEADER_SIZE + CHUNK_SIZE_MIN) + 2 * BLOCK_SIZE;
+        if !self.may_begin() || !self.backlog.is_empty() || !self.keeps(Reserve::Moving, size) {
             return Err(Refusal::Full);
         }
         Ok(self.new_draft(true))
@@ -264,11 +285,10 @@ impl<D: Disk> Log<D> {
     /// Bytes that the open chunk of `draft` takes; begins a chunk or a batch if need be. 0 means back-pressure.
     fn room_for_content(&mut self, draft: Draft, wanted: usize) -> usize {
         let own = self.draft_mut(draft).is_some_and(|state| state.own);
-        let reserved = if own { 1 } else { SEGMENTS_RESERVED };
-        if !own && !self.has_space_for_drafts() {
+        if !own && !(self.has_space_for_drafts() && self.keeps(Reserve::All, wanted.min(CHUNK_SIZE_MIN))) {
             return 0;
         }
-        if !self.backlog.is_empty() || !self.start_filling(reserved) {
+        if !self.backlog.is_empty() || !self.start_filling() {
             return 0;
         }
         let Some(filling) = &self.filling else { return 0 };
@@ -321,7 +341,8 @@ impl<D: Disk> Log<D> {
         });
         let finished = Finished { draft, message, pinned: state.pinned };
         let record = encode_message(&finished.message);
-        if state.doomed || self.failed.is_some() || record.len() > self.settings.record_size_max() {
+        let fits = record.len() <= self.settings.record_size_max() && self.keeps(Reserve::Moving, record.len());
+        if state.doomed || self.failed.is_some() || !fits {
             self.drop_finished(finished);
             return;
         }
@@ -365,7 +386,7 @@ impl<D: Disk> Log<D> {
     pub fn hold(&mut self, id: MessageId, held: bool) {
         let needed = self.needed_by(id);
         if self.index.hold(id, held) {
-            self.append(encode_hold(id, held), Waits::Change(needed));
+            self.request(encode_hold(id, held), needed);
         }
     }
 
@@ -374,7 +395,7 @@ impl<D: Disk> Log<D> {
         let needed = self.needed_by(id);
         if self.index.delete(id) {
             self.forget_damage(id);
-            self.append(encode_delete(id), Waits::Change(needed));
+            self.request(encode_delete(id), needed);
         }
     }
 
@@ -387,12 +408,16 @@ impl<D: Disk> Log<D> {
         self.failed.is_some()
     }
 
-    /// Whether so many changes wait for room that nobody should make more of them, or so little of it is left while content
-    /// cannot be read: what makes room then is moving messages, and that needs room, too.
-    pub fn is_behind(&self) -> bool {
-        let is_short = self.segments.available() <= u64::from(SEGMENTS_RESERVED);
-        self.failed.is_none()
-            && (is_short && self.mover.is_blind(self.polled_at) || self.backlog.len() >= CHANGES_WAITING_MAX)
+    /// Outcomes of what was given out for delivery may take so many bytes: room for them is kept, so that none of them has to
+    /// wait in memory, where a crash would take it.
+    pub fn owe(&mut self, bytes: u64) {
+        self.owed = bytes;
+    }
+
+    /// Whether more may be given out for delivery: the outcomes will find room, and what is moved forward meanwhile, too.
+    pub fn may_give_out(&self) -> bool {
+        let few = self.backlog.len() + self.requests.len() < CHANGES_WAITING_MAX;
+        self.failed.is_some() || few && self.keeps(Reserve::Moving, BLOCK_SIZE)
     }
 
     /// A queued message.
@@ -439,9 +464,10 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return true;
         }
-        let quiet = self.in_flight.is_empty() && self.backlog.is_empty() && self.failures.is_empty();
+        let written = self.backlog.is_empty() && self.requests.is_empty();
+        let quiet = self.in_flight.is_empty() && written && self.failures.is_empty();
         let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
-        quiet && !hurried && (self.clean_sealed || !self.shutting_down || !self.leaves_room(0))
+        quiet && !hurried && (self.clean_sealed || !self.shutting_down || !self.keeps(Reserve::Moving, BLOCK_SIZE))
     }
 
     /// When [`poll`](Log::poll) has to be called though nothing happened.
@@ -451,7 +477,7 @@ impl<D: Disk> Log<D> {
         }
         let space = (self.full.is_some() || !self.starved.is_empty())
             .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
-        let segment = self.segments.wanted_at(SEGMENTS_AHEAD);
+        let segment = self.segments.wanted_at(self.segments_ahead());
         // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
         let closing = self.closing_at.map(|at| if at <= self.polled_at { self.polled_at + CLOSING_DELAY } else { at });
         [closing, space, segment].into_iter().flatten().min()
@@ -515,48 +541,61 @@ impl<D: Disk> Log<D> {
         self.index.memory().saturating_add(more) < self.settings.memory_max
     }
 
-    /// Makes sure that a batch is being filled. Never takes the last `reserved` segments.
-    pub(super) fn start_filling(&mut self, reserved: u32) -> bool {
+    /// Whether so many more bytes of records leave what is reserved.
+    pub(super) fn keeps(&self, reserve: Reserve, size: usize) -> bool {
+        let ready = self.segments.free_count() as u64 * self.segments.size + self.segments.room();
+        self.room_beyond(reserve, ready) >= size as u64
+    }
+
+    /// Bytes that content will find once all segments are ready that can be without anything being moved.
+    pub(super) fn room_to_come(&self) -> u64 {
+        self.room_beyond(Reserve::All, self.segments.available() * self.segments.size + self.segments.room())
+    }
+
+    /// Bytes beyond what is reserved and what waits to be written.
+    fn room_beyond(&self, reserve: Reserve, room: u64) -> u64 {
+        let begun = self.filling.as_ref().map_or(HEADER_SIZE, Filling::len).next_multiple_of(BLOCK_SIZE);
+        let segments = match reserve {
+            Reserve::All => SEGMENTS_RESERVED,
+            Reserve::Moving => 2,
+            Reserve::Requests => 1,
+            Reserve::Outcomes => 0,
+        };
+        room.saturating_sub(
+            self.settings.segment_size * u64::from(segments) + self.owed + (begun + self.backlog_bytes) as u64,
+        )
+    }
+
+    /// How many segments are kept ready: what is reserved, what is owed, one to go on in, and the one that is being made.
+    pub(super) fn segments_ahead(&self) -> usize {
+        let owed = self.owed.div_ceil(self.settings.segment_size);
+        SEGMENTS_RESERVED as usize + 2 + usize::try_from(owed).unwrap_or(usize::MAX / 2)
+    }
+
+    /// Makes sure that a batch is being filled.
+    pub(super) fn start_filling(&mut self) -> bool {
         if self.filling.is_some() {
             return true;
         }
-        if self.segments.room() < BATCH_SIZE_MIN {
-            if reserved > 0 && self.segments.available() <= u64::from(reserved) {
-                return false;
-            }
-            // While no other is ready, records go into what is left of this one.
-            if !self.segments.roll() && (reserved > 0 || self.segments.room() < BLOCK_SIZE as u64) {
-                return false;
-            }
+        // While no other is ready, records go into what is left of this one.
+        if self.segments.room() < BATCH_SIZE_MIN && !self.segments.roll() && self.segments.room() < BLOCK_SIZE as u64 {
+            return false;
         }
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;
         let limit = usize::try_from(self.segments.room()).map_or(size_max, |room| room.min(size_max));
         self.fill(limit)
     }
 
-    /// Whether so many more bytes leave an eighth of the last segment.
-    pub(super) fn leaves_room(&self, size: usize) -> bool {
-        let begun = self.filling.as_ref().map_or(HEADER_SIZE, Filling::len);
-        let taken = (begun + size).next_multiple_of(BLOCK_SIZE) as u64;
-        self.segments.free_count() > 0 || taken + self.segments.size / 8 <= self.segments.room()
-    }
-
-    /// Whether what waits to be written may take what is left of the last segment: all of it makes the oldest one free. Where a
-    /// message waits that is complete or moved, nothing holds it up, as it would keep its own segment for ever.
-    pub(super) fn makes_room(&self) -> bool {
-        let oldest = self.segments.live.get(self.emptied.len()).map_or(u64::MAX, |live| live.generation);
-        oldest < self.index.oldest_needed() || !self.backlog.iter().all(|(_, waits)| matches!(waits, Waits::Change(_)))
-    }
-
     /// Makes sure that a batch without records can be sealed; the one that frees segments always finds a block.
     pub(super) fn start_empty(&mut self) -> bool {
-        self.start_filling(0) || (self.segments.must_announce() && self.fill(BLOCK_SIZE))
+        self.start_filling() || (self.segments.must_announce() && self.fill(BLOCK_SIZE))
     }
 
     fn fill(&mut self, limit: usize) -> bool {
         let Some(at) = self.segments.current() else { return false };
         let seal = Seal::new(self.incarnation, self.opening.at, at.generation);
-        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, limit, seal));
+        let chunk_max = self.settings.chunk_size_max();
+        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, (limit, chunk_max), seal));
         true
     }
 }

@@ -72,16 +72,18 @@
 //!
 //! # Room
 //!
-//! What frees segments needs room itself, so each use of it leaves some to those below it:
+//! What frees segments needs room itself, so each use of what is ready to be written leaves some to those below it:
 //!
 //! 1. A message is let in while a quarter of what is not reserved is left, so that moving always finds garbage that pays.
-//! 2. Content of messages that were let in takes half of that quarter, as they seldom say how large they are. It never takes
-//!    the [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED); a message of our own may take all but one of them.
-//! 3. Copies, closing batches, and changes that free nothing leave an eighth of the last segment.
-//! 4. Changes that make the oldest segment free leave its last block.
-//! 5. The batch that says that segments are free takes that.
+//! 2. Content of messages that were let in takes half of that quarter, as they seldom say how large they are. It leaves the
+//!    [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED).
+//! 3. What can be refused, put off or left undone leaves two of them: ends of messages, notices of our own, closing batches,
+//!    and what is given out for delivery, each job with the room that its outcomes may take.
+//! 4. What operators ask for leaves one. It waits in memory, in order, and a crash takes it back.
+//! 5. Copies leave what the outcomes of all jobs in hand may take, so that none of them ever waits for room.
+//! 6. The batch that says that segments are free finds the last block of the last segment.
 //!
-//! Changes that find no room wait in memory, in order: the queue is as they say, and a crash takes them back. A copy's record
+//! Chunks and records are small beside a segment, so that a segment's copy takes little more than it did itself. A copy's record
 //! is written after every eighth of a segment, so that a crash throws away no more of it, or of its room, than that.
 
 mod batch;
@@ -121,6 +123,6 @@ pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
 pub use queued::{Queued, QueuedRecipient};
 pub use reader::{Piece, Reader};
-pub use record::rewritten;
+pub use record::{outcomes_size_max, rewritten};
 pub use recovery::{Cut, OpenError, Recovery};
 pub use settings::Settings;

@@ -2,13 +2,13 @@
 
 use super::MessageId;
 use super::batch::Moved;
-use super::log::{Log, Waits};
+use super::log::{Log, Reserve, Waits};
 use super::message::{Extent, Message};
 use super::reader::blocks_around;
 use super::record::{CHUNK_HEADER_SIZE, encode_message};
 use crate::env::Instant;
 use crate::env::disk::{Block, Disk, DiskError, Token};
-use crate::limits::{MOVE_RETRY_DELAY, SEGMENTS_RESERVED};
+use crate::limits::{BLOCK_SIZE, MOVE_RETRY_DELAY, SEGMENTS_RESERVED};
 
 pub(super) const TOKEN_KIND: u64 = 2;
 
@@ -45,6 +45,8 @@ struct Job {
     unnamed: usize,
     /// A part has so many bytes: an eighth of a segment, and several times what the record has.
     part: usize,
+    /// What its record takes.
+    record: usize,
 }
 
 /// Where copying a message has come to.
@@ -106,25 +108,19 @@ impl Default for Mover {
     }
 }
 
-impl Mover {
-    /// Whether what it wanted to read last could not be read.
-    pub(super) fn is_blind(&self, now: Instant) -> bool {
-        self.narrow || now < self.retry_at
-    }
-}
-
 impl<D: Disk> Log<D> {
     /// Frees what is not needed, and moves forward what keeps the oldest segment when space is short.
     pub(super) fn reclaim(&mut self) {
         self.release_emptied();
         let Some(oldest) = self.segments.live.get(self.emptied.len()).copied() else { return };
         let is_last = self.emptied.len() + 1 >= self.segments.live.len();
-        let reserved = u64::from(SEGMENTS_RESERVED);
+        // One that is ready beyond those that are kept, and one on the way to be.
+        let wanted = self.segments_ahead() as u64 - 1;
         let available = self.segments.available() + self.emptied.len() as u64;
-        if is_last || available > (reserved + 1).max(u64::from(self.settings.segments_max / 8)) {
+        if is_last || available > wanted.max(u64::from(self.settings.segments_max / 8)) {
             return;
         }
-        if available <= reserved {
+        if available <= u64::from(SEGMENTS_RESERVED) {
             self.give_up_oldest(oldest.generation);
         }
         // Moving pays only while there is garbage to be had.
@@ -167,10 +163,11 @@ impl<D: Disk> Log<D> {
     /// Notes for each segment that has become empty the batch that must be durable first: the one that holds the last
     /// outcome or copy that emptied it.
     fn note_emptied(&mut self) {
-        let waiting = self.backlog.iter().filter_map(|(_, waits)| match waits {
+        let outcomes = self.backlog.iter().filter_map(|(_, waits)| match waits {
             Waits::Change(needed) => Some(*needed),
             Waits::Finish(_) | Waits::Move(_) => None,
         });
+        let waiting = outcomes.chain(self.requests.iter().map(|(_, needed)| *needed));
         let needed = waiting.min().unwrap_or(u64::MAX).min(self.index.oldest_needed());
         let filled = self.filling.as_ref().is_some_and(|filling| filling.records > 0);
         // Not the sequence before the next: a crash leaves a gap there, which no batch will ever fill.
@@ -210,7 +207,9 @@ impl<D: Disk> Log<D> {
         let mut budget = self.settings.batch_size_max;
         let waiting = self.polled_at < self.mover.retry_at;
         while !waiting && self.mover.reading.is_none() && self.backlog.is_empty() {
-            let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else { return };
+            let Some(mut job) = self.mover.job.take().or_else(|| self.next_job(generation)) else {
+                return self.seal_copies();
+            };
             let (step, copied) = self.copy_chunks(&mut job, generation);
             let named = match step {
                 Step::Whole | Step::Part => self.commit_move(&mut job),
@@ -221,9 +220,19 @@ impl<D: Disk> Log<D> {
             if !named || step != Step::Whole {
                 self.mover.job = Some(job);
             }
+            if step == Step::Crowded {
+                self.seal_copies();
+            }
             if budget == 0 || !named || step == Step::Crowded {
                 return;
             }
+        }
+    }
+
+    /// No more copies join those in the batch that is being filled for now.
+    fn seal_copies(&mut self) {
+        if let Some(filling) = self.filling.as_mut().filter(|filling| !filling.moved.is_empty()) {
+            filling.hurried = true;
         }
     }
 
@@ -234,10 +243,10 @@ impl<D: Disk> Log<D> {
             None => self.index.next_to_move(generation, MessageId::from_bits(0))?,
         };
         self.mover.after = id;
-        let extents = self.index.get(id)?.extents().collect();
-        let part = (self.settings.segment_size / 8).max(4 * self.index.record_weight(id));
-        let part = usize::try_from(part).unwrap_or(usize::MAX);
-        Some(Job { id, extents, next: 0, unnamed: 0, part })
+        let mut message = self.index.get(id)?.to_message();
+        let record = self.encode_copy(&mut message).len();
+        let part = usize::try_from(self.settings.segment_size / 8).unwrap_or(usize::MAX).max(4 * record);
+        Some(Job { id, extents: message.extents, next: 0, unnamed: 0, part, record })
     }
 
     /// Copies chunks of one part of a message, as far as it gets. Says how many bytes.
@@ -255,7 +264,7 @@ impl<D: Disk> Log<D> {
                 return (Step::Part, copied);
             }
             let size = CHUNK_HEADER_SIZE + extent.length as usize + 8;
-            if !self.leaves_room(size) {
+            if !self.keeps(Reserve::Outcomes, size + job.record + 2 * BLOCK_SIZE) {
                 return (Step::Crowded, copied);
             }
             if !self.is_at_hand(&extent) || !self.make_room(size) {
@@ -350,14 +359,24 @@ impl<D: Disk> Log<D> {
         }
     }
 
+    /// The record of a copy. What next hops answered last is left out where it is more than a record holds.
+    fn encode_copy(&self, message: &mut Message) -> Vec<u8> {
+        let record = encode_message(message);
+        if record.len() <= self.settings.record_size_max() {
+            return record;
+        }
+        message.recipients.iter_mut().for_each(|recipient| recipient.last_reply = None);
+        encode_message(message)
+    }
+
     /// Appends the record of what was copied, if its message is still queued; false if there is no room for it.
     fn commit_move(&mut self, job: &mut Job) -> bool {
         let Some(message) = self.index.get(job.id) else { return true };
         // The states as they are now; outcomes that follow stand after this record in the log.
-        let message = Message { extents: job.extents.clone(), ..message.to_message() };
-        let record = encode_message(&message);
+        let mut message = Message { extents: job.extents.clone(), ..message.to_message() };
+        let record = self.encode_copy(&mut message);
         // Waiting for room it would hold back what makes room.
-        if !self.leaves_room(record.len()) {
+        if !self.keeps(Reserve::Outcomes, record.len()) {
             return false;
         }
         self.index.start_move(job.id);

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::MessageId;
-use super::format::NUMBER_END;
+use super::format::{HEADER_SIZE, NUMBER_END};
 use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState, clip, digest};
 use crate::env::WallTime;
-use crate::limits::{CHUNK_SIZE_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX, SEGMENT_SIZE_MAX};
+use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX, SEGMENT_SIZE_MAX};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 
 /// Bytes before the body of every record.
@@ -24,6 +24,9 @@ const MESSAGE: u8 = 2;
 const OUTCOME: u8 = 3;
 const HOLD: u8 = 4;
 const DELETE: u8 = 5;
+
+/// Bytes of an outcome with the longest reply.
+const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
 
 /// What the checksum of a chunk record covers of its body: the content has its own.
 const CHUNK_BODY_HEAD_SIZE: usize = CHUNK_HEADER_SIZE - RECORD_HEADER_SIZE;
@@ -242,6 +245,14 @@ pub(super) fn encode_outcome(id: MessageId, recipient: u32, outcome: &Outcome) -
     out.u64(next.micros());
     out.text(clip(reply));
     out.finish()
+}
+
+/// Bytes of a log that the outcomes of one job for so many recipients take at most: they are written at once, or in two
+/// steps where some wait for a notice.
+pub fn outcomes_size_max(recipients: usize) -> u32 {
+    let records = HEADER_SIZE + recipients * OUTCOME_SIZE_MAX;
+    let steps = if recipients > 1 { BLOCK_SIZE } else { 0 };
+    u32::try_from(records.next_multiple_of(BLOCK_SIZE) + steps).unwrap_or(u32::MAX)
 }
 
 /// An operator's hold or release.

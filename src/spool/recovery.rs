@@ -15,7 +15,7 @@ use super::segments::Live;
 use super::settings::Settings;
 use crate::env::Now;
 use crate::env::disk::{Completion, Disk, DiskError};
-use crate::limits::SALVAGE_EFFORT_MAX;
+use crate::limits::{SALVAGE_EFFORT_MAX, SEGMENTS_RESERVED};
 
 /// Queue ids that a crash may have seen given out and never recorded are not given out again: so many are passed over.
 const NUMBERS_SKIPPED: u64 = 4096;
@@ -112,14 +112,16 @@ impl<D: Disk> Log<D> {
         log.release_emptied();
         log.look_for_space(now);
         if log.segments.current().is_none() && log.segments.free_count() == 0 {
-            log.make_first_segment()?;
+            // Content is taken once what is reserved is there.
+            for number in 1..=SEGMENTS_RESERVED + 1 {
+                log.make_segment(number)?;
+            }
         }
         Ok((log, recovery))
     }
 
-    fn make_first_segment(&mut self) -> Result<(), OpenError> {
-        let size = self.settings.segment_size;
-        self.disk.prepare(1, size);
+    fn make_segment(&mut self, number: u32) -> Result<(), OpenError> {
+        self.disk.prepare(number, self.settings.segment_size);
         loop {
             let mut completions = Vec::new();
             self.disk.poll(&mut completions);

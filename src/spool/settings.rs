@@ -1,6 +1,6 @@
 //! How a log shall work, and what makes sense.
 
-use crate::limits::{BLOCK_SIZE, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN, SPOOL_CACHE_SIZE};
+use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX, RECORD_SIZE_MAX, SEGMENT_SIZE_MAX, SEGMENTS_MIN, SPOOL_CACHE_SIZE};
 
 /// How a log shall work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,8 +32,8 @@ impl Settings {
         if !self.segment_size.is_multiple_of(BLOCK_SIZE as u64) {
             return Err("the segment size must be a multiple of 4096 bytes");
         }
-        if self.segment_size < 16 * BLOCK_SIZE as u64 || self.segment_size > SEGMENT_SIZE_MAX {
-            return Err("the segment size must lie between 64 KiB and 1 GiB");
+        if self.segment_size < 32 * BLOCK_SIZE as u64 || self.segment_size > SEGMENT_SIZE_MAX {
+            return Err("the segment size must lie between 128 KiB and 1 GiB");
         }
         if self.segments_max < SEGMENTS_MIN {
             return Err("a log needs at least eight segments");
@@ -53,7 +53,12 @@ impl Settings {
         usize::try_from(part).map_or(SPOOL_CACHE_SIZE, |part| part.min(SPOOL_CACHE_SIZE))
     }
 
+    /// What does not fit at the end of a segment or of a batch is lost to it: records and chunks are small beside them.
     pub(super) fn record_size_max(&self) -> usize {
-        usize::try_from(self.segment_size / 2).map_or(RECORD_SIZE_MAX, |half| half.min(RECORD_SIZE_MAX))
+        usize::try_from(self.segment_size / 8).map_or(RECORD_SIZE_MAX, |part| part.min(RECORD_SIZE_MAX))
+    }
+
+    pub(super) fn chunk_size_max(&self) -> usize {
+        usize::try_from(self.segment_size / 32).map_or(CHUNK_SIZE_MAX, |part| part.min(CHUNK_SIZE_MAX))
     }
 }

@@ -121,9 +121,15 @@ impl Home {
 
     /// Gives out what is due.
     pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
-        self.waiting = parts.logs.iter().any(Log::is_behind);
         let mut given = false;
-        while !self.closed && !self.waiting {
+        loop {
+            for (_, log) in parts.logs.iter_mut() {
+                log.owe(self.queue.outcomes_size());
+            }
+            self.waiting = !parts.logs.iter().all(Log::may_give_out);
+            if self.closed || self.waiting {
+                break;
+            }
             let logs = &parts.logs;
             let lookup = |id: MessageId| {
                 // What became of a delivery out of a log that failed could not be written down.

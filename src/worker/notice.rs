@@ -118,7 +118,7 @@ fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
 
 /// Appends a notice. `None` if the log has no room now: try again later.
 pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Option<Draft> {
-    let draft = log.begin_own().ok()?;
+    let draft = log.begin_own(notice.content.len()).ok()?;
     let mut content = &notice.content[..];
     while !content.is_empty() {
         let count = log.content(draft, content);

@@ -20,7 +20,7 @@ use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
 use crate::smtp::{BodyType, Notify, Return, domain_of};
-use crate::spool::MessageId;
+use crate::spool::{self, MessageId};
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -106,6 +106,8 @@ const NONE_FORCED: u32 = u32::MAX;
 struct InHand {
     forced_from: u32,
     removed: bool,
+    /// What its outcomes may take in the log, bytes.
+    outcomes_size: u32,
 }
 
 // A million queued messages are a million of these, and of (time, id) in the lanes.
@@ -145,6 +147,7 @@ pub struct Queue {
     forced: BTreeMap<Key, u32>,
     /// Entries that were given out: as many as the lanes' `in_hand` together.
     in_hand: BTreeMap<Key, InHand>,
+    outcomes_size: u64,
     /// One per destination, and a last one for what has no route.
     lanes: Vec<Lane>,
     /// Lanes whose first entry is due in the future and that have credit.
@@ -165,6 +168,7 @@ impl Queue {
             waiting: BTreeMap::new(),
             forced: BTreeMap::new(),
             in_hand: BTreeMap::new(),
+            outcomes_size: 0,
             lanes,
             timed: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -261,7 +265,7 @@ impl Queue {
     /// message is scheduled again if recipients stay open. A result of a job that is not in hand gives nothing.
     pub fn settle(&mut self, now: Now, message: &impl MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
-        let Some(&InHand { forced_from, removed }) = self.in_hand.get(&key) else { return Vec::new() };
+        let Some(&InHand { forced_from, removed, .. }) = self.in_hand.get(&key) else { return Vec::new() };
         let verdicts = self.verdicts(now, message, result);
         let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
         self.release(key);
@@ -323,6 +327,11 @@ impl Queue {
         if self.ready.is_empty() { self.timed.first().map(|(at, _)| *at) } else { Some(Instant::ZERO) }
     }
 
+    /// What the outcomes of the jobs in hand may take in the log, bytes.
+    pub fn outcomes_size(&self) -> u64 {
+        self.outcomes_size
+    }
+
     /// Counts for `status`.
     pub fn status(&self) -> QueueStatus {
         QueueStatus { scheduled: self.waiting.len(), in_hand: self.in_hand.len() }
@@ -338,7 +347,9 @@ impl Queue {
             Some(self.job(&message, key.1, open, due, forced_from))
         });
         made.map(|(job, forced_from)| {
-            self.in_hand.insert(key, InHand { forced_from, removed: false });
+            let outcomes_size = spool::outcomes_size_max(job.recipients.len());
+            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size });
+            self.outcomes_size += u64::from(outcomes_size);
             let place = self.place_of(key.1);
             self.lanes[place].in_hand += 1;
             job
@@ -442,7 +453,8 @@ impl Queue {
 
     /// Takes an entry out of hand.
     fn release(&mut self, key: Key) {
-        self.in_hand.remove(&key);
+        let in_hand = self.in_hand.remove(&key);
+        self.outcomes_size -= in_hand.map_or(0, |in_hand| in_hand.outcomes_size.into());
         let place = self.place_of(key.1);
         self.lanes[place].in_hand -= 1;
     }

@@ -11,7 +11,7 @@ use crate::limits::{READ_FAILURES_DURATION, READ_FAILURES_MAX};
 
 /// Small, so that a test can look at every byte.
 fn small() -> Settings {
-    Settings { segment_size: 64 * 1024, batch_size_max: 32 * 1024, ..settings() }
+    Settings { segment_size: 128 * 1024, batch_size_max: 64 * 1024, ..settings() }
 }
 
 /// What a log holds, as far as it can be seen.
@@ -405,7 +405,7 @@ fn messages_of_a_missing_segment_stay_damaged_and_do_not_keep_the_log_from_going
     let disk = SimDisk::new(7);
     let mut bench = Bench::open_with(disk.clone(), small()).unwrap();
     // Its content begins in one segment and goes on in the next.
-    let content = text(1, 90_000);
+    let content = text(1, 180_000);
     let id = bench.accept(&content, 1).unwrap();
     bench.shut_down();
     let image = disk.crash(0);

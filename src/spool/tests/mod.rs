@@ -31,7 +31,7 @@ fn settings() -> Settings {
 
 /// The smallest log there may be: its segments go round soon, and an image of it is cheap.
 fn small() -> Settings {
-    Settings { segment_size: 64 * 1024, segments_max: 8, batch_size_max: 32 * 1024, ..settings() }
+    Settings { segment_size: 128 * 1024, segments_max: 8, batch_size_max: 64 * 1024, ..settings() }
 }
 
 fn envelope(recipients: usize) -> Envelope {

@@ -1,7 +1,7 @@
 //! Space: recycling, running full and coming back.
 
 use super::*;
-use crate::limits::CHANGES_WAITING_MAX;
+use crate::limits::{CHANGES_WAITING_MAX, REMOTE_REPLY_SIZE_MAX};
 
 #[test]
 fn long_lived_messages_survive_many_rounds_of_recycling() {
@@ -116,7 +116,7 @@ fn a_log_that_is_behind_says_so_until_its_disk_goes_on() {
     bench.breathe_until(|bench| bench.log.idle());
     disk.hold(true);
     let mut changes = 0;
-    while !bench.log.is_behind() {
+    while bench.log.may_give_out() {
         bench.log.hold(id, changes % 2 == 0);
         bench.breathe();
         changes += 1;
@@ -124,8 +124,65 @@ fn a_log_that_is_behind_says_so_until_its_disk_goes_on() {
     }
     disk.hold(false);
     bench.breathe_until(|bench| bench.log.idle());
-    assert!(!bench.log.is_behind());
+    assert!(bench.log.may_give_out());
     assert_eq!(Bench::open(disk.crash(1)).log.message(id).map(|message| message.held()), Some(changes % 2 == 1));
+}
+
+/// Jobs are in hand while all that may use the log's room does: new messages, notices, operators, moving. Their outcomes come one
+/// by one, each in a batch of its own and with the longest reply, and every one is durable before the next.
+#[test]
+fn outcomes_of_what_is_being_delivered_never_wait_for_room() {
+    for seed in 0..20 {
+        let disk = SimDisk::new(seed);
+        let mut bench = Bench::open(disk.clone());
+        let mut queued = Vec::new();
+        let (mut in_hand, mut owed) = (Vec::new(), 0);
+        for round in 0..60 {
+            while let Ok(id) = bench.accept(&text(round, 3000 + 500 * seed as usize), 3) {
+                queued.push(id);
+            }
+            let mut given = queued.iter().filter(|id| !in_hand.contains(*id)).copied().collect::<Vec<_>>().into_iter();
+            while bench.log.may_give_out()
+                && let Some(id) = given.next()
+            {
+                in_hand.push(id);
+                owed += u64::from(outcomes_size_max(3));
+                bench.log.owe(owed);
+            }
+            assert!(!in_hand.is_empty(), "seed {seed}, round {round}: nothing can be given out");
+            for id in queued.iter().take(5) {
+                bench.log.hold(*id, round % 2 == 0);
+            }
+            while let Ok(notice) = bench.log.begin_own(9000) {
+                bench.give(notice, &text(round, 9000));
+                bench.log.finish(notice, envelope(1), bench.now);
+                queued.push(notice.id);
+                bench.breathe();
+            }
+            bench.breathe();
+            let done = in_hand.len().div_ceil(2);
+            for (place, id) in in_hand.drain(..done).enumerate() {
+                let reply: Box<str> = "x".repeat(REMOTE_REPLY_SIZE_MAX).into();
+                for recipient in 0..3 {
+                    let outcome = match (round + place as u64) % 4 {
+                        0 => Outcome::Delivered { reply: reply.clone() },
+                        _ => Outcome::Deferred { attempts: 1, next_attempt_at: bench.now.wall, reply: reply.clone() },
+                    };
+                    bench.log.settle(id, recipient, outcome);
+                }
+                bench.breathe();
+                bench.breathe();
+                assert_eq!(bench.log.backlog.len(), 0, "seed {seed}, round {round}: an outcome waits");
+                owed -= u64::from(outcomes_size_max(3));
+                bench.log.owe(owed);
+            }
+            bench.events.clear();
+            queued.retain(|id| bench.log.message(*id).is_some());
+        }
+        let before: Vec<_> = bench.log.messages().map(|message| message.to_message().recipients).collect();
+        let after = Bench::open(disk.crash(seed));
+        assert_eq!(after.log.messages().map(|message| message.to_message().recipients).collect::<Vec<_>>(), before);
+    }
 }
 
 #[test]
@@ -241,7 +298,7 @@ fn a_queue_that_has_its_memory_refuses_and_comes_back() {
     assert!((100_000..101_000).contains(&status.memory), "{}", status.memory);
     assert!(status.memory / (queued.len() as u64) < 300, "{queued:?}");
     // A notice of our own lets others go, and is taken.
-    let notice = bench.log.begin_own().unwrap();
+    let notice = bench.log.begin_own(8).unwrap();
     bench.give(notice, b"a notice");
     bench.log.finish(notice, envelope(1), bench.now);
     bench.breathe_until(|bench| bench.events.contains(&LogEvent::Durable { draft: notice }));

@@ -133,7 +133,7 @@ fn a_large_message_needs_little_memory() {
 #[test]
 fn an_envelope_larger_than_a_batch_is_kept() {
     let mut settings = settings();
-    settings.batch_size_max = 16 * 1024;
+    (settings.segment_size, settings.batch_size_max) = (1 << 20, 16 * 1024);
     let disk = SimDisk::new(1);
     let mut bench = Bench::open_with(disk.clone(), settings.clone()).unwrap();
     bench.accept(&text(1, 3000), 1).unwrap();
