@@ -285,10 +285,8 @@ impl<D: Disk> Log<D> {
     /// Bytes that the open chunk of `draft` takes; begins a chunk or a batch if need be. 0 means back-pressure.
     fn room_for_content(&mut self, draft: Draft, wanted: usize) -> usize {
         let own = self.draft_mut(draft).is_some_and(|state| state.own);
-        if !own && !(self.has_space_for_drafts() && self.keeps(Reserve::All, wanted.min(CHUNK_SIZE_MIN))) {
-            return 0;
-        }
-        if !self.backlog.is_empty() || !self.start_filling() {
+        let may = own || self.has_space_for_drafts() && self.keeps(Reserve::All, wanted.min(CHUNK_SIZE_MIN));
+        if !may || !self.backlog.is_empty() || !self.start_filling() {
             return 0;
         }
         let Some(filling) = &self.filling else { return 0 };
