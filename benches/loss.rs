@@ -65,6 +65,7 @@ fn end(whose: Whose, who: (&str, [u8; 6]), network: &Network, link: Link, namesp
                 buffer_memory: 16 * BUFFER,
                 worker: 0,
                 workers: 1,
+                queues: 1,
                 isn_key: [7; 16],
                 seed: 7,
             };

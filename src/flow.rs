@@ -38,13 +38,15 @@ pub enum FlowEnd {
     Unreachable,
 }
 
-/// Whom a frame is for that came to the wrong queue.
+/// Whom a frame is handed to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// This worker.
     Worker(u16),
     /// Every other worker: what it tells concerns them all.
     AllOthers,
+    /// Nobody here: it is to leave by a queue of this worker.
+    Carrier(u16),
 }
 
 /// What happened to flows since the last [`Transport::poll`].
@@ -147,11 +149,14 @@ pub trait Transport {
     /// Sleeps until something arrives, one of `wakeups` is readable, or `timeout` is over. May return early.
     fn wait(&mut self, timeout: Duration, wakeups: &[BorrowedFd<'_>]);
 
-    /// Frames that another worker's queue should have got: given away once a breath. Nothing by default.
+    /// Frames that another worker's queue should have got, or should send: given away once a breath. Nothing by default.
     fn take_foreign(&mut self, _give: &mut dyn FnMut(Peer, Box<[u8]>)) {}
 
     /// A frame of ours that another worker's queue got. Dropped by default.
     fn inject(&mut self, _now: Instant, _frame: &[u8]) {}
+
+    /// Sends a frame of a worker that has no queue. Dropped by default.
+    fn carry(&mut self, _frame: &[u8]) {}
 
     /// Accepts no new connections from now on; those that exist go on.
     fn stop_listening(&mut self);

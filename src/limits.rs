@@ -643,6 +643,9 @@ pub const RESETS_PER_SECOND: u32 = 1000;
 /// Frames that wait to be handed to other workers; more are dropped, as a full ring would.
 pub const FOREIGN_FRAMES_MAX: usize = 256;
 
+/// Frames of a worker without a queue of its own that are being written or wait to be taken along: four bursts.
+pub const GUEST_FRAMES_MAX: usize = 256;
+
 /// How often a neighbour that does not answer is asked.
 pub const NEIGHBOUR_RETRY_DELAY: Duration = Duration::from_millis(400);
 

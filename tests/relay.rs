@@ -4,7 +4,7 @@
 mod appliance;
 
 use appliance::client::{Client, in_namespace};
-use appliance::mail::{PATIENCE, arrived, body, sink, sink_with, source, through_to_the_sink, through_two_workers};
+use appliance::mail::{PATIENCE, arrived, body, sink, sink_with, source, through_to_the_sink, through_workers};
 use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, MX_V6, RELAY, RELAY_V6, Setup, eventually};
 use std::time::Duration;
 
@@ -47,7 +47,19 @@ fn a_real_postfix_takes_every_message_once() {
 #[test]
 fn two_workers_share_the_queues_of_one_device() {
     let Some(lab) = Lab::up(2) else { return };
-    through_two_workers(&lab, "af_xdp", 2000);
+    through_workers(&lab, "af_xdp", "0, 1", 2000);
+}
+
+#[test]
+fn a_worker_without_a_queue_is_the_guest_of_another() {
+    let Some(lab) = Lab::up(1) else { return };
+    through_workers(&lab, "af_xdp", "0, 1", 2000);
+}
+
+#[test]
+fn one_worker_serves_all_queues_of_a_device() {
+    let Some(lab) = Lab::up(2) else { return };
+    through_workers(&lab, "af_xdp", "0", 2000);
 }
 
 #[test]

@@ -47,7 +47,13 @@ fn addresses(config: &Config) -> Vec<IpAddr> {
 }
 
 /// What a worker's TCP stack is told.
-pub(crate) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16], seed: u64) -> tcp::Settings {
+pub(crate) fn tcp(
+    config: &Config,
+    worker: u16,
+    (workers, queues): (u16, u16),
+    isn_key: [u8; 16],
+    seed: u64,
+) -> tcp::Settings {
     tcp::Settings {
         addresses: (config.addresses.iter())
             .map(|address| tcp::OwnAddress {
@@ -65,6 +71,7 @@ pub(crate) fn tcp(config: &Config, worker: u16, workers: u16, isn_key: [u8; 16],
         buffer_memory: share(*config.limits.buffer_memory as usize, workers),
         worker,
         workers,
+        queues,
         isn_key,
         seed,
     }

@@ -114,9 +114,9 @@ pub(super) fn run<P: Party + Send, E: From<StartError> + Send>(
     let now = clock.now().mono;
     let parties = match lanes {
         Lanes::Kernel(sockets) => drive_all(config, clock, sockets, make, tick, &detail),
-        Lanes::AfXdp(queues) => drive_all(config, clock, stacks(config, queues, now)?, make, tick, &detail),
+        Lanes::AfXdp(lanes) => drive_all(config, clock, stacks(config, lanes, now)?, make, tick, &detail),
         #[cfg(feature = "dpdk")]
-        Lanes::Dpdk(queues) => drive_all(config, clock, stacks(config, queues, now)?, make, tick, &detail),
+        Lanes::Dpdk(lanes) => drive_all(config, clock, stacks(config, lanes, now)?, make, tick, &detail),
     };
     drop(attachment);
     Ok((parties?, detail))

@@ -15,6 +15,7 @@ use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
 use crate::port::Port;
+use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
 use crate::tcp::Stack;
 use crate::worker::{Exchange, Worker, worker_of_log};
@@ -155,33 +156,38 @@ fn spawn(appliance: &Appliance, lanes: Lanes, parts: Vec<Common>) -> Result<Thre
         Lanes::Kernel(sockets) => {
             sockets.into_iter().zip(parts).map(|(sockets, common)| launch(appliance, common, sockets)).collect()
         }
-        Lanes::AfXdp(queues) => spawn_stacks(appliance, queues, parts),
+        Lanes::AfXdp(lanes) => spawn_stacks(appliance, lanes, parts),
         #[cfg(feature = "dpdk")]
-        Lanes::Dpdk(queues) => spawn_stacks(appliance, queues, parts),
+        Lanes::Dpdk(lanes) => spawn_stacks(appliance, lanes, parts),
     }
 }
 
-/// Starts a worker with a TCP stack on each queue.
+/// Starts a worker with a TCP stack on each lane.
 fn spawn_stacks<P: Port + Send + 'static>(
     appliance: &Appliance,
-    queues: Vec<P>,
+    lanes: Vec<Lane<P>>,
     parts: Vec<Common>,
 ) -> Result<Threads, StartError> {
     let Some(first) = parts.first() else { return Ok(Threads::new()) };
-    let stacks = stacks(&appliance.config, queues, first.clock.now().mono)?;
+    let stacks = stacks(&appliance.config, lanes, first.clock.now().mono)?;
     stacks.into_iter().zip(parts).map(|(stack, common)| launch(appliance, common, stack)).collect()
 }
 
-/// The TCP of all workers, on a queue each.
-pub(super) fn stacks<P: Port>(config: &Config, queues: Vec<P>, now: Instant) -> Result<Vec<Stack<P>>, StartError> {
-    let workers = queues.len() as u16;
+/// The TCP of all workers.
+pub(super) fn stacks<P: Port>(
+    config: &Config,
+    lanes: Vec<Lane<P>>,
+    now: Instant,
+) -> Result<Vec<Stack<Lane<P>>>, StartError> {
+    let hosts = lanes.iter().filter(|lane| !lane.queues().is_empty()).count();
+    let counts = (lanes.len() as u16, hosts as u16);
     // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
     let isn_key = entropy::<16>()?;
-    let stack = |(worker, queue)| {
+    let stack = |(worker, lane)| {
         let seed = u64::from_le_bytes(entropy()?);
-        Ok(Stack::new(queue, settings::tcp(config, worker, workers, isn_key, seed), now))
+        Ok(Stack::new(lane, settings::tcp(config, worker, counts, isn_key, seed), now))
     };
-    (0..).zip(queues).map(stack).collect()
+    (0..).zip(lanes).map(stack).collect()
 }
 
 /// Starts one worker on its core.

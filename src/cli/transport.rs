@@ -10,6 +10,7 @@ use crate::event::Event;
 use crate::kernel::{self, Sockets};
 #[cfg(feature = "dpdk")]
 use crate::limits::LINK_PATIENCE;
+use crate::port::lane::{self, Lane};
 use crate::port::{Burst, Link, Port, af_xdp, dpdk};
 use crate::tcp::claim;
 use std::net::IpAddr;
@@ -27,11 +28,8 @@ pub(super) enum TransportError {
     AfXdp(#[from] af_xdp::OpenError),
     #[error("{0}")]
     Dpdk(#[from] dpdk::OpenError),
-    #[error(
-        "{device} has {queues} queues, and there are {workers} workers; give [workers] as many cores as queues, or run \
-         `ethtool -L {device} combined {workers}`"
-    )]
-    Queues { device: String, queues: usize, workers: usize },
+    #[error("cannot share the queues among the workers: {0}")]
+    Lanes(std::io::Error),
     #[error("{address} is in use already by {owner}; give the appliance an address of its own")]
     Conflict { address: IpAddr, owner: String },
     #[error("{0}")]
@@ -40,9 +38,9 @@ pub(super) enum TransportError {
 
 /// What each worker works with.
 pub(super) enum Lanes {
-    AfXdp(Vec<af_xdp::Queue>),
+    AfXdp(Vec<Lane<af_xdp::Queue>>),
     #[cfg(feature = "dpdk")]
-    Dpdk(Vec<dpdk::Queue>),
+    Dpdk(Vec<Lane<dpdk::Queue>>),
     Kernel(Vec<Sockets>),
 }
 
@@ -50,9 +48,9 @@ impl Lanes {
     /// How many workers there can be.
     pub fn count(&self) -> usize {
         match self {
-            Lanes::AfXdp(queues) => queues.len(),
+            Lanes::AfXdp(lanes) => lanes.len(),
             #[cfg(feature = "dpdk")]
-            Lanes::Dpdk(queues) => queues.len(),
+            Lanes::Dpdk(lanes) => lanes.len(),
             Lanes::Kernel(sockets) => sockets.len(),
         }
     }
@@ -124,17 +122,16 @@ fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, Transport
     let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
     let settings = settings::port(config, port);
     let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings)?;
-    let (count, workers) = (queues.len(), config.workers.cores.len());
-    if workers > 0 && count != workers {
-        return Err(TransportError::Queues { device: port.device.clone(), queues: count, workers });
-    }
     claim(&mut queues, &settings.addresses, clock)?;
+    let count = queues.len();
+    let lanes = share_out(queues, config)?;
+    let advice = format!("`ethtool -L {} combined {}` gives each one, if the card can", port.device, lanes.len());
     Ok(Opened {
-        lanes: Lanes::AfXdp(queues),
+        warnings: guests(&lanes, &advice).into_iter().collect(),
+        lanes: Lanes::AfXdp(lanes),
         attachment: Attachment::AfXdp { _attachment: attachment },
         detail: format!("{} with {count} queues, {mode}", port.device),
         link: None,
-        warnings: Vec::new(),
     })
 }
 
@@ -154,8 +151,10 @@ fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportEr
         ));
     }
     let count = queues.len();
+    let lanes = share_out(queues, config)?;
+    warnings.extend(guests(&lanes, "drivers such as net_af_packet are told how many to make"));
     Ok(Opened {
-        lanes: Lanes::Dpdk(queues),
+        lanes: Lanes::Dpdk(lanes),
         attachment: Attachment::Dpdk(attachment),
         detail: format!("{} with {count} queues, {mode}, link {link}", port.device),
         link: Some(link),
@@ -179,6 +178,22 @@ pub(super) fn watch_link(opened: &Opened) -> impl FnMut(&Attachment) -> Option<E
         last = link;
         link.map(Event::Link)
     }
+}
+
+/// A lane for each worker.
+fn share_out<P: Port>(queues: Vec<P>, config: &Config) -> Result<Vec<Lane<P>>, TransportError> {
+    lane::share_out(queues, config.workers.cores.len().max(1)).map_err(TransportError::Lanes)
+}
+
+/// What an operator should know if workers have no queue of their own.
+fn guests<P: Port>(lanes: &[Lane<P>], advice: &str) -> Option<String> {
+    let guests = lanes.iter().filter(|lane| lane.queues().is_empty()).count();
+    (guests > 0).then(|| {
+        let all = lanes.len();
+        format!(
+            "{guests} of the {all} workers have no queue and get their frames from the others, which costs: {advice}"
+        )
+    })
 }
 
 /// Makes sure that nobody else uses our addresses. The first queue asks; an answer may come to any of them.

@@ -111,7 +111,7 @@ impl Transport {
     }
 }
 
-/// One worker runs on each core, and owns the queue, the sessions and the log of that core.
+/// One worker runs on each core, and owns the sessions and the log of that core.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Workers {
@@ -144,7 +144,8 @@ pub struct Port {
     /// "net_memif0,role=server", each with arguments for its driver behind commas.
     #[schemars(extend("x-example" = "eth1"), length(min = 1, max = 255))]
     pub device: String,
-    /// Which of its queues: "auto" for as many as there are workers, or a list of numbers (af_xdp only).
+    /// Which of its queues: "auto" for all of them (on dpdk for as many as there are workers), or a list of numbers (af_xdp
+    /// only). One for each worker is best: a worker polls several in turns, and one without any gets its frames from another.
     #[serde(default)]
     pub queues: Queues,
     /// The VLAN in which our addresses live; 0 is untagged.

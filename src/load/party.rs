@@ -4,7 +4,7 @@
 //! thread, and sleeps between breaths as long as nothing is due.
 
 use crate::env::{Clock, Instant, Wakeup};
-use crate::flow::{FlowEvent, Peer, Transport};
+use crate::flow::{FlowEvent, Transport};
 use crate::worker::{Exchange, Letter};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -83,20 +83,14 @@ pub fn drive<T: Transport, P: Party>(
         }
         for _ in 0..LETTERS_PER_BREATH {
             let Some(letter) = exchange.receive() else { break };
-            if let Letter::Frame(frame) = letter {
-                driver.transport.inject(now, &frame);
+            match letter {
+                Letter::Frame(frame) => driver.transport.inject(now, &frame),
+                Letter::Outgoing(frame) => driver.transport.carry(&frame),
+                _ => {}
             }
         }
         let busy = driver.breath(now);
-        let worker = exchange.worker();
-        driver.transport.take_foreign(&mut |peer, frame| match peer {
-            Peer::Worker(to) => exchange.send(to, Letter::Frame(frame)),
-            Peer::AllOthers => {
-                for to in (0..exchange.workers()).filter(|to| *to != worker) {
-                    exchange.send(to, Letter::Frame(frame.clone()));
-                }
-            }
-        });
+        exchange.send_frames(&mut driver.transport);
         if busy || exchange.is_busy() {
             continue;
         }

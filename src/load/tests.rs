@@ -26,6 +26,7 @@ fn stack(network: &Network, host: u8) -> Stack<SimPort> {
         buffer_memory: 1 << 28,
         worker: 0,
         workers: 1,
+        queues: 1,
         isn_key: [9; 16],
         seed: u64::from(host),
     };

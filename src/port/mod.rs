@@ -11,6 +11,7 @@ pub mod af_xdp;
 pub(crate) mod checksum;
 pub mod dpdk;
 mod interface;
+pub mod lane;
 mod numbers;
 mod privilege;
 pub mod sim;
@@ -178,6 +179,11 @@ pub trait Port {
 
     /// Sends what is queued.
     fn flush(&mut self);
+
+    /// A frame that has to leave by a queue of another worker, and which worker that is. None by default.
+    fn next_carried(&mut self) -> Option<(u16, Box<[u8]>)> {
+        None
+    }
 
     /// Becomes readable when frames arrive, for a worker that sleeps; `None` if this port can only be polled.
     fn wakeup(&self) -> Option<BorrowedFd<'_>>;

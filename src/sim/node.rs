@@ -4,12 +4,12 @@ use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station, settings};
-use crate::config::Config;
 use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::Gauge;
+use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log};
 use crate::tcp::Stack;
@@ -57,17 +57,42 @@ pub(super) struct Node {
     pub peaks: Option<BTreeMap<&'static str, u64>>,
     /// The worker whose thread gets no time.
     pub asleep: Option<usize>,
+    /// Queues of its card; as many as it has workers, where none are said.
+    pub queues: Option<u16>,
     /// Changes what a log is told, where no configuration can.
     pub adjust: fn(&mut spool::Settings),
 }
 
+type SimWorker = Worker<Stack<Lane<SimPort>>, SimDisk, ProcessClock>;
+
 struct Running {
     clock: ProcessClock,
-    workers: Vec<Option<Worker<Stack<SimPort>, SimDisk, ProcessClock>>>,
+    workers: Vec<Option<SimWorker>>,
     switchboard: Switchboard,
     from: FromWorkers,
     host: HostId,
     due: Instant,
+}
+
+/// Why a process does not start.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub why: String,
+    /// What it asks its operator to make of `size_max`, bytes.
+    pub size_max: Option<u64>,
+}
+
+impl From<String> for Refused {
+    fn from(why: String) -> Refused {
+        Refused { why, size_max: None }
+    }
+}
+
+impl From<ShareError> for Refused {
+    fn from(error: ShareError) -> Refused {
+        let size_max = if let ShareError::NoRoom { wanted, .. } = error { Some(wanted) } else { None };
+        Refused { why: error.to_string(), size_max }
+    }
 }
 
 impl Node {
@@ -91,8 +116,14 @@ impl Node {
             exceeded: None,
             peaks: None,
             asleep: None,
+            queues: None,
             adjust: |_| {},
         }
+    }
+
+    /// Does what a refused start asks for.
+    pub(super) fn set_size_max(&mut self, size_max: u64) {
+        Arc::make_mut(&mut self.appliance.config).spool.size_max.0 = size_max;
     }
 
     pub(super) fn is_running(&self) -> bool {
@@ -116,7 +147,7 @@ impl Node {
         workers: u16,
         random: &mut StdRng,
         ledger: &mut Ledger,
-    ) -> Result<(), String> {
+    ) -> Result<(), Refused> {
         assert!(self.running.is_none(), "one process a box");
         let clock = self.clock.process();
         for number in 0..workers {
@@ -138,7 +169,7 @@ impl Node {
             if disk.size() == 0 && share.is_none() {
                 let existing = logs.iter_mut().map(|(number, log)| (*number, log));
                 let left = shares::share_out(&self.appliance.config, workers, existing);
-                share = Some(left.map_err(|error| heed(&mut self.appliance.config, &error))?);
+                share = Some(left?);
             }
             // A blocking open lets its own operations complete.
             disk.advance(Instant::FAR);
@@ -165,8 +196,7 @@ impl Node {
         }
         if share.is_none() {
             let existing = logs.iter_mut().map(|(number, log)| (*number, log));
-            shares::share_out(&self.appliance.config, workers, existing)
-                .map_err(|error| heed(&mut self.appliance.config, &error))?;
+            shares::share_out(&self.appliance.config, workers, existing)?;
         }
         let mut of_workers: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
         for (number, log) in logs {
@@ -175,18 +205,20 @@ impl Node {
         let (links, ends, from) = control::links(workers, MESSAGES_MAX).map_err(|error| error.to_string())?;
         let wakeups: Result<Vec<_>, _> = (0..workers).map(|_| Wakeup::new()).collect();
         let wakeups = wakeups.map_err(|error| error.to_string())?;
-        let ports = network.attach_queues(HARDWARE_ADDRESS, self.link, usize::from(workers), self.steering);
+        let queues = self.queues.unwrap_or(workers);
+        let ports = network.attach_queues(HARDWARE_ADDRESS, self.link, usize::from(queues), self.steering);
         let host = ports[0].host();
+        let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
         network.set_shortage(host, self.shortage);
         let isn_key = random.random();
         let mut all = Vec::new();
         let parts =
-            ports.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
-        for ((((port, end), logs), exchange), exchange_wakeup) in parts {
-            let tcp = settings::tcp(&self.appliance.config, end.worker, workers, isn_key, random.random());
+            lanes.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
+        for ((((lane, end), logs), exchange), exchange_wakeup) in parts {
+            let tcp = settings::tcp(&self.appliance.config, end.worker, (workers, queues), isn_key, random.random());
             let station = Station {
                 clock: clock.clone(),
-                transport: Stack::new(port, tcp, clock.mono()),
+                transport: Stack::new(lane, tcp, clock.mono()),
                 logs,
                 exchange,
                 exchange_wakeup,
@@ -239,8 +271,8 @@ impl Node {
         let now = self.clock.now();
         let Some(running) = &self.running else { return Instant::FAR };
         let awake = running.workers.iter().enumerate().filter(|(place, _)| Some(*place) != self.asleep);
-        let waiting =
-            (awake.filter_map(|(_, worker)| worker.as_ref())).any(|worker| worker.transport().port().waiting());
+        let waiting = (awake.filter_map(|(_, worker)| worker.as_ref()))
+            .any(|worker| worker.transport().port().queues().iter().any(SimPort::waiting));
         // What a worker that has stopped left under way interests nobody.
         let workers = running.workers.len() as u16;
         let polled = |number: &u16| {
@@ -269,7 +301,7 @@ impl Node {
             let Some(worker) = place.as_mut().filter(|_| self.asleep != Some(number)) else { continue };
             busy |= worker.breath();
             running.due = running.due.min(running.clock.world(worker.next_deadline()));
-            let idle = worker.transport().port().frames_out();
+            let idle: usize = worker.transport().port().queues().iter().map(SimPort::frames_out).sum();
             assert_eq!(idle, 0, "between two breaths no frame is out of its pool");
             let mut see = |gauge: Gauge| {
                 if !gauge.holds() {
@@ -364,12 +396,4 @@ impl Node {
         }
         events
     }
-}
-
-/// Does what a refusal asks its operator for, before the next start.
-fn heed(config: &mut Arc<Config>, error: &ShareError) -> String {
-    if let ShareError::NoRoom { wanted, .. } = error {
-        Arc::make_mut(config).spool.size_max.0 = *wanted;
-    }
-    error.to_string()
 }

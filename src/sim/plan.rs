@@ -4,6 +4,7 @@ use super::attacker::Attack;
 use super::ledger::Promise;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
+use crate::limits::SEGMENTS_MIN;
 use crate::port::sim::{Link, Steering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -124,6 +125,8 @@ pub(super) struct Plan {
     pub promise: Promise,
     pub workers: u16,
     pub steering: Steering,
+    /// Queues of the card; as many as there are workers, where none are said.
+    pub queues: Option<u16>,
     /// Nanoseconds.
     pub disk_latency: RangeInclusive<u64>,
     pub load_duration: Duration,
@@ -159,6 +162,7 @@ impl Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
+            queues: None,
             disk_latency: pick(random, &[20_000..=200_000, 100_000..=3_000_000, 1_000_000..=40_000_000]).clone(),
             load_duration,
             sessions: if random.random_bool(0.03) { 300 } else { random.random_range(10..=60) },
@@ -219,6 +223,11 @@ impl Plan {
                 self.faults.push((at, Fault::PowerLossAtReuse(seconds(random, 1..=30))));
             }
         }
+        if random.random_bool(0.1) {
+            self.workers = 4;
+            self.segments = self.segments.max(u64::from(SEGMENTS_MIN) * 4);
+        }
+        self.queues = *pick(random, &[None, None, Some(1), Some(2), Some(4)]);
     }
 
     /// Most next hops defer most of what they are asked to take, for long.

@@ -5,7 +5,7 @@ use super::client::{Client, Style};
 use super::clock::BoxClock;
 use super::ledger::{Ledger, Retry};
 use super::mail::{Mail, number_of_recipient, number_of_sender};
-use super::node::{Death, HARDWARE_ADDRESS, Node};
+use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
 use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
 use super::receiver::{Hop, Manner, Receiver};
@@ -181,6 +181,7 @@ pub(super) fn outside(
         buffer_memory: 64 << 20,
         worker: 0,
         workers: 1,
+        queues: 1,
         isn_key: [number; 16],
         seed,
     };
@@ -197,7 +198,8 @@ impl World {
         let policy = Policy::with_seed(&config, random.random()).expect("there is no map to be read");
         let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
         let clock = BoxClock::new(Rc::clone(&time));
-        let node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
+        let mut node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
+        node.queues = plan.queues;
         let clients = outside(&network, 2, vec![address(2), address(3), address_v6(2)], Vec::new(), random.random());
         let places: Vec<SocketAddr> = (0..HOPS).map(hop_address).collect();
         let addresses = places.iter().map(SocketAddr::ip).collect();
@@ -340,7 +342,8 @@ impl World {
                 self.ledger.restarted(now);
                 self.ledger.trace.note(now, format_args!("the appliance starts with {workers} workers"));
             }
-            Err(error) => {
+            Err(Refused { why: error, size_max }) => {
+                size_max.into_iter().for_each(|size_max| self.node.set_size_max(size_max));
                 self.ledger.trace.note(now, format_args!("the appliance does not start: {error}"));
                 let since = *self.starts_fail_since.get_or_insert(now);
                 if now.since(since) > STARTS_FAIL_MAX {

@@ -28,9 +28,11 @@ use crate::limits::{
 use crate::port::{Capabilities, ETHERNET_HEADER};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use siphasher::sip::SipHasher13;
 use smoltcp::iface::{Config, Interface, SocketSet};
 use smoltcp::wire::{EthernetAddress, HardwareAddress};
 use std::collections::VecDeque;
+use std::hash::Hasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What a timer is for.
@@ -133,6 +135,7 @@ impl Core {
     pub fn new(mut settings: Settings, hardware_address: [u8; 6], capabilities: Capabilities, now: Instant) -> Core {
         settings.addresses.truncate(ADDRESSES_MAX);
         settings.workers = settings.workers.max(1);
+        settings.queues = settings.queues.clamp(1, settings.workers);
         let mut random = StdRng::seed_from_u64(settings.seed);
         let mut reply = Scratch::new(capabilities.mtu + ETHERNET_HEADER);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(hardware_address)));
@@ -246,6 +249,10 @@ impl Core {
             }
             self.time_waits.remove(tuple);
         }
+        let owner = self.owner(tuple);
+        if owner != self.settings.worker && !injected {
+            return self.hand_over(Peer::Worker(owner), frame);
+        }
         if self.listening
             && let Some(listener) = self.listener(tuple)
         {
@@ -256,11 +263,23 @@ impl Core {
                 return;
             }
         }
-        let owner = tuple.local_port % self.settings.workers;
-        if owner != self.settings.worker && !self.listens_on(tuple.local_port) && !injected {
-            return self.hand_over(Peer::Worker(owner), frame);
-        }
         self.refuse(frame, segment);
+    }
+
+    /// Whose flow it is: of what we opened, the worker's whose local port it has; of what was opened to us, the worker's to
+    /// whose queue the NIC brings it, or one of its guests'.
+    fn owner(&self, tuple: &Tuple) -> u16 {
+        let Settings { worker, workers, queues, .. } = self.settings;
+        if !self.listens_on(tuple.local_port) {
+            return tuple.local_port % workers;
+        }
+        if worker + queues >= workers || worker >= queues {
+            return worker;
+        }
+        let mut hasher = SipHasher13::new_with_key(&self.settings.isn_key);
+        tuple.hash_into(&mut hasher);
+        let sharers = 1 + (workers - 1 - worker) / queues;
+        worker + (hasher.finish() % u64::from(sharers)) as u16 * queues
     }
 
     pub fn is_sound(&self, frame: &[u8], segment: &Segment) -> bool {

@@ -80,6 +80,8 @@ pub struct Settings {
     pub worker: u16,
     /// How many workers share the addresses: local port p belongs to worker p % workers.
     pub workers: u16,
+    /// How many of them have queues: worker w beyond is the guest of worker w % queues.
+    pub queues: u16,
     /// The key of initial sequence numbers. Workers and the pair share it.
     pub isn_key: [u8; 16],
     /// For everything else that must not be guessed: table hashes, ports, rate limits.

@@ -386,6 +386,17 @@ impl<P: Port> Transport for Stack<P> {
         for (peer, frame) in self.core.foreign.drain(..) {
             give(peer, frame);
         }
+        while let Some((carrier, frame)) = self.port.next_carried() {
+            give(Peer::Carrier(carrier), frame);
+        }
+    }
+
+    fn carry(&mut self, frame: &[u8]) {
+        // One that finds no room is lost, as on a wire.
+        if let Some(mut own) = self.port.allocate(frame.len()) {
+            self.port.bytes_mut(&mut own).copy_from_slice(frame);
+            self.port.transmit(own);
+        }
     }
 
     fn inject(&mut self, now: Instant, frame: &[u8]) {

@@ -44,6 +44,7 @@ fn settings(addresses: Vec<OwnAddress>, listeners: &[&str]) -> Settings {
         buffer_memory: 1 << 20,
         worker: 0,
         workers: 1,
+        queues: 1,
         isn_key: [9; 16],
         seed: 1,
     }

@@ -6,6 +6,7 @@
 
 use crate::delivery::{ConnectionId, Work, WorkResult};
 use crate::env::Wakeup;
+use crate::flow::{Peer, Transport};
 use crate::limits::{EXCHANGE_RING_SIZE, Gauge};
 use crate::spool::MessageId;
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
@@ -16,6 +17,8 @@ use std::collections::VecDeque;
 pub enum Letter {
     /// A frame that came to the wrong queue.
     Frame(Box<[u8]>),
+    /// A frame of a worker without a queue, to be sent.
+    Outgoing(Box<[u8]>),
     /// Something to do for the owner of a destination.
     Work { from: u16, work: Work },
     /// What became of some work, for the worker that gave it.
@@ -83,13 +86,28 @@ impl Exchange {
     pub fn send(&mut self, to: u16, letter: Letter) {
         if to == self.worker {
             self.to_self.push_back(letter);
-        } else if matches!(letter, Letter::Frame(_)) {
+        } else if matches!(letter, Letter::Frame(_) | Letter::Outgoing(_)) {
             if self.to[usize::from(to)].try_send(letter).is_ok() {
                 self.wakeups[usize::from(to)].notify();
             }
         } else {
             self.outboxes[usize::from(to)].push_back(letter);
         }
+    }
+
+    /// Hands frames that came to the wrong queue to the workers that they are for, and those that leave by another queue to
+    /// the workers that send them.
+    pub fn send_frames(&mut self, transport: &mut impl Transport) {
+        let (worker, workers) = (self.worker(), self.workers());
+        transport.take_foreign(&mut |peer, frame| match peer {
+            Peer::Worker(to) => self.send(to, Letter::Frame(frame)),
+            Peer::Carrier(to) => self.send(to, Letter::Outgoing(frame)),
+            Peer::AllOthers => {
+                for to in (0..workers).filter(|to| *to != worker) {
+                    self.send(to, Letter::Frame(frame.clone()));
+                }
+            }
+        });
     }
 
     /// Moves what waits in the outboxes into the rings: once a breath.

@@ -222,7 +222,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy |= self.take_letters();
         busy |= self.step_stop();
         self.parts.transport.flush(self.parts.now.mono);
-        self.send_frames();
+        self.parts.exchange.send_frames(&mut self.parts.transport);
         self.parts.exchange.flush();
         self.parts.reporter.flush();
         busy
@@ -324,6 +324,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             let parts = &mut self.parts;
             match letter {
                 Letter::Frame(frame) => parts.transport.inject(parts.now.mono, &frame),
+                Letter::Outgoing(frame) => parts.transport.carry(&frame),
                 Letter::Work { from, work } => self.outbound.take(parts, from, work),
                 Letter::Result(WorkResult::Deliver(result)) => self.home.finished(parts, result),
                 Letter::Result(WorkResult::Verify { token, fate }) => self.inbound.verified(parts, token, &fate),
@@ -338,20 +339,6 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             }
         }
         busy
-    }
-
-    /// Hands frames that came to the wrong queue to the workers that they are for.
-    fn send_frames(&mut self) {
-        let Parts { transport, exchange, .. } = &mut self.parts;
-        let (worker, workers) = (exchange.worker(), exchange.workers());
-        transport.take_foreign(&mut |peer, frame| match peer {
-            crate::flow::Peer::Worker(to) => exchange.send(to, Letter::Frame(frame)),
-            crate::flow::Peer::AllOthers => {
-                for to in (0..workers).filter(|to| *to != worker) {
-                    exchange.send(to, Letter::Frame(frame.clone()));
-                }
-            }
-        });
     }
 
     fn take_requests(&mut self) -> bool {

@@ -84,11 +84,11 @@ fn as_sent(text: &str) -> String {
     }
 }
 
-/// Sends messages through an appliance with two workers on the queues of one device, and checks that both take part and
-/// that each message arrives.
-pub fn through_two_workers(lab: &Lab, transport: &str, count: usize) {
+/// Sends messages through an appliance with workers on these cores and the queues of one device, and checks that all take
+/// part and that each message arrives.
+pub fn through_workers(lab: &Lab, transport: &str, cores: &str, count: usize) {
     let (_sink, directory) = sink(lab, &format!("{MX}:25"));
-    let setup = Setup { transport, to: &format!("smtp://{MX}:25"), cores: "0, 1", more: "" };
+    let setup = Setup { transport, to: &format!("smtp://{MX}:25"), cores, more: "" };
     let mut appliance = Appliance::start(lab, &setup);
     let to = format!("inet:{APPLIANCE}:25");
     source(lab, &["-d", "-s", "20", "-l", "2048", "-m", &count.to_string(), "-t", "user@example.test", &to]);
@@ -97,8 +97,8 @@ pub fn through_two_workers(lab: &Lab, transport: &str, count: usize) {
     let accepted: Vec<u64> = (status["workers"].as_array().expect("workers").iter())
         .map(|worker| worker["messages"]["accepted"].as_u64().expect("a count"))
         .collect();
-    assert_eq!(accepted.len(), 2);
-    assert!(accepted.iter().all(|messages| *messages > 0), "both workers take part: {accepted:?}");
+    assert_eq!(accepted.len(), cores.split(',').count());
+    assert!(accepted.iter().all(|messages| *messages > 0), "all workers take part: {accepted:?}");
     assert!(appliance.stop().success(), "an orderly end");
     assert_eq!(arrived(&directory).len(), count);
 }

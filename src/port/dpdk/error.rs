@@ -116,13 +116,6 @@ pub enum OpenError {
     #[error("{device} is {count} devices to DPDK, and exactly one is supported: name one port of the card")]
     SeveralDevices { device: String, count: u16 },
 
-    /// Fewer queues than workers, or more of a driver that would lose what comes on the others.
-    #[error(
-        "{device} ({driver}) has {offered} queues, and there are {wanted} workers, each of which needs one: give [workers] \
-         {offered} cores{more}"
-    )]
-    Queues { device: String, driver: String, offered: u16, wanted: u16, more: String },
-
     /// A frame would not fit into an mbuf.
     #[error("the MTU of {device} is {mtu} bytes and an mbuf holds packets of at most {max}: lower the MTU to 1500")]
     MtuTooLarge { device: String, mtu: usize, max: usize },

@@ -61,7 +61,7 @@ pub const BUILT: bool = cfg!(feature = "dpdk");
 pub struct PortSettings {
     /// A PCI address or a virtual device, with arguments for its driver behind commas.
     pub device: String,
-    /// Queues to open: the number of workers.
+    /// How many workers there are: no more queues than that are opened, and no more than the device has.
     pub queues: u16,
     /// The 802.1Q id of our frames; 0 means untagged.
     pub vlan: u16,

@@ -3,6 +3,7 @@
 use super::ethdev::{self, Offer, Offloads, PortId, Refusal};
 use super::mbufs::{Mbufs, Pool};
 use super::name::DeviceName;
+use super::preflight::check_frames;
 use super::queue::{Queue, QueueSettings};
 use super::{DATA_ROOM, OpenError, PortSettings, eal, preflight};
 use crate::limits::LINK_PAUSE;
@@ -101,9 +102,12 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
     let refused =
         |refusal: Refusal| OpenError::Driver { device: device.to_string(), step: refusal.step, reason: refusal.reason };
     let offer = port.offer().map_err(refused)?;
-    check(settings, &device, &offer)?;
+    let queues = queues(settings, &device, &offer);
+    if let Some(problem) = check_frames(settings, queues) {
+        return Err(problem);
+    }
     let offloads = offloads(settings, &offer);
-    port.configure(settings.queues, offloads, offer.hashes & sys::SHIM_RSS_IP_TCP).map_err(refused)?;
+    port.configure(queues, offloads, offer.hashes & sys::SHIM_RSS_IP_TCP).map_err(refused)?;
     let mtu = mtu(&offer);
     if mtu > usize::from(DATA_ROOM) - FRAME_OVERHEAD {
         let max = usize::from(DATA_ROOM) - FRAME_OVERHEAD;
@@ -111,7 +115,7 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
     }
     let rings = port.ring_sizes((settings.frames_per_queue / 4).min(RING_SIZE_MAX) as u16).map_err(refused)?;
     let mut opened = Opened { port, interface: offer.interface, pools: Vec::new() };
-    for number in 0..settings.queues {
+    for number in 0..queues {
         let pool = Pool::new(number, settings.frames_per_queue, offer.socket).map_err(refused)?;
         let set_up = port.set_up_queue(number, rings, offer.socket, &pool);
         // Also on failure: the device may have taken mbufs of it.
@@ -133,7 +137,7 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
         Queue::new(mbufs, queue_settings.clone())
     };
     Ok(Device {
-        queues: (0..settings.queues).map(queue).collect(),
+        queues: (0..queues).map(queue).collect(),
         mode: mode(&offer, &queue_settings.capabilities),
         attachment: Attachment(opened),
         complaints,
@@ -158,27 +162,14 @@ fn arguments(settings: &PortSettings, device: &DeviceName) -> Vec<String> {
     arguments
 }
 
-/// Whether the device has what is asked for.
-fn check(settings: &PortSettings, device: &DeviceName, offer: &Offer) -> Result<(), OpenError> {
+/// How many queues are opened: as many as there are workers, if the device has as many. Drivers that spread frames over all
+/// queues that they have, opened or not, were told how many that is.
+fn queues(settings: &PortSettings, device: &DeviceName, offer: &Offer) -> u16 {
     let offered = offer.receive_queues.min(offer.transmit_queues);
-    // Drivers that spread frames over all queues that they have, opened or not, are told how many that is.
-    let told = match device.driver() {
-        "net_af_packet" => Some("qpairs"),
-        "net_af_xdp" => Some("queue_count"),
-        _ => None,
-    };
-    let enough = if told.is_some() { settings.queues == offered } else { settings.queues <= offered };
-    if enough {
-        return Ok(());
+    match device.driver() {
+        "net_af_packet" | "net_af_xdp" => offered,
+        _ => settings.queues.min(offered),
     }
-    let wanted = settings.queues;
-    Err(OpenError::Queues {
-        device: device.to_string(),
-        driver: offer.driver.clone(),
-        offered,
-        wanted,
-        more: told.map_or_else(String::new, |key| format!(", or write {key}={wanted} behind the device")),
-    })
 }
 
 /// What the driver is asked to do: everything that is of use and on offer.

@@ -84,12 +84,7 @@ fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
 
 /// `root` is where /proc is found.
 fn check_memory(settings: &PortSettings, root: &Path, problems: &mut Vec<OpenError>) {
-    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
-    let frames = u64::from(settings.queues) * u64::from(settings.frames_per_queue) * MBUF_SIZE;
-    let needed = frames + DPDK_MEMORY_OVERHEAD;
-    if needed > settings.memory {
-        problems.push(OpenError::Memory { needed: mib(needed), memory: mib(settings.memory) });
-    }
+    problems.extend(check_frames(settings, settings.queues));
     if !settings.hugepages {
         return;
     }
@@ -105,6 +100,17 @@ fn check_memory(settings: &PortSettings, root: &Path, problems: &mut Vec<OpenErr
         let pages = number("HugePages_Total") + missing;
         problems.push(OpenError::NoHugepages { needed: mib(settings.memory), free: mib(free), pages });
     }
+}
+
+/// Whether the memory holds the frames of so many queues.
+pub(super) fn check_frames(settings: &PortSettings, queues: u16) -> Option<OpenError> {
+    let frames = u64::from(queues) * u64::from(settings.frames_per_queue) * MBUF_SIZE;
+    let needed = frames + DPDK_MEMORY_OVERHEAD;
+    (needed > settings.memory).then(|| OpenError::Memory { needed: mib(needed), memory: mib(settings.memory) })
+}
+
+fn mib(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
 }
 
 /// `root` is where /sys and /dev are found.

@@ -130,7 +130,7 @@ impl Bench {
 
     /// Starts the appliance that is not running.
     fn start(&mut self, workers: u16) -> Result<(), String> {
-        self.node.start(&self.network, workers, &mut self.random, &mut self.ledger)
+        self.node.start(&self.network, workers, &mut self.random, &mut self.ledger).map_err(|refused| refused.why)
     }
 
     /// Stops the appliance in order.

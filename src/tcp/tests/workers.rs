@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::flow::Peer;
+use crate::port::lane::share_out;
 use crate::port::sim::Steering;
 
 /// Two workers whose NIC throws frames at either.
@@ -12,11 +13,72 @@ fn shared(steering: Steering) -> (Network, Host, Vec<Host>) {
     let ports = network.attach_queues(CLIENT_MAC, Link::default(), 2, steering);
     let workers = ports.into_iter().enumerate().map(|(worker, port)| {
         let mut settings = settings(vec![own("192.0.2.1", 24, None)], &[]);
-        (settings.worker, settings.workers) = (worker as u16, 2);
+        (settings.worker, settings.workers, settings.queues) = (worker as u16, 2, 2);
         Host { stack: Stack::new(port, settings, network.now()), events: Vec::new() }
     });
     let workers = workers.collect();
     (network, server, workers)
+}
+
+/// All workers are on one queue, the first one's; the others are its guests.
+#[test]
+fn guests_have_their_share_of_what_comes_and_send_by_their_hosts_queue() {
+    let network = Network::new(6);
+    let server = settings(vec![own("192.0.2.2", 24, None)], &["192.0.2.2:25"]);
+    let mut server = Host::new(&network, SERVER_MAC, Link::default(), server);
+    let ports = network.attach_queues(CLIENT_MAC, Link::default(), 1, Steering::Flow);
+    let lanes = share_out(ports, 4).unwrap();
+    let mut workers: Vec<_> = (0..)
+        .zip(lanes)
+        .map(|(worker, lane)| {
+            let mut settings = settings(vec![own("192.0.2.1", 24, None)], &["192.0.2.1:25"]);
+            (settings.worker, settings.workers, settings.queues) = (worker, 4, 1);
+            (Stack::new(lane, settings, network.now()), Vec::new())
+        })
+        .collect();
+    // Each opens a flow, and the server opens many to all of them.
+    let to = "192.0.2.2:25".parse().unwrap();
+    for (stack, _) in &mut workers {
+        stack.connect(network.now(), "192.0.2.1".parse().unwrap(), to).unwrap();
+    }
+    for _ in 0..40 {
+        server.connect(network.now(), "192.0.2.2", "192.0.2.1:25");
+    }
+    let mut accepted = [0; 4];
+    let mut connected = [0; 4];
+    for _ in 0..20_000 {
+        for place in 0..workers.len() {
+            let (stack, events) = &mut workers[place];
+            stack.poll(network.now(), events);
+            stack.flush(network.now());
+            for event in events.drain(..) {
+                accepted[place] += usize::from(matches!(event, FlowEvent::Accepted { .. }));
+                connected[place] += usize::from(matches!(event, FlowEvent::Connected { .. }));
+            }
+            let mut letters = Vec::new();
+            stack.take_foreign(&mut |peer, frame| letters.push((peer, frame)));
+            for (peer, frame) in letters {
+                match peer {
+                    Peer::Worker(to) => workers[usize::from(to)].0.inject(network.now(), &frame),
+                    Peer::Carrier(to) => workers[usize::from(to)].0.carry(&frame),
+                    Peer::AllOthers => {
+                        for other in (0..workers.len()).filter(|other| *other != place) {
+                            workers[other].0.inject(network.now(), &frame);
+                        }
+                    }
+                }
+            }
+        }
+        server.stack.poll(network.now(), &mut server.events);
+        server.stack.flush(network.now());
+        if accepted.iter().sum::<usize>() == 40 && connected == [1; 4] {
+            break;
+        }
+        network.advance(network.now() + Duration::from_micros(100));
+    }
+    assert_eq!(connected, [1; 4]);
+    assert_eq!(accepted.iter().sum::<usize>(), 40);
+    assert!(accepted.iter().all(|count| *count > 2), "{accepted:?}");
 }
 
 fn forward(hosts: &mut [&mut Host], now: Instant) {
