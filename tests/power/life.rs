@@ -23,7 +23,7 @@ const BREATHS_MAX: u32 = 10_000;
 
 /// How a life's log works. The smallest log there may be goes round soon; in a larger one batches are larger.
 pub fn settings(small: bool) -> Settings {
-    let (segment_size, batch_size_max) = if small { (64 << 10, 32 << 10) } else { (256 << 10, 128 << 10) };
+    let (segment_size, batch_size_max) = if small { (128 << 10, 64 << 10) } else { (256 << 10, 128 << 10) };
     Settings {
         log: 3,
         segment_size,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-const SEGMENT_SIZE: usize = 64 * 1024;
+const SEGMENT_SIZE: usize = 128 * 1024;
 const HEADER_SIZE: usize = 128;
 
 /// What each message of a base image holds.
