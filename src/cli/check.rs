@@ -177,7 +177,8 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("domain", format!("{}, {recipients}", domain.name));
     }
     for route in &config.routes {
-        line("route", format!("{} to {}", route.domain, joined(&route.to)));
+        let to = if route.discard { "is discarded".to_owned() } else { format!("to {}", joined(&route.to)) };
+        line("route", format!("{} {to}", route.domain));
     }
     let limits = &config.limits;
     line(

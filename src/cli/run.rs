@@ -9,7 +9,10 @@ use crate::appliance::{Appliance, Station, settings, shares};
 use crate::config::{self, Config};
 use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
 use crate::delivery;
-use crate::env::disk::RealDisk;
+#[cfg(feature = "null-log")]
+use crate::env::disk::NullDisk as LogDisk;
+#[cfg(not(feature = "null-log"))]
+use crate::env::disk::RealDisk as LogDisk;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
@@ -143,7 +146,7 @@ pub(super) fn environment(config: &Config) -> Result<(), StartError> {
 /// What a worker gets whatever its transport is.
 struct Common {
     clock: SystemClock,
-    logs: Vec<(u16, Log<RealDisk>)>,
+    logs: Vec<(u16, Log<LogDisk>)>,
     exchange: Exchange,
     wakeup: Wakeup,
     end: WorkerEnd,
@@ -223,7 +226,7 @@ pub(super) fn pin(core: Option<usize>) {
     }
 }
 
-type OpenLogs = Vec<Vec<(u16, Log<RealDisk>, Recovery)>>;
+type OpenLogs = Vec<Vec<(u16, Log<LogDisk>, Recovery)>>;
 
 /// Opens each worker's own log, and gives it those of workers that there were before: what is in them is delivered
 /// whatever the number of workers is now.
@@ -248,7 +251,7 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
     }
     let open = |number: u16, segments_max: Option<u32>| {
         let directory = directory.join(log_name(number));
-        let disk = RealDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
+        let disk = LogDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
         let mut settings = settings::spool(config, number, workers);
         settings.segments_max = segments_max.unwrap_or(settings.segments_max);
         Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))
@@ -268,7 +271,7 @@ fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenL
 fn open_all(
     workers: u16,
     numbers: &BTreeSet<u16>,
-    open: impl Fn(u16) -> Result<(Log<RealDisk>, Recovery), StartError> + Sync,
+    open: impl Fn(u16) -> Result<(Log<LogDisk>, Recovery), StartError> + Sync,
 ) -> Result<OpenLogs, StartError> {
     std::thread::scope(|scope| {
         let open = &open;

@@ -355,10 +355,14 @@ pub struct Route {
     /// The recipients' domain; with a leading dot all its subdomains (not itself); "*" all that no other route names.
     #[schemars(extend("format" = "route-domain", "x-example" = "example.net"))]
     pub domain: String,
+    /// Throws the mail away instead: it counts as delivered, and `to` stays empty.
+    #[serde(default)]
+    pub discard: bool,
     /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
     /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
     /// with a lower number (unset: 10), and equals share the load.
-    #[schemars(extend("x-example" = ["lmtp://10.1.1.5:24", "lmtp://10.1.1.6:24?preference=20"]), length(min = 1, max = 32))]
+    #[schemars(extend("x-example" = ["lmtp://10.1.1.5:24", "lmtp://10.1.1.6:24?preference=20"]), length(max = 32))]
+    #[serde(default)]
     pub to: Vec<Hop>,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
     #[serde(default)]

@@ -279,6 +279,14 @@ impl Check<'_> {
         let mut names = Vec::new();
         for (index, route) in routes.iter_mut().enumerate() {
             names.push((comparable(&route.domain), self.places.of_entry("route", index, "domain")));
+            if route.to.is_empty() != route.discard {
+                let (key, what, help) = match route.discard {
+                    true => ("discard", "discards what its `to` would take", "leave out one of the two"),
+                    false => ("domain", "leads nowhere", "add to = [\"smtp://HOST\"], or discard = true"),
+                };
+                let place = self.places.of_entry("route", index, key);
+                self.add(Problem::new(place, format!("the route for \"{}\" {what}", route.domain)).help(help));
+            }
             for (item, source) in route.source_addresses.iter().enumerate() {
                 let place = self.places.of_item("route", index, "source_addresses", item);
                 if !config.addresses.iter().any(|own| own.ip.addr() == *source) {

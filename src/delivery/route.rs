@@ -62,7 +62,7 @@ pub struct Hop {
 /// How a destination is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// Its hosts.
+    /// Its hosts. None: what goes there is discarded.
     pub hops: Vec<Hop>,
     /// Own addresses to send from. Empty: the first own address of the hop's family. Otherwise a hop whose family is
     /// not among them is not used, as the operator named what may be seen as the sender.
@@ -82,6 +82,11 @@ impl Route {
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
         }
+    }
+
+    /// Whether it leads to no host, and what goes there counts as delivered.
+    pub fn discards(&self) -> bool {
+        self.hops.is_empty()
     }
 }
 
@@ -113,7 +118,7 @@ impl Routes {
         let mut compiled = Routes::default();
         let mut known: HashMap<Route, RouteId> = HashMap::new();
         for (pattern, route) in entries {
-            if route.hops.iter().all(|hop| hop.addresses.is_empty()) {
+            if !route.discards() && route.hops.iter().all(|hop| hop.addresses.is_empty()) {
                 return Err(RouteError::NoHops(pattern));
             }
             let id = *known.entry(route).or_insert_with_key(|route| {
@@ -193,6 +198,9 @@ pub struct DestinationName<'a>(Option<&'a Route>);
 impl fmt::Display for DestinationName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(route) = self.0 else { return f.write_str("no route") };
+        if route.discards() {
+            return f.write_str("discard");
+        }
         for (place, hop) in route.hops.iter().enumerate() {
             let scheme = match hop.protocol {
                 Protocol::Smtp => "smtp",
@@ -268,8 +276,9 @@ mod tests {
     fn contradictions_are_refused() {
         let twice = [("x.example", 1), ("X.Example", 2)].map(|(pattern, host)| (pattern.into(), route(host)));
         assert_eq!(Routes::new(twice).unwrap_err(), RouteError::Duplicate("X.Example".into()));
-        let empty = Route::new(Vec::new());
-        assert_eq!(Routes::new([("*".into(), empty)]).unwrap_err(), RouteError::NoHops("*".into()));
+        let mut unknown = route(1);
+        unknown.hops[0].addresses.clear();
+        assert_eq!(Routes::new([("*".into(), unknown)]).unwrap_err(), RouteError::NoHops("*".into()));
     }
 
     #[test]

@@ -171,6 +171,16 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "line 18: two [[domain]] sections for example.net | remove one of them",
         ),
         (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "discard = true\nto = [\"lmtp://10.1.1.5:24\"]",
+            "line 19: the route for \"example.net\" discards what its `to` would take | leave out one of the two",
+        ),
+        (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "",
+            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], or discard = true",
+        ),
+        (
             "lmtp://10.1.1.5:24",
             "lmtp://127.0.0.1:24",
             "line 19: the route to 127.0.0.1 leads to loopback, which af_xdp cannot reach | flows of the bypass path never enter the box's own kernel: use another host, or transport = \"kernel\"",
@@ -195,7 +205,11 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "10.1.1.5:24",
             "line 19: `to`: \"10.1.1.5:24\" is no next hop: \"smtp://HOST:PORT\" or \"lmtp://HOST:PORT\", with \"?preference=NUMBER\" if wanted (it names no protocol)",
         ),
-        ("to = [\"lmtp://10.1.1.5:24\"]", "to = []", "line 19: `to` is empty"),
+        (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "to = []",
+            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], or discard = true",
+        ),
         (
             "\"50MB\"",
             "50000000",

@@ -77,9 +77,13 @@ impl Destinations {
             own.iter().map(|(ip, name)| OwnAddress { ip: *ip, ehlo_name: Arc::from(&**name) }).collect();
         let mut targets: Vec<Target> = (0..routes.count())
             .map(|index| routes.route(DestinationId::from_index(index)))
-            .map(|route| Target::new(hosts_of(route, &own), route.connections_max))
+            .map(|route| {
+                let fate = route.discards().then(|| Fate::Delivered(Answer::local((2, 0, 0), "discarded")));
+                Target::new(hosts_of(route, &own), route.connections_max, fate)
+            })
             .collect();
-        targets.push(Target::new(Vec::new(), 1));
+        let nowhere = Fate::deferred(Answer::local((4, 4, 4), "no route for this domain"));
+        targets.push(Target::new(Vec::new(), 1, Some(nowhere)));
         Destinations {
             settings,
             own,
@@ -340,7 +344,6 @@ impl Destinations {
 
     /// Does one thing for a destination; whether there may be more to do.
     fn step(&mut self, now: Instant, place: usize) -> bool {
-        let nowhere = place == self.targets.len() - 1;
         let target = &mut self.targets[place];
         if target.backlog() == 0 {
             return false;
@@ -348,9 +351,8 @@ impl Destinations {
         if self.draining {
             return self.answer(place, |_, _| Fate::Untried);
         }
-        if nowhere {
-            let answer = Answer::local((4, 4, 4), "no route for this domain");
-            return self.answer(place, |_, _| Fate::deferred(answer));
+        if let Some(fate) = target.fate.clone() {
+            return self.answer(place, |_, _| fate);
         }
         if let Some(connection) = target.idle.last().copied() {
             self.start(place, connection);

@@ -90,6 +90,8 @@ pub(super) struct Target {
     pub busy: u32,
     pub ending: u32,
     pub connections_max: u32,
+    /// What is answered at once, without a connection.
+    pub fate: Option<Fate>,
     /// No further connection is opened before this, as one was refused while others were served.
     pub hold_until: Instant,
     /// Connections in a row that we had no means to open.
@@ -105,9 +107,10 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub fn new(hosts: Vec<Host>, connections_max: u32) -> Target {
+    pub fn new(hosts: Vec<Host>, connections_max: u32, fate: Option<Fate>) -> Target {
         Target {
             hosts,
+            fate,
             verifying: VecDeque::new(),
             waiting: VecDeque::new(),
             idle: Vec::new(),

@@ -356,6 +356,15 @@ fn what_has_no_route_is_deferred_without_a_connection() {
 }
 
 #[test]
+fn what_is_discarded_is_delivered_without_a_connection() {
+    let mut owner = owner(&one_route(Vec::new()), Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let made = actions(&mut owner, 0);
+    let Fate::Delivered(answer) = &fates(&made)[0] else { panic!("{made:?}") };
+    assert_eq!((answer.status, &*answer.text), ((2, 0, 0), "discarded"));
+}
+
+#[test]
 fn full_queues_give_the_work_back() {
     let routes = routes(2);
     let mut owner = owner(&routes, Settings { destination_queue_max: 2, queue_max: 3, ..Settings::default() });

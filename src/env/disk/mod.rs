@@ -8,6 +8,8 @@
 //! [`RealDisk`] is a directory of files, [`ReadOnlyDisk`] one that is only looked at; [`SimDisk`] is memory that can crash, tear and fail.
 
 mod block;
+#[cfg(feature = "null-log")]
+mod null;
 mod read_only;
 mod real;
 mod sim;
@@ -21,6 +23,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 pub use block::Block;
+#[cfg(feature = "null-log")]
+pub use null::NullDisk;
 pub use read_only::ReadOnlyDisk;
 pub use real::{Engine, RealDisk, RealDiskError};
 pub use sim::{Lie, SimDisk};
