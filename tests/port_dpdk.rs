@@ -401,9 +401,13 @@ fn every_conflict_is_refused_with_its_reason() {
     let binary = std::env::current_exe().expect("this binary");
     let on_relay = || lab.command("relay", &binary.to_string_lossy());
     let packet = "net_af_packet0,iface=eth0";
-    // The driver opens as many as it is told, whatever the number of workers is.
-    let text = refused(on_relay(), &format!("{packet},qpairs=12"));
-    assert!(text.contains("the frames need"), "{text}");
+    // The number of queues is none, be it that of the workers or not.
+    for (workers, queues) in [("2", "1"), ("1", "2")] {
+        let mut process = on_relay();
+        process.env(QUEUES, workers);
+        let (words, _) = PortProcess::start(process, "open", &format!("{packet},qpairs={queues}")).words();
+        assert!(words[0].starts_with("open DPDK"), "{words:?}");
+    }
     let text = refused(on_relay(), "net_af_packet0,iface=nowhere0");
     assert!(text.contains("there is no interface nowhere0"), "{text}");
     let relay = |words: &[&str]| {
