@@ -484,6 +484,7 @@ impl Connection {
         if !open {
             return None;
         }
+        self.send.await_window(now);
         match self.receive.due {
             Due::Now => Some(Outgoing::Acknowledgement),
             Due::Later(at) if at <= now => Some(Outgoing::Acknowledgement),

@@ -548,6 +548,15 @@ impl Sender {
         self.cubic.set_window(flying + may);
     }
 
+    /// Nothing may go out. If nothing is under way either whose answer could change that, the peer's window is waited for
+    /// from now on, and probed (RFC 9293 §3.8.6.1).
+    pub fn await_window(&mut self, now: Instant) {
+        if self.alarm.is_none() && self.unsent() > 0 {
+            self.timed_from = now;
+            self.rearm();
+        }
+    }
+
     /// Chooses the alarm that matters now.
     pub(super) fn rearm(&mut self) {
         let blocked = self.window == 0 && (self.unsent() > 0 || !self.flight.is_empty()) && self.opened;

@@ -141,6 +141,22 @@ fn a_window_that_shuts_and_whose_opening_is_lost_opens_all_the_same() {
     assert!(got == content);
 }
 
+#[test]
+fn what_is_given_while_the_window_is_shut_is_probed_for() {
+    let mut world = World::joined();
+    let much = content(TERMS.receive_limit as usize);
+    assert_eq!(world.ends[0].push(&much), much.len());
+    world.run(Duration::from_secs(5), passes);
+    assert!(world.ends[1].connection.full(&TERMS));
+    assert_eq!(world.ends[0].connection.queued(), 0);
+    // Nothing is under way, and the segment that opens the window is lost.
+    world.ends[1].read();
+    world.run(DELAY, |side, _, _| if side == 1 { Fate::Lost } else { Fate::Passes });
+    assert_eq!(world.ends[0].push(b"more"), 4);
+    world.run(Duration::from_secs(1), passes);
+    assert_eq!(world.ends[1].read(), b"more");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
