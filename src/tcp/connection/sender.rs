@@ -570,8 +570,9 @@ impl Sender {
             Some((Alarm::Reorder, at))
         } else {
             let timeout = (Alarm::Retransmit, self.timed_from + self.trip.timeout());
-            let tail = self.tail_delay().map(|delay| (Alarm::Tail, self.sent_at.max(self.timed_from) + delay));
-            Some(tail.filter(|(_, at)| *at < timeout.1).unwrap_or(timeout))
+            // A probe that would come after the timeout comes in its place (RFC 8985 §7.2).
+            let tail = self.tail_delay().map(|delay| (self.sent_at.max(self.timed_from) + delay).min(timeout.1));
+            Some(tail.map_or(timeout, |at| (Alarm::Tail, at)))
         };
     }
 
@@ -609,8 +610,10 @@ impl Sender {
             }
             Alarm::Tail => {
                 self.extra = true;
-                // Sent or not, there is one probe; what comes next is the timeout.
+                // Sent or not, there is one probe; what comes next is the timeout. It counts from here: the last resort must
+                // not come before the answer to the probe can (RFC 8985 §7.3).
                 self.tail = Some(TailProbe { end: self.next(), repeated: false });
+                self.timed_from = now;
             }
             Alarm::Window => {
                 self.extra = true;

@@ -58,6 +58,24 @@ fn a_lost_tail_is_repaired_by_a_probe_without_a_timeout() {
 }
 
 #[test]
+fn the_timeout_counts_from_the_probe() {
+    let mut world = warm();
+    let began = world.now;
+    world.ends[0].push(&content(3 * SEGMENT));
+    let mut sent_after = Vec::new();
+    world.run(Duration::from_millis(300), |side, _, flying| {
+        if side == 0 {
+            sent_after.push(flying.arrives_at.since(began));
+        }
+        Fate::Lost
+    });
+    let [.., probe, timeout] = sent_after[..] else { panic!("{sent_after:?}") };
+    assert_eq!(sent_after.len(), 5, "{sent_after:?}");
+    assert!(probe <= DELAY + Duration::from_millis(60), "{sent_after:?}");
+    assert!(timeout - probe >= Duration::from_millis(200), "{sent_after:?}");
+}
+
+#[test]
 fn a_repetition_that_is_lost_too_is_sent_again_without_a_timeout() {
     let mut world = warm();
     // Number 60 of what goes out is the repetition of number 5, while new segments still follow.
