@@ -536,9 +536,10 @@ impl Connection {
         self.receive.told();
     }
 
-    /// When the peer is asked whether it is there: never before the handshake is over.
+    /// When the peer is asked whether it is there: never before the handshake is over, nor while something is under way,
+    /// which asks by itself (RFC 9293 §3.8.4, MUST-26).
     fn asks_at(&self) -> Instant {
-        if !self.state.is_synchronized() {
+        if !self.state.is_synchronized() || !self.send.flight.is_empty() {
             Instant::FAR
         } else {
             self.heard_at.max(self.asked_at) + KEEP_ALIVE_INTERVAL

@@ -110,6 +110,21 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn nobody_is_asked_while_content_is_under_way() {
+    let mut world = World::joined();
+    assert_eq!(world.ends[0].push(b"hello?"), 6);
+    let mut repetitions = 0;
+    world.run(crate::limits::USER_TIMEOUT, |side, _, flying| {
+        if side == 0 {
+            assert_eq!(flying.content, b"hello?");
+            repetitions += 1;
+        }
+        Fate::Lost
+    });
+    assert!(repetitions > 5, "{repetitions}");
+}
+
+#[test]
 fn an_idle_pair_stays_for_hours() {
     let mut world = World::joined();
     world.run(Duration::from_secs(4 * 3600), |_, _, _| Fate::Passes);
