@@ -272,7 +272,12 @@ impl Sender {
         }
         let room = room.min(self.segment_size).max(1);
         let flying = self.flight.flying();
-        let allowance = self.cubic.window().saturating_sub(flying);
+        // The first two duplicates let a new segment out each (RFC 3042 §2); blocks say the same by themselves.
+        let spare = match self.phase {
+            Phase::Open => u32::from(self.duplicates.min(2)) * self.segment_size,
+            Phase::Recovery { .. } | Phase::Loss { .. } => 0,
+        };
+        let allowance = self.cubic.window().saturating_add(spare).saturating_sub(flying);
         if let Some(index) = self.flight.first_lost() {
             let stretch = self.front(index, room);
             if stretch.length() <= allowance || flying == 0 || self.extra {
