@@ -567,6 +567,9 @@ pub const ACKNOWLEDGEMENT_DELAY: Duration = Duration::from_millis(1);
 /// The first timeout, before a round trip was measured (RFC 6298 §2.1).
 pub const RETRANSMISSION_TIMEOUT_INITIAL: Duration = Duration::from_secs(1);
 
+/// The timeout after a handshake that went through only after one, until there is a measurement (RFC 6298 §5.7).
+pub const RETRANSMISSION_TIMEOUT_CAUTIOUS: Duration = Duration::from_secs(3);
+
 /// The least timeout: above the delayed acknowledgements of all systems in use, as Linux has it. RFC 6298 §2.4 asks for a
 /// second, for clocks of half a second.
 pub const RETRANSMISSION_TIMEOUT_MIN: Duration = Duration::from_millis(200);

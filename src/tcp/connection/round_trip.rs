@@ -1,7 +1,10 @@
 //! How long a segment's answer takes, and when to stop waiting for it (RFC 6298).
 
 use crate::env::Instant;
-use crate::limits::{RETRANSMISSION_TIMEOUT_INITIAL, RETRANSMISSION_TIMEOUT_MAX, RETRANSMISSION_TIMEOUT_MIN};
+use crate::limits::{
+    RETRANSMISSION_TIMEOUT_CAUTIOUS, RETRANSMISSION_TIMEOUT_INITIAL, RETRANSMISSION_TIMEOUT_MAX,
+    RETRANSMISSION_TIMEOUT_MIN,
+};
 use std::time::Duration;
 
 /// For how long the least round trip that was seen stands: routes change.
@@ -18,11 +21,13 @@ pub struct RoundTrip {
     least_at: Instant,
     /// How often the timeout has been doubled since something arrived.
     pub backoff: u8,
+    /// The handshake went through only after a timeout: what is not measured yet may be a long way.
+    pub cautious: bool,
 }
 
 impl RoundTrip {
     pub const UNKNOWN: RoundTrip =
-        RoundTrip { smoothed: 0, variation: 0, least: 0, least_at: Instant::ZERO, backoff: 0 };
+        RoundTrip { smoothed: 0, variation: 0, least: 0, least_at: Instant::ZERO, backoff: 0, cautious: false };
 
     /// Takes in a measurement. It ends the doubling too (§5.7).
     pub fn measure(&mut self, sample: Duration, now: Instant) {
@@ -50,7 +55,7 @@ impl RoundTrip {
     pub fn resume((smoothed, variation): (u64, u64), now: Instant) -> RoundTrip {
         let bound = RETRANSMISSION_TIMEOUT_MAX.as_nanos() as u64;
         let (smoothed, variation) = (smoothed.min(bound), variation.min(bound));
-        RoundTrip { smoothed, variation, least: smoothed, least_at: now, backoff: 0 }
+        RoundTrip { smoothed, variation, least: smoothed, least_at: now, backoff: 0, cautious: false }
     }
 
     pub fn is_known(&self) -> bool {
@@ -70,6 +75,8 @@ impl RoundTrip {
     pub fn timeout(&self) -> Duration {
         let base = if self.is_known() {
             Duration::from_nanos(self.smoothed + 4 * self.variation).max(RETRANSMISSION_TIMEOUT_MIN)
+        } else if self.cautious {
+            RETRANSMISSION_TIMEOUT_CAUTIOUS
         } else {
             RETRANSMISSION_TIMEOUT_INITIAL
         };
@@ -91,6 +98,14 @@ mod tests {
         assert_eq!(trip.timeout(), RETRANSMISSION_TIMEOUT_INITIAL);
         trip.measure(ms(100), Instant::ZERO);
         assert_eq!((trip.smoothed(), trip.timeout()), (ms(100), ms(300)));
+    }
+
+    #[test]
+    fn a_handshake_with_losses_has_more_patience_until_the_first_measurement() {
+        let mut trip = RoundTrip { cautious: true, ..RoundTrip::UNKNOWN };
+        assert_eq!(trip.timeout(), RETRANSMISSION_TIMEOUT_CAUTIOUS);
+        trip.measure(ms(100), Instant::ZERO);
+        assert_eq!(trip.timeout(), ms(300));
     }
 
     #[test]

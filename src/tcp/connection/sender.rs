@@ -391,6 +391,8 @@ impl Sender {
         delivered += arrived_selected;
         let progress = self.base() != before;
         if progress {
+            // RFC 6298 §5.7.
+            self.trip.cautious |= !self.opened && self.timeouts > 0;
             self.opened = true;
             let acknowledged = if self.base().is_before(content_begin) { 0 } else { self.base().since(content_begin) };
             self.ring.consume((acknowledged as usize).min(content));
