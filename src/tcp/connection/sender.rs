@@ -413,7 +413,7 @@ impl Sender {
         if selected.duplicate && !matches!(self.phase, Phase::Loss { .. }) {
             self.rack.duplicate(self.base(), self.next());
         }
-        self.judge_tail(heard, selected.duplicate, now);
+        self.judge_tail(heard, progress, selected.duplicate, now);
         let is_duplicate = heard.bare && !progress && !opened && !self.flight.is_empty();
         let guessed = if self.selective { 0 } else { self.count_duplicate(is_duplicate) };
         self.judge_losses(heard, progress, now);
@@ -453,19 +453,19 @@ impl Sender {
     }
 
     /// RFC 8985 §7.4.2: what the answer to a tail probe says.
-    fn judge_tail(&mut self, heard: &Heard<'_>, duplicate: bool, now: Instant) {
+    fn judge_tail(&mut self, heard: &Heard<'_>, progress: bool, duplicate: bool, now: Instant) {
         let Some(tail) = self.tail else { return };
         if heard.acknowledgement.is_before(tail.end) {
             return;
         }
         let lost = tail.repeated && !duplicate && heard.acknowledgement.is_beyond(tail.end);
-        let bare_duplicate = heard.bare && heard.blocks.is_empty() && heard.acknowledgement == tail.end;
+        let again = heard.bare && !progress && heard.blocks.is_empty() && heard.acknowledgement == tail.end;
         if lost {
             // The probe repaired a loss that nothing else will tell of.
             self.cubic.reduce(self.segment_size);
             self.cubic.set_window(self.cubic.threshold());
         }
-        if !tail.repeated || duplicate || lost || bare_duplicate || now.since(self.sent_at) > self.trip.timeout() {
+        if !tail.repeated || duplicate || lost || again || now.since(self.sent_at) > self.trip.timeout() {
             self.tail = None;
         }
     }
