@@ -12,6 +12,7 @@ pub(crate) mod checksum;
 pub mod dpdk;
 mod interface;
 pub mod lane;
+pub mod memory;
 mod numbers;
 mod privilege;
 pub mod sim;
