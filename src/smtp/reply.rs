@@ -8,7 +8,6 @@ use crate::smtp::content::ContentFault;
 use crate::smtp::grammar::SyntaxError;
 use crate::spool::MessageId;
 use std::borrow::Cow;
-use std::io::Write;
 
 /// A reply: its code, its enhanced status code if it has one, and its text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -271,17 +270,28 @@ impl Reply {
         let mut lines = self.text.split('\n').peekable();
         while let Some(line) = lines.next() {
             let start = out.len();
-            let separator = if lines.peek().is_some() { '-' } else { ' ' };
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "{}{separator}", self.code);
+            push_number(out, self.code, if lines.peek().is_some() { b'-' } else { b' ' });
             if let Some((class, subject, detail)) = self.status {
-                let _ = write!(out, "{class}.{subject}.{detail} ");
+                push_number(out, class.into(), b'.');
+                push_number(out, subject, b'.');
+                push_number(out, detail, b' ');
             }
             out.extend_from_slice(line.as_bytes());
             out.truncate(start + REPLY_LINE_SIZE_MAX - 2);
             out.extend_from_slice(b"\r\n");
         }
     }
+}
+
+/// Writes a number and what stands behind it. The machinery of `write!` took longer than all else about a reply.
+fn push_number(out: &mut Vec<u8>, number: u16, after: u8) {
+    let digit = b'0' + (number % 10) as u8;
+    if number >= 10 {
+        push_number(out, number / 10, digit);
+    } else {
+        out.push(digit);
+    }
+    out.push(after);
 }
 
 /// Takes an enhanced status code of the right class off the front of `text`, or makes one up.
