@@ -2,6 +2,8 @@
 
 use crate::env::WallTime;
 use crate::spool::MessageId;
+use jiff::fmt::rfc2822;
+use jiff::tz::TimeZone;
 use std::io::Write;
 use std::net::IpAddr;
 
@@ -49,7 +51,8 @@ fn date(at: WallTime) -> String {
     let micros = i64::try_from(at.micros()).unwrap_or(i64::MAX);
     // A clock beyond the calendar is as wrong as one that was never set.
     let timestamp = jiff::Timestamp::from_microsecond(micros).unwrap_or_default();
-    timestamp.strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    // It has no year before zero, the only one that could not be written.
+    rfc2822::to_string(&timestamp.to_zoned_datetime(TimeZone::UTC)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -81,7 +84,7 @@ mod tests {
 
     #[test]
     fn no_clock_makes_it_panic() {
-        assert_eq!(date(WallTime::from_micros(0)), "Thu, 01 Jan 1970 00:00:00 +0000");
+        assert_eq!(date(WallTime::from_micros(0)), "Thu, 1 Jan 1970 00:00:00 +0000");
         date(WallTime::from_micros(u64::MAX));
     }
 }
