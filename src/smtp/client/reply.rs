@@ -184,6 +184,17 @@ fn split_enhanced(code: u16, text: &[u8]) -> (Option<(u8, u16, u16)>, &[u8]) {
 
 /// Adds a line's text, as far as there is room.
 fn append_clean(text: &mut String, line: &[u8]) {
+    // Nearly all text is plain, and goes in one piece.
+    let fits = text.len() + 1 + line.len() <= REMOTE_REPLY_SIZE_MAX;
+    if fits
+        && line.iter().all(|byte| matches!(byte, b' '..=b'~'))
+        && let Ok(plain) = str::from_utf8(line)
+    {
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        return text.push_str(plain.trim_ascii_end());
+    }
     let line = String::from_utf8_lossy(line);
     let separator = if text.is_empty() { None } else { Some(' ') };
     for character in separator.into_iter().chain(line.trim_end().chars()) {
