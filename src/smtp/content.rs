@@ -117,6 +117,9 @@ pub struct Scanner {
 
 const CRLF: &[u8] = b"\r\n";
 
+/// Bytes of CRLF "." CRLF.
+const END_SIZE: usize = 5;
+
 impl Scanner {
     /// A scanner at the first byte of content.
     pub fn new(framing: Framing, rule: LineRule) -> Scanner {
@@ -189,10 +192,19 @@ impl Scanner {
 
     /// Whether the content ends within `input`.
     pub fn ends_within(&self, input: &[u8]) -> bool {
-        let mut scanner = *self;
-        let mut rest = input;
+        if self.framing == Framing::Counted || self.rule == LineRule::Binary {
+            return false;
+        }
+        // Asked for each piece of a small message: most of it need not be scanned for that, since a whole CRLF "." CRLF is
+        // an end whatever stands before it, and one that has begun before ends at once.
+        let whole = |dot: usize| input[..dot].ends_with(CRLF) && input[dot + 1..].starts_with(CRLF);
+        memchr::memchr_iter(b'.', input).any(whole) || self.ends_at_once(&input[..input.len().min(END_SIZE - 1)])
+    }
+
+    /// Whether the content ends within these few bytes.
+    fn ends_at_once(mut self, mut rest: &[u8]) -> bool {
         while !rest.is_empty() {
-            let consumed = match scanner.step(rest) {
+            let consumed = match self.step(rest) {
                 Step::Append(run) => run.len(),
                 Step::Replace { consumed, .. } | Step::Fault { consumed, .. } => consumed,
                 Step::End { .. } => return true,

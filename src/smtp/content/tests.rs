@@ -208,8 +208,19 @@ proptest! {
     }
 
     #[test]
-    fn the_end_is_foreseen_where_it_is(input in "[\r\n.a]{0,24}") {
-        let scanner = Scanner::new(Framing::Dots, LineRule::Reject);
-        prop_assert_eq!(scanner.ends_within(input.as_bytes()), whole(LineRule::Reject, input.as_bytes()).end.is_some());
+    fn the_end_is_foreseen_where_it_is(input in "[\r\n.a\0]{0,24}", at in 0usize..24, normalize: bool) {
+        let rule = if normalize { LineRule::Normalize } else { LineRule::Reject };
+        let whole = whole(rule, input.as_bytes());
+        let (before, after) = input.as_bytes().split_at(at.min(input.len()));
+        let mut scanner = Scanner::new(Framing::Dots, rule);
+        let mut rest = before;
+        while !rest.is_empty() {
+            rest = match scanner.step(rest) {
+                Step::Append(run) => &rest[run.len()..],
+                Step::Replace { consumed, .. } | Step::Fault { consumed, .. } => &rest[consumed..],
+                Step::End { .. } => return Ok(()),
+            };
+        }
+        prop_assert_eq!(scanner.ends_within(after), whole.end.is_some());
     }
 }
