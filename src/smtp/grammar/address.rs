@@ -107,6 +107,9 @@ pub fn parse_mailbox(text: &str, smtputf8: bool) -> Result<(&str, &str), SyntaxE
 /// paragraph separators included, which RFC 5198 §2 and §5.2 keep out of text on the network. An address is written into
 /// headers, log lines and terminals for days to come.
 pub(super) fn is_one_line(text: &str) -> bool {
+    if text.is_ascii() {
+        return text.bytes().fold(true, |plain, byte| plain & !byte.is_ascii_control());
+    }
     !text.chars().any(|character| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}'))
 }
 
