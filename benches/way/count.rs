@@ -66,6 +66,9 @@ pub fn all(filter: &str) {
 
 fn instructions(title: &str, out: &Path) -> u64 {
     let output = Command::new("valgrind")
+        // Where the stack begins depends on the environment, and how things are aligned on that.
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         // callgrind counts each byte that `rep movsb` moves as an instruction: the C library is told to do without.
         .env(
             "GLIBC_TUNABLES",
