@@ -143,7 +143,8 @@ fn drive_all<T: flow::Transport + Send, P: Party + Send, E: From<StartError> + S
                     let worker = usize::from(exchange.worker());
                     pin(config.workers.cores.get(worker).copied());
                     let mut driver = Driver::new(transport, make(worker, workers, clock.now().mono)?);
-                    drive(&mut driver, &clock, exchange, wakeup, stop);
+                    let spins = config.transport == Transport::Dpdk;
+                    drive(&mut driver, &clock, exchange, wakeup, spins, stop);
                     Ok(driver.party)
                 })
             })

@@ -67,11 +67,13 @@ impl<T: Transport, P: Party> Driver<T, P> {
 }
 
 /// Breathes until the party is over; `stop` makes it come to an end. `exchange` carries frames that came to the wrong queue.
+/// With `spins` it never sleeps: nothing wakes who waits for a port that can only be polled.
 pub fn drive<T: Transport, P: Party>(
     driver: &mut Driver<T, P>,
     clock: &impl Clock,
     mut exchange: Exchange,
     wakeup: &Wakeup,
+    spins: bool,
     stop: &AtomicBool,
 ) {
     let mut stopping = false;
@@ -91,7 +93,7 @@ pub fn drive<T: Transport, P: Party>(
         }
         let busy = driver.breath(now);
         exchange.send_frames(&mut driver.transport);
-        if busy || exchange.is_busy() {
+        if busy || spins || exchange.is_busy() {
             continue;
         }
         let now = clock.now().mono;
