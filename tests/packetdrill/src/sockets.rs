@@ -79,6 +79,16 @@ impl Sockets {
         }
     }
 
+    /// The flow of a socket that content can go over.
+    fn connected(&mut self, fd: c_int) -> Result<FlowId, Errno> {
+        let flow = self.flow(fd)?;
+        match (flow.end.is_some(), flow.connected) {
+            (true, _) => Err(take_error(flow)),
+            (false, false) => Err(Errno(libc::EAGAIN)),
+            (false, true) => Ok(flow.id),
+        }
+    }
+
     fn keep(&mut self, socket: Socket) -> c_int {
         let fd = (self.name)();
         self.table.insert(fd, socket);
@@ -212,14 +222,7 @@ impl Sockets {
 
     /// read(2).
     pub fn read(&mut self, fd: c_int, into: &mut [u8]) -> Result<usize, Errno> {
-        let flow = self.flow(fd)?;
-        if flow.end.is_some() {
-            return Err(take_error(flow));
-        }
-        let (id, connected) = (flow.id, flow.connected);
-        if !connected {
-            return Err(Errno(libc::EAGAIN));
-        }
+        let id = self.connected(fd)?;
         let stack = &mut self.world().stack;
         let (mut count, mut finished) = (0, false);
         while count < into.len() && !finished {
@@ -239,14 +242,7 @@ impl Sockets {
 
     /// write(2).
     pub fn write(&mut self, fd: c_int, bytes: &[u8]) -> Result<usize, Errno> {
-        let flow = self.flow(fd)?;
-        if flow.end.is_some() {
-            return Err(take_error(flow));
-        }
-        let (id, connected) = (flow.id, flow.connected);
-        if !connected {
-            return Err(Errno(libc::EAGAIN));
-        }
+        let id = self.connected(fd)?;
         let count = self.world().stack.send(id, bytes);
         self.settle();
         if count > 0 || bytes.is_empty() { Ok(count) } else { Err(Errno(libc::EAGAIN)) }
