@@ -14,7 +14,7 @@ use crate::load::{
 use clap::Args;
 use indicatif::ProgressBar;
 use ipnet::Ipv4Net;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -74,6 +74,9 @@ pub struct LoadArgs {
     /// The forged addresses; answers to them must lead nowhere.
     #[arg(long, value_name = "NETWORK", default_value = "198.18.0.0/15", requires = "flood")]
     pub flood_from: Ipv4Net,
+    /// Where the SYNs go instead of to the server: what the flood itself takes from the machine, if nobody is there.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "flood")]
+    pub flood_to: Option<SocketAddrV4>,
     /// One JSON object on standard output, the table on standard error.
     #[arg(long)]
     pub json: bool,
@@ -239,7 +242,10 @@ fn send(args: &LoadArgs) -> Result<(About, Vec<(String, Figures)>), LoadError> {
 }
 
 fn open_flood(args: &LoadArgs, rate: u64) -> Result<Flood, LoadError> {
-    let SocketAddr::V4(target) = args.target else { return Err(LoadError::FloodFamily) };
+    let target = match (args.flood_to, args.target) {
+        (Some(target), _) | (None, SocketAddr::V4(target)) => target,
+        (None, SocketAddr::V6(_)) => return Err(LoadError::FloodFamily),
+    };
     Flood::open(target, args.flood_from, rate, args.seed).map_err(LoadError::Flood)
 }
 
