@@ -24,6 +24,8 @@ mod tests;
 
 pub use smuggling::FALSE_ENDS;
 
+use super::lines::plain_size;
+
 /// How the end is marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -224,31 +226,37 @@ impl Scanner {
 
     /// The fast path: as many whole lines as there are without a dot in front, and the bytes after them.
     fn run<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
-        let mut line = 0;
+        let mut done = 0;
         loop {
-            let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &input[line..]) else {
-                self.position = Position::Line;
-                return Step::Append(input);
-            };
-            let at = line + found;
-            if input[at] != b'\r' || input.get(at + 1) != Some(&b'\n') {
-                return self.special(input, line, at);
+            let plain = plain_size(&input[done..]);
+            if plain > 0 {
+                done += plain;
+            } else {
+                let Some(found) = memchr::memchr3(b'\r', b'\n', 0, &input[done..]) else {
+                    self.position = Position::Line;
+                    return Step::Append(input);
+                };
+                let at = done + found;
+                if input[at] != b'\r' || input.get(at + 1) != Some(&b'\n') {
+                    return self.special(input, done, at);
+                }
+                done = at + 2;
             }
-            line = at + 2;
-            self.position = Position::LineStart(LineEnd::CrLf);
-            match input.get(line) {
+            let ends_line = input[done - 1] == b'\n';
+            self.position = if ends_line { Position::LineStart(LineEnd::CrLf) } else { Position::Line };
+            match input.get(done) {
                 None => return Step::Append(input),
-                Some(b'.') if self.framing == Framing::Dots => return Step::Append(&input[..line]),
+                Some(b'.') if ends_line && self.framing == Framing::Dots => return Step::Append(&input[..done]),
                 Some(_) => {}
             }
         }
     }
 
-    /// A byte at `at` that is no part of a whole CRLF, in the line that begins at `line`.
-    fn special<'a>(&mut self, input: &'a [u8], line: usize, at: usize) -> Step<'a> {
+    /// A byte at `at` that is no part of a whole CRLF; what stands before `done` was passed.
+    fn special<'a>(&mut self, input: &'a [u8], done: usize, at: usize) -> Step<'a> {
         if at > 0 {
             // What stands before it first; then it will be met at the front.
-            if at > line {
+            if at > done {
                 self.position = Position::Line;
             }
             return Step::Append(&input[..at]);

@@ -9,6 +9,7 @@ pub mod content;
 pub mod dsn;
 mod envelope;
 pub mod grammar;
+mod lines;
 mod reply;
 pub mod server;
 

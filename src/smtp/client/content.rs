@@ -8,6 +8,8 @@
 //! thing to us and another to a server that takes it for a line end: smuggling. Therefore nobody is trusted with it, and
 //! no CR or LF leaves us alone whatever the spool holds.
 
+use crate::smtp::lines::plain_size;
+
 /// Where in a line the next byte stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Place {
@@ -79,16 +81,21 @@ impl Stuffing {
     /// How many bytes can go as they are: up to a CRLF that a dot follows, to a CR or LF whose other half is not at hand,
     /// or all.
     fn run_size(&self, rest: &[u8]) -> usize {
-        let mut line = usize::from(self.place == Place::CrSent);
+        let mut done = usize::from(self.place == Place::CrSent);
         loop {
-            if line > 0 && rest.get(line) == Some(&b'.') {
-                return line;
+            if rest[..done].ends_with(b"\n") && rest.get(done) == Some(&b'.') {
+                return done;
             }
-            let Some(found) = memchr::memchr2(b'\r', b'\n', &rest[line..]) else { return rest.len() };
-            if !rest[line + found..].starts_with(b"\r\n") {
-                return line + found;
+            let plain = plain_size(&rest[done..]);
+            if plain > 0 {
+                done += plain;
+                continue;
             }
-            line += found + 2;
+            let Some(found) = memchr::memchr2(b'\r', b'\n', &rest[done..]) else { return rest.len() };
+            if !rest[done + found..].starts_with(b"\r\n") {
+                return done + found;
+            }
+            done += found + 2;
         }
     }
 
