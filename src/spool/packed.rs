@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given
-//!          received µs, content bytes, generation of its record, count of recipients, count of extents
+//!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (8), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
 //! texts    reverse-path, ENVID?, count × { forward-path, NOTIFY and whether ORCPT is given (8), ORCPT? }
@@ -26,6 +26,7 @@ const ENVELOPE_ID: u8 = 1 << 6;
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
 
+const HEAD_SIZE: usize = 33;
 const STATE_SIZE: usize = 17;
 const EXTENT_SIZE: usize = 16;
 
@@ -42,8 +43,6 @@ pub(super) struct Head {
     pub generation: u64,
     pub recipients: usize,
     pub extents: usize,
-    /// Where the states begin.
-    states: usize,
 }
 
 /// How far the delivery to one recipient is. `reply` is a number of [`Replies`](super::replies::Replies).
@@ -108,7 +107,7 @@ impl Head {
     }
 
     fn extents_at(&self) -> usize {
-        self.states + self.recipients * STATE_SIZE
+        HEAD_SIZE + self.recipients * STATE_SIZE
     }
 
     fn texts_at(&self) -> usize {
@@ -134,8 +133,8 @@ impl Packed {
         flags |= if envelope.smtputf8 { SMTPUTF8 } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
         let mut out = Writer(Vec::with_capacity(256));
-        out.head(flags, message.received_at, message.size, message.generation, message.recipients.len());
-        out.number(message.extents.len() as u64);
+        out.head(flags, message.received_at, message.size, message.generation);
+        out.counts(message.recipients.len(), message.extents.len());
         for recipient in &message.recipients {
             let reply = recipient.last_reply.as_deref().map_or(0, &mut reply);
             let (state, attempts) = (recipient.state, recipient.attempts);
@@ -156,9 +155,9 @@ impl Packed {
     pub(super) fn moved_to(&self, extents: &[Extent], generation: u64) -> Packed {
         let head = self.head();
         let mut out = Writer(Vec::with_capacity(self.0.len() + 16));
-        out.head(head.flags, head.received_at, head.size, generation, head.recipients);
-        out.number(extents.len() as u64);
-        out.0.extend_from_slice(&self.0[head.states..head.extents_at()]);
+        out.head(head.flags, head.received_at, head.size, generation);
+        out.counts(head.recipients, extents.len());
+        out.0.extend_from_slice(&self.0[HEAD_SIZE..head.extents_at()]);
         out.extents(extents, generation);
         out.0.extend_from_slice(&self.0[head.texts_at()..]);
         Packed(out.0.into_boxed_slice())
@@ -170,12 +169,17 @@ impl Packed {
     }
 
     pub(super) fn head(&self) -> Head {
-        let mut reader = Reader(&self.0[1..]);
-        let received_at = WallTime::from_micros(reader.number());
-        let (size, generation) = (reader.number(), reader.number());
-        let (recipients, extents) = (reader.count(), reader.count());
-        let states = self.0.len() - reader.0.len();
-        Head { flags: self.0[0], received_at, size, generation, recipients, extents, states }
+        // Asked for again and again on a message's way: it must cost next to nothing.
+        let (head, _) = self.0.split_first_chunk::<HEAD_SIZE>().expect("a message was packed");
+        let mut reader = Reader(head);
+        Head {
+            flags: reader.u8(),
+            received_at: WallTime::from_micros(reader.u64()),
+            size: reader.u64(),
+            generation: reader.u64(),
+            recipients: reader.u32() as usize,
+            extents: reader.u32() as usize,
+        }
     }
 
     pub(super) fn set_held(&mut self, held: bool) {
@@ -185,19 +189,19 @@ impl Packed {
     /// How far the recipient at `place` is, if there is one.
     pub(super) fn state(&self, place: usize) -> Option<State> {
         let head = self.head();
-        (place < head.recipients).then(|| State::at(&self.0[head.states + place * STATE_SIZE..]))
+        (place < head.recipients).then(|| State::at(&self.0[HEAD_SIZE + place * STATE_SIZE..]))
     }
 
     /// How far each recipient is.
     pub(super) fn states(&self) -> impl Iterator<Item = State> + Clone + '_ {
         let head = self.head();
-        self.0[head.states..head.extents_at()].chunks_exact(STATE_SIZE).map(State::at)
+        self.0[HEAD_SIZE..head.extents_at()].chunks_exact(STATE_SIZE).map(State::at)
     }
 
     pub(super) fn set_state(&mut self, place: usize, state: State) {
         let head = self.head();
         assert!(place < head.recipients, "a recipient that there is");
-        let at = head.states + place * STATE_SIZE;
+        let at = HEAD_SIZE + place * STATE_SIZE;
         self.0[at..at + STATE_SIZE].copy_from_slice(&state.bytes());
     }
 
@@ -280,12 +284,17 @@ impl State {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    fn head(&mut self, flags: u8, received_at: WallTime, size: u64, generation: u64, recipients: usize) {
+    fn head(&mut self, flags: u8, received_at: WallTime, size: u64, generation: u64) {
         self.0.push(flags);
-        self.number(received_at.micros());
-        self.number(size);
-        self.number(generation);
-        self.number(recipients as u64);
+        for number in [received_at.micros(), size, generation] {
+            self.0.extend_from_slice(&number.to_le_bytes());
+        }
+    }
+
+    fn counts(&mut self, recipients: usize, extents: usize) {
+        for count in [recipients, extents] {
+            self.0.extend_from_slice(&u32::try_from(count).expect("a record holds them").to_le_bytes());
+        }
     }
 
     fn extents(&mut self, extents: &[Extent], generation: u64) {
