@@ -13,7 +13,7 @@ use super::frame::{TCP_HEADER, Way, ip_header, segment_length, write_segment};
 use super::neighbour::{Neighbours, cidr};
 use super::path::Paths;
 use super::scratch::Scratch;
-use super::segment::{ACK, Obstacle, Packet, RST, Segment, classify, hardware_address};
+use super::segment::{ACK, Obstacle, Packet, RST, Segment, hardware_address};
 use super::table::{Stage, Table};
 use super::time_wait::TimeWaits;
 use super::tuple::{Keyed, Tuple};
@@ -25,7 +25,8 @@ use crate::limits::{
     ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, LINGER_DURATION, NEIGHBOURS_MAX, PATH_MTU_MIN_V4,
     PATH_MTU_MIN_V6, PATHS_MAX, RECEIVE_SCARCE_SIZE, RESETS_PER_SECOND, TIME_WAITS_MAX,
 };
-use crate::port::{Capabilities, ETHERNET_HEADER};
+use crate::port::{BURST_SIZE, Capabilities, ETHERNET_HEADER};
+use arrayvec::ArrayVec;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use siphasher::sip::SipHasher13;
@@ -207,10 +208,26 @@ impl Core {
         segment_size(remote, self.paths.mtu(remote, self.now).map_or(link, |mtu| mtu.min(link)))
     }
 
-    /// Takes in one frame. An answer to it is left in `reply`.
-    pub fn take_in(&mut self, frame: &[u8], injected: bool) {
-        match classify(frame) {
-            Packet::Segment(segment) => self.take_segment(frame, &segment, injected),
+    /// What a flow is found by; zero for what belongs to none.
+    pub fn hash(&self, packet: &Packet) -> u64 {
+        match packet {
+            Packet::Segment(segment) => self.table.hash(&segment.tuple),
+            _ => 0,
+        }
+    }
+
+    /// Looks ahead at what a burst of frames will need, and gives their hashes.
+    pub fn warm(&self, packets: &[Packet]) -> ArrayVec<u64, BURST_SIZE> {
+        let hashes: ArrayVec<u64, BURST_SIZE> =
+            packets.iter().take(BURST_SIZE).map(|packet| self.hash(packet)).collect();
+        self.table.warm(&hashes);
+        hashes
+    }
+
+    /// Takes in one frame, classified and hashed. An answer to it is left in `reply`.
+    pub fn take_in(&mut self, frame: &[u8], packet: &Packet, hash: u64, injected: bool) {
+        match *packet {
+            Packet::Segment(ref segment) => self.take_segment(frame, segment, hash, injected),
             Packet::Neighbour { address, hardware_address, answer } => {
                 self.share(frame);
                 if answer && !injected && self.settings.workers > 1 {
@@ -226,14 +243,14 @@ impl Core {
         }
     }
 
-    fn take_segment(&mut self, frame: &[u8], segment: &Segment, injected: bool) {
+    fn take_segment(&mut self, frame: &[u8], segment: &Segment, hash: u64, injected: bool) {
         let tuple = &segment.tuple;
         // RFC 1122 §4.2.3.10: TCP is never broadcast.
         if frame.get(..6) != Some(&self.hardware_address[..]) || self.own(tuple.local).is_none() {
             self.counters.frames_dropped += 1;
             return;
         }
-        if let Some(index) = self.table.find(tuple) {
+        if let Some(index) = self.table.find_hashed(tuple, hash) {
             return self.deliver(frame, segment, index);
         }
         if let Some(remains) = self.time_waits.find(self.now, tuple) {

@@ -8,7 +8,7 @@ use super::core::{Core, Timer, moment};
 use super::device::Egress;
 use super::frame::{Way, segment_length, write_segment};
 use super::neighbour::{request_length, write_request};
-use super::segment::{ACK, RST};
+use super::segment::{ACK, Packet, RST, classify};
 use super::table::Stage;
 use super::tuple::Tuple;
 use super::{ImportError, Settings};
@@ -18,6 +18,7 @@ use crate::limits::{
     CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
 };
 use crate::port::{BURST_SIZE, Burst, Capabilities, Port};
+use arrayvec::ArrayVec;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -78,8 +79,11 @@ impl<P: Port> Stack<P> {
             if burst.is_empty() {
                 break;
             }
-            for frame in burst.drain(..) {
-                self.core.take_in(self.port.bytes(&frame), false);
+            let packets: ArrayVec<Packet, BURST_SIZE> =
+                burst.iter().map(|frame| classify(self.port.bytes(frame))).collect();
+            let hashes = self.core.warm(&packets);
+            for ((frame, packet), hash) in burst.drain(..).zip(&packets).zip(hashes) {
+                self.core.take_in(self.port.bytes(&frame), packet, hash, false);
                 self.port.release(frame);
                 self.send_reply();
             }
@@ -401,7 +405,9 @@ impl<P: Port> Transport for Stack<P> {
 
     fn inject(&mut self, now: Instant, frame: &[u8]) {
         self.core.now = now;
-        self.core.take_in(frame, true);
+        let packet = classify(frame);
+        let hash = self.core.hash(&packet);
+        self.core.take_in(frame, &packet, hash, true);
         self.send_reply();
     }
 

@@ -5,7 +5,11 @@ use super::connection::sequence::Sequence;
 use super::tuple::{Keyed, Tuple};
 use crate::env::Instant;
 use crate::flow::{Client, FlowEnd, FlowId};
-use hashbrown::HashMap;
+use crate::port::BURST_SIZE;
+use arrayvec::ArrayVec;
+use hashbrown::HashTable;
+use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::net::IpAddr;
 
 /// Where a flow stands for those above.
@@ -74,44 +78,85 @@ impl Flow {
         }
     }
 
+    /// Reads a bit of each part that a segment will need.
+    fn touch(&self) -> u64 {
+        let own = u64::from(self.tuple.remote_port) ^ u64::from(self.dirty) ^ self.timer_at.nanos();
+        own ^ self.connection.touch()
+    }
+
     /// When something is to be done about it though nothing comes.
     pub fn deadline(&self) -> Instant {
         self.connection.deadline().min(self.stage.deadline())
     }
 }
 
+#[derive(Default)]
 struct Place {
     generation: u32,
     flow: Option<Box<Flow>>,
+}
+
+/// A flow's place among those with the same few bits of their hashes.
+struct Entry {
+    hash: u64,
+    index: u32,
 }
 
 /// All flows.
 pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
-    by_tuple: HashMap<Tuple, u32, Keyed>,
+    /// The whole hash stands here as well, so that a flow itself is looked at only if it is the right one.
+    entries: HashTable<Entry>,
+    keyed: Keyed,
 }
 
 impl Table {
     pub fn new(keyed: Keyed) -> Table {
-        Table { places: Vec::new(), free: Vec::new(), by_tuple: HashMap::with_hasher(keyed) }
+        Table { places: Vec::new(), free: Vec::new(), entries: HashTable::new(), keyed }
     }
 
     pub fn len(&self) -> usize {
-        self.by_tuple.len()
+        self.entries.len()
+    }
+
+    pub fn hash(&self, tuple: &Tuple) -> u64 {
+        self.keyed.hash_one(tuple)
+    }
+
+    /// Brings what the next segments need into the caches: for each it would take as long as all that is done with it, for many
+    /// at once hardly longer than for one.
+    pub fn warm(&self, hashes: &[u64]) {
+        // Each loop looks at one thing of each, so that none waits for another.
+        let mut found = ArrayVec::<&Place, BURST_SIZE>::new();
+        for hash in hashes.iter().take(BURST_SIZE) {
+            let entry = self.entries.find(*hash, |entry| entry.hash == *hash);
+            found.extend(entry.map(|entry| &self.places[entry.index as usize]));
+        }
+        let flows = found.iter().filter_map(|place| place.flow.as_deref());
+        black_box(flows.fold(0, |sum, flow| sum ^ flow.touch()));
     }
 
     pub fn find(&self, tuple: &Tuple) -> Option<u32> {
-        self.by_tuple.get(tuple).copied()
+        self.find_hashed(tuple, self.hash(tuple))
+    }
+
+    pub fn find_hashed(&self, tuple: &Tuple, hash: u64) -> Option<u32> {
+        let entry = self.entries.find(hash, |entry| {
+            entry.hash == hash
+                && self.places[entry.index as usize].flow.as_deref().is_some_and(|flow| flow.tuple == *tuple)
+        });
+        entry.map(|entry| entry.index)
     }
 
     pub fn insert(&mut self, flow: Flow) -> u32 {
+        let hash = self.hash(&flow.tuple);
+        assert!(self.find_hashed(&flow.tuple, hash).is_none(), "a tuple names one flow");
         let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { generation: 0, flow: None });
+            self.places.push(Place::default());
             (self.places.len() - 1) as u32
         });
-        let before = self.by_tuple.insert(flow.tuple, index);
-        assert!(before.is_none(), "a tuple names one flow");
+        self.entries.insert_unique(hash, Entry { hash, index }, |entry| entry.hash);
         self.places[index as usize].flow = Some(Box::new(flow));
         index
     }
@@ -120,7 +165,10 @@ impl Table {
         let place = self.places.get_mut(index as usize)?;
         let flow = place.flow.take()?;
         place.generation = place.generation.wrapping_add(1);
-        self.by_tuple.remove(&flow.tuple);
+        let hash = self.hash(&flow.tuple);
+        if let Ok(entry) = self.entries.find_entry(hash, |entry| entry.index == index) {
+            entry.remove();
+        }
         self.free.push(index);
         Some(flow)
     }

@@ -42,6 +42,10 @@ impl Rack {
         }
     }
 
+    pub fn touch(&self) -> u64 {
+        u64::from(self.farthest.0) ^ self.sent_at.nanos()
+    }
+
     /// It is news that this segment has arrived. `original`: what arrived may be the first copy of one that was repeated.
     pub fn arrived(&mut self, sent: &Sent, now: Instant, least: Duration, original: bool) {
         let round_trip = now.since(sent.at);

@@ -73,6 +73,10 @@ impl Receiver {
         }
     }
 
+    pub fn touch(&self) -> u64 {
+        u64::from(self.next.0 ^ self.edge.0) ^ self.islands.len() as u64 ^ self.ring.length() as u64
+    }
+
     /// Bytes that the peer may send at most, as far as it knows.
     pub fn window(&self) -> u32 {
         if self.edge.is_beyond(self.next) { self.edge.since(self.next) } else { 0 }

@@ -181,6 +181,12 @@ impl Sender {
         }
     }
 
+    pub fn touch(&self) -> u64 {
+        let numbers = self.flight.base().0 ^ self.window ^ self.cubic.window();
+        let times = self.sent_at.nanos() ^ self.reorder_at.map_or(0, Instant::nanos);
+        u64::from(numbers) ^ times ^ self.ring.length() as u64 ^ self.trip.touch() ^ self.rack.touch()
+    }
+
     /// SND.UNA.
     pub fn base(&self) -> Sequence {
         self.flight.base()
