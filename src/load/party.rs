@@ -5,6 +5,7 @@
 
 use crate::env::{Clock, Instant, Wakeup};
 use crate::flow::{FlowEvent, Transport};
+use crate::limits::LETTERS_PER_BREATH;
 use crate::worker::{Exchange, Letter};
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +16,6 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 
 /// `poll(2)` counts milliseconds and rounds up: nearer to a deadline than this, sleep would miss it.
 const SLEEP_MARGIN: Duration = Duration::from_millis(2);
-
-/// Letters from other workers in one breath.
-const LETTERS_PER_BREATH: usize = 256;
 
 /// Whoever has flows on a transport.
 pub trait Party {

@@ -232,16 +232,16 @@ impl Packed {
 
     pub(super) fn envelope_id(&self) -> Option<&str> {
         let mut texts = self.texts();
-        texts.text();
+        texts.skip_text();
         (self.0[0] & ENVELOPE_ID != 0).then(|| texts.text())
     }
 
     /// The recipients, in the order of their RCPT commands.
     pub(super) fn addresses(&self) -> impl Iterator<Item = Address<'_>> + Clone + '_ {
         let mut texts = self.texts();
-        texts.text();
+        texts.skip_text();
         if self.0[0] & ENVELOPE_ID != 0 {
-            texts.text();
+            texts.skip_text();
         }
         (0..self.head().recipients).scan(texts, |texts, _| {
             let (address, bits) = (texts.text(), texts.u8());
@@ -373,7 +373,11 @@ impl<'a> Reader<'a> {
     }
 
     fn text(&mut self) -> &'a str {
+        std::str::from_utf8(self.skip_text()).expect("it was a text")
+    }
+
+    fn skip_text(&mut self) -> &'a [u8] {
         let length = self.count();
-        std::str::from_utf8(self.bytes(length)).expect("it was a text")
+        self.bytes(length)
     }
 }
