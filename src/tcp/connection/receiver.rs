@@ -74,7 +74,8 @@ impl Receiver {
     }
 
     pub fn touch(&self) -> u64 {
-        u64::from(self.next.0 ^ self.edge.0) ^ self.islands.len() as u64 ^ self.ring.length() as u64
+        let numbers = u64::from(self.next.0 ^ self.edge.0) ^ u64::from(self.due == Due::Now);
+        numbers ^ self.islands.len() as u64 ^ self.ring.length() as u64
     }
 
     /// Bytes that the peer may send at most, as far as it knows.
