@@ -545,7 +545,7 @@ impl Sender {
 
     /// `delivered`: bytes of which it is news that they have arrived.
     fn enter_recovery(&mut self, delivered: u32) {
-        // RFC 9937 §5: what arrived before does not come down again, what arrived just now is the first that counts.
+        // RecoverFS: what had arrived before is no part of it, what arrived just now is the first of it to be delivered.
         let flight = self.next().since(self.base()) - self.flight.arrived() + delivered;
         self.cubic.reduce(self.segment_size);
         self.tail = None;
