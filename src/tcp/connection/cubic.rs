@@ -22,14 +22,16 @@ pub struct Cubic {
     threshold: f64,
     /// W_max, bytes: the window in which something was lost last.
     window_max: f64,
+    /// cwnd_prior, bytes: the window when something was lost last, whatever W_max was made.
+    prior: f64,
     /// W_est, bytes.
     estimate: f64,
     /// K, seconds.
     plateau: f64,
     /// When congestion avoidance began after the last loss.
     epoch: Option<Instant>,
-    /// Window, threshold and W_max before the last loss, to be had back if it was none (RFC 4015).
-    before: Option<(f64, f64, f64)>,
+    /// Window, threshold, W_max and cwnd_prior before the last loss, to be had back if it was none (RFC 4015).
+    before: Option<(f64, f64, f64, f64)>,
 }
 
 impl Cubic {
@@ -38,6 +40,7 @@ impl Cubic {
             window: initial_window(segment_size),
             threshold: f64::INFINITY,
             window_max: 0.0,
+            prior: 0.0,
             estimate: 0.0,
             plateau: 0.0,
             epoch: None,
@@ -64,6 +67,7 @@ impl Cubic {
     pub fn resume(&mut self, (window, threshold, window_max): (f64, f64, f64), segment_size: u32) -> bool {
         let sane =
             window.is_finite() && window_max.is_finite() && window >= 0.0 && window_max >= 0.0 && threshold >= 0.0;
+        self.prior = window_max;
         // What recovery had brought down to less than a segment begins with one.
         (self.window, self.threshold, self.window_max) = (window.max(f64::from(segment_size)), threshold, window_max);
         sane
@@ -99,7 +103,7 @@ impl Cubic {
         let cubic = |time: f64| C * (time - self.plateau).powi(3) * size + self.window_max;
         let time = now.since(epoch).as_secs_f64();
         // §4.3: once it has caught up with the window of the loss, as fast as Reno itself.
-        let alpha = if self.estimate >= self.window_max { 1.0 } else { ALPHA };
+        let alpha = if self.estimate >= self.prior { 1.0 } else { ALPHA };
         self.estimate += alpha * size * count / self.window;
         let target = cubic(time + round_trip.as_secs_f64()).clamp(self.window, 1.5 * self.window);
         if cubic(time) < self.estimate {
@@ -111,7 +115,8 @@ impl Cubic {
 
     /// Something was lost: a window of `flight` bytes is too much. The window itself stays for recovery to bring down.
     pub fn reduce(&mut self, segment_size: u32) {
-        self.before = Some((self.window, self.threshold, self.window_max));
+        self.before = Some((self.window, self.threshold, self.window_max, self.prior));
+        self.prior = self.window;
         self.epoch = None;
         // §4.7, fast convergence: a window that did not reach the last one makes room for others.
         let shrinking = self.window < self.window_max;
@@ -127,9 +132,9 @@ impl Cubic {
 
     /// What looked like a loss was none.
     pub fn undo(&mut self) {
-        if let Some((window, threshold, window_max)) = self.before.take() {
+        if let Some((window, threshold, window_max, prior)) = self.before.take() {
             self.window = self.window.max(window);
-            (self.threshold, self.window_max, self.epoch) = (threshold, window_max, None);
+            (self.threshold, self.window_max, self.prior, self.epoch) = (threshold, window_max, prior, None);
         }
     }
 
@@ -200,6 +205,19 @@ mod tests {
             }
         }
         assert!((960 * SIZE..1040 * SIZE).contains(&cubic.window()), "{}", cubic.window() / SIZE);
+    }
+
+    #[test]
+    fn room_made_for_others_does_not_end_the_reno_friendly_growth_early() {
+        let mut cubic = Cubic::new(SIZE);
+        cubic.set_window(100 * SIZE);
+        cubic.reduce(SIZE);
+        cubic.set_window(80 * SIZE);
+        cubic.reduce(SIZE);
+        cubic.set_window(cubic.threshold());
+        // From 56, ALPHA a round trip: up to 80 (cwnd_prior), not only to 68 (W_max, by fast convergence).
+        run(&mut cubic, Instant::ZERO, 30);
+        assert!((71 * SIZE..73 * SIZE).contains(&cubic.window()), "{}", cubic.window() / SIZE);
     }
 
     #[test]

@@ -11,6 +11,16 @@ const WIDE_RECOVERIES: u8 = 16;
 /// Segments that arrived beyond a hole after which it is one (RFC 5681 §3.2).
 const DUPLICATES_MAX: u32 = 3;
 
+/// Which copy of a segment that was sent more than once has arrived, as far as its acknowledgement tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    Unknown,
+    /// Perhaps one from before the last repetition.
+    PerhapsEarlier,
+    /// One from before the last repetition.
+    Earlier,
+}
+
 /// The newest segment that is known to have arrived, and how much the path mixes up.
 #[derive(Clone, Copy, Debug)]
 pub struct Rack {
@@ -46,20 +56,20 @@ impl Rack {
         u64::from(self.farthest.0) ^ self.sent_at.nanos()
     }
 
-    /// It is news that this segment has arrived. `original`: what arrived may be the first copy of one that was repeated.
-    pub fn arrived(&mut self, sent: &Sent, now: Instant, least: Duration, original: bool) {
+    /// It is news that this segment has arrived.
+    pub fn arrived(&mut self, sent: &Sent, arrival: Arrival, now: Instant, least: Duration) {
         let round_trip = now.since(sent.at);
         // Step 2: an answer faster than light answers the copy before.
-        if !sent.repeated || !(original || round_trip < least) {
+        if !sent.repeated || !(arrival != Arrival::Unknown || round_trip < least) {
             let newer = sent.at > self.sent_at || sent.at == self.sent_at && sent.end.is_beyond(self.end);
             if newer {
                 (self.sent_at, self.end, self.round_trip) = (sent.at, sent.end, round_trip);
             }
         }
-        // Step 3.
+        // Step 3. A repetition is no proof, unless it turns out to have been in vain.
         if sent.end.is_beyond(self.farthest) {
             self.farthest = sent.end;
-        } else if sent.end.is_before(self.farthest) && !sent.repeated {
+        } else if sent.end.is_before(self.farthest) && (!sent.repeated || arrival == Arrival::Earlier) {
             self.reordering = true;
         }
     }
@@ -139,7 +149,7 @@ mod tests {
 
     fn select(rack: &mut Rack, flight: &mut Flight, begin: u32, end: u32, now: Instant) {
         let stretch = Stretch { begin: Sequence(begin), end: Sequence(end) };
-        flight.select(stretch, |sent| rack.arrived(sent, now, TRIP, false));
+        flight.select(stretch, |sent| rack.arrived(sent, Arrival::Unknown, now, TRIP));
     }
 
     #[test]

@@ -18,6 +18,11 @@ use crate::limits::{ACKNOWLEDGEMENT_DELAY, ISLANDS_MAX};
 /// Blocks in a SACK option beside timestamps (RFC 2018 §3).
 pub const BLOCKS_MAX: usize = 3;
 
+/// Of segments that come together while there are holes, so many are acknowledged at most where the peer hears of all of
+/// them with the first. The one to spare: in recovery no probe asks again for an answer that was lost (RFC 8985 §7.2), and
+/// the sender would wait for its timeout.
+const OWED_SELECTIVE_MAX: u8 = 2;
+
 /// Blocks that say what has arrived.
 pub type Blocks = arrayvec::ArrayVec<Stretch, BLOCKS_MAX>;
 
@@ -39,12 +44,15 @@ pub struct Receiver {
     pub(super) ring: Ring,
     /// What arrived beyond a hole, the latest first.
     pub(super) islands: Vec<Stretch>,
+    /// The first so many islands have not been told of yet.
+    untold: usize,
     /// The sequence number of the peer's FIN.
     pub(super) fin: Option<Sequence>,
     /// What arrived once more.
     duplicate: Option<Stretch>,
     pub due: Due,
-    /// Acknowledgements owed one by one, to a peer without SACK that counts duplicates (RFC 5681 §4.2).
+    /// Acknowledgements owed one by one for what is out of order or fills a hole (RFC 5681 §4.2): a peer without SACK counts
+    /// them.
     owed: u8,
     /// The peer hears of islands.
     pub selective: bool,
@@ -63,6 +71,7 @@ impl Receiver {
             acknowledged: next,
             ring: Ring::default(),
             islands: Vec::new(),
+            untold: 0,
             fin: None,
             duplicate: None,
             due: Due::Never,
@@ -152,6 +161,9 @@ impl Receiver {
         if in_order {
             let filled = !self.islands.is_empty();
             self.advance(new.end);
+            if self.selective && (filled || self.owed > 0) {
+                self.owe();
+            }
             let pending = self.next.since(self.acknowledged);
             // RFC 5681 §4.2: at once if it fills a hole, and at least for every second full segment.
             if filled || pending >= 2 * self.unit() {
@@ -162,9 +174,15 @@ impl Receiver {
         } else {
             self.add_island(new);
             self.due = Due::Now;
-            self.owed = if self.selective { 0 } else { self.owed.saturating_add(1) };
+            self.owe();
         }
         true
+    }
+
+    /// What is out of order or fills a hole is worth an acknowledgement of its own.
+    fn owe(&mut self) {
+        let most = if self.selective { OWED_SELECTIVE_MAX } else { u8::MAX };
+        self.owed = self.owed.saturating_add(1).min(most);
     }
 
     /// All up to `to` is here, and with it the islands that it reaches.
@@ -172,6 +190,7 @@ impl Receiver {
         let mut to = to;
         while let Some(place) = self.islands.iter().position(|island| !island.begin.is_beyond(to)) {
             to = to.later(self.islands.remove(place).end);
+            self.untold -= usize::from(place < self.untold);
         }
         self.ring.extend(to.since(self.next) as usize);
         self.next = to;
@@ -179,14 +198,18 @@ impl Receiver {
 
     fn add_island(&mut self, new: Stretch) {
         let mut joined = new;
+        let (mut place, mut untold) = (0, self.untold);
         self.islands.retain(|island| {
             let apart = island.end.is_before(joined.begin) || joined.end.is_before(island.begin);
             if !apart {
                 joined = Stretch { begin: joined.begin.earlier(island.begin), end: joined.end.later(island.end) };
+                untold -= usize::from(place < self.untold);
             }
+            place += 1;
             apart
         });
         self.islands.insert(0, joined);
+        self.untold = untold + 1;
     }
 
     /// Drops the first `count` unread bytes.
@@ -212,6 +235,7 @@ impl Receiver {
     /// Gives back everything.
     pub fn clear(&mut self, rings: &mut Rings) {
         self.islands.clear();
+        self.untold = 0;
         self.ring.consume(self.ring.length());
         self.release(rings);
     }
@@ -240,20 +264,28 @@ impl Receiver {
         (self.window() >> self.scale).min(0xffff) as u16
     }
 
+    /// How many islands are passed over by the segment that goes out now. Where more are news than have room, the oldest of
+    /// these come first, as they would have if each segment had been answered alone: the peer misses none, and does not take
+    /// the older ones, told later, for a sign that the path mixes up.
+    fn passed_over(&self) -> usize {
+        self.untold.saturating_sub(BLOCKS_MAX - usize::from(self.duplicate.is_some()))
+    }
+
     /// What arrived beyond a hole, for the segment that goes out now.
     pub fn blocks(&self) -> Blocks {
         if !self.selective {
             return Blocks::new();
         }
-        self.duplicate.iter().chain(&self.islands).take(BLOCKS_MAX).copied().collect()
+        self.duplicate.iter().chain(self.islands.iter().skip(self.passed_over())).take(BLOCKS_MAX).copied().collect()
     }
 
     /// A segment with the acknowledgement number went out.
     pub fn told(&mut self) {
         self.acknowledged = self.next;
+        self.untold = if self.selective { self.passed_over() } else { 0 };
         self.duplicate = None;
         self.owed = self.owed.saturating_sub(1);
-        self.due = if self.owed > 0 { Due::Now } else { Due::Never };
+        self.due = if self.owed > 0 || self.untold > 0 { Due::Now } else { Due::Never };
     }
 
     /// What was acknowledged last.
@@ -264,6 +296,7 @@ impl Receiver {
     /// Takes over what the peer knows from another stack.
     pub fn resume(&mut self, edge: Sequence, acknowledged: Sequence, fin: Option<Sequence>) {
         (self.edge, self.acknowledged, self.fin) = (edge, acknowledged, fin);
+        self.untold = 0;
     }
 
     /// What is here already came once more.
@@ -333,6 +366,7 @@ mod tests {
         let base = receiver.next;
         for begin in [100, 300, 500, 700] {
             receiver.take(base.after(begin), &[0; 50], false, Instant::ZERO, &mut rings);
+            receiver.told();
         }
         let begins = |receiver: &Receiver| -> Vec<u32> {
             receiver.blocks().iter().map(|block| block.begin.since(base)).collect()
@@ -342,6 +376,29 @@ mod tests {
         assert_eq!(begins(&receiver), [300, 700, 500]);
         receiver.told();
         assert_eq!(begins(&receiver), [700, 500, 300]);
+    }
+
+    #[test]
+    fn of_more_islands_than_have_room_none_is_left_out() {
+        let (mut receiver, mut rings) = receiver();
+        let base = receiver.next;
+        for begin in [100, 300, 500, 700, 900] {
+            receiver.take(base.after(begin), &[0; 50], false, Instant::ZERO, &mut rings);
+        }
+        let mut told = Vec::new();
+        while receiver.due == Due::Now {
+            told.push(receiver.blocks().iter().map(|block| block.begin.since(base)).collect::<Vec<u32>>());
+            receiver.told();
+        }
+        assert_eq!(told, [[500, 300, 100], [900, 700, 500]]);
+        // One that joins an island of which the peer knows, and one that fills the first hole.
+        receiver.take(base.after(150), &[0; 150], false, Instant::ZERO, &mut rings);
+        receiver.take(base, &[0; 100], false, Instant::ZERO, &mut rings);
+        let blocks: Vec<u32> = receiver.blocks().iter().map(|block| block.begin.since(base)).collect();
+        assert_eq!((receiver.next.since(base), blocks), (350, vec![900, 700, 500]));
+        receiver.told();
+        receiver.told();
+        assert_eq!(receiver.due, Due::Never);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 
 use super::cubic::Cubic;
 use super::flight::{Fate, Flight, Sent};
-use super::rack::{Rack, is_in_doubt};
+use super::rack::{Arrival, Rack, is_in_doubt};
 use super::receiver::Blocks;
 use super::ring::{Ring, Rings};
 use super::round_trip::RoundTrip;
@@ -33,7 +33,7 @@ pub enum Phase {
     Recovery {
         /// What was sent when it began: recovery ends when all of that has arrived.
         until: Sequence,
-        /// Bytes under way when it began.
+        /// Bytes that were under way when it began and that the peer was not known to have: RecoverFS.
         flight: u32,
         delivered: u32,
         sent: u32,
@@ -145,8 +145,10 @@ pub struct Sender {
     /// From when on the timeout counts: the last progress or the first sending after silence.
     timed_from: Instant,
     sent_at: Instant,
-    /// The window of congestion, not the lack of content, held back what was sent last.
-    limited: bool,
+    /// SND.NXT when the window of congestion, not the lack of content, last held us back. While what was under way then is
+    /// being acknowledged, the window is used up and may grow (RFC 9438 §5.8): also by the second of two acknowledgements
+    /// that come together, before anything could be sent between them.
+    limited_at: Option<Sequence>,
     /// Timeouts in a row, since something arrived.
     pub timeouts: u8,
 }
@@ -176,7 +178,7 @@ impl Sender {
             reorder_at: None,
             timed_from: now,
             sent_at: now,
-            limited: false,
+            limited_at: None,
             timeouts: 0,
         }
     }
@@ -309,7 +311,9 @@ impl Sender {
                     (false, false) => 0,
                 };
             }
-            self.limited |= length > allowance;
+            if length > allowance {
+                self.limited_at = Some(next);
+            }
             if length > 0 && (length <= allowance || flying == 0 || self.extra) {
                 return Some(self.part(Stretch { begin: next, end: next.after(length) }, None));
             }
@@ -381,18 +385,23 @@ impl Sender {
         let mut newest: Option<(Instant, bool)> = None;
         let (rack, least) = (&mut self.rack, self.trip.least());
         let selected = arrivals(heard, before, self.flight.end());
-        let mut see = |sent: &Sent, original: bool| {
-            rack.arrived(sent, now, least, original);
+        let mut see = |sent: &Sent, arrival: Arrival| {
+            rack.arrived(sent, arrival, now, least);
             if newest.is_none_or(|(at, _)| at <= sent.at) {
                 newest = Some((sent.at, sent.repeated));
             }
         };
-        // An echo from before the repetition answers the copy before it. What lies beyond a hole is not echoed (RFC 7323 §4.3).
-        let older = |sent: &Sent| heard.echo.is_some_and(|echo| (echo.wrapping_sub(millis(sent.at)) as i32) < 0);
-        let mut delivered = self.flight.acknowledge(heard.acknowledgement, |sent| see(sent, older(sent)));
+        // An echo from before the repetition answers the copy before it. What lies beyond a hole is not echoed, and of what one
+        // acknowledgement covers the first is (RFC 7323 §4.3).
+        let earlier = |sent: &Sent| heard.echo.is_some_and(|echo| (echo.wrapping_sub(millis(sent.at)) as i32) < 0);
+        let mut echoed = Arrival::Earlier;
+        let mut delivered = self.flight.acknowledge(heard.acknowledgement, |sent| {
+            let arrival = std::mem::replace(&mut echoed, Arrival::PerhapsEarlier);
+            see(sent, if earlier(sent) { arrival } else { Arrival::Unknown });
+        });
         let mut arrived_selected = 0;
         for stretch in &selected.blocks {
-            arrived_selected += self.flight.select(*stretch, |sent| see(sent, false));
+            arrived_selected += self.flight.select(*stretch, |sent| see(sent, Arrival::Unknown));
         }
         delivered += arrived_selected;
         let progress = self.base() != before;
@@ -422,11 +431,13 @@ impl Sender {
         self.judge_tail(heard, progress, selected.duplicate, now);
         let is_duplicate = heard.bare && !progress && !opened && !self.flight.is_empty();
         let guessed = if self.selective { 0 } else { self.count_duplicate(is_duplicate) };
-        self.judge_losses(heard, progress, now);
+        self.judge_losses(heard, progress, delivered, now);
         self.reduce_in_proportion(delivered + guessed, delivered);
         let full = if self.cubic.in_slow_start() { 2 * flying } else { flying + self.segment_size };
+        let limited = self.limited_at.is_some_and(|at| before.is_before(at));
+        self.limited_at = self.limited_at.filter(|at| self.base().is_before(*at));
         let growing = matches!(self.phase, Phase::Open | Phase::Loss { .. });
-        if delivered > 0 && growing && (std::mem::take(&mut self.limited) || full > self.cubic.window()) {
+        if delivered > 0 && growing && (limited || full > self.cubic.window()) {
             self.cubic.grow(delivered, self.segment_size, self.trip.smoothed(), now);
         }
         self.rearm();
@@ -485,7 +496,7 @@ impl Sender {
         self.segment_size
     }
 
-    fn judge_losses(&mut self, heard: &Heard<'_>, progress: bool, now: Instant) {
+    fn judge_losses(&mut self, heard: &Heard<'_>, progress: bool, delivered: u32, now: Instant) {
         if let Phase::Loss { doubt, .. } = &mut self.phase
             && progress
             && let Doubt::Asked(asked) = std::mem::replace(doubt, Doubt::Settled)
@@ -520,7 +531,7 @@ impl Sender {
             0
         };
         if lost > 0 && !recovering {
-            self.enter_recovery();
+            self.enter_recovery(delivered);
         }
     }
 
@@ -538,8 +549,10 @@ impl Sender {
         lost
     }
 
-    fn enter_recovery(&mut self) {
-        let flight = self.next().since(self.base());
+    /// `delivered`: bytes of which it is news that they have arrived.
+    fn enter_recovery(&mut self, delivered: u32) {
+        // RecoverFS: what had arrived before is no part of it, what arrived just now is the first of it to be delivered.
+        let flight = self.next().since(self.base()) - self.flight.arrived() + delivered;
         self.cubic.reduce(self.segment_size);
         self.tail = None;
         self.phase = Phase::Recovery { until: self.next(), flight: flight.max(1), delivered: 0, sent: 0 };
@@ -616,7 +629,7 @@ impl Sender {
                 self.reorder_at = None;
                 if self.detect(recovering, now) > 0 {
                     if !recovering {
-                        self.enter_recovery();
+                        self.enter_recovery(0);
                     }
                     self.reduce_in_proportion(0, 0);
                 }
@@ -692,6 +705,7 @@ impl Sender {
 
 /// What the SACK blocks of an acknowledgement say.
 struct Selected {
+    /// In the order of their numbers.
     blocks: Blocks,
     /// The first was a duplicate's (RFC 2883 §4).
     duplicate: bool,
@@ -704,6 +718,9 @@ fn arrivals(heard: &Heard<'_>, base: Sequence, end: Sequence) -> Selected {
     let duplicate = first.length() > 0 && (!first.end.is_beyond(to) || heard.blocks.get(1).is_some_and(within));
     let sensible =
         |block: &&Stretch| block.begin.is_before(block.end) && !block.begin.is_before(to) && !block.end.is_beyond(end);
-    let blocks = heard.blocks.iter().skip(usize::from(duplicate)).filter(sensible).copied().collect();
+    let mut blocks: Blocks = heard.blocks.iter().skip(usize::from(duplicate)).filter(sensible).copied().collect();
+    // The latest is told first. Where the acknowledgement before was lost, an older one is news too, and in this order it
+    // would look as if it had arrived later than what was sent after it.
+    blocks.sort_unstable_by_key(|block| block.begin.since(to));
     Selected { blocks, duplicate }
 }

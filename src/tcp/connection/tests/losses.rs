@@ -121,6 +121,7 @@ fn what_is_only_out_of_order_is_not_sent_again() {
         let late = side == 0 && number % 7 == 3 && number >= first;
         if late { Fate::Late(Duration::from_millis(2)) } else { Fate::Passes }
     });
+    pause(&mut world);
     // The first mixed-up ones may be taken for lost; the path is known after that.
     let first_round = world.ends[0].sent - first;
     assert!(first_round <= 46, "{first_round}");
@@ -129,6 +130,7 @@ fn what_is_only_out_of_order_is_not_sent_again() {
         let late = side == 0 && number % 7 == 3;
         if late { Fate::Late(Duration::from_millis(2)) } else { Fate::Passes }
     });
+    pause(&mut world);
     assert_eq!(world.ends[0].sent - first, 40);
 }
 
@@ -187,4 +189,99 @@ fn a_smaller_path_has_everything_sent_again_in_pieces() {
         assert!(world.now < began + Duration::from_millis(200), "{} of {}", got.len(), content.len());
     }
     assert!(got == content);
+}
+
+/// Segments by which the window grows in a second without losses, from fourteen; acknowledgements arrive on the beat.
+fn growth(beat: Duration) -> u32 {
+    let mut world = warm();
+    let cubic = &mut world.ends[0].connection.send.cubic;
+    cubic.set_window(20 * SEGMENT as u32);
+    cubic.reduce(SEGMENT as u32);
+    cubic.set_window(14 * SEGMENT as u32);
+    let content = content(1 << 20);
+    let limit = world.now + Duration::from_secs(1);
+    let mut last = world.now;
+    while world.now < limit {
+        while world.ends[0].push(&content) > 0 {}
+        world.step(limit, &mut |side, _, flying| {
+            let arrives_at = if side == 0 {
+                // Content comes one by one, so that every second segment has its acknowledgement.
+                last = flying.arrives_at.max(last + Duration::from_micros(100));
+                last
+            } else {
+                Instant::from_nanos(flying.arrives_at.nanos().next_multiple_of(beat.as_nanos() as u64))
+            };
+            Fate::Late(arrives_at.since(flying.arrives_at))
+        });
+        world.ends[1].read();
+    }
+    world.ends[0].connection.send.cubic.window() / SEGMENT as u32 - 14
+}
+
+#[test]
+fn acknowledgements_that_come_together_grow_the_window_as_those_that_come_alone() {
+    let (alone, together) = (growth(Duration::from_nanos(1)), growth(Duration::from_millis(5)));
+    assert!(alone >= 17, "{alone}");
+    // The beat makes the round trip longer.
+    assert!(together >= alone * 3 / 4, "{together} {alone}");
+}
+
+#[test]
+fn lost_acknowledgements_do_not_look_as_if_the_path_mixed_up() {
+    let mut world = warm();
+    let first = world.ends[0].sent;
+    let mut answers = 0;
+    world.transfer(&content(60 * SEGMENT), Duration::from_secs(5), |side, number, flying| {
+        if side == 0 {
+            let place = number - first;
+            return if [20, 24, 28].contains(&place) {
+                Fate::Lost
+            } else {
+                Fate::Late(Duration::from_micros(100 * place))
+            };
+        }
+        answers += u32::from(!Options::read(&flying.header.options).blocks.is_empty());
+        // Three quarters of what tells of islands.
+        if answers % 4 == 0 { Fate::Passes } else { Fate::Lost }
+    });
+    assert!(answers > 10, "{answers}");
+    assert!(!world.ends[0].connection.send.rack.reordering);
+}
+
+#[test]
+fn recovery_counts_only_what_had_not_arrived_before() {
+    let mut world = warm();
+    let first = world.ends[0].sent;
+    assert!(world.ends[0].push(&content(20 * SEGMENT)) > 0);
+    let limit = world.now + Duration::from_secs(1);
+    let flight = loop {
+        world.step(limit, &mut |side, number, _| match side {
+            0 if number == first => Fate::Lost,
+            0 => Fate::Late(Duration::from_millis(number - first)),
+            _ => Fate::Passes,
+        });
+        if let sender::Phase::Recovery { flight, .. } = world.ends[0].connection.send.phase {
+            break flight;
+        }
+        assert!(world.now < limit);
+    };
+    // The third that arrives beyond the hole tells of the loss, and is the first that counts.
+    assert_eq!(flight as usize, 18 * SEGMENT);
+}
+
+#[test]
+fn what_arrives_together_beside_a_hole_is_answered_twice_and_one_answer_may_be_lost() {
+    let mut world = warm();
+    let first = world.ends[0].sent;
+    let mut answers = Vec::new();
+    let took = world.transfer(&content(10 * SEGMENT), Duration::from_secs(5), |side, number, flying| {
+        if side == 0 {
+            return if number == first + 2 { Fate::Lost } else { Fate::Passes };
+        }
+        answers.push(flying.arrives_at);
+        // Of two that arrive together the first is lost.
+        let twin = answers.iter().filter(|at| **at == flying.arrives_at).count();
+        if twin == 1 { Fate::Lost } else { Fate::Passes }
+    });
+    assert!(took < Duration::from_millis(60), "{took:?}");
 }
