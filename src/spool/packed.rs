@@ -148,7 +148,7 @@ impl Packed {
         for recipient in &envelope.recipients {
             out.recipient(recipient);
         }
-        Packed(out.0.into_boxed_slice())
+        Packed(out.exact())
     }
 
     /// The same message with its content and its record in another place.
@@ -160,7 +160,7 @@ impl Packed {
         out.0.extend_from_slice(&self.0[HEAD_SIZE..head.extents_at()]);
         out.extents(extents, generation);
         out.0.extend_from_slice(&self.0[head.texts_at()..]);
-        Packed(out.0.into_boxed_slice())
+        Packed(out.exact())
     }
 
     /// Bytes of memory.
@@ -284,6 +284,11 @@ impl State {
 struct Writer(Vec<u8>);
 
 impl Writer {
+    /// What was written, in memory of just that size: an allocator may leave what is made smaller where it is.
+    fn exact(&self) -> Box<[u8]> {
+        self.0.as_slice().into()
+    }
+
     fn head(&mut self, flags: u8, received_at: WallTime, size: u64, generation: u64) {
         self.0.push(flags);
         for number in [received_at.micros(), size, generation] {
