@@ -9,13 +9,14 @@ use super::frame::segment_length;
 use super::segment::{ACK, FIN, PSH};
 use super::tuple::Tuple;
 use crate::env::Instant;
+use crate::limits::CUT_SIZE_MIN;
 use crate::port::Segmentation;
 
 /// Whether others may go along with this segment: it is new, nothing but content, not the last of what there is, and of a
 /// size that the NIC cuts to. A header that says more than ACK is for one segment only.
 pub(super) fn leads(limits: &Segmentation, tuple: &Tuple, header: &Header, part: &Part) -> bool {
     let piece = segment_length(tuple, header, part.length as usize);
-    part.length > 0
+    part.length >= CUT_SIZE_MIN
         && part.repeats.is_none()
         && header.flags == ACK
         && piece <= limits.piece_max

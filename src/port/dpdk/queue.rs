@@ -41,9 +41,7 @@ impl Queue {
     pub fn in_transit(&self) -> usize {
         self.mbufs.pending()
     }
-}
 
-impl Queue {
     /// Has a frame wait to be sent, with its tag; there must be room.
     fn queue_up(&mut self, frame: Frame, orders: Orders, cut: Option<Cut>) {
         self.counters.frames_sent += 1;
