@@ -332,6 +332,16 @@ pub const DPDK_MEMORY_OVERHEAD: u64 = 16 << 20;
 /// Frames that wait for room in a queue's transmit ring. More would only be late: TCP sends them again.
 pub const DPDK_PENDING_MAX: usize = 256;
 
+/// The least content of the segments that a NIC is asked to cut, bytes: some refuse less.
+pub const CUT_SIZE_MIN: u32 = 256;
+
+/// The longest frame that a NIC is given to cut (TSO), bytes: ten segments of 1448 bytes and their headers, which leaves a
+/// tenth of the work. Drivers hand it to the NIC in one piece, and some NICs take no more than 15.5 KiB in one.
+pub const DPDK_CUT_FRAME_SIZE_MAX: u16 = 15 * 1024;
+
+/// How many of those a queue has: 2 MB. With none left, segments go one by one.
+pub const DPDK_CUT_FRAMES: u32 = 128;
+
 /// How long a link may take to come up before addresses are claimed on it: a 10 Gb/s port negotiates for some seconds.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(8);
 

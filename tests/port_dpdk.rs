@@ -11,10 +11,13 @@ mod lab;
 use appliance::mail::{PATIENCE, source, through_to_the_sink, through_workers};
 use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, MX, MX_V6, Setup, eventually};
 use lab::{Lab, Namespace};
+use rohrpost::env::{Clock, SystemClock};
+use rohrpost::flow::{FlowEvent, Transport};
 use rohrpost::port::dpdk::{self, PortSettings};
 use rohrpost::port::{Burst, Port};
-use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use rohrpost::tcp;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -63,6 +66,7 @@ fn port_process() {
         "echo" => echo(&device),
         "client" => client(&device),
         "hold" => hold(&device),
+        "stream" => stream(&device),
         "twice" => {
             let first = dpdk::open(&settings(&device, SERVER)).expect("the first");
             println!("\n@error {}", dpdk::open(&settings(&device, SERVER)).expect_err("DPDK starts once"));
@@ -108,6 +112,68 @@ fn hold(device: &str) {
         queue.receive(&mut burst);
         burst.drain(..).for_each(|frame| queue.release(frame));
         std::thread::yield_now();
+    }
+}
+
+/// Sends a megabyte to the kernel's stack on the other side of tap0, twice: in segments as long as the link takes, and in
+/// shorter ones.
+fn stream(device: &str) {
+    let mut device = dpdk::open(&settings(device, SERVER)).expect("the device opens");
+    println!("\n@open {}", device.mode);
+    let ip = |words: &str| {
+        let status = Command::new("ip").args(words.split(' ')).status();
+        assert!(status.expect("ip").success(), "{words}");
+    };
+    ip(&format!("address add {CLIENT}/24 dev tap0"));
+    let listener = TcpListener::bind((CLIENT, 25)).expect("a port");
+    let remote = listener.local_addr().expect("an address");
+    let clock = SystemClock::new();
+    let settings = tcp::Settings {
+        addresses: vec![tcp::OwnAddress { ip: SERVER.into(), prefix: 24, gateway: None }],
+        listeners: Vec::new(),
+        connections_max: 10,
+        connections_per_client_max: 10,
+        half_open_max: 10,
+        receive_buffer: 256 << 10,
+        send_buffer: 256 << 10,
+        buffer_memory: 1 << 20,
+        worker: 0,
+        workers: 1,
+        queues: 1,
+        isn_key: [9; 16],
+        seed: 1,
+    };
+    let mut stack = tcp::Stack::new(device.queues.remove(0), settings, clock.now().mono);
+    let content: Vec<u8> = (0..1 << 20).map(|number: u32| (number.wrapping_mul(number) >> 7) as u8).collect();
+    for segment_size in [1460, 1400] {
+        ip(&format!("route change 10.77.0.0/24 dev tap0 src {CLIENT} advmss {segment_size}"));
+        let before = stack.port().counters();
+        let received = std::thread::scope(|scope| {
+            let peer = scope.spawn(|| {
+                let mut received = Vec::new();
+                let (mut peer, _) = listener.accept().expect("a connection");
+                peer.read_to_end(&mut received).expect("all of it");
+                received
+            });
+            let flow = stack.connect(clock.now().mono, SERVER.into(), remote).expect("it starts");
+            let (mut events, mut given) = (Vec::new(), 0);
+            while !peer.is_finished() {
+                let now = clock.now().mono;
+                stack.poll(now, &mut events);
+                if given < content.len() && events.contains(&FlowEvent::Connected { flow }) {
+                    given += stack.send(flow, &content[given..]);
+                    if given == content.len() {
+                        stack.close(flow);
+                    }
+                }
+                stack.flush(now);
+                std::thread::yield_now();
+            }
+            peer.join().expect("all has arrived")
+        });
+        let after = stack.port().counters();
+        let (frames, bytes) = (after.frames_sent - before.frames_sent, after.bytes_sent - before.bytes_sent);
+        println!("\n@intact {} mean {} unsent {}", received == content, bytes / frames, after.frames_unsent);
     }
 }
 
@@ -314,6 +380,23 @@ fn the_kernel_takes_what_has_its_checksums_from_the_driver() {
     assert!(appliance.stop().success(), "an orderly end");
     let _ = sink.kill();
     let _ = sink.wait();
+}
+
+#[test]
+fn the_kernel_takes_what_the_driver_has_cut() {
+    let Some(lab) = Lab::new("dpdk-cut") else { return };
+    let host = host(&lab);
+    let binary = std::env::current_exe().expect("this binary");
+    let (words, well) = PortProcess::start(host.command(&binary), "stream", "net_tap0,iface=tap0").words();
+    assert!(well, "{words:?}");
+    assert!(words[0].ends_with("net_tap, checksums by the NIC, segmentation too"), "{words:?}");
+    let mean = |word: &str| -> u64 {
+        let rest = word.strip_prefix("intact true mean ").unwrap_or_else(|| panic!("{words:?}"));
+        rest.strip_suffix(" unsent 0").and_then(|mean| mean.parse().ok()).unwrap_or_else(|| panic!("{words:?}"))
+    };
+    // This driver cuts no frames that fill the link: those go one by one.
+    assert!(mean(&words[1]) <= 1514, "{words:?}");
+    assert!(mean(&words[2]) > 3 * 1514, "{words:?}");
 }
 
 #[test]

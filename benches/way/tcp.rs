@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rohrpost::env::Instant;
 use rohrpost::flow::{FlowEvent, FlowId, Transport};
+use rohrpost::port::Port;
 use rohrpost::port::memory::MemoryPort;
 use rohrpost::tcp::{OwnAddress, Settings, Stack};
 use std::collections::HashMap;
@@ -20,11 +21,29 @@ pub const STATIONS: &[Station] = &[
     Station::new("tcp", "a frame for one of 100 000 flows", || lookup(100_000)).of(LOOKUPS as u64),
     Station::new("tcp", "receive a full segment", || receive(1)),
     Station::new("tcp", "receive 10 KB, 7 segments in a breath", || receive(7)),
-    Station::new("tcp", "send a full segment", || send(1)),
-    Station::new("tcp", "send 10 KB, 7 segments in a breath", || send(7)),
+    Station::new("tcp", "send a full segment", || send(1, in_software)),
+    Station::new("tcp", "send 10 KB, 7 segments in a breath", || send(7, in_software)),
+    Station::new("tcp", "send 10 KB, checksums by the NIC", || send(7, |address| offloading(address, 0))),
+    Station::new("tcp", "send 10 KB, checksums and cuts by the NIC", || {
+        send(7, |address| offloading(address, CUT_MAX))
+    }),
 ];
 
 type Host = Stack<MemoryPort>;
+
+/// Makes the port with a hardware address.
+type Make = fn([u8; 6]) -> MemoryPort;
+
+/// What a NIC cuts, as with DPDK.
+const CUT_MAX: usize = 15 * 1024;
+
+fn in_software(hardware_address: [u8; 6]) -> MemoryPort {
+    MemoryPort::new(hardware_address, 1500)
+}
+
+fn offloading(hardware_address: [u8; 6], frame_max: usize) -> MemoryPort {
+    MemoryPort::with_offloads(hardware_address, 1500, frame_max)
+}
 
 const PORT: u16 = 25;
 /// Frames of as many flows that come in one breath. A server with many flows at work never sees one alone.
@@ -45,7 +64,7 @@ fn them(number: usize) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, 101 + number as u8).into()
 }
 
-fn stack(hardware_address: u8, addresses: Vec<IpAddr>, listeners: Vec<SocketAddr>, flows: usize) -> Host {
+fn stack(port: MemoryPort, addresses: Vec<IpAddr>, listeners: Vec<SocketAddr>, flows: usize) -> Host {
     let own = |ip| OwnAddress { ip, prefix: 24, gateway: None };
     let settings = Settings {
         addresses: addresses.into_iter().map(own).collect(),
@@ -60,9 +79,9 @@ fn stack(hardware_address: u8, addresses: Vec<IpAddr>, listeners: Vec<SocketAddr
         workers: 1,
         queues: 1,
         isn_key: [7; 16],
-        seed: u64::from(hardware_address),
+        seed: u64::from(port.hardware_address()[5]),
     };
-    Stack::new(MemoryPort::new([2, 0, 0, 0, 0, hardware_address], 1500), settings, Instant::ZERO)
+    Stack::new(port, settings, Instant::ZERO)
 }
 
 /// Our stack, and another one to begin with: once the flows are there, its part is played by copies of its frames.
@@ -78,9 +97,14 @@ struct Pair {
 
 impl Pair {
     fn new(flows: usize) -> Pair {
+        Pair::with(flows, in_software)
+    }
+
+    fn with(flows: usize, make: Make) -> Pair {
         let addresses = if flows > 10_000 { 8 } else { 1 };
-        let us = stack(1, vec![us()], vec![SocketAddr::new(self::us(), PORT)], flows);
-        let them = stack(2, (0..addresses).map(them).collect(), Vec::new(), flows);
+        let [ours, theirs] = [1, 2].map(|last| make([2, 0, 0, 0, 0, last]));
+        let us = stack(ours, vec![us()], vec![SocketAddr::new(self::us(), PORT)], flows);
+        let them = stack(theirs, (0..addresses).map(them).collect(), Vec::new(), flows);
         let mut pair = Pair { us, them, now: Instant::ZERO, flows: Vec::new(), sent: Vec::new() };
         while pair.flows.len() < flows {
             let count = pair.flows.len();
@@ -224,12 +248,15 @@ fn drain(us: &mut Host, flow: FlowId) -> usize {
 }
 
 /// Full segments go out, so many in a breath, and are acknowledged in the next one.
-fn send(count: usize) -> Box<dyn FnMut()> {
-    let mut pair = Pair::new(1);
+fn send(count: usize, make: Make) -> Box<dyn FnMut()> {
+    let mut pair = Pair::with(1, make);
     let (flow, _) = pair.flows[0];
     let content = vec![b'x'; 20_000];
     pair.sent.clear();
     assert_eq!(pair.us.send(flow, &content), content.len());
+    pair.settle();
+    // What came in one frame may be acknowledged late.
+    pair.now = pair.now + Duration::from_millis(100);
     pair.settle();
     let acknowledgement = pair.sent.iter().rfind(|frame| frame.len() == HEADERS).expect("an acknowledgement");
     let mut template = Template { frame: acknowledgement.clone() };
@@ -250,9 +277,13 @@ fn send(count: usize) -> Box<dyn FnMut()> {
         // The peer acknowledges every second segment, and the last one for want of another.
         let mut turn = 0;
         us.port_mut().sent(|frame| {
-            turn += 1;
-            if turn % 2 == 0 || turn == count {
-                answers.push((number(frame, SEQUENCE).wrapping_add(1448), number(frame, CLOCK)));
+            // One frame may hold several.
+            for end in (HEADERS..frame.len()).skip(1447).step_by(1448) {
+                turn += 1;
+                if turn % 2 == 0 || turn == count {
+                    let length = (end + 1 - HEADERS) as u32;
+                    answers.push((number(frame, SEQUENCE).wrapping_add(length), number(frame, CLOCK)));
+                }
             }
         });
         assert_eq!(turn, count);

@@ -180,7 +180,7 @@ pub struct Dpdk {
     /// All the memory that DPDK gets: what the frames of all workers take, and 16 MiB for itself and the driver.
     #[schemars(extend("x-minimum" = "32MiB", "x-maximum" = "64GiB"))]
     pub memory: Size,
-    /// Have the card make and check the checksums of TCP and IPv4 where its driver offers to.
+    /// Have the card make and check the checksums of TCP and IPv4, and cut large segments, where its driver offers to.
     pub offloads: bool,
     /// More arguments for DPDK's environment (EAL). Those for what other keys say are refused.
     #[schemars(extend("x-example" = ["--iova-mode=va"]), length(max = 32))]

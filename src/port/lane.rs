@@ -126,6 +126,8 @@ pub struct Guest {
 impl Guest {
     fn new(host: u16, hardware_address: [u8; 6], capabilities: Capabilities) -> io::Result<Guest> {
         let nothing = eventfd(0, EventfdFlags::CLOEXEC)?;
+        // Its frames are carried one by one, and its host's queues have few large ones.
+        let capabilities = Capabilities { segmentation: None, ..capabilities };
         let (frames, outgoing, counters) = (Slab::new(), VecDeque::new(), PortCounters::default());
         Ok(Guest { host, hardware_address, capabilities, frames, outgoing, counters, nothing })
     }
@@ -213,6 +215,16 @@ impl<P: Port> Port for Lane<P> {
                 queues.queues[place].transmit(frame);
             }
             Lane::Guest(guest) => guest.transmit(frame),
+        }
+    }
+
+    fn transmit_cut(&mut self, frame: Frame, size: u16) {
+        match self {
+            Lane::Queues(queues) => {
+                let (place, frame) = Queues::<P>::untag(&frame);
+                queues.queues[place].transmit_cut(frame, size);
+            }
+            Lane::Guest(_) => unreachable!("a guest offers no segmentation"),
         }
     }
 

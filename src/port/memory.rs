@@ -4,7 +4,7 @@
 //! [`MemoryPort::sent`]. It costs next to nothing and keeps no time, so that what is measured over it is the stack;
 //! [`sim`](super::sim) has the wires, the delays and the faults.
 
-use super::{Burst, Capabilities, ETHERNET_HEADER, FRAME_HEADROOM, Frame, Port, PortCounters};
+use super::{Burst, Capabilities, ETHERNET_HEADER, FRAME_HEADROOM, Frame, Port, PortCounters, Segmentation};
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 
@@ -15,7 +15,7 @@ const BUFFER_COUNT: u32 = 1024;
 #[derive(Debug)]
 pub struct MemoryPort {
     hardware_address: [u8; 6],
-    mtu: usize,
+    capabilities: Capabilities,
     memory: Box<[u8]>,
     free: Vec<u32>,
     arrived: VecDeque<Frame>,
@@ -26,10 +26,25 @@ pub struct MemoryPort {
 impl MemoryPort {
     /// A port with an empty ring each way. `mtu`: the largest IP packet, bytes.
     pub fn new(hardware_address: [u8; 6], mtu: usize) -> MemoryPort {
-        let size = FRAME_HEADROOM + ETHERNET_HEADER + mtu;
+        MemoryPort::with(hardware_address, Capabilities { mtu, ..Capabilities::default() })
+    }
+
+    /// The same as if a NIC made and checked the checksums and cut frames of up to `frame_max` bytes, 0 for none. It only says
+    /// so: [`sent`](MemoryPort::sent) shows what the stack gave.
+    pub fn with_offloads(hardware_address: [u8; 6], mtu: usize, frame_max: usize) -> MemoryPort {
+        let cuts = Segmentation { frame_max, piece_max: ETHERNET_HEADER + mtu, ipv6: true };
+        let segmentation = (frame_max > 0).then_some(cuts);
+        MemoryPort::with(
+            hardware_address,
+            Capabilities { mtu, checksum_receive: true, checksum_transmit: true, segmentation },
+        )
+    }
+
+    fn with(hardware_address: [u8; 6], capabilities: Capabilities) -> MemoryPort {
+        let size = FRAME_HEADROOM + length_max(&capabilities);
         MemoryPort {
             hardware_address,
-            mtu,
+            capabilities,
             memory: vec![0; size * BUFFER_COUNT as usize].into(),
             free: (0..BUFFER_COUNT).rev().collect(),
             arrived: VecDeque::new(),
@@ -57,10 +72,16 @@ impl MemoryPort {
     }
 
     fn range(&self, frame: &Frame) -> std::ops::Range<usize> {
-        let size = FRAME_HEADROOM + ETHERNET_HEADER + self.mtu;
+        let size = FRAME_HEADROOM + length_max(&self.capabilities);
         let start = frame.buffer() as usize * size + usize::from(frame.offset());
         start..start + frame.length()
     }
+}
+
+/// The longest frame, bytes.
+fn length_max(capabilities: &Capabilities) -> usize {
+    let cut = capabilities.segmentation.map_or(0, |limits| limits.frame_max);
+    cut.max(ETHERNET_HEADER + capabilities.mtu)
 }
 
 impl Port for MemoryPort {
@@ -69,7 +90,7 @@ impl Port for MemoryPort {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.mtu, ..Capabilities::default() }
+        self.capabilities
     }
 
     fn receive(&mut self, burst: &mut Burst) {
@@ -91,7 +112,7 @@ impl Port for MemoryPort {
     }
 
     fn allocate(&mut self, length: usize) -> Option<Frame> {
-        if length > ETHERNET_HEADER + self.mtu {
+        if length > length_max(&self.capabilities) {
             return None;
         }
         Some(Frame::new(self.free.pop()?, FRAME_HEADROOM as u16, length as u16))
@@ -101,6 +122,10 @@ impl Port for MemoryPort {
         self.counters.frames_sent += 1;
         self.counters.bytes_sent += frame.length() as u64;
         self.transmitted.push_back(frame);
+    }
+
+    fn transmit_cut(&mut self, frame: Frame, _: u16) {
+        self.transmit(frame);
     }
 
     fn transmit_ready(&mut self) -> bool {

@@ -90,8 +90,20 @@ pub struct Capabilities {
     pub checksum_receive: bool,
     /// TCP and IP checksums of frames to send are filled in, whatever stands there.
     pub checksum_transmit: bool,
-    /// The NIC could cut a large TCP segment into many (TSO). Nothing makes use of it yet.
-    pub segmentation_transmit: bool,
+    /// The NIC cuts a large TCP segment into many (TSO), within these limits; `None` if it does not. The TCP and IP checksums
+    /// of what is cut are filled in, whatever stands there.
+    pub segmentation: Option<Segmentation>,
+}
+
+/// What a NIC can cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segmentation {
+    /// The longest frame that it takes, bytes.
+    pub frame_max: usize,
+    /// The longest frames that it cuts it into, bytes.
+    pub piece_max: usize,
+    /// It can do so for IPv6, not for IPv4 only.
+    pub ipv6: bool,
 }
 
 /// Whether frames can pass; as text `up, 10 Gb/s` and the like.
@@ -165,14 +177,22 @@ pub trait Port {
     /// The bytes of a frame, to be written.
     fn bytes_mut(&mut self, frame: &mut Frame) -> &mut [u8];
 
-    /// A free frame of `length` bytes, or `None` if the pool is empty or `length` exceeds what a frame holds.
+    /// A free frame of `length` bytes, or `None` if the pool is empty or `length` exceeds what a frame holds. One longer than
+    /// the link takes is to be had where the port offers [`Segmentation`]; those are few.
     fn allocate(&mut self, length: usize) -> Option<Frame>;
 
     /// Queues a frame to be sent; it goes out at the next [`flush`](Port::flush) at the latest. A full ring counts
     /// `frames_unsent` and drops it, as a wire would: TCP sends it again.
     fn transmit(&mut self, frame: Frame);
 
-    /// Whether [`allocate`](Port::allocate) and [`transmit`](Port::transmit) would succeed now.
+    /// The same for a TCP segment that the NIC cuts into pieces of `size` bytes of content each, the last one of what is left.
+    /// Only for a port that offers [`Segmentation`], and within its limits; it counts as one frame.
+    fn transmit_cut(&mut self, frame: Frame, _size: u16) {
+        debug_assert!(false, "this port cuts nothing");
+        self.release(frame);
+    }
+
+    /// Whether [`allocate`](Port::allocate) of a frame that the link takes and [`transmit`](Port::transmit) would succeed now.
     fn transmit_ready(&mut self) -> bool;
 
     /// Gives a frame back to its pool.

@@ -12,6 +12,7 @@
 //! A harness turns this wheel: poll every stack, let [`Network::next_event`] and the stacks say when the next thing
 //! happens, and [`Network::advance`] to there. Everything runs in one thread; a clone of [`Network`] is the same network.
 
+mod cut;
 mod port;
 mod steering;
 

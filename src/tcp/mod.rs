@@ -24,6 +24,7 @@ mod cookie;
 mod core;
 mod device;
 mod frame;
+mod gather;
 mod hand_over;
 mod isn;
 mod listen;

@@ -3,10 +3,11 @@
 //! In: bursts of frames, calls of the sessions, time. Out: events, and frames at each flush. Every frame that the port
 //! hands out is released or transmitted here, exactly once.
 
-use super::connection::{Header, State};
+use super::connection::{Header, Outgoing, State};
 use super::core::{Core, Timer, moment};
 use super::device::Egress;
 use super::frame::{Way, segment_length, write_segment};
+use super::gather::{gather, leads};
 use super::neighbour::{request_length, write_request};
 use super::segment::{ACK, Packet, RST, classify};
 use super::table::Stage;
@@ -194,8 +195,31 @@ impl<P: Port> Stack<P> {
             if !self.port.transmit_ready() {
                 return core.mark_dirty(index);
             }
-            let header = flow.connection.header(&outgoing, terms, now);
+            let mut header = flow.connection.header(&outgoing, terms, now);
             let way = Way { source: core.hardware_address, destination };
+            // With no large frame to be had, it goes alone.
+            if let Some(limits) = &core.capabilities.segmentation
+                && let Outgoing::Part(first) = outgoing
+                && leads(limits, &flow.tuple, &header, &first)
+                && let Some(mut frame) = self.port.allocate(limits.frame_max)
+            {
+                let room = limits.frame_max - segment_length(&flow.tuple, &header, 0);
+                let whole = gather(&mut flow.connection, &mut header, first, room, now);
+                let content = flow.connection.content(&whole);
+                let length = content.0.len() + content.1.len();
+                frame.truncate(segment_length(&flow.tuple, &header, length));
+                let bytes = self.port.bytes_mut(&mut frame);
+                if length > first.length as usize {
+                    // The NIC makes the checksums of what it cuts.
+                    write_segment(bytes, way, &flow.tuple, &header, content, false);
+                    self.port.transmit_cut(frame, first.length as u16);
+                } else {
+                    let sums = !core.capabilities.checksum_transmit;
+                    write_segment(bytes, way, &flow.tuple, &header, content, sums);
+                    self.port.transmit(frame);
+                }
+                continue;
+            }
             if !put(&mut self.port, &core.capabilities, way, &flow.tuple, &header, flow.connection.content(&outgoing)) {
                 return core.mark_dirty(index);
             }

@@ -8,6 +8,7 @@ mod life;
 mod network;
 mod paths;
 mod recovery;
+mod segmentation;
 mod workers;
 
 use super::{OwnAddress, Settings, Stack};

@@ -5,7 +5,7 @@
 //! have would give one buffer to two owners.
 //!
 //! ```text
-//! mbuf of the pool, by number
+//! mbuf of the pool, by number; those of the pool of large ones, which are only written, have the numbers after these
 //! | rte_mbuf | number | headroom: 128 | frame ...                    |
 //!                     ^ memory        ^ offset      ^ offset + length
 //! ```
@@ -14,9 +14,9 @@
 use super::DATA_ROOM;
 use super::eal;
 use super::ethdev::{PortId, Refusal};
-use super::offload::{self, Orders, Word};
+use super::offload::{self, Cut, Orders, Word};
 use super::open::Opened;
-use crate::limits::DPDK_PENDING_MAX;
+use crate::limits::{DPDK_CUT_FRAME_SIZE_MAX, DPDK_CUT_FRAMES, DPDK_PENDING_MAX};
 use crate::port::{BURST_SIZE, ETHERNET_HEADER, FRAME_HEADROOM, Frame};
 use arrayvec::ArrayVec;
 use dpdk_sys as sys;
@@ -40,10 +40,20 @@ unsafe impl Send for Pool {}
 unsafe impl Sync for Pool {}
 
 impl Pool {
+    /// What queue `number` receives into and sends from.
     pub fn new(number: u16, count: u32, socket: i32) -> Result<Pool, Refusal> {
-        let name = CString::new(format!("rohrpost{number}")).unwrap_or_default();
+        Pool::of(&format!("rohrpost{number}"), count, DATA_ROOM, socket)
+    }
+
+    /// What it sends frames from that the NIC cuts.
+    pub fn large(number: u16, socket: i32) -> Result<Pool, Refusal> {
+        Pool::of(&format!("rohrpost_large{number}"), DPDK_CUT_FRAMES, DPDK_CUT_FRAME_SIZE_MAX, socket)
+    }
+
+    fn of(name: &str, count: u32, room: u16, socket: i32) -> Result<Pool, Refusal> {
+        let name = CString::new(name).unwrap_or_default();
         let mut members = vec![std::ptr::null_mut(); count as usize];
-        let data_room = sys::SHIM_HEADROOM + DATA_ROOM;
+        let data_room = sys::SHIM_HEADROOM + room;
         // SAFETY: the name lives until the call is over, and `members` has room for `count` pointers.
         let pool = unsafe { sys::shim_pool_create(name.as_ptr(), count, data_room, socket, members.as_mut_ptr()) };
         let refused = || Refusal { step: "get memory for its frames", reason: eal::last_error() };
@@ -126,6 +136,8 @@ pub struct Mbufs {
     queue: u16,
     buffers: Vec<Buffer>,
     pool: *mut sys::rte_mempool,
+    /// That of large ones, and the number of its first.
+    large: Option<(*mut sys::rte_mempool, u32)>,
     /// At hand to be written.
     free: ArrayVec<u32, BURST_SIZE>,
     /// To be sent, in this order.
@@ -142,8 +154,8 @@ unsafe impl Send for Mbufs {}
 type Received = [MaybeUninit<sys::shim_frame>; BURST_SIZE];
 
 impl Mbufs {
-    /// The mbufs of `pool`, one of those that `opened` keeps, for a queue that receives into it.
-    pub fn new(port: PortId, queue: u16, pool: &Pool, opened: Arc<Opened>) -> Mbufs {
+    /// The mbufs of `pool` for a queue that receives into it, and of a pool of large ones to send; `opened` keeps both.
+    pub fn new(port: PortId, queue: u16, pool: &Pool, large: Option<&Pool>, opened: Arc<Opened>) -> Mbufs {
         let buffer = |mbuf: &NonNull<_>| Buffer {
             mbuf: *mbuf,
             memory: std::ptr::null_mut(),
@@ -153,8 +165,9 @@ impl Mbufs {
         Mbufs {
             port,
             queue,
-            buffers: pool.members.iter().map(buffer).collect(),
+            buffers: pool.members.iter().chain(large.iter().flat_map(|large| &large.members)).map(buffer).collect(),
             pool: pool.as_ptr(),
+            large: large.map(|large| (large.as_ptr(), pool.members.len() as u32)),
             free: ArrayVec::new(),
             pending: ArrayVec::new(),
             _opened: opened,
@@ -224,6 +237,28 @@ impl Mbufs {
         }
         let number = self.free.pop()?;
         self.buffers[number as usize].place = Place::Held;
+        Some(Frame::new(number, sys::SHIM_HEADROOM, length as u16))
+    }
+
+    /// A free large mbuf, likewise.
+    pub fn allocate_large(&mut self, length: usize) -> Option<Frame> {
+        let (pool, begin) = self.large?;
+        if length > usize::from(DPDK_CUT_FRAME_SIZE_MAX) {
+            return None;
+        }
+        let mut taken: MaybeUninit<sys::shim_frame> = MaybeUninit::uninit();
+        // SAFETY: there is room for one frame, and the pool is there.
+        if unsafe { sys::shim_allocate(pool, taken.as_mut_ptr(), 1) } != 0 {
+            return None;
+        }
+        // SAFETY: the shim has written it.
+        let taken = unsafe { taken.assume_init() };
+        let number = begin + taken.number;
+        let buffer = &mut self.buffers[number as usize];
+        assert_eq!(buffer.place, Place::Dpdk);
+        buffer.memory = taken.memory;
+        buffer.memory_size = taken.memory_size;
+        buffer.place = Place::Held;
         Some(Frame::new(number, sys::SHIM_HEADROOM, length as u16))
     }
 
@@ -304,7 +339,7 @@ impl Mbufs {
     }
 
     /// Has a frame wait to be sent, whose IP packet begins behind `ethernet` bytes; there must be room.
-    pub fn send_later(&mut self, frame: Frame, ethernet: usize, orders: Orders) {
+    pub fn send_later(&mut self, frame: Frame, ethernet: usize, orders: Orders, cut: Option<Cut>) {
         let length = frame.length() as u16;
         let buffer = self.held_mut(&frame);
         assert!(usize::from(frame.offset()) + frame.length() <= usize::from(buffer.memory_size));
@@ -316,8 +351,12 @@ impl Mbufs {
             Orders::Ipv4 { header, tcp: with } => (sys::SHIM_TX_IPV4 | sys::SHIM_TX_IPV4_CHECKSUM | tcp(with), header),
             Orders::Ipv6Tcp => (sys::SHIM_TX_IPV6 | tcp(true), offload::IPV6_HEADER as u16),
         };
+        let (flags, segment, size) = match cut {
+            None => (flags, 0, 0),
+            Some(cut) => (flags | sys::SHIM_TX_TCP_SEGMENTATION, cut.header, cut.size),
+        };
         // SAFETY: the mbuf is ours until it is sent, and the frame lies within its memory.
-        unsafe { sys::shim_describe(mbuf, frame.offset(), length, flags, ethernet as u16, header) };
+        unsafe { sys::shim_describe(mbuf, frame.offset(), length, flags, ethernet as u16, header, segment, size) };
         self.pending.push(mbuf);
     }
 

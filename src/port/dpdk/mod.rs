@@ -10,6 +10,8 @@
 //!                └─ RX ring 1 ─► Queue 1 ─► worker 1      what is sent is written into one; nothing is copied
 //! ```
 //!
+//! A NIC that cuts large TCP segments (TSO) is given some, from a second pool of a few large mbufs; `mode` says whether it is.
+//!
 //! Any poll-mode driver will do: a network card by its PCI address, or a virtual device such as `net_memif0` (to another
 //! process), `net_af_packet0`, `net_af_xdp0` (an interface that the kernel keeps) or `net_tap0` (a new one). DPDK's
 //! environment can be started once in a process, so that a process has one device; a second [`open`] is refused.
@@ -69,7 +71,7 @@ pub struct PortSettings {
     pub addresses: Vec<IpAddr>,
     /// Frames for each queue, a quarter of them for each direction's ring; a power of two.
     pub frames_per_queue: u32,
-    /// Have the NIC make and check checksums where it offers to.
+    /// Have the NIC make and check checksums, and cut large segments, where it offers to.
     pub offloads: bool,
     /// Take memory from the hugepages of the box.
     pub hugepages: bool,

@@ -1,4 +1,4 @@
-//! Checksums that the NIC makes and checks.
+//! Checksums that the NIC makes and checks, and segments that it cuts.
 //!
 //! In: frames without a VLAN tag, and the driver's word about those that came. Out: orders for the driver, or whether a
 //! received frame is as it was sent. A NIC looks at TCP over IPv4 or IPv6 without extension headers; where it has no word
@@ -66,6 +66,30 @@ pub(super) fn order(frame: &mut [u8]) -> Orders {
     orders
 }
 
+/// How a NIC is to cut a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    /// Length of the TCP header, bytes.
+    pub header: u16,
+    /// Bytes of content in each piece.
+    pub size: u16,
+}
+
+/// The same for a frame whose segment the NIC cuts: the pseudo header is then summed without the length, which differs from
+/// piece to piece. `None` if it holds no whole TCP segment.
+pub(super) fn order_cut(frame: &mut [u8], size: u16) -> Option<(Orders, Cut)> {
+    let orders = order(frame);
+    let header = match orders {
+        Orders::Ipv4 { header, tcp: true } => usize::from(header),
+        Orders::Ipv6Tcp => IPV6_HEADER,
+        _ => return None,
+    };
+    let begin = ETHERNET_HEADER + header;
+    let sum = Sum::of_pseudo_header(addresses(&frame[ETHERNET_HEADER..]), 0).unfinished();
+    frame[begin + TCP_CHECKSUM..begin + TCP_CHECKSUM + 2].copy_from_slice(&sum);
+    Some((orders, Cut { header: u16::from(frame[begin + 12] >> 4) * 4, size }))
+}
+
 /// Whether the checksums of a received frame hold: by the driver's word where it has one, else by our own sum.
 pub(super) fn holds(frame: &[u8], header: Word, segment: Word) -> bool {
     let by = |word: Word, sum: fn(&[u8]) -> bool| match word {
@@ -103,12 +127,13 @@ fn content(frame: &[u8]) -> Orders {
 fn pseudo_header_sum(frame: &[u8], header: usize) -> [u8; 2] {
     let packet = &frame[ETHERNET_HEADER..];
     let word = |offset: usize| u16::from_be_bytes([packet[offset], packet[offset + 1]]);
-    let (addresses, length) = if packet[0] >> 4 == 4 {
-        (&packet[12..20], word(2).saturating_sub(header as u16))
-    } else {
-        (&packet[8..40], word(4))
-    };
-    Sum::of_pseudo_header(addresses, length).unfinished()
+    let length = if packet[0] >> 4 == 4 { word(2).saturating_sub(header as u16) } else { word(4) };
+    Sum::of_pseudo_header(addresses(packet), length).unfinished()
+}
+
+/// The addresses in an IP header.
+fn addresses(packet: &[u8]) -> &[u8] {
+    if packet[0] >> 4 == 4 { &packet[12..20] } else { &packet[8..40] }
 }
 
 fn header_holds(frame: &[u8]) -> bool {
@@ -211,6 +236,32 @@ mod tests {
             holds(&frame, Word::Nothing, Word::Nothing);
             order(&mut frame);
         }
+    }
+
+    #[test]
+    fn a_segment_to_be_cut_has_the_sum_of_its_addresses_and_protocol() {
+        for v6 in [false, true] {
+            let mut frame = segment(v6, &[7; 3000]);
+            let (orders, cut) = order_cut(&mut frame, 1000).expect("TCP");
+            let header = if v6 { IPV6_HEADER } else { 20 };
+            let expected = if v6 { Orders::Ipv6Tcp } else { Orders::Ipv4 { header: 20, tcp: true } };
+            assert_eq!((orders, cut), (expected, Cut { header: 20, size: 1000 }));
+            // A NIC adds the length of the piece and the piece itself.
+            let mut piece = frame[..14 + header + 20 + 1000].to_vec();
+            let begin = 14 + header;
+            let stands = u16::from_be_bytes([piece[begin + 16], piece[begin + 17]]);
+            let with_length = u32::from(stands) + 1020;
+            let folded = (with_length >> 16) + (with_length & 0xffff);
+            piece[begin + 16..begin + 18].copy_from_slice(&(folded as u16).to_be_bytes());
+            let length = if v6 { 1020_u16 } else { 1040 };
+            let place = if v6 { 18 } else { 16 };
+            piece[place..place + 2].copy_from_slice(&length.to_be_bytes());
+            obey(&mut piece, orders);
+            assert!(holds(&piece, Word::Nothing, Word::Nothing));
+        }
+        let mut ping = segment(false, b"data");
+        ping[23] = 1;
+        assert_eq!(order_cut(&mut ping, 2), None);
     }
 
     #[test]

@@ -3,12 +3,14 @@
 use super::ethdev::{self, Offer, Offloads, PortId, Refusal};
 use super::mbufs::{Mbufs, Pool};
 use super::name::DeviceName;
-use super::preflight::check_frames;
+use super::preflight::{check_frames, holds_large_frames};
 use super::queue::{Queue, QueueSettings};
 use super::{DATA_ROOM, OpenError, PortSettings, eal, preflight};
-use crate::limits::LINK_PAUSE;
+use crate::limits::{DPDK_CUT_FRAME_SIZE_MAX, LINK_PAUSE};
 use crate::port::steering::Steering;
-use crate::port::{ALL_NODES_MAC, Capabilities, Link, interface, solicited_node_mac, vlan};
+use crate::port::{
+    ALL_NODES_MAC, Capabilities, ETHERNET_HEADER, Link, Segmentation, interface, solicited_node_mac, vlan,
+};
 use dpdk_sys as sys;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -67,12 +69,14 @@ pub(super) struct Opened {
     /// The index of the kernel's interface below; 0 if there is none.
     interface: u32,
     pools: Vec<Pool>,
+    /// Of large mbufs: as many as there are queues, or none.
+    large: Vec<Pool>,
 }
 
 impl Drop for Opened {
     fn drop(&mut self) {
         self.port.close();
-        for pool in self.pools.drain(..) {
+        for pool in self.pools.drain(..).chain(self.large.drain(..)) {
             pool.free();
         }
     }
@@ -114,7 +118,7 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
         return Err(OpenError::MtuTooLarge { device: device.to_string(), mtu, max });
     }
     let rings = port.ring_sizes((settings.frames_per_queue / 4).min(RING_SIZE_MAX) as u16).map_err(refused)?;
-    let mut opened = Opened { port, interface: offer.interface, pools: Vec::new() };
+    let mut opened = Opened { port, interface: offer.interface, pools: Vec::new(), large: Vec::new() };
     for number in 0..queues {
         let pool = Pool::new(number, settings.frames_per_queue, offer.socket).map_err(refused)?;
         let set_up = port.set_up_queue(number, rings, offer.socket, &pool);
@@ -122,6 +126,14 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
         opened.pools.push(pool);
         set_up.map_err(refused)?;
     }
+    let segmentation = segmentation(settings, mtu, &offer, offloads).filter(|_| {
+        // It is a gain and no need: memory that does not suffice for it is no fault.
+        if !holds_large_frames(settings, queues) {
+            return false;
+        }
+        opened.large = (0..queues).map_while(|number| Pool::large(number, offer.socket).ok()).collect();
+        opened.large.len() == usize::from(queues)
+    });
     port.start().map_err(refused)?;
     port.join(&groups(&settings.addresses)).map_err(refused)?;
 
@@ -130,10 +142,17 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
         hardware_address: offer.hardware_address,
         vlan: settings.vlan,
         steering: Steering::new(&settings.addresses),
-        capabilities: capabilities(mtu, &offer, offloads),
+        capabilities: Capabilities {
+            mtu,
+            checksum_receive: offloads.receive != 0,
+            checksum_transmit: offloads.transmit != 0,
+            segmentation,
+        },
     };
     let queue = |number: u16| {
-        let mbufs = Mbufs::new(port, number, &opened.pools[usize::from(number)], Arc::clone(&opened));
+        let place = usize::from(number);
+        let large = segmentation.is_some().then(|| &opened.large[place]);
+        let mbufs = Mbufs::new(port, number, &opened.pools[place], large, Arc::clone(&opened));
         Queue::new(mbufs, queue_settings.clone())
     };
     Ok(Device {
@@ -181,17 +200,27 @@ fn offloads(settings: &PortSettings, offer: &Offer) -> Offloads {
     let transmit = sys::SHIM_TX_OFFLOAD_IPV4_CHECKSUM | sys::SHIM_TX_OFFLOAD_TCP_CHECKSUM;
     // Half of the checksums would spare the stack nothing: it makes and checks both or none.
     let all = |wanted: u64, offered: u64| if wanted & !offered == 0 { wanted } else { 0 };
-    Offloads { receive: all(receive, offer.receive_offloads), transmit: all(transmit, offer.transmit_offloads) }
+    let mut transmit = all(transmit, offer.transmit_offloads);
+    // What is cut has its checksums made by the NIC.
+    if transmit != 0 {
+        transmit |= all(sys::SHIM_TX_OFFLOAD_TCP_SEGMENTATION, offer.transmit_offloads);
+    }
+    Offloads { receive: all(receive, offer.receive_offloads), transmit }
 }
 
-fn capabilities(mtu: usize, offer: &Offer, offloads: Offloads) -> Capabilities {
-    let segments = offer.transmit_offloads & sys::SHIM_TX_OFFLOAD_TCP_SEGMENTATION != 0;
-    Capabilities {
-        mtu,
-        checksum_receive: offloads.receive != 0,
-        checksum_transmit: offloads.transmit != 0,
-        segmentation_transmit: segments && offloads.transmit != 0,
+/// What the device cuts, if it was asked to.
+fn segmentation(settings: &PortSettings, mtu: usize, offer: &Offer, offloads: Offloads) -> Option<Segmentation> {
+    if offloads.transmit & sys::SHIM_TX_OFFLOAD_TCP_SEGMENTATION == 0 {
+        return None;
     }
+    let frame_max = usize::from(DPDK_CUT_FRAME_SIZE_MAX);
+    // net_tap cuts by software, IPv4 only, and takes the MTU for the length of a whole frame; what it does not cut would
+    // stand in its way for ever.
+    if offer.driver == "net_tap" {
+        let tag = if settings.vlan == 0 { 0 } else { vlan::TAG_SIZE };
+        return Some(Segmentation { frame_max, piece_max: mtu - tag, ipv6: false });
+    }
+    Some(Segmentation { frame_max, piece_max: mtu + ETHERNET_HEADER, ipv6: true })
 }
 
 /// The driver and what it does for us, in words.
@@ -202,7 +231,8 @@ fn mode(offer: &Offer, capabilities: &Capabilities) -> String {
         (false, true) => "sent checksums by the NIC",
         (false, false) => "checksums by software",
     };
-    format!("{}, {}, {checksums}", eal::version(), offer.driver)
+    let segmentation = if capabilities.segmentation.is_some() { ", segmentation too" } else { "" };
+    format!("{}, {}, {checksums}{segmentation}", eal::version(), offer.driver)
 }
 
 /// The largest IP packet, bytes: what the driver says, or what the kernel's interface below takes if that is less.

@@ -7,6 +7,8 @@ use super::error::OpenError;
 use super::name::DeviceName;
 use super::{MBUF_SIZE, PortSettings};
 use crate::limits::DPDK_MEMORY_OVERHEAD;
+#[cfg(feature = "dpdk")]
+use crate::limits::{DPDK_CUT_FRAME_SIZE_MAX, DPDK_CUT_FRAMES};
 use crate::port::interface;
 use crate::port::numbers;
 use crate::port::privilege::{Capability, Privileges};
@@ -102,10 +104,23 @@ fn check_memory(settings: &PortSettings, root: &Path, problems: &mut Vec<OpenErr
     }
 }
 
+/// The memory that so many queues need, bytes.
+fn memory_needed(settings: &PortSettings, queues: u16) -> u64 {
+    u64::from(queues) * u64::from(settings.frames_per_queue) * MBUF_SIZE + DPDK_MEMORY_OVERHEAD
+}
+
+/// Whether the memory holds those frames besides that the NIC cuts.
+#[cfg(feature = "dpdk")]
+pub(super) fn holds_large_frames(settings: &PortSettings, queues: u16) -> bool {
+    // What an mbuf has besides the frame.
+    let overhead = MBUF_SIZE - u64::from(super::DATA_ROOM);
+    let large = u64::from(DPDK_CUT_FRAMES) * (u64::from(DPDK_CUT_FRAME_SIZE_MAX) + overhead);
+    memory_needed(settings, queues) + u64::from(queues) * large <= settings.memory
+}
+
 /// Whether the memory holds the frames of so many queues.
 pub(super) fn check_frames(settings: &PortSettings, queues: u16) -> Option<OpenError> {
-    let frames = u64::from(queues) * u64::from(settings.frames_per_queue) * MBUF_SIZE;
-    let needed = frames + DPDK_MEMORY_OVERHEAD;
+    let needed = memory_needed(settings, queues);
     (needed > settings.memory).then(|| OpenError::Memory { needed: mib(needed), memory: mib(settings.memory) })
 }
 

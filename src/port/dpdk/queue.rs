@@ -3,8 +3,9 @@
 //! In: all frames that come on this queue. Out: those for own addresses, and what the stack sends. It takes off and puts on
 //! the VLAN tag, and looks into a frame as far as steering and checksums need.
 
+use super::DATA_ROOM;
 use super::mbufs::{Mbufs, Notes};
-use super::offload::{self, Orders};
+use super::offload::{self, Cut, Orders};
 use crate::port::steering::Steering;
 use crate::port::{BURST_SIZE, Burst, Capabilities, ETHERNET_HEADER, Frame, Port, PortCounters, vlan};
 use std::os::fd::BorrowedFd;
@@ -39,6 +40,22 @@ impl Queue {
     /// Frames that were given to [`transmit`](Port::transmit) and that the device had no room for yet.
     pub fn in_transit(&self) -> usize {
         self.mbufs.pending()
+    }
+
+    /// Has a frame wait to be sent, with its tag; there must be room.
+    fn queue_up(&mut self, frame: Frame, orders: Orders, cut: Option<Cut>) {
+        self.counters.frames_sent += 1;
+        self.counters.bytes_sent += frame.length() as u64;
+        if self.settings.vlan == 0 {
+            self.mbufs.send_later(frame, ETHERNET_HEADER, orders, cut);
+        } else {
+            let frame = vlan::make_room(frame);
+            vlan::write(self.mbufs.bytes_mut(&frame), self.settings.vlan);
+            self.mbufs.send_later(frame, ETHERNET_HEADER + vlan::TAG_SIZE, orders, cut);
+        }
+        if self.mbufs.pending() >= BURST_SIZE {
+            self.counters.frames_unsent += self.mbufs.send();
+        }
     }
 }
 
@@ -109,6 +126,10 @@ impl Port for Queue {
     }
 
     fn allocate(&mut self, length: usize) -> Option<Frame> {
+        // Without a large one segments go one by one: nothing is unsent.
+        if length > usize::from(DATA_ROOM) {
+            return self.mbufs.allocate_large(length);
+        }
         if !self.mbufs.any_free() {
             self.counters.frames_unsent += 1;
         }
@@ -124,21 +145,23 @@ impl Port for Queue {
             self.counters.frames_unsent += 1;
             return self.mbufs.release(frame);
         }
-        self.counters.frames_sent += 1;
-        self.counters.bytes_sent += frame.length() as u64;
         let orders = match self.settings.capabilities.checksum_transmit {
             true => offload::order(self.mbufs.bytes_mut(&frame)),
             false => Orders::Nothing,
         };
-        if self.settings.vlan == 0 {
-            self.mbufs.send_later(frame, ETHERNET_HEADER, orders);
-        } else {
-            let frame = vlan::make_room(frame);
-            vlan::write(self.mbufs.bytes_mut(&frame), self.settings.vlan);
-            self.mbufs.send_later(frame, ETHERNET_HEADER + vlan::TAG_SIZE, orders);
-        }
-        if self.mbufs.pending() >= BURST_SIZE {
+        self.queue_up(frame, orders, None);
+    }
+
+    fn transmit_cut(&mut self, frame: Frame, size: u16) {
+        if !self.mbufs.pending_room() {
             self.counters.frames_unsent += self.mbufs.send();
+        }
+        match offload::order_cut(self.mbufs.bytes_mut(&frame), size) {
+            Some((orders, cut)) if self.mbufs.pending_room() => self.queue_up(frame, orders, Some(cut)),
+            _ => {
+                self.counters.frames_unsent += 1;
+                self.mbufs.release(frame);
+            }
         }
     }
 

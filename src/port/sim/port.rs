@@ -1,7 +1,8 @@
 //! One queue of a simulated NIC, with buffers of its own.
 
+use super::cut::cut;
 use super::{HostId, Network};
-use crate::port::{Burst, Capabilities, ETHERNET_HEADER, FRAME_HEADROOM, Frame, Port, PortCounters};
+use crate::port::{Burst, Capabilities, ETHERNET_HEADER, FRAME_HEADROOM, Frame, Port, PortCounters, Segmentation};
 use std::os::fd::BorrowedFd;
 
 /// Buffers of one port, enough for a full receive ring's worth of frames on their way through a stack.
@@ -21,6 +22,8 @@ pub struct SimPort {
     queue: usize,
     hardware_address: [u8; 6],
     mtu: usize,
+    segmentation: Option<Segmentation>,
+    cut: (u64, u64),
     buffers: Vec<Buffer>,
     free: Vec<u32>,
     /// No buffer is free until the next call of `receive`, whatever `free` says.
@@ -44,6 +47,8 @@ impl SimPort {
             queue,
             hardware_address,
             mtu,
+            segmentation: None,
+            cut: (0, 0),
             buffers: (0..BUFFER_COUNT).map(|_| Buffer::default()).collect(),
             free: (0..BUFFER_COUNT).rev().collect(),
             short: false,
@@ -65,6 +70,16 @@ impl SimPort {
     /// Frames that were handed out and have not come back.
     pub fn frames_out(&self) -> usize {
         self.buffers.len() - self.free.len()
+    }
+
+    /// From now on it cuts TCP segments in frames of up to `frame_max` bytes into what its link takes.
+    pub fn offer_segmentation(&mut self, frame_max: usize) {
+        self.segmentation = Some(Segmentation { frame_max, piece_max: self.capacity(), ipv6: true });
+    }
+
+    /// How many frames it has cut, and into how many.
+    pub fn cut(&self) -> (u64, u64) {
+        self.cut
     }
 
     /// Sends bytes as they are, for hosts that are nothing but a test's own hand.
@@ -89,6 +104,15 @@ impl SimPort {
         self.mtu + ETHERNET_HEADER
     }
 
+    /// Puts frames into the ring that were given out as one.
+    fn queue(&mut self, frames: impl ExactSizeIterator<Item = Box<[u8]>>) {
+        if self.transmit_ring.len() + frames.len() <= TRANSMIT_RING_SIZE {
+            self.transmit_ring.extend(frames);
+        } else {
+            self.counters.frames_unsent += 1;
+        }
+    }
+
     fn come_back(&mut self, frame: &Frame) {
         let buffer = &mut self.buffers[frame.buffer() as usize];
         assert!(buffer.out, "a frame came back twice, or to another port than its own");
@@ -108,7 +132,7 @@ impl Port for SimPort {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { mtu: self.mtu, ..Capabilities::default() }
+        Capabilities { mtu: self.mtu, segmentation: self.segmentation, ..Capabilities::default() }
     }
 
     fn receive(&mut self, burst: &mut Burst) {
@@ -136,25 +160,33 @@ impl Port for SimPort {
     }
 
     fn allocate(&mut self, length: usize) -> Option<Frame> {
-        if length > self.capacity() || self.short {
+        let length_max = self.segmentation.map_or(0, |limits| limits.frame_max).max(self.capacity());
+        if length > length_max || self.short {
             return None;
         }
-        let capacity = FRAME_HEADROOM + self.capacity();
+        let size = FRAME_HEADROOM + self.capacity().max(length);
         let index = self.free.pop()?;
         let buffer = &mut self.buffers[index as usize];
-        if buffer.bytes.is_empty() {
-            buffer.bytes = vec![0; capacity].into_boxed_slice();
+        if buffer.bytes.len() < size {
+            buffer.bytes = vec![0; size].into_boxed_slice();
         }
         buffer.out = true;
         Some(Frame::new(index, FRAME_HEADROOM as u16, length as u16))
     }
 
     fn transmit(&mut self, frame: Frame) {
-        if self.transmit_ring.len() < TRANSMIT_RING_SIZE {
-            self.transmit_ring.push(self.bytes(&frame).into());
-        } else {
-            self.counters.frames_unsent += 1;
-        }
+        let bytes = self.bytes(&frame).into();
+        self.queue(std::iter::once(bytes));
+        self.come_back(&frame);
+    }
+
+    fn transmit_cut(&mut self, frame: Frame, size: u16) {
+        let limits = self.segmentation.expect("it was offered");
+        assert!(frame.length() <= limits.frame_max);
+        let pieces = cut(self.bytes(&frame), usize::from(size));
+        assert!(pieces.iter().all(|piece| piece.len() <= limits.piece_max));
+        self.cut = (self.cut.0 + 1, self.cut.1 + pieces.len() as u64);
+        self.queue(pieces.into_iter());
         self.come_back(&frame);
     }
 

@@ -65,7 +65,7 @@ uint16_t shim_receive(uint16_t port, uint16_t queue, struct rte_mempool *pool, s
 }
 
 void shim_describe(struct rte_mbuf *mbuf, uint16_t offset, uint16_t length, uint64_t flags, uint16_t l2_length,
-                   uint16_t l3_length) {
+                   uint16_t l3_length, uint16_t l4_length, uint16_t segment_size) {
     mbuf->data_off = offset;
     mbuf->data_len = length;
     mbuf->pkt_len = length;
@@ -73,6 +73,8 @@ void shim_describe(struct rte_mbuf *mbuf, uint16_t offset, uint16_t length, uint
     mbuf->tx_offload = 0;
     mbuf->l2_len = l2_length;
     mbuf->l3_len = l3_length;
+    mbuf->l4_len = l4_length;
+    mbuf->tso_segsz = segment_size;
 }
 
 uint16_t shim_transmit(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count, bool *refused) {

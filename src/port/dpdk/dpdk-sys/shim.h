@@ -36,6 +36,7 @@ static const uint64_t SHIM_TX_IPV4 = RTE_MBUF_F_TX_IPV4;
 static const uint64_t SHIM_TX_IPV6 = RTE_MBUF_F_TX_IPV6;
 static const uint64_t SHIM_TX_IPV4_CHECKSUM = RTE_MBUF_F_TX_IP_CKSUM;
 static const uint64_t SHIM_TX_TCP_CHECKSUM = RTE_MBUF_F_TX_TCP_CKSUM;
+static const uint64_t SHIM_TX_TCP_SEGMENTATION = RTE_MBUF_F_TX_TCP_SEG;
 
 /* Bytes of an mbuf's memory that lie in front of a frame. */
 static const uint16_t SHIM_HEADROOM = RTE_PKTMBUF_HEADROOM;
@@ -78,9 +79,9 @@ int shim_allocate(struct rte_mempool *pool, struct shim_frame *frames, uint16_t 
 uint16_t shim_receive(uint16_t port, uint16_t queue, struct rte_mempool *pool, struct shim_frame *frames,
                       uint16_t count);
 
-/* Says where the frame is in its mbuf, and what the NIC shall do with it. */
+/* Says where the frame is in its mbuf, and what the NIC shall do with it. The last two are for segmentation only. */
 void shim_describe(struct rte_mbuf *mbuf, uint16_t offset, uint16_t length, uint64_t flags, uint16_t l2_length,
-                   uint16_t l3_length);
+                   uint16_t l3_length, uint16_t l4_length, uint16_t segment_size);
 
 /* Sends, as many as there is room for; says whether the driver refuses the first one that is left for what it is. */
 uint16_t shim_transmit(uint16_t port, uint16_t queue, struct rte_mbuf **mbufs, uint16_t count, bool *refused);
