@@ -25,8 +25,7 @@ use crate::limits::{
     ADDRESSES_MAX, CHALLENGES_PER_SECOND, FOREIGN_FRAMES_MAX, Gauge, LINGER_DURATION, NEIGHBOURS_MAX, PATH_MTU_MIN_V4,
     PATH_MTU_MIN_V6, PATHS_MAX, RECEIVE_SCARCE_SIZE, RESETS_PER_SECOND, TIME_WAITS_MAX,
 };
-use crate::port::{BURST_SIZE, Capabilities, ETHERNET_HEADER};
-use arrayvec::ArrayVec;
+use crate::port::{Capabilities, ETHERNET_HEADER};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use siphasher::sip::SipHasher13;
@@ -214,14 +213,6 @@ impl Core {
             Packet::Segment(segment) => self.table.hash(&segment.tuple),
             _ => 0,
         }
-    }
-
-    /// Looks ahead at what a burst of frames will need, and gives their hashes.
-    pub fn warm(&self, packets: &[Packet]) -> ArrayVec<u64, BURST_SIZE> {
-        let hashes: ArrayVec<u64, BURST_SIZE> =
-            packets.iter().take(BURST_SIZE).map(|packet| self.hash(packet)).collect();
-        self.table.warm(&hashes);
-        hashes
     }
 
     /// Takes in one frame, classified and hashed. An answer to it is left in `reply`.

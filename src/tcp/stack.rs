@@ -75,19 +75,23 @@ impl<P: Port> Stack<P> {
 
     fn receive(&mut self) {
         let mut burst = Burst::new();
+        let mut packets = ArrayVec::<(Packet, u64), BURST_SIZE>::new();
         for _ in 0..FRAMES_PER_POLL / BURST_SIZE {
             self.port.receive(&mut burst);
             if burst.is_empty() {
                 break;
             }
-            let packets: ArrayVec<Packet, BURST_SIZE> =
-                burst.iter().map(|frame| classify(self.port.bytes(frame))).collect();
-            let hashes = self.core.warm(&packets);
-            for ((frame, packet), hash) in burst.drain(..).zip(&packets).zip(hashes) {
-                self.core.take_in(self.port.bytes(&frame), packet, hash, false);
+            for frame in &burst {
+                let packet = classify(self.port.bytes(frame));
+                packets.push((packet, self.core.hash(&packet)));
+            }
+            self.core.table.warm(packets.iter().map(|(_, hash)| *hash));
+            for (frame, (packet, hash)) in burst.drain(..).zip(&packets) {
+                self.core.take_in(self.port.bytes(&frame), packet, *hash, false);
                 self.port.release(frame);
                 self.send_reply();
             }
+            packets.clear();
         }
     }
 

@@ -126,11 +126,11 @@ impl Table {
 
     /// Brings what the next segments need into the caches: for each it would take as long as all that is done with it, for many
     /// at once hardly longer than for one.
-    pub fn warm(&self, hashes: &[u64]) {
+    pub fn warm(&self, hashes: impl Iterator<Item = u64>) {
         // Each loop looks at one thing of each, so that none waits for another.
         let mut found = ArrayVec::<&Place, BURST_SIZE>::new();
-        for hash in hashes.iter().take(BURST_SIZE) {
-            let entry = self.entries.find(*hash, |entry| entry.hash == *hash);
+        for hash in hashes.take(BURST_SIZE) {
+            let entry = self.entries.find(hash, |entry| entry.hash == hash);
             found.extend(entry.map(|entry| &self.places[entry.index as usize]));
         }
         let flows = found.iter().filter_map(|place| place.flow.as_deref());
