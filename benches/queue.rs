@@ -4,6 +4,9 @@
 //! queue is built as a worker builds it. `QUEUE_MESSAGES` says how many (1 000 000), `QUEUE_DIRECTORY` where (the target
 //! directory), and `QUEUE_GOALS=1` makes it fail where a goal is missed.
 
+mod common;
+
+use common::log_settings;
 use rohrpost::delivery::{Hop, Protocol, Queue, Retry, Route, Routes};
 use rohrpost::env::disk::RealDisk;
 use rohrpost::env::{Clock, SystemClock};
@@ -63,18 +66,7 @@ const FAMILY: [&str; 16] = [
 ];
 
 fn settings(messages: u64) -> Settings {
-    Settings {
-        log: 0,
-        segment_size: 64 << 20,
-        segments_max: u32::try_from(messages * 4096 / (64 << 20)).unwrap_or(u32::MAX) + 16,
-        batch_size_max: 1 << 20,
-        batches_in_flight_max: 4,
-        message_size_max: 50_000_000,
-        drafts_max: 1000,
-        memory_max: u64::MAX,
-        free_bytes_min: 0,
-        epoch: 1,
-    }
+    log_settings(u32::try_from(messages * 4096 / (64 << 20)).unwrap_or(u32::MAX) + 16)
 }
 
 fn address(number: u64, destination: u64) -> String {

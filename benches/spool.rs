@@ -1,6 +1,9 @@
 //! Group commit: messages of 2 KB from twenty sessions, each waiting for its own acknowledgement, on the file system of
 //! the target directory.
 
+mod common;
+
+use common::log_settings;
 use std::collections::VecDeque;
 use std::hint::black_box;
 use std::path::Path;
@@ -9,25 +12,10 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use rohrpost::env::disk::RealDisk;
 use rohrpost::env::{Clock, SystemClock};
 use rohrpost::smtp::{Envelope, Recipient};
-use rohrpost::spool::{Draft, Log, LogEvent, Outcome, Settings};
+use rohrpost::spool::{Draft, Log, LogEvent, Outcome};
 
 const SESSIONS: usize = 20;
 const MESSAGES: u64 = 2000;
-
-fn settings() -> Settings {
-    Settings {
-        log: 0,
-        segment_size: 64 << 20,
-        segments_max: 16,
-        batch_size_max: 1 << 20,
-        batches_in_flight_max: 4,
-        message_size_max: 50_000_000,
-        drafts_max: 1000,
-        memory_max: u64::MAX,
-        free_bytes_min: 0,
-        epoch: 1,
-    }
-}
 
 fn envelope() -> Envelope {
     Envelope {
@@ -84,7 +72,7 @@ fn bench(criterion: &mut Criterion) {
     let _ = std::fs::remove_dir_all(&directory);
     let clock = SystemClock::new();
     let disk = RealDisk::open(&directory).expect("the directory can be used");
-    let (mut log, _) = Log::open(disk, settings(), clock.now()).expect("a new log opens");
+    let (mut log, _) = Log::open(disk, log_settings(16), clock.now()).expect("a new log opens");
     let mut group = criterion.benchmark_group("spool");
     group.sample_size(10);
     group.throughput(Throughput::Elements(MESSAGES));

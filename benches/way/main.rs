@@ -10,6 +10,8 @@
 //!
 //! `scripts/bench` does all three; `benches/README.md` tells what came of it.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod count;
 mod delivery;
 mod machine;

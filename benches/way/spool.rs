@@ -2,10 +2,11 @@
 //! once and keeps nothing. What a real one adds is in `benches/spool.rs`.
 
 use crate::Station;
+use crate::common::log_settings;
 use rohrpost::env::disk::{Block, Completion, Disk, DiskError, Token};
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::smtp::{Envelope, Recipient};
-use rohrpost::spool::{Draft, Log, LogEvent, Outcome, Piece, Settings};
+use rohrpost::spool::{Draft, Log, LogEvent, Outcome, Piece};
 use std::hint::black_box;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -78,19 +79,7 @@ impl Disk for NoDisk {
 
 /// A new log without a disk.
 pub fn log(now: Now) -> Log<NoDisk> {
-    let settings = Settings {
-        log: 0,
-        segment_size: 64 << 20,
-        segments_max: 64,
-        batch_size_max: 1 << 20,
-        batches_in_flight_max: 4,
-        message_size_max: 50_000_000,
-        drafts_max: 1000,
-        memory_max: u64::MAX,
-        free_bytes_min: 0,
-        epoch: 1,
-    };
-    Log::open(NoDisk::default(), settings, now).expect("a new log opens").0
+    Log::open(NoDisk::default(), log_settings(64), now).expect("a new log opens").0
 }
 
 fn envelope() -> Envelope {
