@@ -94,6 +94,15 @@ struct Buffer {
     place: Place,
 }
 
+impl Buffer {
+    /// The driver has given it to us.
+    fn comes(&mut self, frame: &sys::shim_frame, place: Place) {
+        self.memory = frame.memory;
+        self.memory_size = frame.memory_size;
+        self.place = place;
+    }
+}
+
 /// What came from the driver with a frame.
 #[derive(Clone, Copy, Debug)]
 pub struct Notes {
@@ -224,9 +233,7 @@ impl Mbufs {
             free(&mut [arrived.mbuf]);
             return None;
         }
-        buffer.memory = arrived.memory;
-        buffer.memory_size = arrived.memory_size;
-        buffer.place = Place::Held;
+        buffer.comes(arrived, Place::Held);
         Some(Frame::new(arrived.number, arrived.offset, arrived.length))
     }
 
@@ -256,9 +263,7 @@ impl Mbufs {
         let number = begin + taken.number;
         let buffer = &mut self.buffers[number as usize];
         assert_eq!(buffer.place, Place::Dpdk);
-        buffer.memory = taken.memory;
-        buffer.memory_size = taken.memory_size;
-        buffer.place = Place::Held;
+        buffer.comes(&taken, Place::Held);
         Some(Frame::new(number, sys::SHIM_HEADROOM, length as u16))
     }
 
@@ -279,9 +284,7 @@ impl Mbufs {
             let taken = unsafe { place.assume_init() };
             let buffer = &mut self.buffers[taken.number as usize];
             assert_eq!(buffer.place, Place::Dpdk);
-            buffer.memory = taken.memory;
-            buffer.memory_size = taken.memory_size;
-            buffer.place = Place::Free;
+            buffer.comes(&taken, Place::Free);
             self.free.push(taken.number);
         }
         true
