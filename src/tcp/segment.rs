@@ -17,6 +17,8 @@ pub(super) const SYN: u8 = 0x02;
 pub(super) const RST: u8 = 0x04;
 pub(super) const PSH: u8 = 0x08;
 pub(super) const ACK: u8 = 0x10;
+pub(super) const ECE: u8 = 0x40;
+pub(super) const CWR: u8 = 0x80;
 
 /// A TCP segment's header, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Segment {
     pub sequence: Sequence,
     pub acknowledgement: Sequence,
     pub flags: u8,
+    /// The ECN field of the IP header (RFC 3168 §5).
+    pub ecn: u8,
     pub window: u16,
     /// Where the TCP header begins in the frame, where the content begins, and where the segment ends.
     pub begin: usize,
@@ -57,6 +61,7 @@ impl Segment {
             sequence: self.sequence,
             acknowledgement: self.acknowledgement,
             flags: self.flags,
+            ecn: self.ecn,
             window: self.window,
             options: Options::read(&frame[self.begin + TCP_HEADER..self.content]),
             content: &frame[self.content..self.end],
@@ -146,7 +151,7 @@ fn ipv4(frame: &[u8]) -> Option<Packet> {
     }
     let (remote, local) = (v4(frame, ETHERNET_HEADER + 12)?, v4(frame, ETHERNET_HEADER + 16)?);
     match frame.get(ETHERNET_HEADER + 9)? {
-        6 => tcp(frame, begin, end, local, remote),
+        6 => tcp(frame, begin, end, local, remote, frame[ETHERNET_HEADER + 1] & 3),
         1 => match frame.get(begin)? {
             3 => {
                 let message = frame.get(begin..end)?;
@@ -185,7 +190,7 @@ fn ipv6(frame: &[u8]) -> Option<Packet> {
     }
     let (remote, local) = (v6(frame, ETHERNET_HEADER + 8)?, v6(frame, ETHERNET_HEADER + 24)?);
     match frame.get(ETHERNET_HEADER + 6)? {
-        6 => tcp(frame, begin, end, local, remote),
+        6 => tcp(frame, begin, end, local, remote, frame[ETHERNET_HEADER + 1] >> 4 & 3),
         58 => match frame.get(begin)? {
             kind @ (1 | 2) => {
                 let message = sound_icmpv6(frame.get(begin..end)?, remote, local)?;
@@ -242,7 +247,7 @@ fn link_layer_address(options: &[u8], wanted: u8) -> Option<[u8; 6]> {
     None
 }
 
-fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr) -> Option<Packet> {
+fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr, ecn: u8) -> Option<Packet> {
     let header = usize::from(frame.get(begin + 12)? >> 4) * 4;
     if header < 20 || begin + header > end {
         return None;
@@ -252,6 +257,7 @@ fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr) ->
         sequence: Sequence(be32(frame, begin + 4)?),
         acknowledgement: Sequence(be32(frame, begin + 8)?),
         flags: *frame.get(begin + 13)?,
+        ecn,
         window: be16(frame, begin + 14)?,
         begin,
         content: begin + header,
