@@ -151,7 +151,7 @@ fn ipv4(frame: &[u8]) -> Option<Packet> {
     }
     let (remote, local) = (v4(frame, ETHERNET_HEADER + 12)?, v4(frame, ETHERNET_HEADER + 16)?);
     match frame.get(ETHERNET_HEADER + 9)? {
-        6 => tcp(frame, begin, end, local, remote, frame[ETHERNET_HEADER + 1] & 3),
+        6 => tcp(frame, begin, end, local, remote),
         1 => match frame.get(begin)? {
             3 => {
                 let message = frame.get(begin..end)?;
@@ -190,7 +190,7 @@ fn ipv6(frame: &[u8]) -> Option<Packet> {
     }
     let (remote, local) = (v6(frame, ETHERNET_HEADER + 8)?, v6(frame, ETHERNET_HEADER + 24)?);
     match frame.get(ETHERNET_HEADER + 6)? {
-        6 => tcp(frame, begin, end, local, remote, frame[ETHERNET_HEADER + 1] >> 4 & 3),
+        6 => tcp(frame, begin, end, local, remote),
         58 => match frame.get(begin)? {
             kind @ (1 | 2) => {
                 let message = sound_icmpv6(frame.get(begin..end)?, remote, local)?;
@@ -247,17 +247,19 @@ fn link_layer_address(options: &[u8], wanted: u8) -> Option<[u8; 6]> {
     None
 }
 
-fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr, ecn: u8) -> Option<Packet> {
+fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr) -> Option<Packet> {
     let header = usize::from(frame.get(begin + 12)? >> 4) * 4;
     if header < 20 || begin + header > end {
         return None;
     }
+    // The type of service of IPv4, or the half of IPv6's traffic class that is not in the first byte.
+    let class = *frame.get(ETHERNET_HEADER + 1)?;
     Some(Packet::Segment(Segment {
         tuple: Tuple { local, local_port: be16(frame, begin + 2)?, remote, remote_port: be16(frame, begin)? },
         sequence: Sequence(be32(frame, begin + 4)?),
         acknowledgement: Sequence(be32(frame, begin + 8)?),
         flags: *frame.get(begin + 13)?,
-        ecn,
+        ecn: if local.is_ipv4() { class } else { class >> 4 } & 3,
         window: be16(frame, begin + 14)?,
         begin,
         content: begin + header,

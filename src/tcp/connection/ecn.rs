@@ -20,7 +20,7 @@
 
 use super::sender::{Phase, Sender};
 use super::sequence::Sequence;
-use super::{ACK, CWR, Connection, ECE, Incoming, Part, SYN, State, flag};
+use super::{ACK, CWR, Connection, ECE, Incoming, Outgoing, Part, SYN, State, flag};
 use crate::env::Instant;
 
 /// The sender, or the segment, is not ECN-capable: it is dropped instead of marked.
@@ -51,12 +51,17 @@ impl Connection {
     }
 
     /// The flags by which our SYN asks for ECN or agrees to it.
-    pub(super) fn ecn_setup(&self, syn: &Part) -> u8 {
-        if self.state == State::SynSent { flag(syn.repeats.is_none(), ECE | CWR) } else { flag(self.send.capable, ECE) }
+    pub(super) fn ecn_setup(&self, syn: &Outgoing) -> u8 {
+        if self.state == State::SynSent {
+            flag(matches!(syn, Outgoing::Part(Part { repeats: None, .. })), ECE | CWR)
+        } else {
+            flag(self.send.capable, ECE)
+        }
     }
 
     /// A segment with a mark, or with a flag that tells of one: in the window, which guards against who guesses (§6.1.5).
     #[cold]
+    #[inline(never)]
     pub(super) fn heed_congestion(&mut self, segment: &Incoming<'_>, now: Instant) {
         if segment.has(SYN) {
             return;
@@ -100,6 +105,11 @@ impl Sender {
         if waits {
             self.timed_from = now;
         }
+    }
+
+    /// New content has to wait for the alarm.
+    pub(super) fn waits(&self) -> bool {
+        matches!(self.phase, Phase::Reduced { waits: true, .. })
     }
 
     /// The window has already come down for a mark on what was sent before the first loss, or with it.

@@ -522,11 +522,15 @@ impl Connection {
         let clock = timestamps::clock(self.start.clock_offset, now);
         options.timestamps = self.timestamps.map(|own| (clock, own.recent));
         let (sequence, mut flags, ecn) = match outgoing {
-            Outgoing::Part(part) => (part.sequence, self.part_flags(part), if part.capable { ECT_0 } else { NOT_ECT }),
+            Outgoing::Part(part) => {
+                let reduced = flag(part.capable & self.send.reduced, CWR);
+                (part.sequence, part_flags(part) | reduced, u8::from(part.capable) * ECT_0)
+            }
             Outgoing::Acknowledgement => (self.send.next(), 0, NOT_ECT),
             Outgoing::KeepAlive => (Sequence(self.send.next().0.wrapping_sub(1)), 0, NOT_ECT),
         };
         let window = if flags & SYN != 0 {
+            flags |= self.ecn_setup(outgoing);
             options.segment_size = Some(terms.segment_size);
             options.sack_permitted = syn_sent || self.send.selective;
             options.window_scale = self.scales.then_some(terms.window_scale);
@@ -538,11 +542,6 @@ impl Connection {
         flags |= if syn_sent { 0 } else { ACK | flag(self.receive.marked, ECE) };
         let acknowledgement = if syn_sent { Sequence(0) } else { self.receive.next };
         Header { sequence, acknowledgement, flags, ecn, window, options: options.write() }
-    }
-
-    fn part_flags(&self, part: &Part) -> u8 {
-        let setup = if part.syn { self.ecn_setup(part) } else { flag(part.capable && self.send.reduced, CWR) };
-        flag(part.syn, SYN) | flag(part.fin, FIN) | flag(part.push, PSH) | setup
     }
 
     /// The content of what [`next`](Connection::next) said, in the two pieces in which it lies.
@@ -621,5 +620,9 @@ impl Connection {
 const SEGMENT_SIZE_MIN: u32 = 216;
 
 fn flag(set: bool, flag: u8) -> u8 {
-    if set { flag } else { 0 }
+    u8::from(set) * flag
+}
+
+fn part_flags(part: &Part) -> u8 {
+    flag(part.syn, SYN) | flag(part.fin, FIN) | flag(part.push, PSH)
 }

@@ -297,10 +297,10 @@ impl Sender {
         let room = room.min(self.segment_size).max(1);
         let flying = self.flight.flying();
         // The first two duplicates let a new segment out each (RFC 3042 §2); blocks say the same by themselves.
-        let (spare, waits) = match self.phase {
-            Phase::Open => (u32::from(self.duplicates.min(2)) * self.segment_size, false),
-            Phase::Reduced { waits, .. } => (u32::from(self.duplicates.min(2)) * self.segment_size, waits),
-            Phase::Recovery { .. } | Phase::Loss { .. } => (0, false),
+        let spare = if self.duplicates == 0 || self.is_repairing() {
+            0
+        } else {
+            u32::from(self.duplicates.min(2)) * self.segment_size
         };
         let allowance = self.cubic.window().saturating_add(spare).saturating_sub(flying);
         if let Some(index) = self.flight.first_lost() {
@@ -331,10 +331,10 @@ impl Sender {
             if length > allowance {
                 self.limited_at = Some(next);
             }
-            let goes = !waits && (length <= allowance || flying == 0);
+            let goes = (length <= allowance || flying == 0) && !self.waits();
             if length > 0 && (goes || self.extra) {
                 let part = self.part(Stretch { begin: next, end: next.after(length) }, None);
-                return Some(Part { capable: self.capable && length <= usable, ..part });
+                return Some(Part { capable: self.capable & (length <= usable), ..part });
             }
         } else if self.finish == Some(next) {
             return Some(self.part(Stretch { begin: next, end: next.after(1) }, None));
@@ -562,6 +562,11 @@ impl Sender {
         }
     }
 
+    /// Something was lost, and not all that was sent before that was noticed has arrived.
+    fn is_repairing(&self) -> bool {
+        matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. })
+    }
+
     fn in_recovery(&self) -> bool {
         matches!(self.phase, Phase::Recovery { .. })
     }
@@ -608,7 +613,7 @@ impl Sender {
     pub fn await_window(&mut self, now: Instant) {
         if self.alarm.is_none() && self.unsent() > 0 {
             // A mark has set the alarm already.
-            if !matches!(self.phase, Phase::Reduced { waits: true, .. }) {
+            if !self.waits() {
                 self.timed_from = now;
             }
             self.rearm();
@@ -659,7 +664,7 @@ impl Sender {
         }
         match alarm {
             Alarm::Reorder => {
-                let recovering = matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. });
+                let recovering = self.is_repairing();
                 self.reorder_at = None;
                 if self.detect(recovering, now) > 0 {
                     if !recovering {
