@@ -13,6 +13,7 @@
 //! happens, and [`Network::advance`] to there. Everything runs in one thread; a clone of [`Network`] is the same network.
 
 mod cut;
+mod mark;
 mod port;
 mod steering;
 
@@ -24,8 +25,10 @@ pub use steering::Steering;
 
 use super::ETHERNET_HEADER;
 use crate::env::Instant;
+use mark::{is_segment, mark};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -55,6 +58,8 @@ pub struct Link {
     /// The share of frames with one wrong bit that the frame check sequence did not catch, 0 to 1. ARP is spared: nothing
     /// else protects it, and a poisoned neighbour is a fault of another kind.
     pub corruption: f64,
+    /// The share of segments that meet congestion, 0 to 1: one that is ECN-capable is marked, another is lost (RFC 3168 §5).
+    pub marking: f64,
     /// The largest IP packet, bytes; a larger one vanishes without a word.
     pub mtu: usize,
 }
@@ -63,7 +68,7 @@ impl Default for Link {
     /// A good cable: 50 µs, no faults, 1 500 bytes.
     fn default() -> Link {
         let delay = Duration::from_micros(50);
-        Link { delay, jitter: Duration::ZERO, loss: 0.0, duplication: 0.0, corruption: 0.0, mtu: 1500 }
+        Link { delay, jitter: Duration::ZERO, loss: 0.0, duplication: 0.0, corruption: 0.0, marking: 0.0, mtu: 1500 }
     }
 }
 
@@ -95,6 +100,8 @@ pub struct NetworkCounters {
     pub duplicated: u64,
     /// Arrived with a wrong bit.
     pub corrupted: u64,
+    /// Marked for congestion.
+    pub marked: u64,
     /// Larger than a link on the way takes.
     pub oversized: u64,
     /// For an address that no host has.
@@ -379,10 +386,18 @@ impl State {
         let mut lost = false;
         let mut copies = 1;
         let mut corruptions = 0;
+        let mut congested = false;
         for link in links {
             lost |= self.chance(link.loss);
             copies += usize::from(self.chance(link.duplication));
             corruptions += usize::from(self.chance(link.corruption));
+            congested |= self.chance(link.marking);
+        }
+        let mut bytes = Cow::from(bytes);
+        if congested && is_segment(&bytes) {
+            let capable = mark(bytes.to_mut());
+            self.counters.marked += u64::from(capable);
+            lost |= !capable;
         }
         if lost {
             self.counters.lost += 1;
@@ -394,7 +409,7 @@ impl State {
                 self.counters.overflowed += 1;
                 continue;
             }
-            let mut bytes = Box::<[u8]>::from(bytes);
+            let mut bytes = Box::<[u8]>::from(&*bytes);
             for _ in 0..corruptions {
                 self.corrupt(&mut bytes);
             }

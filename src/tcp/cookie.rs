@@ -9,9 +9,9 @@
 //! ```
 //!
 //! The segment size is rounded down to one of eight, the window scale and SACK come back as they were, and timestamps show
-//! themselves in the acknowledgement. The proof holds for the present and the previous turn of a counter: between one and
-//! two minutes. Guessing it takes 2^23 acknowledgements on average, each of which gives a connection that can do no more
-//! than any other.
+//! themselves in the acknowledgement. For ECN there is no bit, so that such a connection is without. The proof holds for the
+//! present and the previous turn of a counter: between one and two minutes. Guessing it takes 2^23 acknowledgements on
+//! average, each of which gives a connection that can do no more than any other.
 
 use super::connection::options::Options;
 use super::connection::sequence::Sequence;

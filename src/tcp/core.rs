@@ -4,6 +4,7 @@
 //! leaves the table only through [`Core::forget`], which gives back what it used.
 
 use super::budget::Rate;
+use super::connection::ecn::NOT_ECT;
 use super::connection::options::TIMESTAMPS_LENGTH;
 use super::connection::ring::Rings;
 use super::connection::sequence::Sequence;
@@ -338,7 +339,7 @@ impl Core {
     fn answer(&mut self, frame: &[u8], segment: &Segment, flags: u8, sequence: Sequence, acknowledgement: Sequence) {
         let options = Default::default();
         // Whoever takes this for a window is mended by the next segment of the connection.
-        let header = Header { sequence, acknowledgement, flags, window: 0, options };
+        let header = Header { sequence, acknowledgement, flags, ecn: NOT_ECT, window: 0, options };
         self.write_reply(frame, &segment.tuple, &header);
     }
 

@@ -5,6 +5,7 @@
 //! ```
 
 use super::connection::Header;
+use super::connection::ecn::NOT_ECT;
 use super::connection::sequence::Sequence;
 use super::segment::SYN;
 use super::tuple::{Tuple, wide};
@@ -58,7 +59,7 @@ pub(super) fn write_segment(
             let total = (length + 20) as u16;
             let packet = &mut frame[ip..begin];
             // Don't fragment; an identification of zero is then right (RFC 6864 §4.1).
-            packet[..12].copy_from_slice(&[0x45, 0, 0, 0, 0, 0, 0x40, 0, TIME_TO_LIVE, TCP, 0, 0]);
+            packet[..12].copy_from_slice(&[0x45, header.ecn, 0, 0, 0, 0, 0x40, 0, TIME_TO_LIVE, TCP, 0, 0]);
             packet[2..4].copy_from_slice(&total.to_be_bytes());
             packet[12..16].copy_from_slice(&local.octets());
             packet[16..20].copy_from_slice(&remote.octets());
@@ -71,7 +72,7 @@ pub(super) fn write_segment(
         (local, remote) => {
             frame[12..14].copy_from_slice(&[0x86, 0xdd]);
             let packet = &mut frame[ip..begin];
-            packet[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 0, TCP, TIME_TO_LIVE]);
+            packet[..8].copy_from_slice(&[0x60, header.ecn << 4, 0, 0, 0, 0, TCP, TIME_TO_LIVE]);
             packet[4..6].copy_from_slice(&(length as u16).to_be_bytes());
             packet[8..24].copy_from_slice(&wide(local));
             packet[24..40].copy_from_slice(&wide(remote));
@@ -110,6 +111,7 @@ pub(crate) fn syn_packet(source: SocketAddrV4, target: SocketAddrV4, sequence: u
         sequence: Sequence(sequence),
         acknowledgement: Sequence(0),
         flags: SYN,
+        ecn: NOT_ECT,
         window: u16::MAX,
         options: Default::default(),
     };

@@ -6,19 +6,20 @@
 use super::connection::sender::Part;
 use super::connection::{Connection, Header, Outgoing};
 use super::frame::segment_length;
-use super::segment::{ACK, FIN, PSH};
+use super::segment::{ACK, ECE, FIN, PSH};
 use super::tuple::Tuple;
 use crate::env::Instant;
 use crate::limits::CUT_SIZE_MIN;
 use crate::port::Segmentation;
 
 /// Whether others may go along with this segment: it is new, nothing but content, not the last of what there is, and of a
-/// size that the NIC cuts to. A header that says more than ACK is for one segment only.
+/// size that the NIC cuts to. A header that says more than ACK and ECE is for one segment only: CWR too, which not every NIC
+/// takes off the others (RFC 3168 §6.1.2).
 pub(super) fn leads(limits: &Segmentation, tuple: &Tuple, header: &Header, part: &Part) -> bool {
     let piece = segment_length(tuple, header, part.length as usize);
     part.length >= CUT_SIZE_MIN
         && part.repeats.is_none()
-        && header.flags == ACK
+        && header.flags & !ECE == ACK
         && piece <= limits.piece_max
         && (limits.ipv6 || tuple.local.is_ipv4())
         && piece + part.length as usize <= limits.frame_max

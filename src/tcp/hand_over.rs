@@ -4,7 +4,7 @@
 //! same address and goes on. The peer sees a pause, and at most a segment twice.
 //!
 //! ```text
-//! version 1 │ our end │ the peer's end │ whether the peer began it │ the connection (postcard)
+//! version 2 │ our end │ the peer's end │ whether the peer began it │ the connection (postcard)
 //! ```
 
 use super::connection::Connection;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 
 /// The format, raised when it changes.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// Why a flow cannot be taken over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

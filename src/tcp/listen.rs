@@ -1,12 +1,13 @@
 //! Connections that clients start.
 
+use super::connection::ecn::NOT_ECT;
 use super::connection::sequence::Sequence;
 use super::connection::{Connection, Incoming, Start};
 use super::cookie;
 use super::core::Core;
 use super::isn::{clock_offset, initial_sequence};
 use super::neighbour::next_hop;
-use super::segment::{ACK, FIN, RST, SYN, Segment};
+use super::segment::{ACK, ECE, FIN, RST, SYN, Segment};
 use super::table::{Flow, Stage};
 use super::tuple::Tuple;
 use crate::flow::Client;
@@ -72,7 +73,9 @@ impl Core {
         let mut connection = Connection::accept(self.start(tuple, cookie), syn, &terms, self.now);
         self.cookie_at = Some(self.now);
         if let Some(outgoing) = connection.next(self.now) {
-            let header = connection.header(&outgoing, &terms, self.now);
+            let mut header = connection.header(&outgoing, &terms, self.now);
+            // The cookie does not say whether the client asked for ECN.
+            header.flags &= !ECE;
             self.write_reply(frame, tuple, &header);
         }
     }
@@ -95,6 +98,7 @@ impl Core {
             sequence: client_initial,
             acknowledgement: Default::default(),
             flags: SYN,
+            ecn: NOT_ECT,
             window: answer.window,
             options,
             content: &[],

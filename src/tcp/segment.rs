@@ -17,6 +17,8 @@ pub(super) const SYN: u8 = 0x02;
 pub(super) const RST: u8 = 0x04;
 pub(super) const PSH: u8 = 0x08;
 pub(super) const ACK: u8 = 0x10;
+pub(super) const ECE: u8 = 0x40;
+pub(super) const CWR: u8 = 0x80;
 
 /// A TCP segment's header, and where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +27,8 @@ pub(super) struct Segment {
     pub sequence: Sequence,
     pub acknowledgement: Sequence,
     pub flags: u8,
+    /// The ECN field of the IP header (RFC 3168 §5).
+    pub ecn: u8,
     pub window: u16,
     /// Where the TCP header begins in the frame, where the content begins, and where the segment ends.
     pub begin: usize,
@@ -57,6 +61,7 @@ impl Segment {
             sequence: self.sequence,
             acknowledgement: self.acknowledgement,
             flags: self.flags,
+            ecn: self.ecn,
             window: self.window,
             options: Options::read(&frame[self.begin + TCP_HEADER..self.content]),
             content: &frame[self.content..self.end],
@@ -247,11 +252,14 @@ fn tcp(frame: &[u8], begin: usize, end: usize, local: IpAddr, remote: IpAddr) ->
     if header < 20 || begin + header > end {
         return None;
     }
+    // The type of service of IPv4, or the half of IPv6's traffic class that is not in the first byte.
+    let class = *frame.get(ETHERNET_HEADER + 1)?;
     Some(Packet::Segment(Segment {
         tuple: Tuple { local, local_port: be16(frame, begin + 2)?, remote, remote_port: be16(frame, begin)? },
         sequence: Sequence(be32(frame, begin + 4)?),
         acknowledgement: Sequence(be32(frame, begin + 8)?),
         flags: *frame.get(begin + 13)?,
+        ecn: if local.is_ipv4() { class } else { class >> 4 } & 3,
         window: be16(frame, begin + 14)?,
         begin,
         content: begin + header,

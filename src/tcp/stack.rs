@@ -3,6 +3,7 @@
 //! In: bursts of frames, calls of the sessions, time. Out: events, and frames at each flush. Every frame that the port
 //! hands out is released or transmitted here, exactly once.
 
+use super::connection::ecn::NOT_ECT;
 use super::connection::{Header, Outgoing, State};
 use super::core::{Core, Timer, moment};
 use super::device::Egress;
@@ -159,6 +160,7 @@ impl<P: Port> Stack<P> {
                 sequence: flow.connection.send_next(),
                 acknowledgement: flow.connection.receive_next(),
                 flags: RST | ACK,
+                ecn: NOT_ECT,
                 window: 0,
                 options: Default::default(),
             };

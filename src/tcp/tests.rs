@@ -2,6 +2,7 @@
 
 mod attack;
 mod budgets;
+mod congestion;
 mod cookies;
 mod hand_over;
 mod life;

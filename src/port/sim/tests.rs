@@ -265,3 +265,42 @@ fn the_tap_keeps_what_was_sent_even_if_it_was_lost() {
     assert_eq!(*tapped[0].bytes, *frame(BOB, ALICE, 1, 60));
     assert!(network.take_tapped().is_empty());
 }
+
+#[test]
+fn congestion_marks_what_may_be_marked_and_drops_the_rest() {
+    const CE: u8 = 3;
+    for v6 in [false, true] {
+        let segment = |ecn: u8| {
+            let mut bytes = frame(BOB, ALICE, 0, 80);
+            let class = if v6 {
+                bytes[12..16].copy_from_slice(&[0x86, 0xdd, 0x6a, 0xc7 & !0x30]);
+                bytes[20] = 6;
+                ecn << 4
+            } else {
+                bytes[12..16].copy_from_slice(&[0x08, 0x00, 0x45, 0xb8]);
+                bytes[23] = 6;
+                ecn
+            };
+            bytes[15] |= class;
+            if !v6 {
+                let sum = crate::port::checksum::Sum::default().add(&bytes[14..34]).finish();
+                bytes[24..26].copy_from_slice(&sum);
+            }
+            bytes
+        };
+        let network = Network::new(1);
+        let mut alice = network.attach(ALICE, Link { marking: 1.0, ..Link::default() });
+        let mut bob = network.attach(BOB, Link::default());
+        for ecn in 0..4 {
+            alice.send(&segment(ecn));
+        }
+        // No segment: not its affair.
+        alice.send(&frame(BOB, ALICE, 1, 60));
+        settle(&network);
+        let arrived = bob.take();
+        assert_eq!(arrived.len(), 4);
+        assert!(arrived[..3].iter().all(|bytes| **bytes == *segment(CE)));
+        assert_eq!(*arrived[3], *frame(BOB, ALICE, 1, 60));
+        assert_eq!((network.counters().marked, network.counters().lost), (3, 1));
+    }
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// RFC 9438 §5: C, segments per cubic second.
 const C: f64 = 0.4;
-/// RFC 9438 §4.6: what is kept of the window at a loss.
+/// RFC 9438 §4.6: what is kept of the window at a loss or a mark.
 const BETA: f64 = 0.7;
 /// RFC 9438 §4.3: growth that is fair to Reno, segments a round trip.
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
@@ -122,6 +122,11 @@ impl Cubic {
         let shrinking = self.window < self.window_max;
         self.window_max = if shrinking { self.window * (1.0 + BETA) / 2.0 } else { self.window };
         self.threshold = (self.window * BETA).max(2.0 * f64::from(segment_size));
+    }
+
+    /// The same for a mark: nothing is to be recovered, and the window comes down at once (§4.6).
+    pub fn settle(&mut self, segment_size: u32) {
+        self.window = (self.window * BETA).max(f64::from(segment_size));
     }
 
     /// The timeout came: what is known of the path's room is void, and one segment begins anew.

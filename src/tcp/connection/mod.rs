@@ -16,12 +16,14 @@
 //! | RTO (RFC 6298), tail loss probes (8985), PRR (9937), NewReno without SACK (6582), window probes | [`sender`] |
 //! | RACK (RFC 8985) | [`rack`], on what [`flight`] knows |
 //! | CUBIC (RFC 9438), initial window (6928) | [`cubic`] |
+//! | congestion marks, ECN (RFC 3168) | [`ecn`] |
 //! | blind resets, SYNs and acknowledgements (RFC 5961) | here |
 //!
 //! Not here: Nagle's algorithm, which only adds a round trip to whole replies and blocks; urgent data, which is delivered
-//! like any other (RFC 6093 §6 advises against it); ECN.
+//! like any other (RFC 6093 §6 advises against it).
 
 mod cubic;
+pub mod ecn;
 mod flight;
 pub mod options;
 mod rack;
@@ -35,9 +37,10 @@ pub mod snapshot;
 mod tests;
 mod timestamps;
 
-use super::segment::{ACK, FIN, PSH, RST, SYN};
+use super::segment::{ACK, CWR, ECE, FIN, PSH, RST, SYN};
 use crate::env::Instant;
 use crate::limits::{KEEP_ALIVE_INTERVAL, OUT_OF_WINDOW_INTERVAL, USER_TIMEOUT};
+use ecn::{CE, ECT_0, NOT_ECT};
 use options::{Options, TIMESTAMPS_LENGTH, blocks_length};
 use receiver::{Due, Receiver};
 use ring::Rings;
@@ -97,6 +100,8 @@ pub struct Incoming<'a> {
     pub sequence: Sequence,
     pub acknowledgement: Sequence,
     pub flags: u8,
+    /// The ECN field of its packet.
+    pub ecn: u8,
     pub window: u16,
     pub options: Options,
     pub content: &'a [u8],
@@ -136,12 +141,14 @@ pub enum Outgoing {
     KeepAlive,
 }
 
-/// The fields of a header, options included.
+/// The fields of a header, options included, and of its packet's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     pub sequence: Sequence,
     pub acknowledgement: Sequence,
     pub flags: u8,
+    /// The ECN field of the IP header.
+    pub ecn: u8,
     pub window: u16,
     pub options: arrayvec::ArrayVec<u8, { options::OPTIONS_LENGTH_MAX }>,
 }
@@ -204,6 +211,7 @@ impl Connection {
             None => (self.scales, self.receive.scale) = (false, 0),
         }
         (self.send.selective, self.receive.selective) = (options.sack_permitted, options.sack_permitted);
+        self.agree_on_ecn(syn);
         self.send.begin_window(syn.sequence, syn.window);
     }
 
@@ -351,8 +359,13 @@ impl Connection {
         // The answer to a SYN that crossed ours.
         let crossed = ours && segment.has(SYN | ACK);
         if segment.has(SYN) && !crossed {
-            // A SYN that came twice: the answer is repeated by its own alarm. Others: RFC 5961 §4.2, whatever their number.
-            return if ours { Reaction::Dropped } else { Reaction::Challenge };
+            // RFC 5961 §4.2, whatever its number.
+            if !ours {
+                return Reaction::Challenge;
+            }
+            // A SYN that came twice: the answer is repeated by its own alarm.
+            self.send.capable &= segment.sets_up_ecn();
+            return Reaction::Dropped;
         }
         // At a window that is shut, acknowledgements are heeded though the content is not (RFC 9293 §3.10.7.4).
         let shut = self.receive.window() == 0 && segment.sequence == self.receive.next && segment.extent() > 0;
@@ -367,6 +380,7 @@ impl Connection {
             if segment.acknowledgement.is_beyond(next) || !segment.acknowledgement.is_beyond(base) {
                 return Reaction::Refuse(segment.acknowledgement);
             }
+            self.send.capable &= !crossed || segment.sets_up_ecn();
             self.enter(State::Established);
         } else if segment.acknowledgement.is_beyond(next)
             || base.since(segment.acknowledgement) > self.send.window_max.max(1)
@@ -377,6 +391,9 @@ impl Connection {
         }
         self.heard_at = now;
         self.note_timestamp(segment, now);
+        if segment.flags & (ECE | CWR) != 0 || segment.ecn == CE {
+            self.heed_congestion(segment, now);
+        }
         self.take_acknowledgement(segment, now, rings);
         self.advance_after_acknowledgement();
         if shut {
@@ -504,12 +521,16 @@ impl Connection {
         let syn_sent = self.state == State::SynSent;
         let clock = timestamps::clock(self.start.clock_offset, now);
         options.timestamps = self.timestamps.map(|own| (clock, own.recent));
-        let (sequence, mut flags) = match outgoing {
-            Outgoing::Part(part) => (part.sequence, part_flags(part)),
-            Outgoing::Acknowledgement => (self.send.next(), 0),
-            Outgoing::KeepAlive => (Sequence(self.send.next().0.wrapping_sub(1)), 0),
+        let (sequence, mut flags, ecn) = match outgoing {
+            Outgoing::Part(part) => {
+                let reduced = flag(part.capable & self.send.reduced, CWR);
+                (part.sequence, part_flags(part) | reduced, u8::from(part.capable) * ECT_0)
+            }
+            Outgoing::Acknowledgement => (self.send.next(), 0, NOT_ECT),
+            Outgoing::KeepAlive => (Sequence(self.send.next().0.wrapping_sub(1)), 0, NOT_ECT),
         };
         let window = if flags & SYN != 0 {
+            flags |= self.ecn_setup(outgoing);
             options.segment_size = Some(terms.segment_size);
             options.sack_permitted = syn_sent || self.send.selective;
             options.window_scale = self.scales.then_some(terms.window_scale);
@@ -518,9 +539,9 @@ impl Connection {
             options.blocks = self.receive.blocks();
             self.receive.advertise(terms.receive_limit)
         };
-        flags |= if syn_sent { 0 } else { ACK };
+        flags |= if syn_sent { 0 } else { ACK | flag(self.receive.marked, ECE) };
         let acknowledgement = if syn_sent { Sequence(0) } else { self.receive.next };
-        Header { sequence, acknowledgement, flags, window, options: options.write() }
+        Header { sequence, acknowledgement, flags, ecn, window, options: options.write() }
     }
 
     /// The content of what [`next`](Connection::next) said, in the two pieces in which it lies.
@@ -598,7 +619,10 @@ impl Connection {
 /// The smallest segment size that we heed: a peer that asks for less would have us send headers only.
 const SEGMENT_SIZE_MIN: u32 = 216;
 
+fn flag(set: bool, flag: u8) -> u8 {
+    u8::from(set) * flag
+}
+
 fn part_flags(part: &Part) -> u8 {
-    let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     flag(part.syn, SYN) | flag(part.fin, FIN) | flag(part.push, PSH)
 }

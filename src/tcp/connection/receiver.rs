@@ -56,6 +56,10 @@ pub struct Receiver {
     owed: u8,
     /// The peer hears of islands.
     pub selective: bool,
+    /// The peer is told of marks.
+    pub(super) echoes: bool,
+    /// A mark has come, and no CWR after it: every segment that goes out says ECE.
+    pub(super) marked: bool,
     /// The largest segment that the peer has sent: what it takes for its segment size.
     pub(super) segment_size: u16,
     /// Our window scale.
@@ -77,6 +81,8 @@ impl Receiver {
             due: Due::Never,
             owed: 0,
             selective: false,
+            echoes: false,
+            marked: false,
             segment_size: 536,
             scale,
         }

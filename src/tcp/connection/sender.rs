@@ -29,6 +29,14 @@ const DUPLICATES_MAX: u8 = 3;
 #[derive(Clone, Copy, Debug)]
 pub enum Phase {
     Open,
+    /// Something was marked, and the window has come down for it.
+    Reduced {
+        /// What was sent when it did: what is marked of that has been answered. It ends when more than that has arrived, and with
+        /// the first of it our CWR; until then what the peer says of marks is old.
+        until: Sequence,
+        /// The window was one segment already: the next goes out when the timeout has passed.
+        waits: bool,
+    },
     /// Losses were found by what arrived after them; the window comes down in proportion (PRR, RFC 9937).
     Recovery {
         /// What was sent when it began: recovery ends when all of that has arrived.
@@ -101,6 +109,8 @@ pub struct Part {
     pub push: bool,
     /// The segment in the flight that it repeats.
     pub repeats: Option<usize>,
+    /// A router may mark it instead of dropping it (ECT).
+    pub capable: bool,
 }
 
 impl Part {
@@ -136,6 +146,10 @@ pub struct Sender {
     alarm: Option<(Alarm, Instant)>,
     /// The peer speaks SACK.
     pub selective: bool,
+    /// Both ends have agreed to ECN, and new content is ECT.
+    pub(super) capable: bool,
+    /// The window has come down, and the peer has not heard of it (CWR).
+    pub(super) reduced: bool,
     /// Duplicate acknowledgements in a row, where it does not.
     duplicates: u8,
     tail: Option<TailProbe>,
@@ -143,7 +157,7 @@ pub struct Sender {
     extra: bool,
     reorder_at: Option<Instant>,
     /// From when on the timeout counts: the last progress or the first sending after silence.
-    timed_from: Instant,
+    pub(super) timed_from: Instant,
     sent_at: Instant,
     /// SND.NXT when the window of congestion, not the lack of content, last held us back. While what was under way then is
     /// being acknowledged, the window is used up and may grow (RFC 9438 §5.8): also by the second of two acknowledgements
@@ -172,6 +186,8 @@ impl Sender {
             phase: Phase::Open,
             alarm: None,
             selective: false,
+            capable: false,
+            reduced: false,
             duplicates: 0,
             tail: None,
             extra: false,
@@ -281,9 +297,10 @@ impl Sender {
         let room = room.min(self.segment_size).max(1);
         let flying = self.flight.flying();
         // The first two duplicates let a new segment out each (RFC 3042 §2); blocks say the same by themselves.
-        let spare = match self.phase {
-            Phase::Open => u32::from(self.duplicates.min(2)) * self.segment_size,
-            Phase::Recovery { .. } | Phase::Loss { .. } => 0,
+        let spare = if self.duplicates == 0 || self.is_repairing() {
+            0
+        } else {
+            u32::from(self.duplicates.min(2)) * self.segment_size
         };
         let allowance = self.cubic.window().saturating_add(spare).saturating_sub(flying);
         if let Some(index) = self.flight.first_lost() {
@@ -314,8 +331,10 @@ impl Sender {
             if length > allowance {
                 self.limited_at = Some(next);
             }
-            if length > 0 && (length <= allowance || flying == 0 || self.extra) {
-                return Some(self.part(Stretch { begin: next, end: next.after(length) }, None));
+            let goes = (length <= allowance || flying == 0) && !self.waits();
+            if length > 0 && (goes || self.extra) {
+                let part = self.part(Stretch { begin: next, end: next.after(length) }, None);
+                return Some(Part { capable: self.capable & (length <= usable), ..part });
             }
         } else if self.finish == Some(next) {
             return Some(self.part(Stretch { begin: next, end: next.after(1) }, None));
@@ -343,7 +362,7 @@ impl Sender {
         let fin = has_fin(end) && !syn;
         let length = end.since(stretch.begin) - u32::from(syn) - u32::from(fin);
         let push = length > 0 && stretch.begin.after(length) == self.content_end();
-        Part { sequence: stretch.begin, length, syn, fin, push, repeats }
+        Part { sequence: stretch.begin, length, syn, fin, push, repeats, capable: false }
     }
 
     /// A part has gone out.
@@ -355,7 +374,8 @@ impl Sender {
             }
             self.timed_from = now;
         }
-        if extra && self.window > 0 && matches!(self.phase, Phase::Open) {
+        self.reduced &= !part.capable;
+        if extra && self.window > 0 && matches!(self.phase, Phase::Open | Phase::Reduced { .. }) {
             let end = self.next().later(part.sequence.after(part.extent()));
             self.tail = Some(TailProbe { end, repeated: part.repeats.is_some() });
         }
@@ -479,7 +499,7 @@ impl Sender {
         let again = heard.bare && !progress && heard.blocks.is_empty() && heard.acknowledgement == tail.end;
         if lost {
             // The probe repaired a loss that nothing else will tell of.
-            self.cubic.reduce(self.segment_size);
+            self.reduce();
             self.cubic.set_window(self.cubic.threshold());
         }
         if !tail.repeated || duplicate || lost || again || now.since(self.sent_at) > self.trip.timeout() {
@@ -509,6 +529,7 @@ impl Sender {
         }
         let (recovering, ended) = match self.phase {
             Phase::Open => (false, false),
+            Phase::Reduced { until, .. } => (false, self.base().is_beyond(until)),
             Phase::Recovery { until, .. } | Phase::Loss { until, .. } => (true, !self.base().is_before(until)),
         };
         if ended {
@@ -516,7 +537,13 @@ impl Sender {
                 self.cubic.set_window(self.cubic.threshold());
                 self.rack.recovered();
             }
-            self.phase = Phase::Open;
+            self.phase = match self.phase {
+                // Our CWR has not arrived yet.
+                Phase::Recovery { until, .. } | Phase::Loss { until, .. } if self.capable && self.base() == until => {
+                    Phase::Reduced { until, waits: false }
+                }
+                _ => Phase::Open,
+            };
         }
         let recovering = recovering && !ended;
         self.reorder_at = None;
@@ -533,6 +560,11 @@ impl Sender {
         if lost > 0 && !recovering {
             self.enter_recovery(delivered);
         }
+    }
+
+    /// Something was lost, and not all that was sent before that was noticed has arrived.
+    fn is_repairing(&self) -> bool {
+        matches!(self.phase, Phase::Recovery { .. } | Phase::Loss { .. })
     }
 
     fn in_recovery(&self) -> bool {
@@ -553,7 +585,9 @@ impl Sender {
     fn enter_recovery(&mut self, delivered: u32) {
         // RecoverFS: what had arrived before is no part of it, what arrived just now is the first of it to be delivered.
         let flight = self.next().since(self.base()) - self.flight.arrived() + delivered;
-        self.cubic.reduce(self.segment_size);
+        if !self.has_answered() {
+            self.reduce();
+        }
         self.tail = None;
         self.phase = Phase::Recovery { until: self.next(), flight: flight.max(1), delivered: 0, sent: 0 };
     }
@@ -578,7 +612,10 @@ impl Sender {
     /// from now on, and probed (RFC 9293 §3.8.6.1).
     pub fn await_window(&mut self, now: Instant) {
         if self.alarm.is_none() && self.unsent() > 0 {
-            self.timed_from = now;
+            // A mark has set the alarm already.
+            if !self.waits() {
+                self.timed_from = now;
+            }
             self.rearm();
         }
     }
@@ -604,7 +641,9 @@ impl Sender {
 
     /// PTO (RFC 8985 §7.2), if a probe makes sense: nothing is known to be lost and none is under way.
     fn tail_delay(&self) -> Option<Duration> {
-        let quiet = matches!(self.phase, Phase::Open) && self.flight.arrived() == 0 && self.flight.lost() == 0;
+        let quiet = matches!(self.phase, Phase::Open | Phase::Reduced { waits: false, .. })
+            && self.flight.arrived() == 0
+            && self.flight.lost() == 0;
         if !quiet || !self.selective || self.tail.is_some() || !self.trip.is_known() || self.timeouts > 0 {
             return None;
         }
@@ -625,7 +664,7 @@ impl Sender {
         }
         match alarm {
             Alarm::Reorder => {
-                let recovering = !matches!(self.phase, Phase::Open);
+                let recovering = self.is_repairing();
                 self.reorder_at = None;
                 if self.detect(recovering, now) > 0 {
                     if !recovering {
@@ -672,7 +711,7 @@ impl Sender {
         }
         self.flight.give_up(|_| true);
         if !matches!(self.phase, Phase::Loss { .. }) {
-            self.cubic.reduce(self.segment_size);
+            self.reduce();
         }
         self.cubic.collapse(self.segment_size);
         self.phase = Phase::Loss { until: self.next(), doubt: Doubt::Unasked };

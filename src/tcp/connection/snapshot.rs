@@ -1,9 +1,9 @@
 //! A connection as bytes, so that another stack can go on with it where this one stopped.
 //!
 //! Everything is in it that the peer knows of: numbers, windows, clocks, what was sent and not acknowledged, what was
-//! received and not read, islands too. Of what only we know, the round trip and the window of congestion go along; a
-//! recovery that is under way ends, and what was lost is sent again all the same. Times are ages, since the two stacks' clocks
-//! have different origins.
+//! received and not read, islands too, marks of congestion and what was said of them. Of what only we know, the round trip
+//! and the window of congestion go along; a recovery that is under way ends, and what was lost is sent again all the same.
+//! Times are ages, since the two stacks' clocks have different origins.
 //!
 //! A snapshot may come from a disk or a wire: restoring checks it, and what does not fit together is refused.
 
@@ -64,6 +64,9 @@ pub(super) struct SenderSnapshot {
     pub scale: u8,
     pub segment_size: u32,
     pub selective: bool,
+    /// ECN: content is ECT, and a CWR is owed.
+    pub capable: bool,
+    pub reduced: bool,
     pub trip: (u64, u64),
     pub congestion: (f64, f64, f64),
 }
@@ -81,6 +84,9 @@ pub(super) struct ReceiverSnapshot {
     pub segment_size: u16,
     pub scale: u8,
     pub selective: bool,
+    /// ECN: marks are echoed, and one is.
+    pub echoes: bool,
+    pub marked: bool,
 }
 
 /// Why a snapshot cannot be restored.
@@ -184,6 +190,8 @@ impl Sender {
             scale: self.scale,
             segment_size: self.segment_size,
             selective: self.selective,
+            capable: self.capable,
+            reduced: self.reduced,
             trip: self.trip.numbers(),
             congestion: self.cubic.numbers(),
         }
@@ -215,7 +223,7 @@ impl Sender {
         sender.trip = RoundTrip::resume(from.trip, now);
         (sender.window, sender.window_max, sender.scale) = (from.window, from.window_max, from.scale);
         sender.updated_by = (Sequence(from.updated_by.0), Sequence(from.updated_by.1));
-        sender.selective = from.selective;
+        (sender.selective, sender.capable, sender.reduced) = (from.selective, from.capable, from.reduced);
         if sender.push(&from.content, usize::MAX, rings) < from.content.len() {
             sender.clear(rings);
             return Err(RestoreError::NoMemory);
@@ -247,6 +255,8 @@ impl Receiver {
             segment_size: self.segment_size,
             scale: self.scale,
             selective: self.selective,
+            echoes: self.echoes,
+            marked: self.marked,
         }
     }
 
@@ -267,6 +277,7 @@ impl Receiver {
         let begin = Sequence(end.0.wrapping_sub(from.content.len() as u32));
         let mut receiver = Receiver::new(begin, from.content.len() as u32 + from.window + 1, from.scale);
         (receiver.selective, receiver.segment_size) = (from.selective, from.segment_size.max(1));
+        (receiver.echoes, receiver.marked) = (from.echoes, from.marked);
         let mut kept = receiver.take(begin, &from.content, finished, Instant::ZERO, rings);
         for (distance, bytes) in &from.islands {
             kept &= receiver.take(next.after(*distance), bytes, false, Instant::ZERO, rings);

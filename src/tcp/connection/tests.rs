@@ -1,5 +1,6 @@
 //! Two connections and a wire between them, in virtual time.
 
+mod congestion;
 mod life;
 mod losses;
 mod verdicts;
@@ -33,6 +34,7 @@ impl Flying {
             sequence: self.header.sequence,
             acknowledgement: self.header.acknowledgement,
             flags: self.header.flags,
+            ecn: self.header.ecn,
             window: self.header.window,
             options: Options::read(&self.header.options),
             content: &self.content,
@@ -97,6 +99,8 @@ enum Fate {
     Lost,
     Late(Duration),
     Twice,
+    /// A router marks it, or drops it if it may not be marked.
+    Marked,
 }
 
 struct World {
@@ -148,11 +152,16 @@ impl World {
                 end.connection.sent(&outgoing, self.now);
                 let number = end.sent;
                 end.sent += 1;
-                let flying = Flying { arrives_at: self.now + DELAY, header, content };
+                let mut flying = Flying { arrives_at: self.now + DELAY, header, content };
                 let inbox = &mut self.ends[1 - side].inbox;
                 match fate(side, number, &flying) {
                     Fate::Passes => inbox.push_back(flying),
                     Fate::Lost => {}
+                    Fate::Marked if flying.header.ecn == NOT_ECT => {}
+                    Fate::Marked => {
+                        flying.header.ecn = CE;
+                        inbox.push_back(flying);
+                    }
                     Fate::Twice => inbox.extend([flying.clone(), flying]),
                     Fate::Late(delay) => inbox.push_back(Flying { arrives_at: flying.arrives_at + delay, ..flying }),
                 }

@@ -16,7 +16,8 @@ fn announce(heir: &mut Host) {
 #[test]
 fn a_flow_goes_on_elsewhere_in_the_middle_of_a_transfer() {
     for seed in 0..30 {
-        let link = Link { loss: 0.02, duplication: 0.01, jitter: Duration::from_micros(100), ..Link::default() };
+        let (loss, duplication, marking) = (0.02, 0.01, 0.02);
+        let link = Link { loss, duplication, marking, jitter: Duration::from_micros(100), ..Link::default() };
         let (network, mut client, mut server, near, far) = joined(link, seed);
         let mut heir = settings(vec![own("192.0.2.2", 24, None)], &["192.0.2.2:25"]);
         heir.seed = 99;

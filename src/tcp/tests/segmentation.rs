@@ -65,8 +65,8 @@ const WAYS: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.2:25"), ("2001:db8::1", 
 #[test]
 fn what_a_nic_cuts_is_on_the_wire_what_the_stack_would_have_sent() {
     for (local, remote) in WAYS {
-        for (loss, seed) in [(0.0, 1), (0.01, 2), (0.05, 3), (0.05, 4)] {
-            let link = Link { delay: Duration::from_millis(2), loss, ..Link::default() };
+        for (loss, marking, seed) in [(0.0, 0.0, 1), (0.01, 0.0, 2), (0.05, 0.0, 3), (0.05, 0.0, 4), (0.0, 0.05, 5)] {
+            let link = Link { delay: Duration::from_millis(2), loss, marking, ..Link::default() };
             let whole = pass(local, remote, link, 0.0, 0, seed);
             let cut = pass(local, remote, link, 0.0, 15_000, seed);
             assert!(whole.received == content() && cut.received == content(), "{local}, seed {seed}");

@@ -2,7 +2,7 @@
 //! lost to its pool, no limit is passed, no event names a flow that is not there, and in the end nothing is left.
 
 use super::choices::Choices;
-use super::wire::{OUR_MAC, PEER_MAC, Segment, advertisement, arp, packet, sent, unreachable};
+use super::wire::{OUR_MAC, PEER_MAC, Segment, advertisement, arp, congest, packet, sent, unreachable};
 use rohrpost::flow::{FlowEvent, FlowId, Transport};
 use rohrpost::port::Port;
 use rohrpost::port::sim::{Link, Network, SimPort};
@@ -162,7 +162,11 @@ impl World {
         let payload = [choices.byte()].repeat(size);
         let payload = &payload[..size.min(1440 - options.len().min(40))];
         let segment = Segment { from, to, ports, sequence, acknowledgement, flags, window, options, payload };
-        self.hand.send(&segment.frame());
+        let mut frame = segment.frame();
+        if kind & 0x80 != 0 {
+            congest(&mut frame);
+        }
+        self.hand.send(&frame);
     }
 
     fn step(&mut self, choices: &mut Choices<'_>) {

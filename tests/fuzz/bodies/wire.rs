@@ -76,6 +76,18 @@ pub fn packet(from: IpAddr, to: IpAddr, protocol: u8, mut payload: Vec<u8>, chec
     frame
 }
 
+/// Marks a frame with an IP packet as one that has met congestion (RFC 3168 §5).
+pub fn congest(frame: &mut [u8]) {
+    if frame[12..14] == [0x08, 0x00] {
+        frame[15] |= 3;
+        frame[24..26].fill(0);
+        let sum = checksum(&[&frame[14..34]]);
+        frame[24..26].copy_from_slice(&sum);
+    } else {
+        frame[15] |= 3 << 4;
+    }
+}
+
 impl Segment<'_> {
     pub fn frame(&self) -> Vec<u8> {
         let options = &self.options[..self.options.len().min(40)];

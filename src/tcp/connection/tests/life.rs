@@ -178,7 +178,7 @@ proptest! {
     #[test]
     fn whatever_the_wire_does_bytes_arrive_in_order(
         seed in any::<u64>(),
-        (lost, late, twice) in (0u64..8, 0u64..12, 0u64..6),
+        (lost, late, twice, marked) in (0u64..8, 0u64..12, 0u64..6, 0u64..8),
         length in 1usize..200_000,
     ) {
         let mut random = seed | 1;
@@ -193,6 +193,7 @@ proptest! {
             number if number < lost => Fate::Lost,
             number if number < lost + late => Fate::Late(Duration::from_micros(draw() % 40_000)),
             number if number < lost + late + twice => Fate::Twice,
+            number if number < lost + late + twice + marked => Fate::Marked,
             _ => Fate::Passes,
         });
         world.run(Duration::from_secs(5), |_, _, _| Fate::Passes);

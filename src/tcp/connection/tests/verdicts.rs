@@ -10,6 +10,7 @@ fn proper(world: &World, flags: u8) -> Incoming<'static> {
         sequence: own.receive_next(),
         acknowledgement: own.send_next(),
         flags,
+        ecn: NOT_ECT,
         window: 1000,
         options: Options { timestamps: own.timestamps.map(|_| (clock, 0)), ..Options::default() },
         content: &[],

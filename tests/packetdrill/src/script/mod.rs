@@ -8,6 +8,7 @@
 //! --so_flags=cookies                                     what the stack is like
 //! +.1 < S 0:0(0) win 65535 <mss 1460,nop,nop,sackOK>     a packet for the stack
 //! +0  > S. 0:0(0) ack 1 <...>                            one that it must send, then
+//! +0  > [ect0] P. 1:11(10) ack 1                         with this in the ECN field of its header
 //! +0  < icmp unreachable frag_needed mtu 1300 [1:1461(1460)]
 //! +0  read(4, ..., 100) = -1 EAGAIN (…)                  a call, and what it must say
 //! ```

@@ -16,6 +16,9 @@ pub(super) const URG: u8 = 0x20;
 pub(super) const ECE: u8 = 0x40;
 pub(super) const CWR: u8 = 0x80;
 
+/// The values of the ECN field (RFC 3168 §5), as scripts call them.
+pub(super) const ECN: [&str; 4] = ["noecn", "ect1", "ect0", "ce"];
+
 const IP_HEADER: usize = 20;
 const TCP_HEADER: usize = 20;
 const ICMP: u8 = 1;
@@ -25,6 +28,8 @@ const TCP: u8 = 6;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Packet {
     pub flags: u8,
+    /// The ECN field of the IP header. `None`: any.
+    pub ecn: Option<u8>,
     pub sequence: u32,
     pub length: u32,
     pub acknowledgement: u32,
@@ -80,7 +85,7 @@ impl Packet {
         segment[TCP_HEADER..TCP_HEADER + options.len()].copy_from_slice(&options);
         let sum = checksum(&[&pseudo_header(route, segment.len()), &segment]);
         segment[16..18].copy_from_slice(&sum.to_be_bytes());
-        [ip_header(route, TCP, segment.len()), segment].concat()
+        [ip_header(route, TCP, self.ecn.unwrap_or_default(), segment.len()), segment].concat()
     }
 
     /// Reads the bytes of a packet, every length and sum of it verified.
@@ -101,6 +106,7 @@ impl Packet {
         }
         let packet = Packet {
             flags: segment[13],
+            ecn: Some(bytes[1] & 3),
             sequence: be32(&segment[4..]),
             length: (segment.len() - header) as u32,
             acknowledgement: be32(&segment[8..]),
@@ -121,7 +127,7 @@ pub(super) fn unreachable(quoted: &[u8], code: u8, mtu: u16) -> Vec<u8> {
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let sender = Ipv4Addr::new(quoted[12], quoted[13], quoted[14], quoted[15]);
     let route = Route { source: (Ipv4Addr::new(198, 51, 100, 1), 0), destination: (sender, 0) };
-    [ip_header(route, ICMP, message.len()), message].concat()
+    [ip_header(route, ICMP, 0, message.len()), message].concat()
 }
 
 impl TcpOption {
@@ -178,8 +184,8 @@ fn be32(bytes: &[u8]) -> u32 {
     u32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
 }
 
-fn ip_header(route: Route, protocol: u8, length: usize) -> Vec<u8> {
-    let mut header = vec![0x45, 0, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
+fn ip_header(route: Route, protocol: u8, ecn: u8, length: usize) -> Vec<u8> {
+    let mut header = vec![0x45, ecn, 0, 0, 0, 0, 0, 0, 64, protocol, 0, 0];
     header[2..4].copy_from_slice(&((IP_HEADER + length) as u16).to_be_bytes());
     header.extend_from_slice(&route.source.0.octets());
     header.extend_from_slice(&route.destination.0.octets());
@@ -209,6 +215,9 @@ fn checksum(pieces: &[&[u8]]) -> u16 {
 impl fmt::Display for Packet {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let letters = [(FIN, 'F'), (SYN, 'S'), (RST, 'R'), (PSH, 'P'), (URG, 'U'), (ECE, 'E'), (CWR, 'W'), (ACK, '.')];
+        if let Some(ecn) = self.ecn {
+            write!(out, "[{}] ", ECN[usize::from(ecn)])?;
+        }
         let flags: String = letters.iter().filter(|(flag, _)| self.has(*flag)).map(|(_, letter)| letter).collect();
         let flags = if flags.is_empty() { "-" } else { &flags };
         write!(out, "{flags} {}:{}({})", self.sequence, self.sequence.wrapping_add(self.length), self.length)?;

@@ -136,6 +136,7 @@ impl Player {
         let options = expected.options.as_ref().or(actual.options.as_ref());
         let wanted = Packet {
             window: expected.window.or(actual.window),
+            ecn: expected.ecn.or(actual.ecn),
             options: options.map(|options| self.with_clock(options, &actual)),
             ..expected.clone()
         };

@@ -2,7 +2,7 @@
 
 use super::Failure;
 use super::call::Call;
-use super::packet::{ACK, CWR, ECE, FIN, PSH, Packet, RST, SYN, TcpOption, URG};
+use super::packet::{ACK, CWR, ECE, ECN, FIN, PSH, Packet, RST, SYN, TcpOption, URG};
 use std::time::Duration;
 
 /// A script.
@@ -101,8 +101,12 @@ fn segment(text: &str) -> Result<Packet, String> {
         Some((head, options)) => (head, options.strip_suffix('>').ok_or("the options have no end")?),
         None => (text, ""),
     };
+    let (ecn, head) = match head.trim_start().strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((name, head)) => (Some(codepoint(name)?), head),
+        None => (None, head),
+    };
     let mut words = head.split_whitespace();
-    let mut packet = Packet { flags: flags(words.next().unwrap_or_default())?, ..Packet::default() };
+    let mut packet = Packet { ecn, flags: flags(words.next().unwrap_or_default())?, ..Packet::default() };
     (packet.sequence, packet.length) = stretch(words.next().unwrap_or_default())?;
     while let Some(word) = words.next() {
         let value = words.next().ok_or_else(|| format!("{word} of what?"))?;
@@ -119,6 +123,12 @@ fn segment(text: &str) -> Result<Packet, String> {
         _ => Some(options.split(',').map(option).collect::<Result<_, _>>()?),
     };
     Ok(packet)
+}
+
+/// What the ECN field is called.
+fn codepoint(text: &str) -> Result<u8, String> {
+    let place = ECN.iter().position(|name| *name == text);
+    place.map(|place| place as u8).ok_or_else(|| format!("{text} is no value of the ECN field"))
 }
 
 fn flags(text: &str) -> Result<u8, String> {
