@@ -1,6 +1,6 @@
 //! What can be wrong with the box: the one list that the health endpoint and the alerts are made from.
 //!
-//! In and out: nothing; it is a table. A further condition is one line of [`conditions!`], and a place in
+//! In and out: nothing; it is a table. A further condition is one line of `conditions!`, and a place in
 //! [`super::health`] that raises it and clears it.
 
 use crate::env::WallTime;
