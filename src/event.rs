@@ -3,6 +3,7 @@
 //! In: typed events from the workers. Out: JSON objects, one a line, that begin with `time` and `event`. Nothing
 //! here writes them anywhere; the control thread does.
 
+use crate::control::{AlertState, Condition, Notice};
 use crate::env::WallTime;
 use crate::port::Link;
 use crate::spool::MessageId;
@@ -201,6 +202,25 @@ pub enum Event {
     EventsLost {
         /// How many since the last line of this kind.
         count: u64,
+    },
+    /// Engineers are told that a condition began, lasts or is over.
+    Alert(Notice),
+    /// A hook could not tell a notice.
+    AlertFailed {
+        /// "webhook" or "command".
+        hook: String,
+        /// The notice's.
+        condition: Condition,
+        /// The notice's.
+        subject: String,
+        /// The notice's.
+        state: AlertState,
+        /// Attempts so far.
+        attempts: u32,
+        /// Whether it is not tried again.
+        given_up: bool,
+        /// What went wrong.
+        error: String,
     },
     /// The end of an orderly shutdown, or of a less orderly one.
     Stopped {

@@ -258,6 +258,73 @@ pub const FROM_WORKERS_MAX: usize = 65_536;
 
 /// Messages to one worker that wait for the end of its breath. More than the admin clients can have under way.
 pub const TO_WORKER_MAX: usize = 64;
+
+// control::health and control::http
+
+/// Messages that wait for a worker above which it is not asked for a pulse as well: it has enough to show by that it lives.
+pub const PULSES_WAITING_MAX: usize = TO_WORKER_MAX / 8;
+
+/// Pulses, one a second, that a worker may leave unanswered before it counts as silent. They are counted, and not timed: a
+/// process that was stopped for a while finds no worker silent for it.
+pub const PULSES_MISSED_MAX: u32 = 5;
+
+/// What may be wrong at a time: several things with each of 64 workers and their logs. A box with more is not ready, and
+/// the rest is in the log.
+pub const CONDITIONS_MAX: usize = 1024;
+
+/// Reasons in one answer of the health endpoint: it tells a load balancer that something is wrong, and a person what to
+/// look at first.
+pub const HEALTH_REASONS_MAX: usize = 16;
+
+/// The longest text of a condition, bytes; what systems and disks say is shorter.
+pub const CONDITION_TEXT_SIZE_MAX: usize = 512;
+
+/// How long lost log lines count as a condition after the last one was lost.
+pub const EVENTS_LOST_DURATION: Duration = Duration::from_secs(60);
+
+/// Connections to the health endpoint at a time, far more than load balancers make. One more ends the oldest: the slow make
+/// room for those who come to ask.
+pub const HTTP_CLIENTS_MAX: usize = 64;
+
+/// How long such a connection may take, from its first byte to its last: every load balancer has given up by then.
+pub const HTTP_CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest request there, bytes, and the least that hyper reads with. A check has some hundred.
+pub const HTTP_REQUEST_SIZE_MAX: usize = 8192;
+
+/// Header fields of one such request.
+pub const HTTP_HEADERS_MAX: usize = 64;
+
+// control::alert
+
+/// How often a condition that lasts is told again.
+pub const ALERT_REPEAT_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// How long a condition must be gone before its end is told. What comes back sooner was never over: what flaps pages once,
+/// and its all clear is late rather than wrong.
+pub const ALERT_CALM_DEFAULT: Duration = Duration::from_secs(120);
+
+/// Notices that wait for one hook. With one more the oldest is given up: what lasts is told again anyway.
+pub const ALERTS_WAITING_MAX: usize = 64;
+
+/// The pause after the first failure of a hook; it doubles with each further one.
+pub const ALERT_RETRY_FIRST: Duration = Duration::from_secs(5);
+
+/// The longest pause: a hook that works again is used within this time.
+pub const ALERT_RETRY_MAX: Duration = Duration::from_secs(300);
+
+/// Attempts of one notice, some twenty minutes' worth. Then the next has its turn, so that news is not behind what is old.
+pub const ALERT_ATTEMPTS_MAX: u32 = 10;
+
+/// How long a webhook may take to answer, name and handshake included.
+pub const WEBHOOK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a command may run before it is killed.
+pub const ALERT_COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the end of the process waits for its last notices, such as that a worker failed. A start that follows is held
+/// up by no more than this.
+pub const ALERT_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 // smtp::server
 
 /// Errors of one session, without a message accepted in between, after which it is cut off with 421. Twenty is

@@ -420,8 +420,13 @@ fn the_other_end_of_a_memif_comes_and_goes_and_the_link_says_so() {
     assert!(!appliance.log_tail().contains("nobody could object"), "{}", appliance.log_tail());
     drop(first);
     eventually("the link is down", WAIT, || !up());
+    let health = appliance.status()["health"].clone();
+    assert_eq!((&health["ready"], &health["live"]), (&false.into(), &true.into()));
+    assert_eq!(health["reasons"][0]["reason"], "link_down");
     let second = other_end();
     eventually("the link is up again", WAIT, up);
+    assert_eq!(appliance.status()["health"]["ready"], true);
+    assert_eq!(appliance.events("alert")[0]["condition"], "link_down");
     let links: Vec<bool> = appliance.events("link").iter().map(|event| event["up"] == true).collect();
     assert_eq!(links, [false, true]);
     assert!(appliance.stop().success(), "an orderly end");

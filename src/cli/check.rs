@@ -5,6 +5,7 @@
 
 use crate::appliance::settings;
 use crate::config::{self, Config, ConfigError, Queues, Transport};
+use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
 use miette::Diagnostic as _;
@@ -75,7 +76,7 @@ fn theme() -> miette::GraphicalTheme {
     if std::io::stderr().is_terminal() { miette::GraphicalTheme::default() } else { miette::GraphicalTheme::none() }
 }
 
-/// What of the configuration this machine cannot do: every problem found. Opens nothing.
+/// What of the configuration this machine cannot do: every problem found. Leaves nothing open.
 pub fn environment(config: &Config) -> Vec<Problem> {
     let cores = std::thread::available_parallelism().map_or(usize::MAX, usize::from);
     let present = core_affinity::get_core_ids().unwrap_or_default();
@@ -106,6 +107,13 @@ pub fn environment(config: &Config) -> Vec<Problem> {
     if config.transport.is_bypass() {
         problems.extend(unreachable_hops(config));
     }
+    match config.admin.http.map(HttpSocket::open) {
+        // By an appliance that runs, which is then no mistake of the file.
+        Some(Err(HttpError::InUse { .. })) if AdminSocket::answers(&config.admin.socket) => {}
+        Some(Err(error)) => problems.push(said(&error)),
+        Some(Ok(_)) | None => {}
+    }
+    problems.extend(Hooks::open(&config.alert).err().map(|error| said(&error)));
     problems
 }
 
@@ -194,11 +202,24 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         "retry",
         format!("after {}, times {}, at most {}, for {}", retry.first, retry.growth, retry.max, retry.age_max),
     );
-    line("admin", config.admin.socket.display().to_string());
+    let health = config.admin.http.map_or("nobody can ask over HTTP".to_owned(), |http| format!("health on {http}"));
+    line("admin", format!("{}, {health}", config.admin.socket.display()));
+    line("alert", alert(&config.alert));
     for warning in config::warnings(config) {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
+}
+
+/// Whom engineers hear from. Of a webhook only the host is shown: the rest is often a secret.
+fn alert(alert: &config::Alert) -> String {
+    let webhook = alert.webhook.as_ref().and_then(|url| config::webhook_host(url).ok());
+    let webhook = webhook.map(|host| format!("the webhook on {host}"));
+    let command = alert.command.first().map(|program| format!("the command {program}"));
+    match [webhook, command].into_iter().flatten().collect::<Vec<_>>().as_slice() {
+        [] => "in the log only".to_owned(),
+        hooks => format!("{}; again after {}, over after {}", joined(hooks), alert.repeat, alert.calm),
+    }
 }
 
 fn joined<T: std::fmt::Display>(values: &[T]) -> String {

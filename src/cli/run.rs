@@ -7,7 +7,9 @@ use super::check;
 use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings, shares};
 use crate::config::{self, Config};
-use crate::control::{self, About, AdminSocket, ExitReason, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink};
+use crate::control::{
+    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
+};
 use crate::delivery;
 #[cfg(feature = "null-log")]
 use crate::env::disk::NullDisk as LogDisk;
@@ -39,6 +41,10 @@ pub(super) enum StartError {
     Spool { directory: PathBuf, reason: String },
     #[error("{0}")]
     Admin(#[from] control::AdminError),
+    #[error("{0}")]
+    Http(#[from] control::HttpError),
+    #[error("{0}")]
+    Hooks(#[from] control::HookError),
     #[error("{0}")]
     Policy(#[from] crate::policy::PolicyError),
     #[error("{0}")]
@@ -74,6 +80,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
+    let http = config.admin.http.map(HttpSocket::open).transpose()?;
+    let hooks = Hooks::open(&config.alert)?;
     let opened = transport::open(config, &clock)?;
     let workers = opened.lanes.count() as u16;
     let logs = open_logs(config, &clock, workers)?;
@@ -116,6 +124,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let threads = spawn(&appliance, lanes, parts)?;
     let settings = control::Settings {
         admin,
+        http,
+        hooks,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,
         stop: Stopper::new()?,

@@ -44,6 +44,17 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(link) = about.link {
         writeln!(out, "link       {link}")?;
     }
+    for reason in &report.health.reasons {
+        writeln!(out, "NOT READY  {}: {}", plain(&reason.subject), plain(&reason.text))?;
+    }
+    let alerts = report.alerts;
+    if alerts.failed + alerts.lost > 0 {
+        writeln!(
+            out,
+            "alerts     {} told, {} attempts failed, {} given up: see alert_failed in the log",
+            alerts.told, alerts.failed, alerts.lost
+        )?;
+    }
     let (sessions, flows) = (report.sessions, report.flows);
     writeln!(out, "sessions   {} from clients, {} to next hops", sessions.server, sessions.client)?;
     writeln!(

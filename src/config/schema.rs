@@ -56,6 +56,8 @@ pub struct Config {
     #[serde(default)]
     pub admin: Admin,
     #[serde(default)]
+    pub alert: Alert,
+    #[serde(default)]
     pub log: Log,
 }
 
@@ -80,6 +82,7 @@ impl Config {
             delivery: Delivery::default(),
             retry: Retry::default(),
             admin: Admin::default(),
+            alert: Alert::default(),
             log: Log::default(),
         }
     }
@@ -569,17 +572,61 @@ impl Default for Retry {
     }
 }
 
-/// How `rohrpost status` and `rohrpost queue` reach the appliance.
+/// How `rohrpost status`, `rohrpost queue` and load balancers reach the appliance.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Admin {
     /// A Unix socket, for root and the appliance's own group.
     pub socket: PathBuf,
+    /// Where load balancers ask over HTTP, without a password: an address of this box's kernel (not one of an [[address]]
+    /// on af_xdp and dpdk) and a port; "0.0.0.0" or "[::]" for all of its addresses. `GET /health/ready` is 200 while the box
+    /// takes new mail, and 503 at once when it is asked to stop; `GET /health/live` is 200 while the process works; `GET
+    /// /health` tells both, and why not. Unset: nobody can ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "socket-address", "x-example" = "127.0.0.1:8025"))]
+    pub http: Option<SocketAddr>,
 }
 
 impl Default for Admin {
     fn default() -> Admin {
-        Admin { socket: PathBuf::from("/run/rohrpost/admin.sock") }
+        Admin { socket: PathBuf::from("/run/rohrpost/admin.sock"), http: None }
+    }
+}
+
+/// How engineers are told that something is wrong (a worker or a disk failed, a log is full, mail is damaged, the link is
+/// down, log lines are lost), and when it is over. Each notice is one JSON object with `version`, `hostname`, `condition`,
+/// `subject`, `state` ("raised", "continues", "cleared"), `severity` ("critical", "warning", "notice"), `since` and `text`. A
+/// start tells the condition "started": what was raised before it is over, unless it is raised again. All of it is in the
+/// log as well.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Alert {
+    /// Where notices are posted to. The certificate of an https server must be one that this box trusts
+    /// (/etc/ssl/certs). A redirection counts as a failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "webhook", "x-example" = "https://alerts.example.net/rohrpost"))]
+    pub webhook: Option<String>,
+    /// A program, by its whole path, and its arguments, such as ["/usr/local/bin/page", "--team", "mail"]. It gets the notice
+    /// on its standard input, runs as the appliance's user without a shell, must end within 30 seconds, and has failed if
+    /// its exit code is not 0.
+    #[schemars(extend("x-example" = ["/usr/local/bin/page", "--team", "mail"]), length(max = 32))]
+    pub command: Vec<String>,
+    /// How often a condition that lasts is told again.
+    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "7d"))]
+    pub repeat: Period,
+    /// How long a condition must be gone before its end is told. What comes back sooner was never over, and is not told anew.
+    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "1h"))]
+    pub calm: Period,
+}
+
+impl Default for Alert {
+    fn default() -> Alert {
+        Alert {
+            webhook: None,
+            command: Vec::new(),
+            repeat: Period(limits::ALERT_REPEAT_DEFAULT),
+            calm: Period(limits::ALERT_CALM_DEFAULT),
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.listeners(config);
     check.domains(config);
     check.routes(config, hosts);
+    check.admin(config);
+    check.alert(config);
     check.amounts(config);
     check.problems
 }
@@ -217,13 +219,7 @@ impl Check<'_> {
         for (index, listener) in config.listeners.iter().enumerate() {
             let address = listener.address;
             let place = self.places.of_entry("listener", index, "address");
-            let overlaps = |other: &&SocketAddr| {
-                other.port() == address.port()
-                    && address.port() != 0
-                    && other.is_ipv4() == address.is_ipv4()
-                    && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
-            };
-            if let Some(other) = seen.iter().find(overlaps) {
+            if let Some(other) = seen.iter().find(|other| overlaps(**other, address)) {
                 let message = if *other == address {
                     format!("two listeners on {address}")
                 } else {
@@ -246,6 +242,36 @@ impl Check<'_> {
                 };
                 self.add(Problem::new(place, message).help(help));
             }
+        }
+    }
+
+    /// The health endpoint: its socket is the kernel's, whatever the transport.
+    fn admin(&mut self, config: &Config) {
+        let Some(http) = config.admin.http else { return };
+        let place = self.places.of(&[Step::Key("admin"), Step::Key("http")]);
+        if http.port() == 0 {
+            self.add(Problem::new(place, "`http` needs a port, which load balancers ask").help("for example 8025"));
+        } else if config.transport.is_bypass() {
+            if config.addresses.iter().any(|own| own.ip.addr() == http.ip()) {
+                let message = format!("`http`: {} is an own address, which the kernel does not hold", http.ip());
+                let help = "write an address of the kernel's on this box (`ip address` lists them), or 127.0.0.1";
+                self.add(Problem::new(place, message).help(help));
+            }
+        } else if let Some(listener) = config.listeners.iter().find(|other| overlaps(other.address, http)) {
+            let message = format!("`http`: {http} overlaps with the listener on {}", listener.address);
+            self.add(Problem::new(place, message).help("write another port"));
+        }
+    }
+
+    fn alert(&mut self, config: &Config) {
+        if let Some(program) = config.alert.command.first()
+            && !program.starts_with('/')
+        {
+            let place = self.places.of(&[Step::Key("alert"), Step::Key("command"), Step::Index(0)]);
+            self.add(
+                Problem::new(place, format!("`command`: \"{program}\" is not the whole path of a program"))
+                    .help("for example [\"/usr/local/bin/page\", \"--team\", \"mail\"]; there is no shell"),
+            );
         }
     }
 
@@ -375,6 +401,14 @@ impl Check<'_> {
 
 fn limits_message(config: &Config) -> u64 {
     (config.workers.cores.len().max(1) as u64).saturating_mul(*config.limits.message_size)
+}
+
+/// Whether two sockets cannot both listen.
+fn overlaps(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// Why `ip` is no address for a host.

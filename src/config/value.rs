@@ -54,6 +54,9 @@ pub enum ValueError {
     /// No queue selection.
     #[error("is neither \"auto\" nor a list of queue numbers such as [0, 1]")]
     Queues,
+    /// No webhook.
+    #[error("is no webhook: \"https://HOST/PATH\", or \"http://HOST:PORT/PATH\" within the house ({0})")]
+    Webhook(&'static str),
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -286,6 +289,7 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "queues" if text == "auto" => Ok(()),
         "queues" => Err(ValueError::Queues),
         "delimiter" => check_delimiter(text),
+        "webhook" => webhook_host(text).map(drop),
         _ => Ok(()),
     }
 }
@@ -314,5 +318,23 @@ fn check_delimiter(text: &str) -> Result<(), ValueError> {
         // `atext` of RFC 5321 §4.1.2 without letters and digits, which no one means as a delimiter.
         (Some(character), None) if "!#$%&'*+-/=?^_`{|}~.".contains(character) => Ok(()),
         _ => Err(ValueError::Delimiter),
+    }
+}
+
+/// The host and the port that a webhook names: what may be shown of it, since the rest is often a secret.
+pub fn webhook_host(text: &str) -> Result<String, ValueError> {
+    let uri: hyper::Uri = text.parse().map_err(|_| ValueError::Webhook("it is no URL"))?;
+    if !matches!(uri.scheme_str(), Some("https" | "http")) {
+        return Err(ValueError::Webhook("it must begin with https:// or http://"));
+    }
+    match uri.authority() {
+        Some(authority) if authority.as_str().contains('@') => {
+            Err(ValueError::Webhook("names and passwords in it are not sent"))
+        }
+        Some(authority) if authority.host() != authority.as_str() && authority.port_u16().is_none() => {
+            Err(ValueError::Webhook("its port is none"))
+        }
+        Some(authority) if !authority.host().is_empty() => Ok(authority.to_string()),
+        _ => Err(ValueError::Webhook("it has no host")),
     }
 }

@@ -79,6 +79,11 @@ impl AdminSocket {
         Ok(AdminSocket { listener: socket.into(), path: path.into(), identity })
     }
 
+    /// Whether a living process answers there.
+    pub fn answers(path: &Path) -> bool {
+        matches!(look(path), Ok(Found::Living))
+    }
+
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
@@ -98,23 +103,43 @@ impl Drop for AdminSocket {
     }
 }
 
-fn clear_the_way(path: &Path) -> Result<(), AdminError> {
-    let failed = |source| AdminError::Open { socket: path.into(), source };
+/// What is in the place of a socket.
+enum Found {
+    Nothing,
+    /// A process that answers, or is too busy to.
+    Living,
+    /// What a dead process left.
+    Dead,
+    /// No socket.
+    Other,
+}
+
+fn look(path: &Path) -> io::Result<Found> {
     match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(failed(error)),
-        Ok(found) if !found.file_type().is_socket() => return Err(AdminError::Occupied { socket: path.into() }),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Found::Nothing),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => return Ok(Found::Other),
         Ok(_) => {}
     }
     // Without waiting: a living process that is too busy to accept must not hold us up.
-    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None).map_err(failed)?;
-    match probe.connect(&SockAddr::unix(path).map_err(failed)?) {
-        Ok(()) => Err(AdminError::Running { socket: path.into() }),
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking(), None)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Ok(Found::Living),
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(Found::Dead),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(Found::Nothing),
         // A full backlog is a living process too.
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Err(AdminError::Running { socket: path.into() }),
-        Err(error) => Err(failed(error)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Found::Living),
+        Err(error) => Err(error),
+    }
+}
+
+fn clear_the_way(path: &Path) -> Result<(), AdminError> {
+    let failed = |source| AdminError::Open { socket: path.into(), source };
+    match look(path).map_err(failed)? {
+        Found::Nothing => Ok(()),
+        Found::Living => Err(AdminError::Running { socket: path.into() }),
+        Found::Dead => fs::remove_file(path).map_err(failed),
+        Found::Other => Err(AdminError::Occupied { socket: path.into() }),
     }
 }
 

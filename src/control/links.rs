@@ -1,5 +1,6 @@
 //! The channels between the control thread and the workers.
 
+use super::health::Pulse;
 use super::protocol::{Reply, Request};
 use crate::env::Wakeup;
 use crate::event::Event;
@@ -19,6 +20,8 @@ pub enum ToWorker {
         /// What is asked.
         request: Request,
     },
+    /// Say how you are.
+    Pulse,
     /// Who may send what, from now on.
     Policy(Arc<Policy>),
     /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
@@ -39,6 +42,8 @@ pub enum FromWorker {
         /// The answer.
         reply: Reply,
     },
+    /// How a worker is.
+    Pulse(Pulse),
     /// Something for the log.
     Event(Event),
     /// The worker has ended, as asked.
@@ -138,6 +143,12 @@ impl Reporter {
     /// Answers a request. If the channel is full the answer is dropped, and the operator told that we are silent.
     pub fn reply(&mut self, token: u64, reply: Reply) {
         let _ = self.sender.try_send(FromWorker::Reply { token, worker: self.worker, reply });
+        self.unflushed = true;
+    }
+
+    /// Says how the worker is. If the channel is full nothing is said; there will be another question.
+    pub fn pulse(&mut self, pulse: Pulse) {
+        let _ = self.sender.try_send(FromWorker::Pulse(pulse));
         self.unflushed = true;
     }
 

@@ -1,18 +1,20 @@
 //! The control thread: what is slow, on a housekeeping core.
 //!
-//! In: what the workers report (events, answers, their end), requests on the admin socket, signals. Out: requests
-//! to the workers, one log line per event on standard output, answers on the admin socket, and in the end the reason
-//! why the process ends. It never touches a flow, a session or a log: those are the workers' own, and all that it
-//! knows of them came by message.
+//! In: what the workers report (events, answers, pulses, their end), requests on the admin socket and the health endpoint,
+//! signals. Out: requests to the workers, one log line per event on standard output, answers on the admin socket and the
+//! endpoint, alerts, and in the end the reason why the process ends. It never touches a flow, a session or a log: those are
+//! the workers' own, and all that it knows of them came by message.
 //!
 //! ```text
 //!  admin client ─► admin socket ─► switchboard ─► ToWorker (bounded, a bell each) ─► worker
 //!  admin client ◄─ admin socket ◄─ switchboard ◄─ FromWorker (bounded, one bell) ◄── worker
-//!                    standard output ◄─ log ◄────────────┘
+//!                    standard output ◄─ log ◄────────────┤
+//!                   load balancer ◄─ http ◄── health ◄───┘
+//!       engineer ◄─ webhook, command ◄─ alert ◄─┘
 //! ```
 //!
-//! The `switchboard` decides and is sans-IO; `admin`, `log` and `run` are its adapters. A worker never waits for this
-//! thread: what finds a full channel is dropped and counted (`events_lost`).
+//! The `switchboard` decides, with `health` and `alert`, and is sans-IO; `admin`, `http`, `log`, the hooks and `run` are
+//! adapters. A worker never waits for this thread: what finds a full channel is dropped and counted (`events_lost`).
 //!
 //! # The admin protocol, version 1
 //!
@@ -36,7 +38,11 @@
 //! ```
 
 mod admin;
+mod alert;
 mod client;
+mod condition;
+mod health;
+mod http;
 mod links;
 mod log;
 mod protocol;
@@ -47,7 +53,11 @@ mod switchboard;
 mod tests;
 
 pub use admin::{AdminError, AdminSocket};
+pub use alert::{AlertCounts, AlertState, Alerts, HookError, Hooks, Notice, Outbox};
 pub use client::{Client, ClientError};
+pub use condition::{Condition, Severity, Subject, Trouble};
+pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
+pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
 pub use protocol::{
     Answer, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection,
@@ -55,7 +65,7 @@ pub use protocol::{
 };
 pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
 pub use status::{
-    About, DamageReport, Latency, LogState, MessageCounts, QueueCounts, SessionCounts, SpoolReport, StageReport,
-    Stages, StatusReport, WorkerReport, WorkerStatus,
+    About, DamageReport, Latency, LogState, MessageCounts, Process, QueueCounts, SessionCounts, SpoolReport,
+    StageReport, Stages, StatusReport, WorkerReport, WorkerStatus,
 };
 pub use switchboard::Switchboard;

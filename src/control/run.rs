@@ -1,6 +1,8 @@
 //! The control thread's loop: the adapters around the switchboard.
 
 use super::admin::{self, AdminSocket, Asked};
+use super::alert::{Hooks, Pager};
+use super::http::{self, HttpSocket};
 use super::links::{FromWorkers, WorkerLink};
 use super::log::Log;
 use super::status::About;
@@ -15,13 +17,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// What the control thread is to do.
 pub struct Settings {
     /// Open already, so that a second process ends before it touches anything.
     pub admin: AdminSocket,
+    /// Where load balancers ask, if they do; open already, too.
+    pub http: Option<HttpSocket>,
+    /// How engineers are told what is wrong.
+    pub hooks: Hooks,
     /// How long workers may finish what is in hand after a stop.
     pub shutdown_max: Duration,
     /// SIGTERM and SIGINT stop, SIGHUP reloads. Signals belong to the process: only its main function says yes.
@@ -129,8 +135,10 @@ pub fn run_with_log(
     let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let switchboard = Switchboard::new(settings.about.clone(), workers);
-            let reason = runtime.block_on(turn(&settings, switchboard, &from, on_tick, &mut log, &clock));
-            reason.unwrap_or_else(|error| ExitReason::Failed { text: format!("the control thread failed: {error}") })
+            let reason = runtime.block_on(serve(&settings, switchboard, &from, on_tick, &mut log, &clock));
+            // A name of a webhook that is being looked up must not hold us up.
+            runtime.shutdown_background();
+            reason
         }
         Err(error) => ExitReason::Failed { text: format!("cannot start the control thread: {error}") },
     };
@@ -150,9 +158,27 @@ const EVENTS_PAUSE: Duration = Duration::from_millis(5);
 /// Messages from workers that are taken in one turn: a few milliseconds' worth.
 const MESSAGES_BURST_MAX: usize = 4096;
 
+/// Turns until there is a reason to end, and lets engineers hear of it.
+async fn serve(
+    settings: &Settings,
+    switchboard: Switchboard,
+    from: &FromWorkers,
+    on_tick: impl FnMut(Tick) -> Option<Event>,
+    log: &mut Log,
+    clock: &SystemClock,
+) -> ExitReason {
+    let mut pager = Pager::new(&settings.about.hostname, &settings.hooks, clock.now());
+    let reason = turn(settings, switchboard, &mut pager, from, on_tick, log, clock).await;
+    if !matches!(reason, Ok(ExitReason::Impatient)) {
+        pager.close(clock, log).await;
+    }
+    reason.unwrap_or_else(|error| ExitReason::Failed { text: format!("the control thread failed: {error}") })
+}
+
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
+    pager: &mut Pager,
     from: &FromWorkers,
     mut on_tick: impl FnMut(Tick) -> Option<Event>,
     log: &mut Log,
@@ -163,6 +189,11 @@ async fn turn(
     let stop = Bell::new(&settings.stop.0)?;
     let (asked, mut requests) = mpsc::channel::<Asked>(ADMIN_CLIENTS_MAX);
     tokio::spawn(admin::serve(settings.admin.listener()?, asked));
+    let (health, asking) = watch::channel(switchboard.health().report());
+    if let Some(socket) = &settings.http {
+        tokio::spawn(http::serve(socket.listener()?, asking));
+    }
+    switchboard.feel_pulses(clock.now(), log.lost());
     let mut seconds = interval(Duration::from_secs(1));
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick of an interval comes at once, and nothing has changed since the start.
@@ -197,16 +228,19 @@ async fn turn(
             Some(Asked { request, answer }) = requests.recv() => {
                 switchboard.ask(request, answer, clock.now(), log.lost());
             }
+            outcome = pager.outcome() => pager.done(outcome, clock.now(), log),
             _ = seconds.tick() => {
                 found = on_tick(Tick::Second);
-                log.tell_lost(clock.now().wall);
+                let now = clock.now();
+                log.tell_lost(now.wall);
+                switchboard.feel_pulses(now, log.lost());
             }
             () = sleep(deadline.map_or(Duration::MAX, |deadline| deadline.since(now.mono))), if deadline.is_some() => {}
         }
 
         let now = clock.now();
         if let Some(event) = found {
-            switchboard.note(&event);
+            switchboard.note(&event, now);
             log.event(&event, now.wall);
         }
         let mut gone = false;
@@ -229,13 +263,21 @@ async fn turn(
                 }
             }
         }
-        log.flush();
         stop_wanted |= switchboard.failure().is_some();
         if stop_wanted && !switchboard.stopping() {
             switchboard.stop(settings.shutdown_max);
             give_up_at = Some(now.mono + settings.shutdown_max + STOP_GRACE);
         }
         switchboard.expire(now, log.lost());
+        pager.turn(switchboard.health(), now, log);
+        switchboard.note_alerts(pager.counts());
+        log.flush();
+        let report = switchboard.health().report();
+        health.send_if_modified(|told| {
+            let changed = *told != report;
+            *told = report;
+            changed
+        });
 
         let running = switchboard.running();
         if running.is_empty() || gone || give_up_at.is_some_and(|limit| limit <= now.mono) {

@@ -1,5 +1,7 @@
 //! What `status` shows: each worker's part, and the sum.
 
+use super::alert::AlertCounts;
+use super::health::HealthReport;
 use super::protocol::PROTOCOL_VERSION;
 use crate::env::WallTime;
 use crate::event::rfc3339;
@@ -248,6 +250,21 @@ pub struct About {
     pub started_at: WallTime,
 }
 
+/// The control thread's own part of a [`StatusReport`].
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// What does not change, and the link.
+    pub about: About,
+    /// It has been asked to stop.
+    pub stopping: bool,
+    /// Whether it takes new mail.
+    pub health: HealthReport,
+    /// What became of alerts.
+    pub alerts: AlertCounts,
+    /// Lines that the log itself has dropped.
+    pub log_lines_lost: u64,
+}
+
 /// What the box is doing: the object that `status --json` prints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StatusReport {
@@ -260,6 +277,10 @@ pub struct StatusReport {
     pub uptime_seconds: u64,
     /// The process has been asked to stop.
     pub stopping: bool,
+    /// Whether it takes new mail, and if not why.
+    pub health: HealthReport,
+    /// What became of alerts since the start.
+    pub alerts: AlertCounts,
     /// All flows.
     pub flows: TransportCounters,
     /// All sessions.
@@ -300,15 +321,14 @@ pub struct WorkerReport {
 }
 
 impl StatusReport {
-    /// The sum of what the workers told. `log_lines_lost`: what the log itself dropped.
+    /// What the process knows, and the sum of what the workers told.
     pub fn new(
-        about: About,
+        process: Process,
         now: WallTime,
         mut workers: Vec<WorkerStatus>,
         workers_silent: Vec<u16>,
-        log_lines_lost: u64,
-        stopping: bool,
     ) -> StatusReport {
+        let Process { about, stopping, health, alerts, log_lines_lost } = process;
         workers.sort_by_key(|worker| worker.worker);
         let mut stages = Stages::new();
         let mut report = StatusReport {
@@ -316,6 +336,8 @@ impl StatusReport {
             uptime_seconds: now.since(about.started_at).as_secs(),
             about,
             stopping,
+            health,
+            alerts,
             flows: TransportCounters::default(),
             sessions: SessionCounts::default(),
             messages: MessageCounts::default(),

@@ -3,12 +3,14 @@
 //! In: requests with a place for their answers, messages from workers, the time. Out: messages to workers, answers,
 //! events for the log.
 
+use super::alert::AlertCounts;
+use super::health::Health;
 use super::links::{FromWorker, ToWorker, WorkerLink};
 use super::protocol::{Answer, QueueCommand, QueueEntry, QueueReply, Reply, Request};
-use super::status::{About, StatusReport};
+use super::status::{About, Process, StatusReport};
 use crate::env::{Instant, Now};
 use crate::event::Event;
-use crate::limits::{ADMIN_REPLY_TIMEOUT, QUEUE_LIST_MAX};
+use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
 use crate::spool::MessageId;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,6 +43,8 @@ pub struct Switchboard {
     about: About,
     links: Vec<WorkerLink>,
     workers: Vec<Worker>,
+    health: Health,
+    alerts: AlertCounts,
     pending: BTreeMap<u64, Pending>,
     token_next: u64,
     /// How long workers may take to stop, once they have been asked to.
@@ -52,7 +56,43 @@ impl Switchboard {
     /// With all workers running.
     pub fn new(about: About, links: Vec<WorkerLink>) -> Switchboard {
         let workers = links.iter().map(|_| Worker::Running).collect();
-        Switchboard { about, links, workers, pending: BTreeMap::new(), token_next: 1, stopping: None, failure: None }
+        let health = Health::new(links.len(), about.link, about.started_at);
+        Switchboard {
+            about,
+            links,
+            workers,
+            health,
+            alerts: AlertCounts::default(),
+            pending: BTreeMap::new(),
+            token_next: 1,
+            stopping: None,
+            failure: None,
+        }
+    }
+
+    /// Once a second: asks every worker how it is. `lost`: log lines since the start.
+    pub fn feel_pulses(&mut self, now: Now, lost: u64) {
+        for (number, (worker, link)) in self.workers.iter().zip(&self.links).enumerate() {
+            if matches!(worker, Worker::Stopped) {
+                continue;
+            }
+            if link.to.len() < PULSES_WAITING_MAX && link.to.try_send(ToWorker::Pulse).is_ok() {
+                link.wakeup.notify();
+            }
+            // One that has too much to read to be asked has to answer all the same.
+            self.health.asked(number as u16, now.wall);
+        }
+        self.health.lines_lost(lost, now);
+    }
+
+    /// How the box is.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Takes note of what became of alerts, for `status`.
+    pub fn note_alerts(&mut self, counts: AlertCounts) {
+        self.alerts = counts;
     }
 
     /// Asks all workers.
@@ -80,16 +120,21 @@ impl Switchboard {
     }
 
     /// Takes note of what the process itself found out.
-    pub fn note(&mut self, event: &Event) {
+    pub fn note(&mut self, event: &Event, now: Now) {
         if let Event::Link(link) = event {
             self.about.link = Some(*link);
         }
+        self.health.event(event, now.wall);
     }
 
     /// Takes a message; what belongs into the log comes back.
     pub fn take(&mut self, message: FromWorker, now: Now, lost: u64) -> Option<Event> {
         match message {
-            FromWorker::Event(event) => return Some(event),
+            FromWorker::Event(event) => {
+                self.health.event(&event, now.wall);
+                return Some(event);
+            }
+            FromWorker::Pulse(pulse) => self.health.pulse(pulse, now.wall),
             FromWorker::Reply { token, worker, reply } => {
                 if self.go_on(token, worker, &reply, now) {
                     return None;
@@ -108,6 +153,7 @@ impl Switchboard {
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);
                 let event = Event::WorkerFailed { worker, text: text.clone() };
+                self.health.event(&event, now.wall);
                 self.failure.get_or_insert((worker, text));
                 return Some(event);
             }
@@ -144,6 +190,7 @@ impl Switchboard {
         if let Some(state) = self.workers.get_mut(usize::from(worker)) {
             *state = Worker::Stopped;
         }
+        self.health.worker_gone(worker);
     }
 
     /// When [`Switchboard::expire`] has something to do.
@@ -177,8 +224,14 @@ impl Switchboard {
                     Reply::Status(status) => Some(*status),
                     Reply::Queue(_) => None,
                 });
-                let stopping = self.stopping.is_some();
-                let report = StatusReport::new(self.about.clone(), now.wall, workers.collect(), silent, lost, stopping);
+                let process = Process {
+                    about: self.about.clone(),
+                    stopping: self.stopping.is_some(),
+                    health: self.health.report(),
+                    alerts: self.alerts,
+                    log_lines_lost: lost,
+                };
+                let report = StatusReport::new(process, now.wall, workers.collect(), silent);
                 vec![Answer::Status { status: Box::new(report) }]
             }
             Request::Queue(command) => {
@@ -199,6 +252,7 @@ impl Switchboard {
             return;
         }
         self.stopping = Some(finish_within);
+        self.health.drain();
         for worker in &mut self.workers {
             if matches!(worker, Worker::Running) {
                 *worker = Worker::StopUnsent;
@@ -303,6 +357,7 @@ fn merge(replies: Vec<QueueReply>, limit: usize) -> Vec<Answer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::health::{Pulse, Reason};
     use crate::control::links::links;
     use crate::control::protocol::{MessageState, QueueSelection};
     use crate::control::status::tests::worker_status;
@@ -438,6 +493,28 @@ mod tests {
         // And one that comes late harms nothing.
         let reply = Reply::Status(Box::new(worker_status(1)));
         switchboard.take(FromWorker::Reply { token, worker: 1, reply }, at(deadline), 7);
+    }
+
+    #[test]
+    fn a_worker_is_asked_for_its_pulse_and_silent_when_it_does_not_answer() {
+        let (links, mut ends, from) = links(2, 1024).unwrap();
+        let mut switchboard = Switchboard::new(About::default(), links);
+        for second in 0..100 {
+            switchboard.feel_pulses(at(Instant::ZERO + Duration::from_secs(second)), 0);
+            assert!(ends[0].requests.try_iter().all(|message| matches!(message, ToWorker::Pulse)));
+            ends[0].reporter.pulse(Pulse::default());
+            while let Ok(message) = from.receiver.try_recv() {
+                switchboard.take(message, at(Instant::ZERO), 0);
+            }
+        }
+        // A worker that hangs has room for a stop all the same.
+        assert_eq!(ends[1].requests.len(), PULSES_WAITING_MAX);
+        let reasons: Vec<_> = switchboard.health().reasons().map(|reason| reason.to_string()).collect();
+        assert!(reasons[0].starts_with("worker 1 does not answer"), "{reasons:?}");
+        assert!(!switchboard.health().is_live());
+        switchboard.stop(Duration::ZERO);
+        assert!(!switchboard.stop_unsent());
+        assert_eq!(switchboard.health().reasons().next(), Some(Reason::Draining));
     }
 
     #[test]

@@ -1,3 +1,5 @@
+mod endpoint;
+
 use super::status::tests::worker_status;
 use super::*;
 use crate::cli::{queue::write_queue, status::write_status};
@@ -6,6 +8,7 @@ use crate::event::Event;
 use crate::limits::ADMIN_REQUEST_SIZE_MAX;
 use crate::spool::MessageId;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -68,6 +71,8 @@ enum Manner {
     Failing,
     /// Ends without a word when it is asked for its status.
     Mute,
+    /// Has sessions to finish when it shall stop, until it is asked for its status.
+    Lingering,
 }
 
 /// Holds `queued` messages; changes all that a selection names or, with a filter, that match.
@@ -76,6 +81,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
     let mut entries: Vec<QueueEntry> = (1..=queued).map(|number| entry(MessageId::new(worker, number))).collect();
     end.reporter.event(Event::Warning { text: format!("worker {worker} is up") });
     end.reporter.flush();
+    let mut stopping = false;
     loop {
         wait_readable(&[end.wakeup.as_fd()], Duration::from_millis(100));
         end.wakeup.drain();
@@ -88,11 +94,17 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
             };
             match message {
                 _ if manner == Manner::Hung => {}
+                ToWorker::Stop { .. } if manner == Manner::Lingering => stopping = true,
+                ToWorker::Request { .. } if stopping => return end.reporter.stopped(),
                 ToWorker::Stop { .. } => {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
                 ToWorker::Policy(_) => {}
+                ToWorker::Pulse => {
+                    let log = LogPulse { log: worker, ..LogPulse::default() };
+                    end.reporter.pulse(Pulse { worker, logs: vec![log], events_lost: 0 });
+                }
                 // What a panic comes to.
                 ToWorker::Request { .. } if manner == Manner::Mute => return,
                 ToWorker::Request { .. } if manner == Manner::Failing => {
@@ -143,6 +155,7 @@ fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
 struct Appliance {
     _folder: tempfile::TempDir,
     socket: PathBuf,
+    health: SocketAddr,
     stop: Stopper,
     lines: Lines,
     control: JoinHandle<ExitReason>,
@@ -151,6 +164,10 @@ struct Appliance {
 
 impl Appliance {
     fn start(manners: &[Manner], queued: u64, shutdown_max: Duration) -> Appliance {
+        Appliance::start_with(manners, queued, shutdown_max, Hooks::default())
+    }
+
+    fn start_with(manners: &[Manner], queued: u64, shutdown_max: Duration, hooks: Hooks) -> Appliance {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("run/admin.sock");
         let admin = AdminSocket::open(&socket).unwrap();
@@ -159,11 +176,13 @@ impl Appliance {
         let workers = ends.map(|(end, manner)| thread::spawn(move || work(end, queued, manner))).collect();
         let stop = Stopper::new().unwrap();
         let about = About { release: "0.1.0".into(), hostname: "mx1.example.net".into(), ..About::default() };
-        let settings = Settings { admin, shutdown_max, signals: false, stop: stop.clone(), about };
+        let http = Some(HttpSocket::open("127.0.0.1:0".parse().unwrap()).unwrap());
+        let health = http.as_ref().unwrap().address().unwrap();
+        let settings = Settings { admin, http, hooks, shutdown_max, signals: false, stop: stop.clone(), about };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
         let control = thread::spawn(move || run_with_log(settings, links, from, |_| None, log));
-        Appliance { _folder: folder, socket, stop, lines, control, workers }
+        Appliance { _folder: folder, socket, health, stop, lines, control, workers }
     }
 
     fn good(workers: usize, queued: u64) -> Appliance {
@@ -463,7 +482,8 @@ fn the_process_that_is_signalled() {
     let stop = Stopper::new().unwrap();
     let give_up = stop.clone();
     let shutdown_max = Duration::from_secs(30);
-    let settings = Settings { admin, shutdown_max, signals: true, stop, about: About::default() };
+    let hooks = Hooks::default();
+    let settings = Settings { admin, http: None, hooks, shutdown_max, signals: true, stop, about: About::default() };
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
         eprintln!("tick {tick:?}");

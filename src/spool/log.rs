@@ -492,13 +492,18 @@ impl<D: Disk> Log<D> {
         self.shutting_down = true;
     }
 
+    /// Whether it accepts, and if not why.
+    pub fn state(&self) -> LogState {
+        match &self.failed {
+            Some(error) => LogState::Failed { error: error.clone() },
+            None => self.full.clone().map_or(LogState::Open, |shortage| LogState::Full { shortage }),
+        }
+    }
+
     /// Figures.
     pub fn status(&self) -> Status {
         Status {
-            state: match &self.failed {
-                Some(error) => LogState::Failed { error: error.clone() },
-                None => self.full.clone().map_or(LogState::Open, |shortage| LogState::Full { shortage }),
-            },
+            state: self.state(),
             disk: self.disk.describe(),
             messages: self.count(),
             bytes: self.index.size(),

@@ -35,6 +35,11 @@ impl<D: Disk> Log<D> {
         self.quarantine.damaged.iter().copied()
     }
 
+    /// Places that are not as they were written.
+    pub fn damages(&self) -> &Damages {
+        &self.quarantine.damages
+    }
+
     /// Takes note of damaged content.
     pub(super) fn quarantine(&mut self, id: MessageId, extent: &Extent) {
         if self.index.get(id).is_none() || !self.quarantine.damaged.insert(id) {

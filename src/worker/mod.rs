@@ -24,7 +24,8 @@ pub use inbound::Listener;
 pub use parts::worker_of_log;
 
 use crate::control::{
-    LogState, QueueCounts, Reply, Request, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd, WorkerStatus,
+    LogPulse, LogState, Pulse, QueueCounts, Reply, Request, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd,
+    WorkerStatus,
 };
 use crate::delivery::{Destinations, Queue, Retry, Routes, WorkResult};
 use crate::env::disk::Disk;
@@ -353,6 +354,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     };
                     self.parts.reporter.reply(token, reply);
                 }
+                ToWorker::Pulse => {
+                    let pulse = self.pulse();
+                    self.parts.reporter.pulse(pulse);
+                }
                 ToWorker::Policy(policy) => self.parts.policy = policy,
                 ToWorker::Stop { finish_within } => self.stop(finish_within),
             }
@@ -456,6 +461,23 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         self.exchange_wakeup.drain();
     }
 
+    fn pulse(&self) -> Pulse {
+        let parts = &self.parts;
+        let logs = parts.logs.numbered().map(|(number, log)| {
+            let (state, error) = state(log.state());
+            let damages = log.damages();
+            LogPulse {
+                log: number,
+                state,
+                error,
+                damaged: log.damaged().count() as u64,
+                damages: damages.count,
+                damage: damages.list.first().map(ToString::to_string),
+            }
+        });
+        Pulse { worker: parts.exchange.worker(), logs: logs.collect(), events_lost: parts.reporter.events_lost() }
+    }
+
     fn status(&self) -> WorkerStatus {
         let parts = &self.parts;
         let mut queue = QueueCounts::default();
@@ -469,11 +491,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             queue.memory_bytes += status.memory;
             if place == 0 {
                 spool.disk = status.disk;
-                (spool.state, spool.error) = match status.state {
-                    spool::LogState::Open => (LogState::Open, None),
-                    spool::LogState::Full { shortage } => (LogState::Full, Some(shortage.to_string())),
-                    spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
-                };
+                (spool.state, spool.error) = state(status.state);
             }
             queue.damaged += status.damaged as u64;
             spool.damage.add(&status.damages);
@@ -496,6 +514,15 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             stages,
             events_lost: parts.reporter.events_lost(),
         }
+    }
+}
+
+/// How a log is, for those who ask, and what is amiss.
+fn state(state: spool::LogState) -> (LogState, Option<String>) {
+    match state {
+        spool::LogState::Open => (LogState::Open, None),
+        spool::LogState::Full { shortage } => (LogState::Full, Some(shortage.to_string())),
+        spool::LogState::Failed { error } => (LogState::Failed, Some(error.to_string())),
     }
 }
 

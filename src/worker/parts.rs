@@ -81,6 +81,11 @@ impl<D: Disk> Logs<D> {
         self.logs.iter().map(|(_, log)| log)
     }
 
+    /// Each with its number, to be read.
+    pub(super) fn numbered(&self) -> impl Iterator<Item = (u16, &Log<D>)> {
+        self.logs.iter().map(|(number, log)| (*number, log))
+    }
+
     /// Each with its number.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (u16, &mut Log<D>)> {
         self.logs.iter_mut().map(|(number, log)| (*number, log))

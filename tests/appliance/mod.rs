@@ -218,8 +218,18 @@ impl Appliance {
 
     /// Ends the process as an operator would.
     pub fn stop(&mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// The same, without waiting until sessions have finished.
+    pub fn terminate(&mut self) {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+    }
+
+    /// Waits until the process has ended by itself.
+    pub fn wait(&mut self) -> ExitStatus {
         self.child.wait().expect("our own process")
     }
 

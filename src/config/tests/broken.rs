@@ -273,6 +273,26 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "[spool]\nsize_max = \"100MiB\"\n[relay]",
             "line 14: `size_max` is too small for 2 logs of eight segments: at least 1GiB | raise `size_max` or lower `segment_size`",
         ),
+        (
+            "[relay]",
+            "[admin]\nhttp = \"8025\"\n[relay]",
+            "line 14: `http`: \"8025\" is no address with its port, such as \"192.0.2.25:25\" or \"[2001:db8::25]:25\"",
+        ),
+        (
+            "[relay]",
+            "[admin]\nhttp = \"192.0.2.25:8025\"\n[relay]",
+            "line 14: `http`: 192.0.2.25 is an own address, which the kernel does not hold | write an address of the kernel's on this box (`ip address` lists them), or 127.0.0.1",
+        ),
+        (
+            "[relay]",
+            "[alert]\nwebhook = \"https://user:word@example.net/\"\n[relay]",
+            "line 14: `webhook`: \"https://user:word@example.net/\" is no webhook: \"https://HOST/PATH\", or \"http://HOST:PORT/PATH\" within the house (names and passwords in it are not sent)",
+        ),
+        (
+            "[relay]",
+            "[alert]\ncommand = [\"page\"]\n[relay]",
+            "line 14: `command`: \"page\" is not the whole path of a program | for example [\"/usr/local/bin/page\", \"--team\", \"mail\"]; there is no shell",
+        ),
     ];
     for (from, to, expected) in cases {
         assert!(BASE.contains(from), "{from}");

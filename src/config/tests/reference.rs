@@ -114,7 +114,9 @@ fn a_file_with_nothing_but_what_is_required_has_the_defaults_of_the_reference() 
     let written: Map<String, Value> =
         written().into_iter().map(|(key, value)| (key, serde_json::to_value(value).expect("plain values"))).collect();
     let config = serde_json::to_value(&config).expect("plain values");
-    for section in ["workers", "dpdk", "relay", "recipients", "limits", "spool", "delivery", "retry", "admin", "log"] {
+    for section in
+        ["workers", "dpdk", "relay", "recipients", "limits", "spool", "delivery", "retry", "admin", "alert", "log"]
+    {
         for (key, value) in config[section].as_object().expect("a section") {
             assert_eq!(&written[&format!("{section}.{key}")], value, "{section}.{key}");
         }
