@@ -173,6 +173,8 @@ pub enum Order {
     /// before it wrote it) is taken over, or cut there and set aside. Done: it is durable through the last batch of every log, and
     /// so are we.
     Reconcile {
+        /// The epoch that both nodes were in; the partner follows in it.
+        epoch: u64,
         /// The copy that is made level.
         with: Incarnation,
     },

@@ -1,0 +1,638 @@
+//! The machine: what it knows, what it takes in and gives out. What follows from what it knows stands in
+//! [`decide`](super::decide).
+
+use super::types::{Action, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
+use crate::env::Instant;
+use crate::mirror::register::{Incarnation, Memory, Node, Register};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What the machine does. Registers in it are those that it acts on; what was read last is in [`Arbiter::known`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum State {
+    /// Nothing works, until the register is known.
+    Waits,
+    /// Nothing works, until the register is put right.
+    Closed,
+    /// Nothing works, until the register or the copy is another one.
+    Barred,
+    /// We have the right to act on this register as soon as it is written down that it was seen.
+    Entering {
+        register: Register,
+    },
+    /// The right was used: the logs are being applied.
+    Adopting {
+        register: Register,
+    },
+    Leading {
+        register: Register,
+        phase: Phase,
+    },
+    /// `Freeze` or `StopFollowing` was ordered.
+    Stopping {
+        from: Register,
+        goal: Goal,
+    },
+    /// No worker works; `left` is on its way to the disk.
+    Leaving {
+        from: Register,
+        goal: Goal,
+    },
+    /// `left` is durable.
+    Deciding {
+        from: Register,
+        goal: Goal,
+    },
+    /// `Reconcile` was ordered.
+    Levelling {
+        from: Register,
+        goal: Goal,
+    },
+    /// The store is asked, again and again, until it has answered.
+    Proposing {
+        expected: Option<Register>,
+        wanted: Register,
+    },
+    /// `StepDown` was ordered.
+    SteppingDown,
+    Following {
+        register: Register,
+        acknowledge: bool,
+    },
+}
+
+/// Of an owner that works. All but `Steady` and `Draining` are of an owner that is solo in the register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Phase {
+    Steady,
+    /// `CatchUp` was ordered, with the copy that is heard in [`Arbiter::with`].
+    CatchingUp,
+    /// `RequireBoth` was ordered.
+    Requiring,
+    /// Both copies are required and level, and the store is asked for this.
+    Pairing {
+        wanted: Register,
+    },
+    /// Mirrored; `Drain` was ordered.
+    Draining,
+}
+
+/// What an epoch is left for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Goal {
+    /// The owner: to lead the next, mirrored if the partner takes part, else alone. The replica: to take over if the owner is
+    /// still lost.
+    Stay,
+    /// To give the identity to the partner.
+    Move,
+    /// To lead the next alone, on command.
+    Solo,
+}
+
+/// What is known of the partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Partner {
+    Heard(Words),
+    /// Not heard, though not for long.
+    Quiet {
+        heard_at: Instant,
+    },
+    /// Not heard for too long.
+    Gone {
+        heard_at: Instant,
+    },
+}
+
+/// What the workers hold open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Held {
+    Nothing,
+    Replica,
+    /// Whether the logs are applied: if so `Lead` goes on with them, else `Adopt` is needed.
+    Owner {
+        applied: bool,
+    },
+}
+
+/// What the partner is worth to an owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Replica {
+    /// Takes part in this epoch; says so in these words.
+    Ready(Words),
+    /// May do so yet.
+    Late,
+    /// Will not, as long as this lasts.
+    Useless,
+}
+
+/// The machine for one identity on one node. The module doc has its table.
+///
+/// After each call, take [`Arbiter::action`] until there is none, then call again at [`Arbiter::deadline`] at the latest.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Arbiter {
+    pub(super) me: Node,
+    pub(super) settings: Settings,
+    pub(super) state: State,
+    /// As it should be on the disk.
+    pub(super) memory: Memory,
+    /// As it is on the disk.
+    pub(super) durable: Memory,
+    pub(super) persisting: Option<Memory>,
+    /// The logs can be worked with.
+    pub(super) fit: bool,
+    /// The newest register that was read or won. Never older than what was known before.
+    pub(super) known: Option<Register>,
+    /// What is wrong with what was read last.
+    pub(super) amiss: Option<Trouble>,
+    /// The highest epoch that the partner has named.
+    pub(super) heard_epoch: u64,
+    /// A read is on its way; an answer below this epoch was never the truth after the question.
+    pub(super) reading: Option<u64>,
+    pub(super) read_wanted: bool,
+    pub(super) read_at: Instant,
+    pub(super) reachable: bool,
+    /// The proposal that is on its way.
+    pub(super) asked: Option<(Option<Register>, Register)>,
+    pub(super) retry_at: Option<Instant>,
+    pub(super) partner: Partner,
+    /// Number of the last order, and whether it is carried out.
+    pub(super) order: u64,
+    pub(super) done: bool,
+    pub(super) held: Held,
+    /// The last order lets workers do something.
+    pub(super) working: bool,
+    /// Which copy the last `CatchUp`, `RequireBoth` or `Reconcile` is for.
+    pub(super) with: Option<Incarnation>,
+    /// Told to work alone, until told otherwise. Not kept over a restart.
+    pub(super) alone: bool,
+    /// When an owner that is not settled gives up its addresses, and whether it has.
+    pub(super) isolated_at: Option<Instant>,
+    pub(super) isolated: bool,
+    /// When a partner that does not take part is waited for no longer, and whether that is so.
+    pub(super) join_at: Option<Instant>,
+    pub(super) join_over: bool,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) said: Option<Words>,
+    pub(super) told: Option<Trouble>,
+}
+
+/// More steps than this do not follow from one event: the longest way through the stages has half as many.
+const STEPS_MAX: usize = 16;
+
+impl Arbiter {
+    /// A machine that has just started: `memory` is what is on the disk, `fit` whether the logs opened without damage below
+    /// a watermark.
+    pub fn new(me: Node, settings: Settings, memory: Memory, fit: bool, now: Instant) -> Arbiter {
+        assert!(settings.alone_after < settings.isolated_after, "{settings:?}");
+        assert!(settings.isolated_after < settings.takeover_after, "{settings:?}");
+        assert!(memory.left <= memory.epoch_seen, "{memory:?}");
+        let mut arbiter = Arbiter {
+            me,
+            settings,
+            state: State::Waits,
+            memory,
+            durable: memory,
+            persisting: None,
+            fit,
+            known: None,
+            amiss: None,
+            heard_epoch: 0,
+            reading: None,
+            read_wanted: true,
+            read_at: now,
+            reachable: true,
+            asked: None,
+            retry_at: None,
+            partner: Partner::Quiet { heard_at: now },
+            order: 0,
+            done: true,
+            held: Held::Nothing,
+            working: false,
+            with: None,
+            alone: false,
+            isolated_at: Some(now + settings.isolated_after),
+            isolated: false,
+            join_at: None,
+            join_over: false,
+            actions: VecDeque::new(),
+            said: None,
+            told: None,
+        };
+        arbiter.decide(now);
+        arbiter
+    }
+
+    /// Takes in what happened.
+    pub fn handle(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Read(found) => {
+                if let Some(floor) = self.reading.take() {
+                    self.read_at = now;
+                    self.learn(found, floor);
+                }
+            }
+            Event::Stirred => self.read_wanted = true,
+            Event::Proposed(outcome) => self.proposed(outcome, now),
+            Event::Persisted => self.durable = self.persisting.take().unwrap_or(self.durable),
+            Event::Heard(words) => {
+                if self.partner != Partner::Heard(words) {
+                    // Something moves: it is waited for anew.
+                    self.join_at = None;
+                    self.join_over = false;
+                }
+                self.partner = Partner::Heard(words);
+                if words.epoch > self.seen() {
+                    self.heard_epoch = words.epoch;
+                    self.read_wanted = true;
+                }
+            }
+            Event::Silent { heard_at } => match self.partner {
+                Partner::Gone { heard_at: before } if before >= heard_at => {}
+                _ => self.partner = Partner::Quiet { heard_at },
+            },
+            Event::Done { order } => self.done |= order == self.order,
+            Event::StorageFailed => self.fit = false,
+        }
+        self.decide(now);
+    }
+
+    /// Does what is due. Harmless at any other time.
+    pub fn expire(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if due(self.isolated_at) {
+            self.isolate();
+        }
+        if due(self.join_at) {
+            self.join_at = None;
+            self.join_over = true;
+        }
+        if due(self.retry_at) {
+            self.ask_again(now);
+        }
+        if self.reading.is_none() && self.read_at + self.read_interval() <= now {
+            self.read_wanted = true;
+        }
+        self.decide(now);
+    }
+
+    /// When [`Arbiter::expire`] is to be called at the latest, if nothing happens before.
+    pub fn deadline(&self) -> Instant {
+        let silence = match self.partner {
+            Partner::Quiet { heard_at } => Some(heard_at + self.silence_max()),
+            Partner::Heard(_) | Partner::Gone { .. } => None,
+        };
+        let read = self.reading.is_none().then(|| self.read_at + self.read_interval());
+        let all = [silence, read, self.isolated_at, self.join_at, self.retry_at];
+        all.into_iter().flatten().min().unwrap_or(Instant::FAR)
+    }
+
+    /// The next thing to do, if there is one.
+    pub fn action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// What the machine does now.
+    pub fn stage(&self) -> Stage {
+        match self.state {
+            State::Waits => Stage::Waits,
+            State::Closed => Stage::Closed,
+            State::Barred => Stage::Barred,
+            State::Entering { .. } => Stage::Entering,
+            State::Adopting { .. } => Stage::Adopting,
+            State::Leading { phase: Phase::Steady, .. } => Stage::Leading,
+            State::Leading { phase: Phase::CatchingUp, .. } => Stage::CatchingUp,
+            State::Leading { phase: Phase::Requiring, .. } => Stage::Requiring,
+            State::Leading { phase: Phase::Pairing { .. }, .. } => Stage::Pairing,
+            State::Leading { phase: Phase::Draining, .. } => Stage::Draining,
+            State::Stopping { .. } => Stage::Stopping,
+            State::Leaving { .. } => Stage::Leaving,
+            State::Deciding { .. } => Stage::Deciding,
+            State::Levelling { .. } => Stage::Levelling,
+            State::Proposing { .. } => Stage::Proposing,
+            State::SteppingDown => Stage::SteppingDown,
+            State::Following { .. } => Stage::Following,
+        }
+    }
+
+    /// The newest register that was read or won, for `status`.
+    pub fn register(&self) -> Option<Register> {
+        self.known
+    }
+
+    /// What this node remembers, as it should be on the disk.
+    pub fn memory(&self) -> Memory {
+        self.memory
+    }
+
+    /// What needs an operator, if anything does.
+    pub fn trouble(&self) -> Option<Trouble> {
+        let gone = matches!(self.partner, Partner::Gone { .. });
+        let waits_for_command = self.settings.manual
+            && match self.state {
+                State::Deciding { from, .. } if from.owner == self.me => self.replica_of(from) == Replica::Useless,
+                State::Following { register, .. } => self.counts_in(register) && self.owner_is_lost(),
+                _ => false,
+            };
+        match self.state {
+            _ if self.amiss.is_some() => self.amiss,
+            _ if !self.fit => Some(Trouble::CopyUnfit),
+            State::Barred => Some(Trouble::CopyReplaced),
+            State::Following { register, .. } if gone && !self.counts_in(register) => Some(Trouble::OwnerGone),
+            _ if waits_for_command => Some(Trouble::CommandNeeded),
+            _ => None,
+        }
+    }
+
+    /// What this node says of itself to its partner.
+    pub fn words(&self) -> Words {
+        let owner = |register: Register| if register.owner == self.me { Role::Frozen } else { Role::Waits };
+        let role = match self.state {
+            State::Waits | State::Closed | State::Barred | State::SteppingDown => Role::Waits,
+            State::Adopting { .. } | State::Leading { .. } => Role::Leads,
+            State::Entering { register } => owner(register),
+            State::Stopping { from, .. }
+            | State::Leaving { from, .. }
+            | State::Deciding { from, .. }
+            | State::Levelling { from, .. } => owner(from),
+            State::Proposing { expected, wanted } => owner(expected.unwrap_or(wanted)),
+            State::Following { register, acknowledge: false } if self.counts_in(register) => Role::Left,
+            State::Following { .. } => Role::Follows,
+        };
+        let able = self.fit && !self.isolated && !matches!(self.state, State::Closed | State::Barred);
+        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able }
+    }
+
+    /// The highest epoch that this node knows of; a register below it is not the true one.
+    pub(super) fn seen(&self) -> u64 {
+        self.memory.epoch_seen.max(self.heard_epoch)
+    }
+
+    /// Whether the register vouches for our copy as the replica.
+    pub(super) fn counts_in(&self, register: Register) -> bool {
+        register.owner != self.me && register.replica() == Some(self.memory.incarnation)
+    }
+
+    /// How long the partner may be silent. The one who owns waits less.
+    pub(super) fn silence_max(&self) -> Duration {
+        if self.is_owner() { self.settings.alone_after } else { self.settings.takeover_after }
+    }
+
+    /// Whether it acts as the owner, working or not.
+    fn is_owner(&self) -> bool {
+        match self.state {
+            State::Waits | State::Closed | State::Barred | State::SteppingDown | State::Following { .. } => false,
+            State::Adopting { .. } | State::Leading { .. } => true,
+            State::Entering { register } => register.owner == self.me,
+            State::Stopping { from, .. }
+            | State::Leaving { from, .. }
+            | State::Deciding { from, .. }
+            | State::Levelling { from, .. } => from.owner == self.me,
+            State::Proposing { expected, wanted } => expected.unwrap_or(wanted).owner == self.me,
+        }
+    }
+
+    /// Takes in what stands, or stood, in the store: not before `floor` was known.
+    fn learn(&mut self, found: Found, floor: u64) {
+        if self.reachable != (found != Found::Unreachable) {
+            self.reachable = !self.reachable;
+            self.actions.push_back(Action::Tell(Notice::Store { reachable: self.reachable }));
+        }
+        match found {
+            Found::Unreachable => {}
+            Found::Unreadable => self.amiss = Some(Trouble::RegisterUnreadable),
+            Found::Missing if floor > 0 => self.amiss = Some(Trouble::RegisterMissing),
+            Found::Register(register) if register.epoch < floor => self.amiss = Some(Trouble::RegisterBehind),
+            Found::Missing if self.seen() == 0 => self.amiss = Some(Trouble::Uncreated),
+            // True when the question was answered; since then we have learned more.
+            Found::Missing => self.read_wanted = true,
+            Found::Register(register) if register.epoch < self.seen() => self.read_wanted = true,
+            Found::Register(register) => {
+                let forked = self.known.is_some_and(|known| known.epoch == register.epoch && known != register);
+                self.amiss = forked.then_some(Trouble::RegisterForked);
+                if !forked {
+                    self.known = Some(register);
+                    self.memory.epoch_seen = register.epoch;
+                }
+            }
+        }
+    }
+
+    fn proposed(&mut self, outcome: Outcome, now: Instant) {
+        let Some((expected, wanted)) = self.asked.take() else {
+            return;
+        };
+        // What was asked before the machine was told to think again has an outcome like any other, but gives no rights.
+        let waited_for = match self.state {
+            State::Proposing { expected: from, wanted: to } => (from, to) == (expected, wanted),
+            State::Leading { register, phase: Phase::Pairing { wanted: to } } => {
+                (Some(register), to) == (expected, wanted)
+            }
+            _ => false,
+        };
+        match outcome {
+            Outcome::Won => self.won(wanted, waited_for, now),
+            Outcome::Lost(Found::Register(register)) if register == wanted => self.won(wanted, waited_for, now),
+            Outcome::Lost(found) if found != Found::Unreachable && found != stands(expected) => {
+                self.learn(found, expected.map_or(0, |register| register.epoch));
+                if waited_for {
+                    self.think_again(now);
+                }
+            }
+            // Lost to what was expected is no answer: whoever says so is wrong about something.
+            Outcome::Unknown | Outcome::Lost(_) => {
+                if waited_for {
+                    self.retry_at = Some(now + self.settings.retry_after);
+                }
+            }
+        }
+    }
+
+    fn won(&mut self, wanted: Register, waited_for: bool, now: Instant) {
+        self.learn(Found::Register(wanted), 0);
+        if waited_for {
+            if self.known == Some(wanted) && self.amiss.is_none() && wanted.epoch == self.seen() {
+                self.enter(State::Entering { register: wanted }, now);
+            } else {
+                self.think_again(now);
+            }
+        }
+    }
+
+    /// Asks the store; nothing else is asked before it has answered.
+    pub(super) fn ask(&mut self, expected: Option<Register>, wanted: Register) {
+        assert!(self.asked.is_none(), "one question at a time");
+        self.asked = Some((expected, wanted));
+        self.actions.push_back(Action::Propose { expected, wanted });
+    }
+
+    /// Asks the same question once more, unless it is known to be a question about the past.
+    pub(super) fn ask_again(&mut self, now: Instant) {
+        self.retry_at = None;
+        let (expected, wanted) = match self.state {
+            State::Proposing { expected, wanted } => (expected, wanted),
+            State::Leading { register, phase: Phase::Pairing { wanted } } => (Some(register), wanted),
+            _ => return,
+        };
+        if self.heard_epoch > self.memory.epoch_seen {
+            // The partner knows more; that is read first.
+            self.read_wanted = true;
+            self.retry_at = Some(now + self.settings.retry_after);
+        } else if self.memory.epoch_seen >= wanted.epoch && self.known != Some(wanted) {
+            self.think_again(now);
+        } else {
+            self.ask(expected, wanted);
+        }
+    }
+
+    pub(super) fn order(&mut self, order: Order) {
+        self.order += 1;
+        self.done = false;
+        (self.working, self.held) = match (order, self.held) {
+            (Order::Freeze, Held::Owner { .. }) => (false, self.held),
+            (Order::Freeze, _) => (false, Held::Owner { applied: false }),
+            (Order::StopFollowing, held) => (false, held),
+            (Order::StepDown, _) => (false, Held::Nothing),
+            (Order::Follow { .. }, _) => (true, Held::Replica),
+            (Order::Adopt { .. }, _) => (true, Held::Owner { applied: false }),
+            (Order::Lead { .. }, _) => (true, Held::Owner { applied: true }),
+            (Order::Reconcile { .. } | Order::CatchUp { .. } | Order::RequireBoth { .. }, held) => (true, held),
+            (Order::Drain { .. }, held) => (true, held),
+        };
+        self.with = match order {
+            Order::CatchUp { with } | Order::RequireBoth { with } | Order::Reconcile { with, .. } => Some(with),
+            _ => None,
+        };
+        self.actions.push_back(Action::Order { number: self.order, order });
+    }
+
+    /// Whatever works stops.
+    pub(super) fn quiesce(&mut self) {
+        match self.held {
+            Held::Owner { .. } if self.working => self.order(Order::Freeze),
+            Held::Replica if self.working => self.order(Order::StopFollowing),
+            _ => {}
+        }
+    }
+
+    /// Nothing works; what is to be done follows from the register alone.
+    pub(super) fn think_again(&mut self, now: Instant) {
+        self.quiesce();
+        self.enter(State::Waits, now);
+    }
+
+    /// Goes from one state to the next; all of them do.
+    pub(super) fn enter(&mut self, state: State, now: Instant) {
+        let before = (self.stage(), self.acts_in());
+        self.state = state;
+        self.retry_at = None;
+        let after = (self.stage(), self.acts_in());
+        if before != after {
+            self.actions.push_back(Action::Tell(Notice::Stage { stage: after.0, epoch: after.1 }));
+        }
+        match state {
+            State::Adopting { .. } | State::Leading { .. } | State::Following { .. } => {
+                self.isolated_at = None;
+                self.isolated = false;
+                self.join_at = None;
+                self.join_over = false;
+            }
+            State::Closed | State::Barred => self.isolate(),
+            _ if self.isolated || self.isolated_at.is_some() || !self.is_owner() => {}
+            _ => {
+                let since = match self.partner {
+                    Partner::Heard(_) => now,
+                    Partner::Quiet { heard_at } | Partner::Gone { heard_at } => heard_at,
+                };
+                self.isolated_at = Some(since + self.settings.isolated_after);
+            }
+        }
+    }
+
+    /// Asks for another copy in the place of this one.
+    pub(super) fn renew(&mut self) {
+        self.actions.push_back(Action::Renew);
+    }
+
+    /// The epoch that the state is about; 0 for none.
+    fn acts_in(&self) -> u64 {
+        match self.state {
+            State::Waits | State::Closed | State::Barred | State::SteppingDown => 0,
+            State::Entering { register }
+            | State::Adopting { register }
+            | State::Leading { register, .. }
+            | State::Following { register, .. } => register.epoch,
+            State::Stopping { from, .. }
+            | State::Leaving { from, .. }
+            | State::Deciding { from, .. }
+            | State::Levelling { from, .. } => from.epoch,
+            State::Proposing { wanted, .. } => wanted.epoch,
+        }
+    }
+
+    pub(super) fn isolate(&mut self) {
+        self.isolated_at = None;
+        if !self.isolated {
+            self.isolated = true;
+            self.actions.push_back(Action::Withdraw);
+            self.actions.push_back(Action::Tell(Notice::Isolated));
+        }
+    }
+
+    /// Draws the conclusions, then says what has changed by them.
+    pub(super) fn decide(&mut self, now: Instant) {
+        let mut steps = 0;
+        loop {
+            if let Partner::Quiet { heard_at } = self.partner
+                && heard_at + self.silence_max() <= now
+            {
+                self.partner = Partner::Gone { heard_at };
+            }
+            let before = self.state;
+            self.step(now);
+            if self.state == before {
+                break;
+            }
+            steps += 1;
+            assert!(steps < STEPS_MAX, "{before:?} and {:?} follow from each other", self.state);
+        }
+        if self.persisting.is_none() && self.memory != self.durable {
+            self.persisting = Some(self.memory);
+            self.actions.push_back(Action::Persist(self.memory));
+        }
+        if self.reading.is_none() && self.read_wanted {
+            self.read_wanted = false;
+            self.reading = Some(self.seen());
+            self.actions.push_back(Action::Read);
+        }
+        let words = self.words();
+        if self.said != Some(words) {
+            self.said = Some(words);
+            self.actions.push_back(Action::Say(words));
+        }
+        let trouble = self.trouble();
+        if self.told != trouble {
+            self.told = trouble;
+            self.actions.push_back(Action::Tell(Notice::Trouble(trouble)));
+        }
+    }
+
+    fn read_interval(&self) -> Duration {
+        let waits = match self.state {
+            State::Waits => self.amiss.is_none(),
+            State::Closed | State::Barred | State::Leading { .. } | State::Following { .. } => false,
+            // The answer to the proposal tells more than a read.
+            State::Proposing { .. } => false,
+            _ => true,
+        };
+        if waits || self.heard_epoch > self.memory.epoch_seen {
+            self.settings.retry_after
+        } else {
+            self.settings.read_every
+        }
+    }
+}
+
+/// What is found where exactly this stands.
+fn stands(register: Option<Register>) -> Found {
+    register.map_or(Found::Missing, Found::Register)
+}
