@@ -19,10 +19,12 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use world::{Budget, NODES, Step, World};
+use world::{Budget, NODES, Step, Timer, World};
 
 /// Worlds visited from each start, unless the environment asks for more.
-const WORLDS: usize = 30_000;
+const WORLDS: usize = 20_000;
+/// The longest walk.
+const WALK_STEPS_MAX: usize = 1000;
 /// From one of so many worlds the healing is tried.
 const HEALED: usize = 16;
 
@@ -41,6 +43,28 @@ fn mirrored(settings: Settings) -> World {
     let mut world = created(settings);
     let mut trace = Vec::new();
     assert_eq!(world.heal(&mut trace), Ok(true), "{trace:?}");
+    world
+}
+
+/// The same pair when box b was off for a while and comes back.
+fn solo(settings: Settings) -> World {
+    let mut world = mirrored(settings);
+    world.crash(Node::B, false);
+    let steps = [Step::Silent(Node::A), Step::Timer(Node::A, Timer::Silence), Step::Carry(Node::A)];
+    for step in steps.into_iter().chain([Step::Persist(Node::A)]) {
+        world.apply(step).expect("nothing is wrong yet");
+    }
+    if settings.manual {
+        let command = Command::Solo { accept_loss: false, partner_is_off: true };
+        world.with(Node::A, |arbiter| arbiter.command(command, Instant::ZERO).expect("it is asked for"));
+        world.with(Node::A, |arbiter| arbiter.command(Command::Rejoin, Instant::ZERO).expect("it is alone"));
+    }
+    for step in [Step::ProposalLands(Node::A), Step::ProposalAnswers(Node::A), Step::Persist(Node::A)] {
+        world.apply(step).expect("nothing is wrong yet");
+    }
+    for step in [Step::Carry(Node::A), Step::Restart(Node::B)] {
+        world.apply(step).expect("nothing is wrong yet");
+    }
     world
 }
 
@@ -145,12 +169,11 @@ fn heal(start: &World, world: &World, way: impl FnOnce() -> Vec<Step>) {
 }
 
 /// Takes steps at random, most of them calm, until there are none; heals now and then.
-fn walk(start: &World, seed: u64, length: usize) {
-    let mut random = StdRng::seed_from_u64(seed);
+fn walk(start: &World, seed: u64, mut random: StdRng) -> usize {
     let mut world = start.clone();
     let mut way = Vec::new();
     let mut steps = Vec::new();
-    for _ in 0..length {
+    for _ in 0..WALK_STEPS_MAX {
         steps.clear();
         let calm_count = world.steps(&mut steps);
         if steps.is_empty() {
@@ -167,6 +190,7 @@ fn walk(start: &World, seed: u64, length: usize) {
         }
     }
     heal(start, &world, || way.clone());
+    way.len()
 }
 
 fn run(name: &str, start: &World, budget: Budget) -> Search {
@@ -246,26 +270,41 @@ fn the_manual_arbiter_asks_for_nothing_because_of_silence() {
 }
 
 #[test]
+fn a_copy_is_not_counted_on_before_it_is_level() {
+    let start = solo(Settings::default());
+    run("catch-up", &start, Budget { batches: 2, ..FEW });
+    run("catch-up and store", &start, Budget { unreachable: 2, batches: 2, ..FEW });
+    run("catch-up and crash", &start, Budget { crashes: 1, disks: 1, unreachable: 1, ..FEW });
+}
+
+#[test]
 fn long_walks_lose_nothing() {
     let first = from_environment("ROHRPOST_ARBITER_SEED", 0);
-    let count = from_environment("ROHRPOST_ARBITER_WORLDS", WORLDS) / 300;
-    let start = mirrored(Settings::default());
-    for seed in first..first + count {
-        let mut start = start.clone();
+    let count = from_environment("ROHRPOST_ARBITER_WORLDS", WORLDS) / 5;
+    let starts = [false, true].map(|manual| {
+        let settings = Settings { manual, ..Settings::default() };
+        [mirrored(settings), solo(settings), created(settings)]
+    });
+    let mut steps = 0;
+    for seed in first as u64..(first + count) as u64 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut start = starts[usize::from(seed % 8 == 7)][random.random_range(0..3)].clone();
+        let mut up_to = |most: u8| random.random_range(0..=most);
         start.budget = Budget {
-            batches: 6,
-            silences: 6,
-            crashes: 4,
-            unreachable: 6,
-            disks: 1,
-            storage: 1,
-            tampering: 1,
-            moves: 2,
-            solos: 1,
-            takeovers: 1,
-            losses: 1,
+            batches: up_to(6),
+            silences: up_to(8),
+            crashes: up_to(4),
+            unreachable: up_to(8),
+            disks: up_to(2),
+            storage: up_to(1),
+            tampering: up_to(1),
+            moves: up_to(3),
+            solos: up_to(2),
+            takeovers: up_to(2),
+            losses: up_to(1),
             epochs: 18,
         };
-        walk(&start, seed as u64, 600);
+        steps += walk(&start, seed, random);
     }
+    println!("{steps} steps in {count} walks");
 }

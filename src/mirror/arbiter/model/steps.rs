@@ -3,7 +3,7 @@
 use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, NODES, Step, Timer, Work, World};
 use crate::env::Instant;
 use crate::mirror::arbiter::machine::{Arbiter, Partner};
-use crate::mirror::arbiter::{Command, Event, Found, Outcome};
+use crate::mirror::arbiter::{Command, Event, Found, Outcome, Trouble};
 use crate::mirror::register::{Node, Register};
 
 impl World {
@@ -146,7 +146,7 @@ impl World {
             if budget.takeovers > 0 {
                 probe(Command::TakeOver { partner_is_off: off }, Step::TakeOver(node));
             }
-            if budget.losses > 0 && off {
+            if budget.losses > 0 && off && self.truth.is_none() {
                 probe(Command::Solo { accept_loss: true, partner_is_off: true }, Step::AcceptLoss(node));
             }
             if arbiter.alone {
@@ -264,6 +264,7 @@ impl World {
             }
             Step::Report(node) => {
                 let report = self.report_of(node);
+                self.of_mut(node).unsynced = false;
                 self.of_mut(node.partner()).report = report;
             }
             Step::Ack(node, batch) => {
@@ -381,7 +382,7 @@ impl World {
             }
             match steps.first() {
                 Some(step) => self.take(*step, trace)?,
-                None if self.renew(trace)? => {}
+                None if self.renew(trace)? || self.decide_by_hand() => {}
                 None => return Ok(false),
             }
         }
@@ -400,6 +401,21 @@ impl World {
             }
         }
         Ok(false)
+    }
+
+    /// What an operator does whom the manual arbiter waits for.
+    fn decide_by_hand(&mut self) -> bool {
+        let Some(node) = NODES.into_iter().find(|node| self.of(*node).trouble() == Some(Trouble::CommandNeeded)) else {
+            return false;
+        };
+        self.with(node, |arbiter| {
+            let off = true;
+            let _ = arbiter
+                .command(Command::TakeOver { partner_is_off: off }, Instant::ZERO)
+                .or_else(|_| arbiter.command(Command::Solo { accept_loss: false, partner_is_off: off }, Instant::ZERO))
+                .and_then(|()| arbiter.command(Command::Rejoin, Instant::ZERO));
+        });
+        true
     }
 
     fn take(&mut self, step: Step, trace: &mut Vec<Step>) -> Result<(), String> {
