@@ -1,6 +1,6 @@
 //! What an operator asks, and why it may be refused.
 
-use super::machine::{Arbiter, Goal, Phase, Replica, State};
+use super::machine::{Arbiter, Goal, Partner, Phase, Replica, State};
 use super::types::{Command, Order, Refusal, Role, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Mode, Register};
@@ -56,27 +56,29 @@ impl Arbiter {
     fn go_solo(&mut self, accept_loss: bool, partner_is_off: bool, now: Instant) -> Result<(), Refusal> {
         // Where nothing but the operator's word keeps two boxes from working at once, it must be given.
         let vouched = |needed: bool| if needed && !partner_is_off { Err(Refusal::PartnerNotOff) } else { Ok(()) };
+        // A partner that is heard has not gone past us.
+        let by_hand = self.settings.manual && !matches!(self.partner, Partner::Heard(_));
         let lossy = || if accept_loss { vouched(true) } else { Err(Refusal::LossNotAccepted) };
         match self.state {
             State::Leading { phase: Phase::Pairing { .. }, .. } | State::Adopting { .. } | State::Proposing { .. } => {
                 return Err(Refusal::Busy);
             }
             State::Leading { register, .. } if register.mode == Mode::Mirrored => {
-                vouched(self.settings.manual)?;
+                vouched(by_hand)?;
                 self.stop(register, Goal::Solo, now);
             }
             State::Leading { .. } if self.alone => return Err(Refusal::Nothing),
             State::Leading { .. } => {}
             State::Stopping { from, .. } if from.owner == self.me => {
-                vouched(self.settings.manual && from.mode == Mode::Mirrored)?;
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
                 self.state = State::Stopping { from, goal: Goal::Solo };
             }
             State::Leaving { from, .. } if from.owner == self.me => {
-                vouched(self.settings.manual && from.mode == Mode::Mirrored)?;
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
                 self.state = State::Leaving { from, goal: Goal::Solo };
             }
             State::Deciding { from, .. } | State::Levelling { from, .. } if from.owner == self.me => {
-                vouched(self.settings.manual && from.mode == Mode::Mirrored)?;
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
                 self.enter(State::Deciding { from, goal: Goal::Solo }, now);
             }
             State::Following { register, .. } if self.counts_in(register) => return Err(Refusal::NotOwner),

@@ -304,11 +304,12 @@ impl Arbiter {
     }
 
     /// A partner that is heard is given some time to take part; silence has its own. With the manual arbiter an owner that
-    /// cannot do without waits for as long as it is heard.
+    /// cannot do without waits for as long as it is heard. An owner that can says no 250 while it waits, and what is near is
+    /// level in no time: it waits less.
     fn wait_for_partner(&mut self, now: Instant) {
-        let needed = self.settings.manual && !matches!(self.state, State::Leading { phase: Phase::Requiring, .. });
-        if self.join_at.is_none() && !self.join_over && !needed {
-            self.join_at = Some(now + self.settings.join_within);
+        let alone = matches!(self.state, State::Leading { phase: Phase::Requiring, .. });
+        if self.join_at.is_none() && !self.join_over && (alone || !self.settings.manual) {
+            self.join_at = Some(now + if alone { self.settings.alone_after } else { self.settings.join_within });
         }
     }
 }

@@ -12,3 +12,5 @@ pub use types::{
 
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod tests;

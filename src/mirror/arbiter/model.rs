@@ -2,9 +2,9 @@
 //! bounds; and long walks at random beyond them.
 //!
 //! A world is the two machines as they are, with everything else made simple (`world`). Worlds are visited breadth
-//! first, each once, so that the way to the first fault found is a shortest one; it is printed step by step. From every so many
-//! worlds all faults end, and the pair must get back to mirrored by itself (`heal`), unless every copy that the register
-//! counts on is gone.
+//! first, each once, so that the way to the first fault found is a shortest one; it is printed step by step. From one of so
+//! many worlds all faults end, and the pair must get back to mirrored by itself, unless every copy that the register counts on
+//! is gone; and all faults end but that one box is off, and the other must work (`heal`).
 //!
 //! `ROHRPOST_ARBITER_WORLDS` says how many worlds are visited from each start, and `ROHRPOST_ARBITER_SEED` where the walks
 //! begin.
@@ -153,8 +153,21 @@ fn search(start: &World, worlds_max: usize) -> Search {
     found
 }
 
-/// The pair gets back to mirrored, or every copy that counts is gone.
+/// When all faults end, the pair gets back to mirrored, or every copy that counts is gone. When all end but one box is off,
+/// the other works, if its copy counts.
 fn heal(start: &World, world: &World, way: impl FnOnce() -> Vec<Step>) {
+    for node in NODES {
+        let mut alone = world.clone();
+        let mut trace = Vec::new();
+        let what = match alone.survive(node, &mut trace) {
+            Ok(true) => continue,
+            Ok(false) => "it does not work alone".to_owned(),
+            Err(what) => what,
+        };
+        let it = alone.of(node);
+        let what = format!("box {node}: {what}: {:?} {:?}, {:?}, {trace:?}", it.stage(), it.trouble(), alone.register);
+        fail(start, &way(), &what);
+    }
     let mut healed = world.clone();
     let mut trace = Vec::new();
     let what = match healed.heal(&mut trace) {

@@ -234,7 +234,8 @@ pub enum Command {
     Solo {
         /// On a stale copy: what the other one has acknowledged since is lost.
         accept_loss: bool,
-        /// The operator vouches for it that the partner's box is off, and stays off until it finds this register.
+        /// The operator vouches for it that the partner's box is off, and stays off until it finds this register. Needed
+        /// for a loss, and with the manual arbiter unless the partner is heard.
         partner_is_off: bool,
     },
     /// On the replica of a mirrored identity: take it over, whether the owner is heard or not.

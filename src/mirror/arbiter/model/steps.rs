@@ -3,7 +3,7 @@
 use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, NODES, Step, Timer, Work, World};
 use crate::env::Instant;
 use crate::mirror::arbiter::machine::{Arbiter, Partner};
-use crate::mirror::arbiter::{Command, Event, Found, Outcome, Trouble};
+use crate::mirror::arbiter::{Command, Event, Found, Outcome, Stage, Trouble};
 use crate::mirror::register::{Node, Register};
 
 impl World {
@@ -387,6 +387,40 @@ impl World {
             }
         }
         Ok(false)
+    }
+
+    /// Ends all faults but one: the other box is off, and stays off. Whether this one works, if its copy is counted on.
+    pub fn survive(&mut self, node: Node, trace: &mut Vec<Step>) -> Result<bool, String> {
+        if self.truth.is_some() {
+            self.take(Step::PutRight, trace)?;
+        }
+        self.crash(node.partner(), false);
+        self.network.clear();
+        self.budget.epochs = u8::MAX;
+        if self.of(node).arbiter.as_ref().is_some_and(|arbiter| !arbiter.fit) {
+            self.crash(node, false);
+        }
+        if self.of(node).arbiter.is_none() {
+            self.take(Step::Restart(node), trace)?;
+        }
+        let mut steps = Vec::new();
+        for _ in 0..HEALING_STEPS_MAX {
+            steps.clear();
+            self.calm_steps(&mut steps);
+            if steps.is_empty() {
+                self.timer_steps(&mut steps);
+            }
+            match steps.first() {
+                Some(step) => self.take(*step, trace)?,
+                None if self.settings.manual && self.decide_by_hand() => {}
+                None => break,
+            }
+        }
+        let it = self.of(node);
+        let counts = it.fit && self.register.is_some_and(|register| register.names(node, it.disk.incarnation));
+        let epoch = self.register.map_or(0, |register| register.epoch);
+        let leads = it.stage() == Some(Stage::Leading) && it.work == Work::alone(epoch);
+        Ok(leads || !counts || epoch as usize + 2 >= EPOCHS_MAX)
     }
 
     /// What an operator does who finds a copy that is not fit, and that nobody counts on.

@@ -62,6 +62,12 @@ pub(super) enum Work {
     },
 }
 
+impl Work {
+    pub fn alone(epoch: u64) -> Work {
+        Work::Leading { epoch, both: None, catching: None, required: false }
+    }
+}
+
 /// What a replica said of its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Report {
