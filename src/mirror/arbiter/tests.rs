@@ -401,6 +401,20 @@ fn the_table_is_what_the_machine_does() {
 }
 
 #[test]
+fn a_deadline_that_has_passed_is_over() {
+    for (name, bench) in states() {
+        let mut bench = bench;
+        for _ in 0..20 {
+            if bench.arbiter.deadline() == Instant::FAR {
+                break;
+            }
+            bench = bench.deadline();
+            assert!(bench.arbiter.deadline() > bench.now, "{name}");
+        }
+    }
+}
+
+#[test]
 fn every_stage_is_in_the_table() {
     let mut stages: Vec<Stage> = states().iter().map(|(_, bench)| bench.arbiter.stage()).collect();
     stages.sort();
