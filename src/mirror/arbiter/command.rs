@@ -1,6 +1,7 @@
 //! What an operator asks, and why it may be refused.
 
-use super::machine::{Arbiter, Goal, Partner, Phase, Replica, State};
+use super::machine::Arbiter;
+use super::state::{Goal, Partner, Phase, Replica, State};
 use super::types::{Command, Order, Refusal, Role, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Mode, Register};

@@ -1,7 +1,8 @@
 //! What follows from what the machine knows: one step from each state. Nothing here depends on which event came last, so
 //! that nothing is lost by its order.
 
-use super::machine::{Arbiter, Goal, Held, Partner, Phase, Replica, State};
+use super::machine::Arbiter;
+use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Order, Role, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Mode, Register};

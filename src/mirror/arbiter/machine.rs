@@ -1,129 +1,12 @@
 //! The machine: what it knows, what it takes in and gives out. What follows from what it knows stands in
 //! [`decide`](super::decide).
 
+use super::state::{Held, Partner, Phase, Replica, State};
 use super::types::{Action, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
 use std::collections::VecDeque;
 use std::time::Duration;
-
-/// What the machine does. Registers in it are those that it acts on; what was read last is in [`Arbiter::known`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum State {
-    /// Nothing works, until the register is known.
-    Waits,
-    /// Nothing works, until the register is put right.
-    Closed,
-    /// Nothing works, until the register or the copy is another one.
-    Barred,
-    /// We have the right to act on this register as soon as it is written down that it was seen.
-    Entering {
-        register: Register,
-    },
-    /// The right was used: the logs are being applied.
-    Adopting {
-        register: Register,
-    },
-    Leading {
-        register: Register,
-        phase: Phase,
-    },
-    /// `Freeze` or `StopFollowing` was ordered.
-    Stopping {
-        from: Register,
-        goal: Goal,
-    },
-    /// No worker works; `left` is on its way to the disk.
-    Leaving {
-        from: Register,
-        goal: Goal,
-    },
-    /// `left` is durable.
-    Deciding {
-        from: Register,
-        goal: Goal,
-    },
-    /// `Reconcile` was ordered.
-    Levelling {
-        from: Register,
-        goal: Goal,
-    },
-    /// The store is asked, again and again, until it has answered.
-    Proposing {
-        expected: Option<Register>,
-        wanted: Register,
-    },
-    /// `StepDown` was ordered.
-    SteppingDown,
-    Following {
-        register: Register,
-        acknowledge: bool,
-    },
-}
-
-/// Of an owner that works. All but `Steady` and `Draining` are of an owner that is solo in the register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Phase {
-    Steady,
-    /// `CatchUp` was ordered, with the copy that is heard in [`Arbiter::with`].
-    CatchingUp,
-    /// `RequireBoth` was ordered.
-    Requiring,
-    /// Both copies are required and level, and the store is asked for this.
-    Pairing {
-        wanted: Register,
-    },
-    /// Mirrored; `Drain` was ordered.
-    Draining,
-}
-
-/// What an epoch is left for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Goal {
-    /// The owner: to lead the next, mirrored if the partner takes part, else alone. The replica: to take over if the owner is
-    /// still lost.
-    Stay,
-    /// To give the identity to the partner.
-    Move,
-    /// To lead the next alone, on command.
-    Solo,
-}
-
-/// What is known of the partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Partner {
-    Heard(Words),
-    /// Not heard, though not for long.
-    Quiet {
-        heard_at: Instant,
-    },
-    /// Not heard for too long.
-    Gone {
-        heard_at: Instant,
-    },
-}
-
-/// What the workers hold open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Held {
-    Nothing,
-    Replica,
-    /// Whether the logs are applied: if so `Lead` goes on with them, else `Adopt` is needed.
-    Owner {
-        applied: bool,
-    },
-}
-
-/// What the partner is worth to an owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Replica {
-    /// Takes part in this epoch; says so in these words.
-    Ready(Words),
-    /// May do so yet.
-    Late,
-    /// Will not, as long as this lasts.
-    Useless,
-}
 
 /// The machine for one identity on one node. The module doc has its table.
 ///
@@ -293,25 +176,7 @@ impl Arbiter {
 
     /// What the machine does now.
     pub fn stage(&self) -> Stage {
-        match self.state {
-            State::Waits => Stage::Waits,
-            State::Closed => Stage::Closed,
-            State::Barred => Stage::Barred,
-            State::Entering { .. } => Stage::Entering,
-            State::Adopting { .. } => Stage::Adopting,
-            State::Leading { phase: Phase::Steady, .. } => Stage::Leading,
-            State::Leading { phase: Phase::CatchingUp, .. } => Stage::CatchingUp,
-            State::Leading { phase: Phase::Requiring, .. } => Stage::Requiring,
-            State::Leading { phase: Phase::Pairing { .. }, .. } => Stage::Pairing,
-            State::Leading { phase: Phase::Draining, .. } => Stage::Draining,
-            State::Stopping { .. } => Stage::Stopping,
-            State::Leaving { .. } => Stage::Leaving,
-            State::Deciding { .. } => Stage::Deciding,
-            State::Levelling { .. } => Stage::Levelling,
-            State::Proposing { .. } => Stage::Proposing,
-            State::SteppingDown => Stage::SteppingDown,
-            State::Following { .. } => Stage::Following,
-        }
+        self.state.stage()
     }
 
     /// The newest register that was read or won, for `status`.
@@ -345,18 +210,12 @@ impl Arbiter {
 
     /// What this node says of itself to its partner.
     pub fn words(&self) -> Words {
-        let owner = |register: Register| if register.owner == self.me { Role::Frozen } else { Role::Waits };
         let role = match self.state {
-            State::Waits | State::Closed | State::Barred | State::SteppingDown => Role::Waits,
             State::Adopting { .. } | State::Leading { .. } => Role::Leads,
-            State::Entering { register } => owner(register),
-            State::Stopping { from, .. }
-            | State::Leaving { from, .. }
-            | State::Deciding { from, .. }
-            | State::Levelling { from, .. } => owner(from),
-            State::Proposing { expected, wanted } => owner(expected.unwrap_or(wanted)),
             State::Following { register, acknowledge: false } if self.counts_in(register) => Role::Left,
             State::Following { .. } => Role::Follows,
+            _ if self.is_owner() => Role::Frozen,
+            _ => Role::Waits,
         };
         let able = self.fit && !self.isolated && !matches!(self.state, State::Closed | State::Barred);
         Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able }
@@ -379,16 +238,7 @@ impl Arbiter {
 
     /// Whether it acts as the owner, working or not.
     fn is_owner(&self) -> bool {
-        match self.state {
-            State::Waits | State::Closed | State::Barred | State::SteppingDown | State::Following { .. } => false,
-            State::Adopting { .. } | State::Leading { .. } => true,
-            State::Entering { register } => register.owner == self.me,
-            State::Stopping { from, .. }
-            | State::Leaving { from, .. }
-            | State::Deciding { from, .. }
-            | State::Levelling { from, .. } => from.owner == self.me,
-            State::Proposing { expected, wanted } => expected.unwrap_or(wanted).owner == self.me,
-        }
+        self.state.acts_on().is_some_and(|register| register.owner == self.me)
     }
 
     /// Takes in what stands, or stood, in the store: not before `floor` was known.
@@ -522,10 +372,10 @@ impl Arbiter {
 
     /// Goes from one state to the next; all of them do.
     pub(super) fn enter(&mut self, state: State, now: Instant) {
-        let before = (self.stage(), self.acts_in());
+        let before = (self.state.stage(), self.state.epoch());
         self.state = state;
         self.retry_at = None;
-        let after = (self.stage(), self.acts_in());
+        let after = (self.state.stage(), self.state.epoch());
         if before != after {
             self.actions.push_back(Action::Tell(Notice::Stage { stage: after.0, epoch: after.1 }));
         }
@@ -553,28 +403,14 @@ impl Arbiter {
         self.actions.push_back(Action::Renew);
     }
 
-    /// The epoch that the state is about; 0 for none.
-    fn acts_in(&self) -> u64 {
-        match self.state {
-            State::Waits | State::Closed | State::Barred | State::SteppingDown => 0,
-            State::Entering { register }
-            | State::Adopting { register }
-            | State::Leading { register, .. }
-            | State::Following { register, .. } => register.epoch,
-            State::Stopping { from, .. }
-            | State::Leaving { from, .. }
-            | State::Deciding { from, .. }
-            | State::Levelling { from, .. } => from.epoch,
-            State::Proposing { wanted, .. } => wanted.epoch,
-        }
-    }
-
     pub(super) fn isolate(&mut self) {
         self.isolated_at = None;
         if !self.isolated {
             self.isolated = true;
             self.actions.push_back(Action::Withdraw);
-            self.actions.push_back(Action::Tell(Notice::Isolated));
+            if matches!(self.held, Held::Owner { .. }) {
+                self.actions.push_back(Action::Tell(Notice::Isolated));
+            }
         }
     }
 

@@ -86,6 +86,7 @@
 mod command;
 mod decide;
 mod machine;
+mod state;
 mod types;
 
 pub use machine::Arbiter;

@@ -2,7 +2,8 @@
 
 use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, NODES, Step, Timer, Work, World};
 use crate::env::Instant;
-use crate::mirror::arbiter::machine::{Arbiter, Partner};
+use crate::mirror::arbiter::machine::Arbiter;
+use crate::mirror::arbiter::state::Partner;
 use crate::mirror::arbiter::{Command, Event, Found, Outcome, Stage, Trouble};
 use crate::mirror::register::{Node, Register};
 

@@ -4,7 +4,8 @@
 //! here where nothing can come between.
 
 use crate::env::Instant;
-use crate::mirror::arbiter::machine::{Arbiter, Partner};
+use crate::mirror::arbiter::machine::Arbiter;
+use crate::mirror::arbiter::state::Partner;
 use crate::mirror::arbiter::{Action, Event, Found, Order, Outcome, Settings, Stage, Trouble, Words};
 use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
 use arrayvec::ArrayVec;
@@ -86,8 +87,9 @@ pub(super) enum Asked<Q, A> {
 
 pub(super) type Proposal = (Option<Register>, Register);
 
+/// One node: its machine, its disk, its workers, and what is on its way to and from the machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Box {
+pub(super) struct Appliance {
     /// `None`: it is off, or restarts.
     pub arbiter: Option<Arbiter>,
     pub disk: Memory,
@@ -110,9 +112,10 @@ pub(super) struct Box {
     pub lives: u8,
 }
 
+/// All there is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct World {
-    pub boxes: [Box; 2],
+    pub boxes: [Appliance; 2],
     pub register: Option<Register>,
     /// What the register was before somebody set it back.
     pub truth: Option<Register>,
@@ -192,9 +195,9 @@ pub(super) fn holds(log: &[u8]) -> u16 {
     log.iter().fold(0, |holds, batch| holds | 1 << batch)
 }
 
-impl Box {
-    fn new(number: u8) -> Box {
-        Box {
+impl Appliance {
+    fn new(number: u8) -> Appliance {
+        Appliance {
             arbiter: None,
             disk: Memory::new(copy(number)),
             fit: true,
@@ -260,7 +263,7 @@ impl World {
     /// Two boxes that have just been set up.
     pub fn new(settings: Settings, budget: Budget) -> World {
         let mut world = World {
-            boxes: [Box::new(1), Box::new(2)],
+            boxes: [Appliance::new(1), Appliance::new(2)],
             register: None,
             truth: None,
             previous: None,
@@ -280,11 +283,11 @@ impl World {
         world
     }
 
-    pub fn of(&self, node: Node) -> &Box {
+    pub fn of(&self, node: Node) -> &Appliance {
         &self.boxes[at(node)]
     }
 
-    pub fn of_mut(&mut self, node: Node) -> &mut Box {
+    pub fn of_mut(&mut self, node: Node) -> &mut Appliance {
         &mut self.boxes[at(node)]
     }
 
@@ -613,6 +616,7 @@ impl World {
         Ok(())
     }
 
+    /// Whether the link of `node` says that the partner is there.
     pub fn hears(&self, node: Node) -> bool {
         self.of(node).arbiter.as_ref().is_some_and(|arbiter| matches!(arbiter.partner, Partner::Heard(_)))
     }
