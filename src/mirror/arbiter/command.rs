@@ -21,7 +21,7 @@ impl Arbiter {
     }
 
     fn create(&mut self, now: Instant) -> Result<(), Refusal> {
-        if !self.fit {
+        if !self.is_fit() {
             return Err(Refusal::CopyUnfit);
         }
         if self.state != State::Waits || self.amiss != Some(Trouble::Uncreated) || self.seen() > 0 {
@@ -83,7 +83,7 @@ impl Arbiter {
                 self.enter(State::Deciding { from, goal: Goal::Solo }, now);
             }
             State::Following { register, .. } if self.counts_in(register) => return Err(Refusal::NotOwner),
-            State::Barred if !self.fit => return Err(Refusal::CopyUnfit),
+            State::Barred if !self.is_fit() => return Err(Refusal::CopyUnfit),
             State::Barred | State::Following { .. } => {
                 let register = self.current().ok_or(Refusal::Busy)?;
                 lossy()?;
@@ -110,7 +110,7 @@ impl Arbiter {
     }
 
     fn rejoin(&mut self) -> Result<(), Refusal> {
-        if self.state == State::Barred && !self.fit {
+        if self.state == State::Barred && !self.is_fit() {
             let register = self.current().ok_or(Refusal::Busy)?;
             if register.owner == self.me || register.names(self.me, self.memory.incarnation) {
                 return Err(Refusal::CopyCounts);

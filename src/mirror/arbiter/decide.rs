@@ -20,13 +20,13 @@ impl Arbiter {
             _ if closed => self.stand_still(State::Closed, now),
             State::Barred => {
                 if let Some(register) = self.current()
-                    && self.fit
+                    && self.is_fit()
                     && !self.is_foreign_to(register)
                 {
                     self.enter(State::Waits, now);
                 }
             }
-            _ if !self.fit => self.stand_still(State::Barred, now),
+            _ if !self.is_fit() => self.stand_still(State::Barred, now),
             State::Waits => {
                 if let Some(register) = self.current() {
                     self.route(register, now);

@@ -23,6 +23,8 @@ pub struct Arbiter {
     pub(super) persisting: Option<Memory>,
     /// The logs can be worked with.
     pub(super) fit: bool,
+    /// The copy and its memory are of an earlier time than the register: somebody has restored a disk.
+    pub(super) set_back: bool,
     /// The newest register that was read or won. Never older than what was known before.
     pub(super) known: Option<Register>,
     /// What is wrong with what was read last.
@@ -77,6 +79,7 @@ impl Arbiter {
             durable: memory,
             persisting: None,
             fit,
+            set_back: false,
             known: None,
             amiss: None,
             heard_epoch: 0,
@@ -200,6 +203,7 @@ impl Arbiter {
             };
         match self.state {
             _ if self.amiss.is_some() => self.amiss,
+            _ if self.set_back => Some(Trouble::CopySetBack),
             _ if !self.fit => Some(Trouble::CopyUnfit),
             State::Barred => Some(Trouble::CopyReplaced),
             State::Following { register, .. } if gone && !self.counts_in(register) => Some(Trouble::OwnerGone),
@@ -217,13 +221,18 @@ impl Arbiter {
             _ if self.is_owner() => Role::Frozen,
             _ => Role::Waits,
         };
-        let able = self.fit && !self.isolated && !matches!(self.state, State::Closed | State::Barred);
+        let able = self.is_fit() && !self.isolated && !matches!(self.state, State::Closed | State::Barred);
         Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able }
     }
 
     /// The highest epoch that this node knows of; a register below it is not the true one.
     pub(super) fn seen(&self) -> u64 {
         self.memory.epoch_seen.max(self.heard_epoch)
+    }
+
+    /// Whether our copy can be worked with.
+    pub(super) fn is_fit(&self) -> bool {
+        self.fit && !self.set_back
     }
 
     /// Whether the register vouches for our copy as the replica.
@@ -260,8 +269,14 @@ impl Arbiter {
                 let forked = self.known.is_some_and(|known| known.epoch == register.epoch && known != register);
                 self.amiss = forked.then_some(Trouble::RegisterForked);
                 if !forked {
+                    // Nobody counts on a copy that has not seen, durably, the epoch that the register followed. What it has
+                    // not seen it does not learn now, lest it look like one that has after a restart.
+                    let named = register.names(self.me, self.memory.incarnation);
+                    self.set_back = named && register.epoch > self.memory.epoch_seen + 1;
                     self.known = Some(register);
-                    self.memory.epoch_seen = register.epoch;
+                    if !self.set_back {
+                        self.memory.epoch_seen = register.epoch;
+                    }
                 }
             }
         }

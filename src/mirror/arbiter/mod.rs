@@ -66,6 +66,9 @@
 //!   already); outcomes of deliveries do, and they are what keeps duplicates rare. A move needs it for the same reason.
 //! - Acknowledgements count from the copy that an order names, in the epoch that it names, and from no other. Otherwise a disk that
 //!   was replaced could speak for the one before.
+//! - A copy that the register names has seen, durably, at least the epoch before: it was there when it was counted in. One that
+//!   has not was restored from a snapshot, and is treated as damaged. A snapshot of the same epoch or the one before is not
+//!   noticed here: whoever compares logs over the link must see that a copy has less than it acknowledged.
 //! - A watch only makes the machine read. A value that was true when a watch sent it may have been overtaken by an answer.
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than

@@ -504,9 +504,24 @@ fn a_replica_that_is_handed_over_to_leads_at_once_and_only_then() {
     let handed = following().register(own_mirrored(8)).at(Stage::Entering).persisted().at(Stage::Adopting);
     let order = Order::Adopt { epoch: 8, both: Some(theirs()) };
     assert!(matches!(handed.said[..], [Action::Order { order: given, .. }, ..] if given == order), "{:?}", handed.said);
-    // What has left the epoch before, or slept through one, asks first.
-    following().register(own_mirrored(9)).at(Stage::Stopping);
+    // What has left the epoch before asks first.
     following().silent().done().heard(7, Role::Leads).persisted().register(own_mirrored(8)).at(Stage::Stopping);
+}
+
+#[test]
+fn a_disk_that_was_restored_is_not_counted_on() {
+    let memory = Memory { epoch_seen: 5, left: 4, incarnation: ours() };
+    let started = || Bench::with(Settings::default(), memory, true);
+    for register in [own_mirrored(7), their_mirrored(7), own_solo(7)] {
+        let restored = started().register(register).at(Stage::Barred);
+        assert_eq!(restored.arbiter.trouble(), Some(Trouble::CopySetBack));
+        assert!(!restored.arbiter.words().able);
+        assert_eq!(restored.arbiter.memory(), memory, "it would not be noticed after a restart");
+        restored.register(their_solo(8)).persisted().at(Stage::Following);
+    }
+    // It may have missed one, and any number in which it did not count.
+    started().register(their_mirrored(6)).persisted().at(Stage::Following);
+    started().register(their_solo(9)).persisted().at(Stage::Following);
 }
 
 #[test]

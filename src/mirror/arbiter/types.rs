@@ -348,7 +348,7 @@ pub enum Stage {
 pub enum Trouble {
     /// There has never been a register: `create` it.
     Uncreated,
-    /// The register is gone. It must be put right by hand, with the highest epoch that either node has seen.
+    /// The register is gone. It must be put right by hand, with exactly the highest epoch that either node has seen.
     RegisterMissing,
     /// The register, or what this node was told by its partner, has gone back in time: the store was restored.
     RegisterBehind,
@@ -358,6 +358,8 @@ pub enum Trouble {
     RegisterUnreadable,
     /// The logs of this copy are damaged or cannot be written.
     CopyUnfit,
+    /// The register counts on this copy, which has forgotten an epoch: the disk was restored from a snapshot.
+    CopySetBack,
     /// The register counts on a copy that this node does not have any more.
     CopyReplaced,
     /// The owner worked alone and is silent: this copy is stale, only a loss that is accepted makes it work.
