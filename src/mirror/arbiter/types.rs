@@ -202,7 +202,8 @@ pub enum Order {
         /// The time.
         within: Duration,
     },
-    /// Apply each log of this copy through its last durable batch, acknowledged or not, then work as the owner.
+    /// Apply each log of this copy through its last durable batch, acknowledged or not, then work as the owner. What this
+    /// process wrote to it and has not synced is synced first, or left out.
     Adopt {
         /// The epoch.
         epoch: u64,

@@ -62,7 +62,9 @@ impl World {
             let Some(arbiter) = &self.of(node).arbiter else {
                 continue;
             };
-            let news = arbiter.known.map_or(Found::Missing, Found::Register) != self.found() || arbiter.amiss.is_some();
+            // A read that finds what is known changes nothing, and is left out.
+            let known = arbiter.known.map_or(Found::Missing, Found::Register);
+            let news = known != self.found() || arbiter.amiss.is_some() || arbiter.stage() == Stage::Waits;
             if arbiter.reading.is_none() && news {
                 steps.push(Step::Timer(node, Timer::Read));
             }
@@ -160,8 +162,9 @@ impl World {
         }
         if self.truth.is_some() {
             steps.push(Step::PutRight);
-        } else if budget.tampering > 0 {
-            // A node that slept through an epoch cannot know that the register has forgotten it.
+        } else if budget.tampering > 0 && self.accepted == [false; 2] {
+            // A node that slept through an epoch cannot know that the register has forgotten it; nor can an operator who has
+            // accepted a loss meanwhile.
             let seen = |register: Register| {
                 NODES.into_iter().all(|node| {
                     let disk = self.of(node).disk;

@@ -354,6 +354,8 @@ impl World {
             }
             // What had been asked without an answer is asked again, and puts the register right.
             self.truth = None;
+            self.register = Some(wanted);
+            return Ok(Outcome::Won);
         }
         if let Some(before) = expected
             && wanted.epoch != before.epoch + 1
@@ -388,6 +390,8 @@ impl World {
             }
             Order::Lead { epoch, both } | Order::Adopt { epoch, both } => {
                 it.work = Work::Leading { epoch, both, catching: None, required: false };
+                // What is adopted is durable.
+                it.unsynced &= matches!(order, Order::Lead { .. });
                 leads = Some(epoch);
             }
             Order::CatchUp { with } => {
