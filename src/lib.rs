@@ -23,6 +23,7 @@ pub mod flow;
 pub mod kernel;
 pub mod limits;
 pub mod load;
+pub mod mirror;
 pub mod policy;
 pub mod port;
 pub mod sim;

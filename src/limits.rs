@@ -747,3 +747,40 @@ pub const SHORTAGES_MAX: u32 = 30;
 
 /// The pause before a message that found all readers in use is read again.
 pub const READER_RETRY_DELAY: Duration = Duration::from_millis(100);
+
+// mirror
+
+/// The largest register or memory of an identity that is read, bytes: none that is written has 200.
+pub const REGISTER_SIZE_MAX: usize = 512;
+
+/// The highest epoch. Nobody gets there, and one more than it can still be said.
+pub const EPOCH_MAX: u64 = 1 << 62;
+
+/// An owner whose replica has not been heard for so long stops and asks the store to let it go on alone. Heartbeats come every
+/// few milliseconds; a garbage collection of the switch, or a spike of the scheduler, must not end an epoch.
+pub const ALONE_DELAY: Duration = Duration::from_millis(150);
+
+/// An owner that has stopped and is not settled after so long gives up its addresses, and says that it cannot serve.
+pub const ISOLATED_DELAY: Duration = Duration::from_millis(200);
+
+/// A replica whose owner has not been heard for so long asks for the identity: later than the owner, so that a fault of
+/// the link alone leaves the owner where it is.
+pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
+
+const _: () = assert!(ALONE_DELAY.as_nanos() < ISOLATED_DELAY.as_nanos());
+const _: () = assert!(ISOLATED_DELAY.as_nanos() < TAKEOVER_DELAY.as_nanos());
+
+/// A replica that is heard, but does not follow, or is not level, is waited for so long: it may be reading the register.
+/// No 250 leaves meanwhile, so it is less than a client waits; more than a slow store needs, lest the pair swing for ever
+/// between solo and mirrored.
+pub const JOIN_DELAY: Duration = Duration::from_secs(2);
+
+/// How often the register is read when all is well. A watch tells changes at once, and may be lost without a word.
+pub const REGISTER_READ_INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often the register is read when something waits for it, and how long a question to the store that had no answer is
+/// left alone before it is asked again.
+pub const REGISTER_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// How long sessions may go on when an identity is moved on command.
+pub const DRAIN_DELAY: Duration = Duration::from_secs(30);

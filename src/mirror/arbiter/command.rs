@@ -1,0 +1,127 @@
+//! What an operator asks, and why it may be refused.
+
+use super::machine::Arbiter;
+use super::state::{Goal, Partner, Phase, Replica, State};
+use super::types::{Command, Order, Refusal, Role, Trouble, Words};
+use crate::env::Instant;
+use crate::mirror::register::{Mode, Register};
+
+impl Arbiter {
+    /// Begins to do what an operator asks; what becomes of it is seen in the register. If it is refused, nothing has changed.
+    pub fn command(&mut self, command: Command, now: Instant) -> Result<(), Refusal> {
+        match command {
+            Command::Create => self.create(now)?,
+            Command::Move => self.hand_over(now)?,
+            Command::Solo { accept_loss, partner_is_off } => self.go_solo(accept_loss, partner_is_off, now)?,
+            Command::TakeOver { partner_is_off } => self.take_over(partner_is_off, now)?,
+            Command::Rejoin => self.rejoin()?,
+        }
+        self.decide(now);
+        Ok(())
+    }
+
+    fn create(&mut self, now: Instant) -> Result<(), Refusal> {
+        if !self.is_fit() {
+            return Err(Refusal::CopyUnfit);
+        }
+        if self.state != State::Waits || self.amiss != Some(Trouble::Uncreated) || self.seen() > 0 {
+            return Err(Refusal::Exists);
+        }
+        if self.asked.is_some() {
+            return Err(Refusal::Busy);
+        }
+        let wanted = Register::solo(1, self.me, self.memory.incarnation);
+        self.ask(None, wanted);
+        self.enter(State::Proposing { expected: None, wanted }, now);
+        Ok(())
+    }
+
+    fn hand_over(&mut self, now: Instant) -> Result<(), Refusal> {
+        match self.state {
+            State::Leading { register, phase: Phase::Steady } if register.mode == Mode::Mirrored => {
+                match self.replica_of(register) {
+                    Replica::Ready(Words { role: Role::Follows, .. }) => {
+                        self.order(Order::Drain { within: self.settings.drain_within });
+                        self.enter(State::Leading { register, phase: Phase::Draining }, now);
+                        Ok(())
+                    }
+                    _ => Err(Refusal::PartnerNotReady),
+                }
+            }
+            State::Leading { register, .. } if register.mode == Mode::Solo => Err(Refusal::PartnerNotReady),
+            State::Leading { .. } => Err(Refusal::Busy),
+            _ => Err(Refusal::NotOwner),
+        }
+    }
+
+    fn go_solo(&mut self, accept_loss: bool, partner_is_off: bool, now: Instant) -> Result<(), Refusal> {
+        // Where nothing but the operator's word keeps two boxes from working at once, it must be given.
+        let vouched = |needed: bool| if needed && !partner_is_off { Err(Refusal::PartnerNotOff) } else { Ok(()) };
+        // A partner that is heard has not gone past us.
+        let by_hand = self.settings.manual && !matches!(self.partner, Partner::Heard(_));
+        let lossy = || if accept_loss { vouched(true) } else { Err(Refusal::LossNotAccepted) };
+        match self.state {
+            State::Leading { phase: Phase::Pairing { .. }, .. } | State::Adopting { .. } | State::Proposing { .. } => {
+                return Err(Refusal::Busy);
+            }
+            State::Leading { register, .. } if register.mode == Mode::Mirrored => {
+                vouched(by_hand)?;
+                self.stop(register, Goal::Solo, now);
+            }
+            State::Leading { .. } if self.alone => return Err(Refusal::Nothing),
+            State::Leading { .. } => {}
+            State::Stopping { from, .. } if from.owner == self.me => {
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
+                self.state = State::Stopping { from, goal: Goal::Solo };
+            }
+            State::Leaving { from, .. } if from.owner == self.me => {
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
+                self.state = State::Leaving { from, goal: Goal::Solo };
+            }
+            State::Deciding { from, .. } | State::Levelling { from, .. } if from.owner == self.me => {
+                vouched(by_hand && from.mode == Mode::Mirrored)?;
+                self.enter(State::Deciding { from, goal: Goal::Solo }, now);
+            }
+            State::Following { register, .. } if self.counts_in(register) => return Err(Refusal::NotOwner),
+            State::Barred if !self.is_fit() => return Err(Refusal::CopyUnfit),
+            State::Barred | State::Following { .. } => {
+                let register = self.current().ok_or(Refusal::Busy)?;
+                lossy()?;
+                self.stop(register, Goal::Solo, now);
+                return Ok(());
+            }
+            _ => return Err(Refusal::NotOwner),
+        }
+        self.alone = true;
+        Ok(())
+    }
+
+    fn take_over(&mut self, partner_is_off: bool, now: Instant) -> Result<(), Refusal> {
+        match self.state {
+            State::Following { register, .. } if self.counts_in(register) => {
+                if self.settings.manual && !partner_is_off {
+                    return Err(Refusal::PartnerNotOff);
+                }
+                self.stop(register, Goal::Solo, now);
+                Ok(())
+            }
+            _ => Err(Refusal::NotReplica),
+        }
+    }
+
+    fn rejoin(&mut self) -> Result<(), Refusal> {
+        if self.state == State::Barred && !self.is_fit() {
+            let register = self.current().ok_or(Refusal::Busy)?;
+            if register.owner == self.me || register.names(self.me, self.memory.incarnation) {
+                return Err(Refusal::CopyCounts);
+            }
+            self.renew();
+            return Ok(());
+        }
+        if !self.alone {
+            return Err(Refusal::Nothing);
+        }
+        self.alone = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,370 @@
+//! What the arbiter is told and what it says.
+
+use crate::env::Instant;
+use crate::limits::{
+    ALONE_DELAY, DRAIN_DELAY, ISOLATED_DELAY, JOIN_DELAY, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY, TAKEOVER_DELAY,
+};
+use crate::mirror::register::{Incarnation, Memory, Register};
+use std::time::Duration;
+
+/// What an operator may set. `alone_after` < `isolated_after` < `takeover_after`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// No proposal follows from silence, only from a command: nothing but the operator can tell that the partner is off.
+    pub manual: bool,
+    /// A mirrored owner stops when its replica was last heard so long ago.
+    pub alone_after: Duration,
+    /// An owner that stopped and is not settled so long after gives up its addresses.
+    pub isolated_after: Duration,
+    /// A replica takes over when its owner was last heard so long ago.
+    pub takeover_after: Duration,
+    /// A partner that is heard and does not take part, or does not become level, is waited for so long.
+    pub join_within: Duration,
+    /// The pause between two reads of the register when all is well.
+    pub read_every: Duration,
+    /// The pause when something waits, and before a question without an answer is asked again.
+    pub retry_after: Duration,
+    /// How long sessions may go on when the identity is moved.
+    pub drain_within: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            manual: false,
+            alone_after: ALONE_DELAY,
+            isolated_after: ISOLATED_DELAY,
+            takeover_after: TAKEOVER_DELAY,
+            join_within: JOIN_DELAY,
+            read_every: REGISTER_READ_INTERVAL,
+            retry_after: REGISTER_RETRY_DELAY,
+            drain_within: DRAIN_DELAY,
+        }
+    }
+}
+
+/// What the machine is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Event {
+    /// The answer to [`Action::Read`]: exactly one for each.
+    Read(Found),
+    /// A watch says that the register is not what it was. It carries no value: news may be old, an answer to a question is
+    /// not older than the question.
+    Stirred,
+    /// The answer to [`Action::Propose`]: exactly one for each, and after it nothing more is done for that attempt
+    /// here; what is on its way to the store may still arrive.
+    Proposed(Outcome),
+    /// The answer to [`Action::Persist`], once it is durable: exactly one for each. If it cannot be made durable, say
+    /// [`Event::StorageFailed`].
+    Persisted,
+    /// The partner is heard: its latest words. Told when they change and when the link comes up; more often is harmless.
+    Heard(Words),
+    /// The partner is not heard any more, and was last at that time. Told as soon as a heartbeat is missed, or when the
+    /// replica makes no durable progress that it owes, which is silence as well; how long is too long is decided here.
+    Silent {
+        /// When something was last heard.
+        heard_at: Instant,
+    },
+    /// Every worker has carried out this order; told once. Of orders that another one has followed it need not be told.
+    Done {
+        /// The number of [`Action::Order`].
+        order: u64,
+    },
+    /// This node's copy or memory cannot be written any more, or damage was found in it. Nothing but a restart ends this.
+    StorageFailed,
+}
+
+/// What a read of the register found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// What stood there, at some time after the question was asked (a linearizable read).
+    Register(Register),
+    /// Nothing stands there.
+    Missing,
+    /// Something stands there that is no register.
+    Unreadable,
+    /// The store did not answer.
+    Unreachable,
+}
+
+/// What became of a proposal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// It stands in the store now.
+    Won,
+    /// Something else than what was expected stands there: this.
+    Lost(Found),
+    /// Nobody knows: no answer in time. It may have arrived, or arrive later.
+    Unknown,
+}
+
+/// What a node says of itself to its partner, for one identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Words {
+    /// The highest epoch that it knows of, which is the one it acts in.
+    pub epoch: u64,
+    /// What it does.
+    pub role: Role,
+    /// Its copy.
+    pub incarnation: Incarnation,
+    /// Whether it can do its part. An owner that is not able asks its replica to take over.
+    pub able: bool,
+}
+
+/// What a node does for an identity, as far as its partner must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// Works as the owner.
+    Leads,
+    /// The owner, and stopped until the store has settled its next epoch.
+    Frozen,
+    /// Takes the owner's batches.
+    Follows,
+    /// Has stopped acknowledging this epoch, and takes the owner's batches so that it can be made level.
+    Left,
+    /// Neither: it has not read the register, has asked the store, or cannot.
+    Waits,
+}
+
+/// What whoever runs the machine is to do. In the order in which they come: a persist before the proposal that follows it,
+/// though no proposal comes out before [`Event::Persisted`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// Read the register (linearizable), once; [`Event::Read`] follows. Never a second before the first is answered.
+    Read,
+    /// Write `wanted` if exactly `expected` stands there (`None`: if nothing does), once; [`Event::Proposed`] follows. Never a
+    /// second before the first is answered.
+    Propose {
+        /// What must stand there.
+        expected: Option<Register>,
+        /// What is to stand there.
+        wanted: Register,
+    },
+    /// Make this durable; [`Event::Persisted`] follows. Never a second before the first is answered.
+    Persist(Memory),
+    /// Give this order to every worker, after those before it. It puts an end to what is left of the one before it.
+    Order {
+        /// Rises by one with each order.
+        number: u64,
+        /// What to do.
+        order: Order,
+    },
+    /// Stop answering for the identity's addresses, now; `Lead` and `Adopt` announce them again.
+    Withdraw,
+    /// Say this to the partner from now on, with every heartbeat.
+    Say(Words),
+    /// For the event log, and for alerts where [`Notice::Trouble`] says so.
+    Tell(Notice),
+    /// Set this copy aside whole, create an empty one with another incarnation and the same `epoch_seen` and `left`, and
+    /// start another machine with them. This one has ended.
+    Renew,
+}
+
+/// What the workers of an identity are to do. `Done` is told when all of them have.
+///
+/// `both` names the copy of the partner that every 250 needs: an acknowledgement counts only from that incarnation, and
+/// only if the partner says it in the epoch in which the owner leads. `with` names the copy that is brought level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Order {
+    /// Stop, whatever was done: no 250, no new delivery, no new mail, no batch taken from the partner. The logs stay open, and the
+    /// addresses are still answered for. Done: no worker does any of it any more.
+    Freeze,
+    /// Stay frozen, and compare logs with that copy: what it lacks is sent; what only it has at the end (this node crashed
+    /// before it wrote it) is taken over, or cut there and set aside. Done: it is durable through the last batch of every log, and
+    /// so are we.
+    Reconcile {
+        /// The epoch that both nodes were in; the partner follows in it.
+        epoch: u64,
+        /// The copy that is made level.
+        with: Incarnation,
+    },
+    /// Work as the owner in this epoch, with logs that this node worked on before it froze.
+    Lead {
+        /// The epoch.
+        epoch: u64,
+        /// Whose acknowledgement a 250 needs.
+        both: Option<Incarnation>,
+    },
+    /// Lead as before, alone, and bring that copy near, cutting off (and setting aside) what the owner does not have. Done: so
+    /// little is missing that it may be waited for.
+    CatchUp {
+        /// The copy.
+        with: Incarnation,
+    },
+    /// Lead, and from now on say no 250 without that copy. Done: it is durable through the last batch of every log that was
+    /// written alone.
+    RequireBoth {
+        /// The copy.
+        with: Incarnation,
+    },
+    /// Lead, and bring sessions and deliveries to an end; new ones are refused. Done: none is left, or the time is over.
+    Drain {
+        /// The time.
+        within: Duration,
+    },
+    /// Apply each log of this copy through its last durable batch, acknowledged or not, then work as the owner. What this
+    /// process wrote to it and has not synced is synced first, or left out.
+    Adopt {
+        /// The epoch.
+        epoch: u64,
+        /// Whose acknowledgement a 250 needs.
+        both: Option<Incarnation>,
+    },
+    /// Own it no more: drop sessions, withdraw the addresses, close the logs. Done: this copy can follow.
+    StepDown,
+    /// Take the owner's batches of this epoch, and say what is durable. Done: at once.
+    Follow {
+        /// The epoch.
+        epoch: u64,
+        /// Whether what is durable counts for a 250 of a mirrored epoch. If not, it is said all the same: it counts for
+        /// `Reconcile`, `CatchUp` and `RequireBoth`.
+        acknowledge: bool,
+    },
+    /// Take no more batches and acknowledge nothing more, in any epoch. Done: no worker does, and none will say that it did.
+    StopFollowing,
+}
+
+/// What an operator may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Create the register: this node owns the identity, alone at first. On the home node, once in a pair's life.
+    Create,
+    /// Give the identity to the partner.
+    Move,
+    /// Work alone from now on, until `Rejoin`.
+    Solo {
+        /// On a stale copy: what the other one has acknowledged since is lost.
+        accept_loss: bool,
+        /// The operator vouches for it that the partner's box is off, and stays off until it finds this register. Needed
+        /// for a loss, and with the manual arbiter unless the partner is heard.
+        partner_is_off: bool,
+    },
+    /// On the replica of a mirrored identity: take it over, whether the owner is heard or not.
+    TakeOver {
+        /// As above; needed with the manual arbiter.
+        partner_is_off: bool,
+    },
+    /// On an owner that was told to work alone: with the partner again. On a node whose copy is not fit, and counts for
+    /// nothing: with an empty copy, see [`Action::Renew`].
+    Rejoin,
+}
+
+/// Why a command is not carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// A register stands there, has stood there, or has not been read yet.
+    #[error("the identity exists already, or the store has not answered yet")]
+    Exists,
+    /// Only the owner can do this.
+    #[error("this node does not own the identity, or does not work now")]
+    NotOwner,
+    /// Only the replica of a mirrored identity can do this.
+    #[error("this node does not hold the replica of a mirrored identity")]
+    NotReplica,
+    /// The partner does not hold a complete copy, or is not heard.
+    #[error("the partner is not ready")]
+    PartnerNotReady,
+    /// A change is on its way.
+    #[error("another change of the register is on its way; try again")]
+    Busy,
+    /// This copy is stale, and mail may be lost.
+    #[error("this copy is stale, and mail would be lost: start the other box, or accept the loss")]
+    LossNotAccepted,
+    /// Two boxes might work at once.
+    #[error("the other box may still work: confirm that it is off")]
+    PartnerNotOff,
+    /// This copy cannot be worked with.
+    #[error("this copy is not fit")]
+    CopyUnfit,
+    /// The register vouches for this copy.
+    #[error("the register counts on this copy")]
+    CopyCounts,
+    /// Nothing is to be done.
+    #[error("nothing to do")]
+    Nothing,
+}
+
+/// For the event log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Notice {
+    /// Another stage, and the epoch that it belongs to (0: none).
+    Stage {
+        /// Which.
+        stage: Stage,
+        /// In which epoch.
+        epoch: u64,
+    },
+    /// The store answers, or does no longer.
+    Store {
+        /// Whether it does.
+        reachable: bool,
+    },
+    /// The addresses were given up, since this owner cannot settle.
+    Isolated,
+    /// What needs an operator, or does no longer. Told when it changes.
+    Trouble(Option<Trouble>),
+}
+
+/// What a machine does, for `status` and the event log. The table is in the module doc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The register is not known.
+    Waits,
+    /// Failed closed.
+    Closed,
+    /// This copy must not work.
+    Barred,
+    /// An epoch begins.
+    Entering,
+    /// The logs are applied.
+    Adopting,
+    /// Owner.
+    Leading,
+    /// Owner, alone; the partner catches up.
+    CatchingUp,
+    /// Owner, alone in the register; both copies are required already.
+    Requiring,
+    /// As `Requiring`, and the store is asked.
+    Pairing,
+    /// Owner; sessions end, since the identity is moved.
+    Draining,
+    /// Workers stop.
+    Stopping,
+    /// It is written down that this epoch is left.
+    Leaving,
+    /// Stopped; what to ask for depends on the partner.
+    Deciding,
+    /// Stopped; the replica is made level.
+    Levelling,
+    /// Stopped; the store is asked.
+    Proposing,
+    /// The partner owns it now; workers let go.
+    SteppingDown,
+    /// Replica.
+    Following,
+}
+
+/// What does not end by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// There has never been a register: `create` it.
+    Uncreated,
+    /// The register is gone. It must be put right by hand, with exactly the highest epoch that either node has seen.
+    RegisterMissing,
+    /// The register, or what this node was told by its partner, has gone back in time: the store was restored.
+    RegisterBehind,
+    /// Another register stands there in an epoch that was known already.
+    RegisterForked,
+    /// What stands there is no register.
+    RegisterUnreadable,
+    /// The logs of this copy are damaged or cannot be written.
+    CopyUnfit,
+    /// The register counts on this copy, which has forgotten an epoch: the disk was restored from a snapshot.
+    CopySetBack,
+    /// The register counts on a copy that this node does not have any more.
+    CopyReplaced,
+    /// The owner worked alone and is silent: this copy is stale, only a loss that is accepted makes it work.
+    OwnerGone,
+    /// The partner is silent, and the manual arbiter waits for a command.
+    CommandNeeded,
+}
