@@ -553,6 +553,42 @@ pub const OUTCOME_RESERVE: u64 = 256;
 /// could only be kept in memory. More than come in during one breath, and about a megabyte.
 pub const CHANGES_WAITING_MAX: usize = 4096;
 
+/// The largest batch, bytes: what `batch_size` may be, and a record that is larger than a usual batch.
+pub const BATCH_SIZE_LIMIT: usize = (16 << 20) + RECORD_SIZE_MAX + 4 * BLOCK_SIZE;
+
+/// The largest message on a mirror link, bytes: one that names [`POINTS_MAX`] batches.
+pub const MIRROR_MESSAGE_SIZE_MAX: usize = 4096;
+
+/// What the owner of a log has given the partner and not heard to be durable there, bytes: as much as a fast disk writes in a
+/// few of its latencies.
+pub const MIRROR_WINDOW: usize = 16 << 20;
+
+/// A link on which nothing else was sent for so long says that its end is still here: several of them make a silence.
+pub const MIRROR_BEAT_INTERVAL: Duration = Duration::from_millis(25);
+
+/// A partner that has batches and makes none of them durable for so long is as good as silent: its disk hangs.
+pub const MIRROR_PROGRESS_MAX: Duration = Duration::from_secs(2);
+
+/// After a takeover the addresses are announced at once, and again after these pauses, since nothing answers an announcement.
+pub const ANNOUNCEMENT_PAUSES: [Duration; 4] =
+    [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
+
+/// A partner that is not heard on a link for so long is silent: two beats and some. What follows from it is the arbiter's affair.
+pub const MIRROR_SILENCE: Duration = Duration::from_millis(60);
+
+/// A link on which nothing is heard for so long is given up and opened anew: TCP alone would wait ever longer.
+pub const MIRROR_LINK_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The pause before a link that failed or was refused is opened again.
+pub const MIRROR_RECONNECT_DELAY: Duration = Duration::from_millis(20);
+
+/// For so long a full log keeps a segment for a partner that does not come on: then mail goes before it.
+pub const PARTNER_SPACE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Batches whose places a log knows by heart: where two copies that worked together differ, they do so within the batches in
+/// flight, of which there are at most so many.
+pub const POINTS_MAX: usize = 64;
+
 /// An idle log waits this long before it writes the batch that carries the last watermark, so that a quiet log does
 /// not write twice for every message.
 pub const CLOSING_DELAY: Duration = Duration::from_millis(100);
@@ -754,7 +790,7 @@ pub const READER_RETRY_DELAY: Duration = Duration::from_millis(100);
 pub const REGISTER_SIZE_MAX: usize = 512;
 
 /// The highest epoch. Nobody gets there, and one more than it can still be said.
-pub const EPOCH_MAX: u64 = 1 << 62;
+pub const EPOCH_MAX: u64 = (1 << 62) - 1;
 
 /// An owner whose replica has not been heard for so long stops and asks the store to let it go on alone. Heartbeats come every
 /// few milliseconds; a garbage collection of the switch, or a spike of the scheduler, must not end an epoch.

@@ -287,14 +287,21 @@ impl Cache {
         }
     }
 
+    /// The batch that begins at a place, if it is still here, and how long it is.
+    pub(super) fn batch_at(&self, generation: u64, offset: u64) -> Option<(&Arc<Block>, usize)> {
+        let batch = self.batch_before((generation, offset)).filter(|batch| batch.offset == offset)?;
+        Some((&batch.block, batch.length))
+    }
+
+    fn batch_before(&self, position: (u64, u64)) -> Option<&Cached> {
+        let after = self.batches.partition_point(|batch| (batch.generation, batch.offset) <= position);
+        self.batches.get(after.checked_sub(1)?).filter(|batch| batch.generation == position.0)
+    }
+
     /// The bytes of an extent, if its batch is still here.
     pub(super) fn find(&self, extent: &Extent) -> Option<&[u8]> {
         let position = (extent.generation, u64::from(extent.offset));
-        let after = self.batches.partition_point(|batch| (batch.generation, batch.offset) <= position);
-        let batch = self.batches.get(after.checked_sub(1)?)?;
-        if batch.generation != extent.generation {
-            return None;
-        }
+        let batch = self.batch_before(position)?;
         let start = usize::try_from(position.1 - batch.offset).ok()?;
         let end = start + extent.length as usize;
         (end <= batch.length).then(|| &batch.block.bytes()[start..end])

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::batch::{Filling, Sealed};
+use super::copies::{self, Point};
 use super::event::{LogEvent, Shortage};
 use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
 use super::log::{InFlight, Link, Log, Reserve, Waits};
@@ -31,7 +32,9 @@ impl<D: Disk> Log<D> {
         if let Some(error) = error.filter(|_| self.failed.is_none()) {
             self.fail(error, events);
         }
-        if self.failed.is_none() {
+        if self.failed.is_none() && self.following.is_some() {
+            self.make_segments(now);
+        } else if self.failed.is_none() {
             self.make_segments(now);
             self.drain_backlog();
             self.reclaim();
@@ -54,7 +57,7 @@ impl<D: Disk> Log<D> {
         for completion in completions.drain(..) {
             match completion {
                 Completion::Written { token, result: Ok(()) } => {
-                    if let Some(batch) = self.in_flight.iter_mut().find(|batch| batch.sequence == token) {
+                    if let Some(batch) = self.in_flight.iter_mut().find(|batch| batch.point.sequence == token) {
                         batch.done = true;
                     }
                 }
@@ -62,6 +65,7 @@ impl<D: Disk> Log<D> {
                 Completion::Read { token, result } => match token >> TOKEN_KIND_SHIFT {
                     reader::TOKEN_KIND => self.reader_completed(token, result, events),
                     moving::TOKEN_KIND => self.move_read_completed(token, result),
+                    copies::TOKEN_KIND => self.partner_read_completed(token, result),
                     _ => {}
                 },
                 Completion::Prepared { segment, result } => {
@@ -81,9 +85,9 @@ impl<D: Disk> Log<D> {
 
     fn acknowledge(&mut self, now: Now, events: &mut Vec<LogEvent>) {
         // What completes after a failure is not acknowledged: a batch before it may be missing.
-        while self.failed.is_none() && self.in_flight.front().is_some_and(|batch| batch.done) {
+        while self.failed.is_none() && self.in_flight.front().is_some_and(|batch| self.is_durable(batch)) {
             let Some(batch) = self.in_flight.pop_front() else { break };
-            self.synced = batch.sequence;
+            self.synced = batch.point.sequence;
             self.batches += 1;
             self.batch_bytes += batch.length as u64;
             let latency = now.mono.since(batch.submitted_at).as_nanos();
@@ -287,9 +291,19 @@ impl<D: Disk> Log<D> {
         let block = Arc::new(block);
         self.disk.write(sequence, at.number, offset, block.clone(), length);
         if !tainted {
-            self.cache.insert(at.generation, offset, length, block);
+            self.cache.insert(at.generation, offset, length, Arc::clone(&block));
         }
-        self.in_flight.push_back(InFlight { sequence, length, submitted_at: now.mono, done: false, finished, moved });
+        let point = Point { sequence, checksum, generation: at.generation, offset: header.offset };
+        self.points.push(point);
+        self.in_flight.push_back(InFlight {
+            point,
+            block,
+            length,
+            submitted_at: now.mono,
+            done: false,
+            finished,
+            moved,
+        });
         self.segments.offset += length as u64;
         self.segments.announce(sequence);
         self.previous = Link { sequence, checksum };

@@ -9,7 +9,9 @@ use slab::Slab;
 
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
+use super::copies::{Copies, Partner, Point, Points};
 use super::event::{Draft, LogState, Refusal, Shortage, Status};
+use super::following::Following;
 use super::format::{HEADER_SIZE, NUMBER_END, Opening};
 use super::index::Index;
 use super::message::{Extent, Message, Outcome, RecipientState};
@@ -20,7 +22,7 @@ use super::reader::ReaderSlot;
 use super::record::{CHUNK_HEADER_SIZE, Seal, encode_delete, encode_hold, encode_message, encode_outcome};
 use super::segments::Segments;
 use super::settings::Settings;
-use crate::env::disk::{Completion, Disk, DiskError};
+use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_MIN, SEGMENTS_RESERVED};
 use crate::smtp::Envelope;
@@ -67,9 +69,11 @@ pub(super) enum Waits {
 /// A batch on its way.
 #[derive(Debug)]
 pub(super) struct InFlight {
-    pub sequence: u64,
+    pub point: Point,
+    pub block: Arc<Block>,
     pub length: usize,
     pub submitted_at: Instant,
+    /// Durable on the own disk.
     pub done: bool,
     pub finished: Vec<Finished>,
     pub moved: Vec<Moved>,
@@ -90,6 +94,21 @@ pub struct Log<D> {
     pub(super) shutting_down: bool,
     pub(super) incarnation: u64,
     pub(super) opening: Opening,
+    /// The latest opening that any batch names.
+    pub(super) opened: u64,
+    /// It is written by the owner of its identity, on another box.
+    pub(super) following: Option<Following>,
+    /// The last batch that opening it takes, where what stands behind it does not count.
+    pub(super) until: Option<u64>,
+    /// It was found without its first segments: as a replica it cannot go on.
+    pub(super) lacks_beginning: bool,
+    /// What did not count had once been known to be durable.
+    pub(super) cut_a_watermark: bool,
+    pub(super) copies: Copies,
+    pub(super) frozen: bool,
+    pub(super) partner: Partner,
+    /// The last batches, oldest first.
+    pub(super) points: Points,
     pub(super) segments: Segments,
     pub(super) index: Index,
     pub(super) quarantine: Quarantine,
@@ -106,7 +125,7 @@ pub struct Log<D> {
     pub(super) cache: Cache,
     pub(super) sequence_next: u64,
     pub(super) previous: Link,
-    /// All batches up to this sequence are durable.
+    /// All batches up to this sequence are durable, wherever [`Copies`] wants them to be.
     pub(super) synced: u64,
     /// The watermark in the last sealed header, and the last batch that holds records: the first behind the second means
     /// that a closing batch is due.
@@ -152,6 +171,15 @@ impl<D: Disk> Log<D> {
             shutting_down: false,
             incarnation: 0,
             opening: Opening::default(),
+            opened: 0,
+            following: None,
+            until: None,
+            lacks_beginning: false,
+            cut_a_watermark: false,
+            copies: Copies::Own,
+            frozen: false,
+            partner: Partner::default(),
+            points: Points::default(),
             segments,
             index: Index::default(),
             quarantine: Quarantine::default(),
@@ -195,7 +223,7 @@ impl<D: Disk> Log<D> {
 
     /// Whether a message of this size (if the client said one) would be accepted now.
     pub fn accepts(&self, size: Option<u64>) -> Result<(), Refusal> {
-        if self.failed.is_some() || self.shutting_down {
+        if self.failed.is_some() || self.shutting_down || !self.leads() {
             return Err(Refusal::Failed);
         }
         let full = self.full.is_some() || !self.has_space_for(size.unwrap_or(0)) || !self.has_memory_for(0);
@@ -211,7 +239,7 @@ impl<D: Disk> Log<D> {
     /// Begins a message of our own of `size` bytes that lets others go, such as the notice about one that is given up: else a
     /// full log could never empty itself. It may use what is kept for that; its content has to follow at once.
     pub fn begin_own(&mut self, size: usize) -> Result<Draft, Refusal> {
-        if self.failed.is_some() {
+        if self.failed.is_some() || !self.leads() {
             return Err(Refusal::Failed);
         }
         let chunks = size / self.settings.chunk_size_max() + 2;
@@ -415,7 +443,7 @@ impl<D: Disk> Log<D> {
     /// Whether more may be given out for delivery: the outcomes will find room, and what is moved forward meanwhile, too.
     pub fn may_give_out(&self) -> bool {
         let few = self.backlog.len() + self.requests.len() < CHANGES_WAITING_MAX;
-        self.failed.is_some() || few && self.keeps(Reserve::Moving, BLOCK_SIZE)
+        self.failed.is_some() || self.is_replica() || self.leads() && few && self.keeps(Reserve::Moving, BLOCK_SIZE)
     }
 
     /// A queued message.
@@ -461,6 +489,9 @@ impl<D: Disk> Log<D> {
     pub fn idle(&self) -> bool {
         if self.failed.is_some() {
             return true;
+        }
+        if self.is_replica() {
+            return self.in_flight.is_empty();
         }
         let written = self.backlog.is_empty() && self.requests.is_empty();
         let quiet = self.in_flight.is_empty() && written && self.failures.is_empty();

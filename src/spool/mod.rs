@@ -70,6 +70,16 @@
 //!   header names a later **start**; when that header is durable, the file may be written again.
 //! - What is queued is kept in memory, packed. Acceptance ends where that takes what the settings allow.
 //!
+//! # Two copies
+//!
+//! A log may have a replica on another box: the same batches at the same places of the same uses of segments. A replica takes
+//! batches as they come and frees segments when they say so; it appends nothing until it is told to lead.
+//!
+//! - With [`Copies::Both`] a batch counts, also as synced, when it is durable on both disks.
+//! - A replica writes no batch while one before it is under way that this one's watermark vouches for.
+//! - What a copy has behind the last batch that both know is put aside before it goes on, never deleted.
+//! - Whoever begins to lead passes over sequences, numbers and uses of segments that the former owner may have given out.
+//!
 //! # Room
 //!
 //! What frees segments needs room itself, so each use of what is ready to be written leaves some to those below it:
@@ -88,9 +98,11 @@
 
 mod batch;
 mod commit;
+mod copies;
 mod damage;
 mod event;
 mod examine;
+mod following;
 mod format;
 mod gauge;
 mod id;
@@ -115,9 +127,11 @@ mod settings;
 #[cfg(test)]
 mod tests;
 
+pub use copies::{Batch, Copies, ForPartner, Point};
 pub use damage::{Damage, Damaged, Damages};
 pub use event::{Draft, LogEvent, LogState, Refusal, Shortage, Status};
 pub use examine::Examination;
+pub use following::Unfit;
 pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};

@@ -183,6 +183,7 @@ impl<D: Disk> Log<D> {
     /// Slow sessions and readers of finished messages must not hold the whole log's space.
     fn give_up_oldest(&mut self, generation: u64) {
         self.index.drop_done(generation);
+        self.give_up_partner(generation);
         if self.index.oldest_pinned().is_none_or(|pinned| pinned > generation) {
             return;
         }

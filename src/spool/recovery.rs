@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::MessageId;
+use super::copies::Points;
 use super::damage::{Damage, Damaged, Damages};
 use super::format::{FLAG_CLEAN, Header, NUMBER_END, Opening};
 use super::log::{Link, Log};
@@ -18,13 +19,13 @@ use crate::env::disk::{Completion, Disk, DiskError};
 use crate::limits::{SALVAGE_EFFORT_MAX, SEGMENTS_RESERVED};
 
 /// Queue ids that a crash may have seen given out and never recorded are not given out again: so many are passed over.
-const NUMBERS_SKIPPED: u64 = 4096;
+pub(super) const NUMBERS_SKIPPED: u64 = 4096;
 
 /// Many more where the end of the log was lost: whole batches of small messages may have been in it.
 const NUMBERS_SKIPPED_LOST: u64 = 1 << 20;
 
 /// Sequences passed over after a crash, for batches in flight whose headers cannot be read.
-const SEQUENCES_SKIPPED: u64 = 1024;
+pub(super) const SEQUENCES_SKIPPED: u64 = 1024;
 
 /// What [`Log::open`] found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +48,8 @@ pub struct Recovery {
     pub damaged: usize,
     /// What is not as it was written.
     pub damages: Damages,
+    /// A replica lacks segments that it needs: it was being made, or some are gone.
+    pub lacks_beginning: bool,
 }
 
 /// A torn tail that was cut: batches that were on their way in a crash, none of them known to be durable.
@@ -110,6 +113,13 @@ impl<D: Disk> Log<D> {
         let recovery = log.recover(now)?;
         // Before the first call: what waits for room could not be told from what is durable any more.
         log.release_emptied();
+        log.make_ready(now)?;
+        Ok((log, recovery))
+    }
+
+    /// Has segments to begin with. Blocks.
+    pub(super) fn make_ready(&mut self, now: Now) -> Result<(), OpenError> {
+        let log = self;
         log.look_for_space(now);
         if log.segments.current().is_none() && log.segments.free_count() == 0 {
             // Content is taken once what is reserved is there.
@@ -117,7 +127,7 @@ impl<D: Disk> Log<D> {
                 log.make_segment(number)?;
             }
         }
-        Ok((log, recovery))
+        Ok(())
     }
 
     fn make_segment(&mut self, number: u32) -> Result<(), OpenError> {
@@ -158,7 +168,9 @@ impl<D: Disk> Log<D> {
             return Ok(self.create(&files, &evidence, now));
         }
         let mut damages = Damages::default();
-        if !begins {
+        // A copy that was cut short while it was made has no beginning to miss: it is made anew.
+        self.lacks_beginning = !begins;
+        if !begins && self.following.is_none() {
             let (generation, what) = (evidence.start, Damaged::Segment);
             damages.note(Damage { segment: None, generation, offset: 0, length: 0, what });
         }
@@ -177,6 +189,7 @@ impl<D: Disk> Log<D> {
             offset: 0,
             link: None,
             last: None,
+            points: Points::default(),
             live: VecDeque::from([first]),
             number_next: 0,
             batches: 0,
@@ -186,6 +199,7 @@ impl<D: Disk> Log<D> {
             regions: Vec::new(),
             unfinished: Unfinished::default(),
             effort: SALVAGE_EFFORT_MAX,
+            until: self.until,
         };
         replay.run()?;
         let damaged = replay.examine()?;
@@ -195,6 +209,7 @@ impl<D: Disk> Log<D> {
             offset: replay.offset,
             link: replay.link,
             last: replay.last,
+            points: replay.points,
             live: replay.live,
             number_next: replay.number_next,
             batches: replay.batches,
@@ -211,6 +226,7 @@ impl<D: Disk> Log<D> {
     fn create(&mut self, files: &[(u32, u64)], evidence: &Evidence, now: Now) -> Recovery {
         // Microseconds of its creation: no one outside can guess them, and no other log here has them.
         self.incarnation = evidence.incarnation.unwrap_or(now.wall.micros().max(1));
+        self.opened = evidence.opened;
         self.sequence_next = evidence.sequence + 1;
         self.number_next = evidence.number_next.max(1);
         if evidence.sequence > 0 {
@@ -246,6 +262,7 @@ impl<D: Disk> Log<D> {
             cut: (beyond > 0).then_some(Cut { segment: at.number, offset, batches: beyond }),
             damaged: outcome.damaged.len(),
             damages: outcome.damages.clone(),
+            lacks_beginning: self.following.is_some() && self.lacks_beginning,
         };
         let live = outcome.live;
         let free = files.iter().map(|file| file.0).filter(|file| live.iter().all(|live| live.number != *file));
@@ -258,6 +275,9 @@ impl<D: Disk> Log<D> {
         };
         self.incarnation = evidence.incarnation.unwrap_or_default();
         self.previous = link;
+        self.points = outcome.points;
+        self.cut_a_watermark = evidence.synced > link.sequence;
+        self.opened = evidence.opened;
         self.synced = link.sequence;
         self.synced_announced = outcome.last.map_or(0, |last| last.synced);
         self.recorded = match outcome.last {
@@ -286,6 +306,7 @@ struct Outcome {
     offset: u64,
     link: Option<Link>,
     last: Option<Header>,
+    points: Points,
     live: VecDeque<Live>,
     number_next: u64,
     batches: u64,

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::MessageId;
+use super::copies::{Point, Points};
 use super::damage::{Damage, Damaged, Damages};
 use super::format::{FLAG_TAINTED, HEADER_SIZE, Header};
 use super::index::Index;
@@ -41,6 +42,7 @@ pub(super) struct Replay<'a, D> {
     /// The last batch; `None` before the first.
     pub link: Option<Link>,
     pub last: Option<Header>,
+    pub points: Points,
     pub live: VecDeque<Live>,
     pub number_next: u64,
     pub batches: u64,
@@ -52,12 +54,17 @@ pub(super) struct Replay<'a, D> {
     pub unfinished: Unfinished,
     /// Bytes that may still be spent on places that only look like large records.
     pub effort: u64,
+    /// The last batch that is taken, where what stands behind it does not count.
+    pub until: Option<u64>,
 }
 
 impl<D: Disk> Replay<'_, D> {
     /// Goes along the chain to its end.
     pub(super) fn run(&mut self) -> Result<(), DiskError> {
         loop {
+            if self.until.is_some_and(|until| self.sequence() >= until) {
+                return Ok(());
+            }
             if self.step()? || self.roll()? {
                 continue;
             }
@@ -125,6 +132,7 @@ impl<D: Disk> Replay<'_, D> {
         self.bytes += padded(&header);
         self.offset += padded(&header);
         self.link = Some(Link { sequence: header.sequence, checksum });
+        self.points.push(Point::of(&header, checksum));
         self.last = Some(header);
         Ok(true)
     }

@@ -113,6 +113,27 @@ impl Segments {
         true
     }
 
+    /// Goes on in a fresh segment whose use the owner of the log has numbered; false if none is ready.
+    pub(super) fn roll_to(&mut self, generation: u64) -> bool {
+        debug_assert!(self.current().is_none_or(|current| current.generation < generation));
+        let before = std::mem::replace(&mut self.generation_next, generation);
+        let rolled = self.roll();
+        if !rolled {
+            self.generation_next = before;
+        }
+        rolled
+    }
+
+    /// Numbers no use with one of the next `count` numbers.
+    pub(super) fn pass_over(&mut self, count: u64) {
+        self.generation_next += count;
+    }
+
+    /// The number of the next use.
+    pub(super) fn generation_next(&self) -> u64 {
+        self.generation_next
+    }
+
     /// The oldest segment is needed no more.
     pub(super) fn release_oldest(&mut self) {
         assert!(self.live.len() > 1, "the segment that is being written stays");

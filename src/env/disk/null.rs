@@ -65,6 +65,14 @@ impl Disk for NullDisk {
         Ok(())
     }
 
+    fn put_aside_now(&mut self, _name: &str, _bytes: &[u8]) -> Result<(), DiskError> {
+        Ok(())
+    }
+
+    fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        self.remove_now(segment)
+    }
+
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
         Ok(u64::MAX)
     }

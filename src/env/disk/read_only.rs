@@ -102,6 +102,14 @@ impl Disk for ReadOnlyDisk {
         Err(DiskError { operation: "remove", segment, errno: libc::EROFS })
     }
 
+    fn put_aside_now(&mut self, _name: &str, _bytes: &[u8]) -> Result<(), DiskError> {
+        Err(DiskError { operation: "put aside", segment: 0, errno: libc::EROFS })
+    }
+
+    fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        Err(DiskError { operation: "retire", segment, errno: libc::EROFS })
+    }
+
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
         Ok(0)
     }

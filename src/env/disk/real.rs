@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -386,6 +386,23 @@ impl Disk for RealDisk {
     fn remove_now(&mut self, segment: u32) -> Result<(), DiskError> {
         self.files.remove(&segment);
         std::fs::remove_file(self.path(segment)).map_err(|error| DiskError::new("remove", segment, &error))
+    }
+
+    fn put_aside_now(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        let keep = || {
+            let mut file = File::create(self.directory.join(name))?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            File::open(&self.directory)?.sync_all()
+        };
+        keep().map_err(|error| DiskError::new("put aside", 0, &error))
+    }
+
+    fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        self.files.remove(&segment);
+        std::fs::rename(self.path(segment), self.directory.join(format!("aside-{segment}")))
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(|error| DiskError::new("retire", segment, &error))
     }
 
     fn free_bytes(&mut self) -> Result<u64, DiskError> {

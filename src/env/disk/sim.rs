@@ -53,6 +53,8 @@ pub enum Lie {
 
 struct State {
     segments: BTreeMap<u32, Vec<u8>>,
+    /// What was put aside, by name.
+    aside: BTreeMap<String, Vec<u8>>,
     queue: Vec<Queued>,
     random: StdRng,
     pace: Pace,
@@ -87,6 +89,7 @@ impl SimDisk {
     fn with_segments(seed: u64, segments: BTreeMap<u32, Vec<u8>>) -> SimDisk {
         SimDisk(Arc::new(Mutex::new(State {
             segments,
+            aside: BTreeMap::new(),
             queue: Vec::new(),
             random: StdRng::seed_from_u64(seed),
             pace: Pace::Polls { eagerness: 10 },
@@ -233,6 +236,11 @@ impl SimDisk {
         self.state().segments.remove(&segment);
     }
 
+    /// The names of what was put aside.
+    pub fn aside(&self) -> Vec<String> {
+        self.state().aside.keys().cloned().collect()
+    }
+
     /// A copy of what a segment holds.
     pub fn contents(&self, segment: u32) -> Vec<u8> {
         self.state().segments.get(&segment).cloned().unwrap_or_default()
@@ -289,6 +297,7 @@ impl SimDisk {
             // What is wrong with the device does not end with who used it.
             let mut after = image.state();
             after.free_bytes = state.free_bytes;
+            after.aside = state.aside.clone();
             after.pace = state.pace.clone();
             (after.now, after.stalled_until) = (state.now, state.stalled_until);
             (after.write_error, after.read_error) = (state.write_error, state.read_error);
@@ -474,6 +483,19 @@ impl Disk for SimDisk {
 
     fn remove_now(&mut self, segment: u32) -> Result<(), DiskError> {
         self.remove(segment);
+        Ok(())
+    }
+
+    fn put_aside_now(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
+        self.state().aside.insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
+        let mut state = self.state();
+        if let Some(bytes) = state.segments.remove(&segment) {
+            state.aside.insert(format!("aside-{segment}"), bytes);
+        }
         Ok(())
     }
 
