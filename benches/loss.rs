@@ -58,6 +58,7 @@ fn end(whose: Whose, who: (&str, [u8; 6]), network: &Network, link: Link, namesp
             let settings = Settings {
                 addresses: vec![OwnAddress { ip: address(who), prefix: 24, gateway: None }],
                 listeners: vec![SocketAddr::new(address(who), PORT)],
+                chosen: None,
                 connections_max: 10,
                 connections_per_client_max: 10,
                 half_open_max: 10,

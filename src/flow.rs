@@ -161,6 +161,14 @@ pub trait Transport {
     /// Accepts no new connections from now on; those that exist go on.
     fn stop_listening(&mut self);
 
+    /// Answers for these own addresses from now on, and tells the neighbours so. From the start it answers for all. Nothing by
+    /// default: the addresses are the kernel's.
+    fn assume(&mut self, _now: Instant, _addresses: &[IpAddr]) {}
+
+    /// Answers for these own addresses no more. Flows of theirs are gone without a word to their peers, and no event names
+    /// them. Nothing by default.
+    fn withdraw(&mut self, _addresses: &[IpAddr]) {}
+
     /// What was counted since the start.
     fn counters(&self) -> TransportCounters;
 }

@@ -91,6 +91,7 @@ impl Wire {
         let settings = Settings {
             addresses: vec![OwnAddress { ip: address(OURS), prefix: 24, gateway: None }],
             listeners: vec![SocketAddr::new(address(OURS), PORT)],
+            chosen: None,
             connections_max: 10,
             connections_per_client_max: 10,
             half_open_max: 10,

@@ -131,6 +131,7 @@ fn stream(device: &str) {
     let settings = tcp::Settings {
         addresses: vec![tcp::OwnAddress { ip: SERVER.into(), prefix: 24, gateway: None }],
         listeners: Vec::new(),
+        chosen: None,
         connections_max: 10,
         connections_per_client_max: 10,
         half_open_max: 10,

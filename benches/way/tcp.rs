@@ -69,6 +69,7 @@ fn stack(port: MemoryPort, addresses: Vec<IpAddr>, listeners: Vec<SocketAddr>, f
     let settings = Settings {
         addresses: addresses.into_iter().map(own).collect(),
         listeners,
+        chosen: None,
         connections_max: flows,
         connections_per_client_max: flows,
         half_open_max: 1000,

@@ -63,6 +63,7 @@ pub(crate) fn tcp(
             })
             .collect(),
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
+        chosen: None,
         connections_max: share(config.limits.connections, workers),
         connections_per_client_max: config.limits.connections_per_client,
         half_open_max: share(config.limits.half_open, workers),

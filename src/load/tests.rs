@@ -18,6 +18,7 @@ fn stack(network: &Network, host: u8) -> Stack<SimPort> {
     let settings = Settings {
         addresses: vec![OwnAddress { ip, prefix: 24, gateway: None }],
         listeners: if host == 2 { vec![(ip, 25).into()] } else { Vec::new() },
+        chosen: None,
         connections_max: 10_000,
         connections_per_client_max: 10_000,
         half_open_max: 1000,

@@ -173,6 +173,7 @@ pub(super) fn outside(
     let settings = tcp::Settings {
         addresses: addresses.into_iter().map(own).collect(),
         listeners,
+        chosen: None,
         connections_max: 10_000,
         connections_per_client_max: 10_000,
         half_open_max: 1000,

@@ -45,6 +45,8 @@ pub(super) enum Timer {
     Hop(IpAddr),
     /// The gateways must be asked again before they are forgotten.
     Gateways,
+    /// Own addresses are announced again.
+    Announce,
 }
 
 pub(super) struct Core {
@@ -81,6 +83,10 @@ pub(super) struct Core {
     pub challenges: Rate,
     pub resets: Rate,
     pub listening: bool,
+    /// Addresses that another box has now.
+    withdrawn: Vec<IpAddr>,
+    /// How often those that came to us were announced.
+    pub announced: usize,
 }
 
 /// smoltcp counts microseconds.
@@ -142,12 +148,6 @@ impl Core {
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(hardware_address)));
         config.random_seed = random.random();
         let mut interface = Interface::new(config, &mut Ingress::new(None, &mut reply, &capabilities), moment(now));
-        interface.update_ip_addrs(|own| {
-            for address in &settings.addresses {
-                // `settings` was cut to the room that there is.
-                let _ = own.push(cidr(address));
-            }
-        });
         for address in settings.addresses.iter().rev() {
             // The last call for a family wins, so that the first gateway serves; two routes always find room.
             let _ = match address.gateway {
@@ -160,7 +160,7 @@ impl Core {
         if settings.addresses.iter().any(|address| address.gateway.is_some()) {
             timers.schedule(Timer::Gateways, now);
         }
-        Core {
+        let mut core = Core {
             hardware_address,
             offers: Offers::new(settings.receive_buffer, capabilities.mtu),
             interface,
@@ -188,11 +188,58 @@ impl Core {
             random,
             capabilities,
             settings,
+            withdrawn: Vec::new(),
+            announced: 0,
+        };
+        core.tell_interface();
+        core
+    }
+
+    /// Our address, unless another box has it now.
+    pub fn own(&self, address: IpAddr) -> Option<&OwnAddress> {
+        self.settings.addresses.iter().find(|own| own.ip == address).filter(|_| !self.withdrawn.contains(&address))
+    }
+
+    /// Answers for these addresses again.
+    pub fn assume(&mut self, addresses: &[IpAddr]) {
+        self.withdrawn.retain(|own| !addresses.contains(own));
+        self.tell_interface();
+        if self.settings.worker == 0 {
+            self.announced = 0;
+            self.timers.schedule(Timer::Announce, self.now);
         }
     }
 
-    pub fn own(&self, address: IpAddr) -> Option<&OwnAddress> {
-        self.settings.addresses.iter().find(|own| own.ip == address)
+    /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.
+    pub fn withdraw(&mut self, addresses: &[IpAddr]) {
+        for address in addresses {
+            if self.own(*address).is_some() {
+                self.withdrawn.push(*address);
+            }
+        }
+        self.tell_interface();
+        for index in self.table.indices() {
+            if self.table.at(index).is_some_and(|flow| addresses.contains(&flow.tuple.local)) {
+                self.forget(index);
+            }
+        }
+    }
+
+    /// The addresses that are ours now.
+    pub fn in_use(&self) -> Vec<IpAddr> {
+        let all = self.settings.addresses.iter().map(|address| address.ip);
+        all.filter(|address| !self.withdrawn.contains(address)).collect()
+    }
+
+    fn tell_interface(&mut self) {
+        let (addresses, withdrawn) = (&self.settings.addresses, &self.withdrawn);
+        self.interface.update_ip_addrs(|own| {
+            own.clear();
+            for address in addresses.iter().filter(|address| !withdrawn.contains(&address.ip)) {
+                // `settings` was cut to the room that there is.
+                let _ = own.push(cidr(address));
+            }
+        });
     }
 
     /// While the memory for rings is scarce, less is offered.
@@ -278,7 +325,10 @@ impl Core {
     /// Whose flow it is: of what we opened, the worker's whose local port it has; of what was opened to us, the worker's to
     /// whose queue the NIC brings it, or one of its guests'.
     fn owner(&self, tuple: &Tuple) -> u16 {
-        let Settings { worker, workers, queues, .. } = self.settings;
+        let Settings { worker, workers, queues, chosen, .. } = self.settings;
+        if let Some(place) = chosen.and_then(|chosen| chosen.place(tuple.local, tuple.local_port)) {
+            return place % workers;
+        }
         if !self.listens_on(tuple.local_port) {
             return tuple.local_port % workers;
         }
@@ -368,6 +418,10 @@ impl Core {
     }
 
     fn listener(&self, tuple: &Tuple) -> Option<usize> {
+        let chosen = self.settings.chosen.and_then(|chosen| chosen.place(tuple.local, tuple.local_port));
+        if chosen.is_some() {
+            return Some(self.settings.listeners.len());
+        }
         self.settings.listeners.iter().position(|listener| {
             listener.port() == tuple.local_port
                 && listener.is_ipv4() == tuple.local.is_ipv4()

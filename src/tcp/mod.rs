@@ -58,6 +58,24 @@ pub struct OwnAddress {
     pub gateway: Option<IpAddr>,
 }
 
+/// A listener with a port for each log: a connection to the port of a log comes to the worker that has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChosenListener {
+    /// One of our addresses.
+    pub address: IpAddr,
+    /// The first port. The one `n` behind it belongs to worker n % workers.
+    pub port: u16,
+    /// How many there are.
+    pub ports: u16,
+}
+
+impl ChosenListener {
+    /// How many ports behind the first one this is, if it is one of them.
+    fn place(&self, address: IpAddr, port: u16) -> Option<u16> {
+        port.checked_sub(self.port).filter(|place| address == self.address && *place < self.ports)
+    }
+}
+
 /// What the stack is to do.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -65,6 +83,8 @@ pub struct Settings {
     pub addresses: Vec<OwnAddress>,
     /// Where to listen; `FlowEvent::Accepted` names the place in this list. An unspecified address means all of its family.
     pub listeners: Vec<SocketAddr>,
+    /// Where whoever connects chooses the worker, besides `listeners`: `FlowEvent::Accepted` names it as the place behind them.
+    pub chosen: Option<ChosenListener>,
     /// Flows of both directions, those included that are closed and not yet gone.
     pub connections_max: usize,
     /// Accepted flows of one client: an IPv4 address, or an IPv6 network of 64 bits, since a host has all of it.

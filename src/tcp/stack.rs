@@ -3,6 +3,7 @@
 //! In: bursts of frames, calls of the sessions, time. Out: events, and frames at each flush. Every frame that the port
 //! hands out is released or transmitted here, exactly once.
 
+use super::claim::announce;
 use super::connection::ecn::NOT_ECT;
 use super::connection::{Header, Outgoing, State};
 use super::core::{Core, Timer, moment};
@@ -17,7 +18,8 @@ use super::{ImportError, Settings};
 use crate::env::{Instant, wait_readable};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
-    CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
+    ANNOUNCEMENT_PAUSES, CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY,
+    NEIGHBOUR_TIMEOUT,
 };
 use crate::port::{BURST_SIZE, Burst, Capabilities, Port};
 use arrayvec::ArrayVec;
@@ -112,6 +114,14 @@ impl<P: Port> Stack<P> {
             match timer {
                 Timer::Flow(index) => self.due(index),
                 Timer::Hop(hop) => self.ask_again(hop),
+                Timer::Announce => {
+                    // Nothing answers an announcement, and one may be lost.
+                    announce(&mut self.port, &self.core.in_use());
+                    if let Some(pause) = ANNOUNCEMENT_PAUSES.get(self.core.announced) {
+                        self.core.announced += 1;
+                        self.core.timers.schedule(Timer::Announce, now + *pause);
+                    }
+                }
                 Timer::Gateways => {
                     for place in 0..self.core.settings.addresses.len() {
                         if let Some(gateway) = self.core.settings.addresses[place].gateway {
@@ -443,6 +453,15 @@ impl<P: Port> Transport for Stack<P> {
 
     fn stop_listening(&mut self) {
         self.core.stop_listening();
+    }
+
+    fn assume(&mut self, now: Instant, addresses: &[IpAddr]) {
+        self.core.now = now;
+        self.core.assume(addresses);
+    }
+
+    fn withdraw(&mut self, addresses: &[IpAddr]) {
+        self.core.withdraw(addresses);
     }
 
     fn counters(&self) -> TransportCounters {

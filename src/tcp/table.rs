@@ -177,6 +177,11 @@ impl Table {
         self.places.get_mut(index as usize)?.flow.as_deref_mut()
     }
 
+    /// The places of all flows.
+    pub fn indices(&self) -> Vec<u32> {
+        self.entries.iter().map(|entry| entry.index).collect()
+    }
+
     pub fn id(&self, index: u32) -> FlowId {
         FlowId { index, generation: self.places[index as usize].generation }
     }

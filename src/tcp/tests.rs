@@ -38,6 +38,7 @@ fn settings(addresses: Vec<OwnAddress>, listeners: &[&str]) -> Settings {
     Settings {
         addresses,
         listeners: listeners.iter().map(|listener| at(listener)).collect(),
+        chosen: None,
         connections_max: 100,
         connections_per_client_max: 50,
         half_open_max: 20,

@@ -38,6 +38,8 @@ impl HostBackoff {
 pub(super) struct OwnAddress {
     pub ip: IpAddr,
     pub ehlo_name: Arc<str>,
+    /// The partner has it now.
+    pub withdrawn: bool,
 }
 
 /// One address of one hop.
@@ -49,8 +51,7 @@ pub(super) struct Host {
     preference: u16,
     /// Its place among the hops, as the addresses of one hop keep their order.
     hop: usize,
-    /// Places in the list of own addresses from which it can be reached; never empty.
-    sources: Arc<[usize]>,
+    sources: Sources,
     /// Left alone until then.
     pub down_until: Instant,
     /// Failures in a row.
@@ -85,20 +86,31 @@ impl Host {
     }
 
     /// One of the own addresses that it can be reached from.
-    pub fn source(&self, random: &mut StdRng) -> usize {
-        self.sources[random.random_range(0..self.sources.len())]
+    pub fn source(&self, own: &[OwnAddress], random: &mut StdRng) -> usize {
+        let in_use = |place: &&usize| !own[**place].withdrawn;
+        let count = if self.sources.in_turn { self.sources.places.iter().filter(in_use).count() } else { 1 };
+        let choice = if count > 1 { random.random_range(0..count) } else { 0 };
+        // With none in use nothing leaves: the connection will not come about.
+        self.sources.places.iter().filter(in_use).nth(choice).copied().unwrap_or(self.sources.places[0])
     }
+}
+
+/// Own addresses from which a host can be reached.
+#[derive(Clone, Debug)]
+struct Sources {
+    /// Places in the list of own addresses; never empty.
+    places: Arc<[usize]>,
+    /// Any of them, as the route names them; else the first that is in use.
+    in_turn: bool,
 }
 
 /// The addresses of a route that can be reached from an own address, in the order of preference.
 pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
-    let sources_of = |v4: bool| -> Arc<[usize]> {
+    let in_turn = !route.source_addresses.is_empty();
+    let sources_of = |v4: bool| {
         let usable = (0..own.len()).filter(|place| own[*place].ip.is_ipv4() == v4);
-        if route.source_addresses.is_empty() {
-            usable.take(1).collect()
-        } else {
-            usable.filter(|place| route.source_addresses.contains(&own[*place].ip)).collect()
-        }
+        let places = usable.filter(|place| !in_turn || route.source_addresses.contains(&own[*place].ip)).collect();
+        Sources { places, in_turn }
     };
     let (v4, v6) = (sources_of(true), sources_of(false));
     let mut hosts = Vec::new();
@@ -106,7 +118,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
         let name: Arc<str> = Arc::from(&*hop.name);
         for address in &hop.addresses {
             let sources = if address.is_ipv4() { &v4 } else { &v6 };
-            if !sources.is_empty() {
+            if !sources.places.is_empty() {
                 hosts.push(Host {
                     remote: SocketAddr::new(*address, hop.port),
                     protocol: hop.protocol,

@@ -73,8 +73,10 @@ impl Destinations {
     /// Nothing to do yet. `own` are the appliance's addresses with their EHLO names, the first of each family
     /// being the one that is used unless a route says otherwise.
     pub fn new(routes: &Routes, settings: Settings, own: &[(IpAddr, Box<str>)], seed: u64) -> Destinations {
-        let own: Vec<OwnAddress> =
-            own.iter().map(|(ip, name)| OwnAddress { ip: *ip, ehlo_name: Arc::from(&**name) }).collect();
+        let own: Vec<OwnAddress> = own
+            .iter()
+            .map(|(ip, name)| OwnAddress { ip: *ip, ehlo_name: Arc::from(&**name), withdrawn: false })
+            .collect();
         let mut targets: Vec<Target> = (0..routes.count())
             .map(|index| routes.route(DestinationId::from_index(index)))
             .map(|route| {
@@ -99,6 +101,13 @@ impl Destinations {
             waiting_count: 0,
             ending_count: 0,
             draining: false,
+        }
+    }
+
+    /// New connections leave from own addresses that are in use.
+    pub fn set_in_use(&mut self, in_use: impl Fn(IpAddr) -> bool) {
+        for own in &mut self.own {
+            own.withdrawn = !in_use(own.ip);
         }
     }
 
@@ -413,7 +422,7 @@ impl Destinations {
         let target = &mut self.targets[place];
         target.opening += 1;
         let host = &target.hosts[host];
-        let own = &self.own[host.source(&mut self.random)];
+        let own = &self.own[host.source(&self.own, &mut self.random)];
         self.actions.push_back(Action::Connect {
             connection,
             destination: DestinationId::from_index(place),

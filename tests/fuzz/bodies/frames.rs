@@ -32,6 +32,7 @@ fn settings() -> Settings {
     Settings {
         addresses: vec![own(false, 24), own(true, 64)],
         listeners: vec![listener("0.0.0.0:25"), listener("[::]:25")],
+        chosen: None,
         connections_max: CONNECTIONS_MAX,
         connections_per_client_max: CONNECTIONS_PER_CLIENT_MAX,
         half_open_max: 4,

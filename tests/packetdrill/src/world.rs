@@ -66,6 +66,7 @@ impl World {
         let settings = Settings {
             addresses: vec![own],
             listeners: choices.listeners.clone(),
+            chosen: None,
             connections_max: 1000,
             connections_per_client_max: 1000,
             half_open_max: choices.half_open_max,
