@@ -5,6 +5,7 @@ use crate::limits::{
     ALONE_DELAY, DRAIN_DELAY, ISOLATED_DELAY, JOIN_DELAY, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY, TAKEOVER_DELAY,
 };
 use crate::mirror::register::{Incarnation, Memory, Register};
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// What an operator may set. `alone_after` < `isolated_after` < `takeover_after`.
@@ -99,7 +100,7 @@ pub enum Outcome {
 }
 
 /// What a node says of itself to its partner, for one identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Words {
     /// The highest epoch that it knows of, which is the one it acts in.
     pub epoch: u64,
@@ -112,7 +113,7 @@ pub struct Words {
 }
 
 /// What a node does for an identity, as far as its partner must know.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Role {
     /// Works as the owner.
     Leads,

@@ -1,0 +1,239 @@
+//! The owner's end of a link.
+
+use super::wire::{Arrival, Incoming, Message, Outgoing, Refusal, WireError};
+use crate::env::Instant;
+use crate::env::disk::Disk;
+use crate::limits::{MIRROR_PROGRESS_MAX, MIRROR_WINDOW};
+use crate::mirror::arbiter::Words;
+use crate::mirror::register::{Incarnation, Node};
+use crate::spool::{ForPartner, Log, Point};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What of the partner's word counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counts {
+    /// That of this copy.
+    pub with: Incarnation,
+    /// In this epoch.
+    pub epoch: u64,
+    /// Only if the register counts on it.
+    pub promised: bool,
+}
+
+/// How far the two have come to know each other.
+#[derive(Debug)]
+enum State {
+    /// It was greeted, and has not answered.
+    Greeting,
+    /// It has said where its copy ends, and these are still to be looked for.
+    Choosing { points: VecDeque<Point> },
+    /// It gets what it lacks.
+    Giving,
+    /// The link is to be ended.
+    Over(End),
+}
+
+/// Why the owner ends a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum End {
+    /// What came was wrong.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// The partner refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The log has not, or not any more, what the partner lacks.
+    #[error("what the partner lacks is not in the log any more")]
+    Lost,
+}
+
+/// The owner's end of a link.
+#[derive(Debug)]
+pub struct OwnerEnd {
+    state: State,
+    incoming: Incoming,
+    outgoing: Outgoing,
+    beat: Duration,
+    /// What we say of ourselves.
+    said: Words,
+    /// What the partner says of itself.
+    heard: Option<Words>,
+    heard_at: Instant,
+    sent_at: Instant,
+    /// Batches that it was given and has not said to be durable: the sequence and the bytes of each.
+    given: VecDeque<(u64, usize)>,
+    given_bytes: usize,
+    /// What the partner last said to be durable there: in which epoch, and whether the register counted on it.
+    durable: Option<(u64, bool, Point)>,
+    /// It was once given all that there was.
+    had_all: bool,
+    /// When it last came on, or had nothing to do.
+    progress_at: Instant,
+}
+
+impl OwnerEnd {
+    /// Greets the partner.
+    pub fn new(identity: Node, (log, segment_size): (u16, u64), said: Words, beat: Duration, now: Instant) -> OwnerEnd {
+        let mut outgoing = Outgoing::default();
+        outgoing.message(&Message::Hello { identity, log, segment_size, said });
+        OwnerEnd {
+            state: State::Greeting,
+            incoming: Incoming::default(),
+            outgoing,
+            beat,
+            said,
+            heard: None,
+            heard_at: now,
+            sent_at: now,
+            given: VecDeque::new(),
+            given_bytes: 0,
+            durable: None,
+            had_all: false,
+            progress_at: now,
+        }
+    }
+
+    /// Takes what came; all of it, or as much as matters.
+    pub fn receive<D: Disk>(&mut self, mut bytes: &[u8], counts: Option<Counts>, log: &mut Log<D>, now: Instant) {
+        if !bytes.is_empty() {
+            self.heard_at = now;
+        }
+        while !matches!(self.state, State::Over(_)) {
+            match self.incoming.take(&mut bytes) {
+                Ok(None) => return,
+                Ok(Some(Arrival::Message(message))) => self.message(message, counts, log, now),
+                Ok(Some(Arrival::Batch(..))) => self.state = State::Over(WireError::Unexpected.into()),
+                Err(error) => self.state = State::Over(error.into()),
+            }
+        }
+    }
+
+    fn message<D: Disk>(&mut self, message: Message, counts: Option<Counts>, log: &mut Log<D>, now: Instant) {
+        match (message, &self.state) {
+            (Message::Welcome { points, said }, State::Greeting) => {
+                self.heard = Some(said);
+                self.state = State::Choosing { points: points.into() };
+            }
+            (Message::Refused { refusal, said }, _) => {
+                self.heard = Some(said);
+                self.state = State::Over(refusal.into());
+            }
+            (Message::Durable { epoch, promised, point }, State::Giving) => {
+                while self.given.front().is_some_and(|(sequence, _)| *sequence <= point.sequence) {
+                    self.given_bytes -= self.given.pop_front().map_or(0, |(_, length)| length);
+                    self.progress_at = now;
+                }
+                self.durable = Some((epoch, promised, point));
+                self.count(counts, log);
+            }
+            (Message::Beat { said }, _) => self.heard = Some(said),
+            _ => self.state = State::Over(WireError::Unexpected.into()),
+        }
+    }
+
+    /// What the partner last said to be durable counts if it counts now: it is not said twice.
+    fn count<D: Disk>(&self, counts: Option<Counts>, log: &mut Log<D>) {
+        let (Some(counts), Some((epoch, promised, point))) = (counts, self.durable) else { return };
+        // What was said in another epoch, or of another copy, is no word to rely on in this one.
+        let with = self.heard.map(|heard| heard.incarnation);
+        if Some(counts.with) == with && counts.epoch == epoch && (promised || !counts.promised) {
+            log.durable_there(point);
+        }
+    }
+
+    /// Goes on: looks for where the copies part, and gives what the partner lacks. Call it after every poll of the log.
+    pub fn pump<D: Disk>(&mut self, counts: Option<Counts>, log: &mut Log<D>, now: Instant) {
+        self.count(counts, log);
+        if let State::Choosing { points } = &mut self.state {
+            let chosen = loop {
+                let Some(point) = points.front().copied() else { break None };
+                match log.goes_on_from(point) {
+                    None => return,
+                    Some(true) => break Some(point),
+                    Some(false) => drop(points.pop_front()),
+                }
+            };
+            log.give_partner_from(chosen);
+            self.outgoing.message(&Message::From { point: chosen });
+            self.state = State::Giving;
+            self.progress_at = now;
+        }
+        if matches!(self.state, State::Giving) {
+            // Little waits here: what is not in the flow's buffer yet can wait in the log.
+            while self.given_bytes < MIRROR_WINDOW && self.outgoing.is_empty() {
+                match log.next_for_partner() {
+                    ForPartner::Batch(batch) => {
+                        let length = batch.bytes().len();
+                        self.given.push_back((batch.point.sequence, length));
+                        self.given_bytes += length;
+                        self.outgoing.batch(batch);
+                    }
+                    ForPartner::Pending => break,
+                    ForPartner::Level => {
+                        self.had_all = true;
+                        break;
+                    }
+                    ForPartner::Lost => {
+                        self.state = State::Over(End::Lost);
+                        return;
+                    }
+                }
+            }
+            if self.given.is_empty() {
+                self.progress_at = now;
+            }
+        }
+        if now >= self.sent_at + self.beat && self.outgoing.is_empty() {
+            self.outgoing.message(&Message::Beat { said: self.said });
+            self.sent_at = now;
+        }
+    }
+
+    /// From now on this is what we say of ourselves; the partner learns it at once.
+    pub fn say(&mut self, said: Words) {
+        if self.said != said {
+            self.said = said;
+            self.outgoing.message(&Message::Beat { said });
+        }
+    }
+
+    /// The next bytes to be sent.
+    pub fn output(&self) -> &[u8] {
+        self.outgoing.bytes()
+    }
+
+    /// So many of them have gone.
+    pub fn sent(&mut self, count: usize, now: Instant) {
+        if count > 0 {
+            self.outgoing.sent(count);
+            self.sent_at = now;
+        }
+    }
+
+    /// Until when the partner was there, and came on with what it was given.
+    pub fn heard_at(&self) -> Instant {
+        let stuck = self.progress_at + MIRROR_PROGRESS_MAX;
+        if self.given.is_empty() { self.heard_at } else { self.heard_at.min(stuck) }
+    }
+
+    /// What the partner last said of itself; none before its welcome.
+    pub fn heard(&self) -> Option<Words> {
+        self.heard
+    }
+
+    /// Whether the partner gets what is sealed, and lacks little of it.
+    pub fn is_near(&self) -> bool {
+        matches!(self.state, State::Giving) && self.given_bytes < MIRROR_WINDOW / 4 && self.had_all
+    }
+
+    /// Why it is to be ended, if it is.
+    pub fn end(&self) -> Option<End> {
+        if let State::Over(end) = self.state { Some(end) } else { None }
+    }
+
+    /// When [`pump`](OwnerEnd::pump) has something to do though nothing came.
+    pub fn next_deadline(&self) -> Instant {
+        self.sent_at + self.beat
+    }
+}

@@ -1,0 +1,307 @@
+//! Two boxes with a log each, joined by a wire that cuts bytes anywhere, on disks that complete late and forget in a crash.
+
+use super::*;
+use crate::env::disk::SimDisk;
+use crate::env::{Instant, Now, WallTime};
+use crate::mirror::arbiter::{Role, Words};
+use crate::mirror::register::{Incarnation, Node};
+use crate::smtp::{Envelope, Recipient};
+use crate::spool::{Copies, Log, LogEvent, MessageId, Outcome, Piece, Settings};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+const BEAT: Duration = Duration::from_millis(25);
+
+fn settings() -> Settings {
+    Settings {
+        log: 3,
+        segment_size: 256 * 1024,
+        segments_max: 12,
+        batch_size_max: 64 * 1024,
+        batches_in_flight_max: 4,
+        message_size_max: 50_000_000,
+        drafts_max: 1000,
+        memory_max: u64::MAX,
+        free_bytes_min: 0,
+        epoch: 1 << 60,
+    }
+}
+
+/// One box's copy.
+struct Side {
+    disk: SimDisk,
+    log: Log<SimDisk>,
+}
+
+impl Side {
+    fn open(disk: SimDisk, now: Now) -> Side {
+        let (log, recovery) = Log::open_replica(disk.clone(), settings(), now).expect("opens");
+        assert_eq!(recovery.damages.count, 0, "{:?}", recovery.damages);
+        Side { disk, log }
+    }
+
+    fn settle(&mut self, now: Now) {
+        for _ in 0..1000 {
+            self.log.poll(now, &mut Vec::new());
+            if self.log.is_settled() {
+                return;
+            }
+        }
+        panic!("writes never end");
+    }
+}
+
+fn words(epoch: u64) -> Words {
+    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true }
+}
+
+struct Pair {
+    random: StdRng,
+    now: Now,
+    epoch: u64,
+    owner: Side,
+    replica: Side,
+    link: Option<(OwnerEnd, ReplicaEnd)>,
+    /// Messages under way, with their content.
+    drafts: HashMap<crate::spool::Draft, Vec<u8>>,
+    /// What was acknowledged and not settled since.
+    acknowledged: BTreeMap<MessageId, Vec<u8>>,
+    rewinds: u32,
+}
+
+impl Pair {
+    fn new(seed: u64) -> Pair {
+        let mut random = StdRng::seed_from_u64(seed);
+        let now = Now { mono: Instant::from_nanos(1), wall: WallTime::from_micros(1_700_000_000_000_000) };
+        let disks = [SimDisk::new(random.random()), SimDisk::new(random.random())];
+        disks.iter().for_each(|disk| disk.set_eagerness(random.random_range(2..=10)));
+        let [mut owner, replica] = disks.map(|disk| Side::open(disk, now));
+        owner.log.lead(1, Copies::Both, now);
+        Pair {
+            random,
+            now,
+            epoch: 1,
+            owner,
+            replica,
+            link: None,
+            drafts: HashMap::new(),
+            acknowledged: BTreeMap::new(),
+            rewinds: 0,
+        }
+    }
+
+    fn connect(&mut self) {
+        self.owner.log.partner_gone();
+        let said = words(self.epoch);
+        let end = OwnerEnd::new(Node::A, (3, settings().segment_size), said, BEAT, self.now.mono);
+        self.link = Some((end, ReplicaEnd::new(said, BEAT, self.now.mono)));
+    }
+
+    /// A breath of both boxes.
+    fn breathe(&mut self) {
+        self.now.mono = self.now.mono + Duration::from_millis(1);
+        self.now.wall = self.now.wall + Duration::from_millis(1);
+        let mut events = Vec::new();
+        self.owner.log.poll(self.now, &mut events);
+        for event in events {
+            if let LogEvent::Durable { draft } = event
+                && let Some(content) = self.drafts.remove(&draft)
+            {
+                self.acknowledged.insert(draft.id, content);
+            }
+        }
+        self.replica.log.poll(self.now, &mut Vec::new());
+        let counts = Counts { with: words(0).incarnation, epoch: self.epoch, promised: true };
+        let Some((owner, replica)) = &mut self.link else { return };
+        owner.pump(Some(counts), &mut self.owner.log, self.now.mono);
+        if let Some(Want::Log(_)) = replica.want()
+            && self.replica.log.is_settled()
+        {
+            replica.welcome(&self.replica.log);
+        }
+        replica.pump(&mut self.replica.log, Following { epoch: self.epoch, promised: true }, self.now);
+        for _ in 0..4 {
+            let output = owner.output();
+            let count = self.random.random_range(0..=output.len().min(40_000));
+            let taken = replica.receive(&output[..count], Some(&mut self.replica.log), self.now);
+            owner.sent(taken, self.now.mono);
+            let output = replica.output();
+            let count = self.random.random_range(0..=output.len());
+            owner.receive(&output[..count], Some(counts), &mut self.owner.log, self.now.mono);
+            replica.sent(count, self.now.mono);
+        }
+        assert_eq!(replica.error(), None);
+        if let Some(Want::Rewind { until }) = replica.want() {
+            self.rewind(until);
+        } else if owner.end().is_some() {
+            assert_eq!(owner.end(), Some(End::Lost));
+            self.connect();
+        }
+    }
+
+    fn rewind(&mut self, until: Option<crate::spool::Point>) {
+        self.rewinds += 1;
+        self.link = None;
+        let disk = self.replica.disk.clone();
+        let empty = SimDisk::new(0);
+        let log = std::mem::replace(&mut self.replica, Side::open(empty, self.now)).log;
+        let (log, recovery) = log.rewind(until, self.now).expect("rewinds");
+        assert_eq!(recovery.damages.count, 0);
+        self.replica = Side { disk, log };
+        self.connect();
+    }
+
+    /// Something happens to the queue.
+    fn act(&mut self) {
+        match self.random.random_range(0..10) {
+            0..6 => {
+                let size = self.random.random_range(0..60_000);
+                let content: Vec<u8> = (0..size).map(|place: usize| (place * 7 + size) as u8).collect();
+                let Ok(draft) = self.owner.log.begin() else { return };
+                if self.owner.log.content(draft, &content) < content.len() {
+                    return self.owner.log.abort(draft);
+                }
+                let recipient = Recipient { address: "r@example.org".into(), notify: None, original: None };
+                let envelope = Envelope { recipients: vec![recipient], ..Envelope::default() };
+                self.owner.log.finish(draft, envelope, self.now);
+                self.drafts.insert(draft, content);
+            }
+            6..9 => {
+                let count = self.acknowledged.len();
+                if count > 0 {
+                    let place = self.random.random_range(0..count);
+                    let id = *self.acknowledged.keys().nth(place).expect("there are so many");
+                    self.acknowledged.remove(&id);
+                    self.owner.log.settle(id, 0, Outcome::Delivered { reply: "250 ok".into() });
+                }
+            }
+            _ => {
+                if let Some(id) = self.acknowledged.keys().next_back().copied() {
+                    self.owner.log.hold(id, self.random.random_bool(0.5));
+                }
+            }
+        }
+    }
+
+    /// Breathes until all is acknowledged and the replica has all of it.
+    fn come_level(&mut self) {
+        for _ in 0..20_000 {
+            let level = self.link.as_ref().is_some_and(|(owner, _)| owner.is_near())
+                && self.drafts.is_empty()
+                && self.owner.log.idle()
+                && self.owner.log.is_level();
+            if level {
+                return;
+            }
+            if self.link.is_none() {
+                self.connect();
+            }
+            self.breathe();
+        }
+        panic!("never level: {:?}, {:?}", self.link, self.owner.log.status().state);
+    }
+
+    /// The box with the copy leads from now on, and the former owner follows it with what it has.
+    fn take_over(&mut self) {
+        self.link = None;
+        self.replica.settle(self.now);
+        self.epoch += 1;
+        self.drafts.clear();
+        std::mem::swap(&mut self.owner, &mut self.replica);
+        self.owner.log.lead(self.epoch, Copies::Both, self.now);
+    }
+
+    fn crash_replica(&mut self) {
+        self.link = None;
+        let disk = self.replica.disk.crash(self.random.random());
+        self.replica = Side::open(disk, self.now);
+    }
+
+    /// What was acknowledged is in the log that leads, as it was sent.
+    fn check(&mut self) {
+        for (id, content) in &self.acknowledged {
+            let mut reader = self.owner.log.reader(*id).unwrap_or_else(|| panic!("{id} is lost"));
+            let mut read = Vec::new();
+            for _ in 0..10_000 {
+                match self.owner.log.read(&mut reader) {
+                    Piece::Ready(bytes) => {
+                        read.extend_from_slice(bytes);
+                        let count = bytes.len();
+                        reader.consume(count);
+                    }
+                    Piece::Pending => self.owner.log.poll(self.now, &mut Vec::new()),
+                    Piece::End => break,
+                    other => panic!("{id}: {other:?}"),
+                }
+            }
+            self.owner.log.close_reader(reader);
+            assert!(read == *content, "{id} is altered");
+        }
+    }
+}
+
+#[test]
+fn what_is_acknowledged_is_on_both_disks_whoever_crashes() {
+    let (mut rewinds, mut acknowledged) = (0, 0);
+    for seed in 0..60 {
+        let mut pair = Pair::new(seed);
+        pair.connect();
+        for _ in 0..6 {
+            for _ in 0..pair.random.random_range(20..150) {
+                if pair.random.random_bool(0.7) {
+                    pair.act();
+                }
+                pair.breathe();
+            }
+            acknowledged += pair.acknowledged.len();
+            match pair.random.random_range(0..4) {
+                0 => pair.crash_replica(),
+                1 => pair.come_level(),
+                _ => {
+                    // The owner dies, or is only deposed and still has what it wrote.
+                    pair.take_over();
+                    pair.check();
+                    if pair.random.random_bool(0.5) {
+                        pair.crash_replica();
+                    } else {
+                        // A log that has led is read anew before it follows.
+                        let disk = pair.replica.disk.clone();
+                        let empty = Side::open(SimDisk::new(0), pair.now);
+                        let former = std::mem::replace(&mut pair.replica, empty).log;
+                        let last = former.last_point();
+                        let (log, _) = former.rewind(last, pair.now).expect("rewinds");
+                        pair.replica = Side { disk, log };
+                    }
+                }
+            }
+        }
+        pair.come_level();
+        pair.check();
+        rewinds += pair.rewinds;
+    }
+    assert!(rewinds > 10, "{rewinds}");
+    assert!(acknowledged > 500, "{acknowledged}");
+}
+
+#[test]
+fn an_empty_replica_catches_up_and_can_lead() {
+    for seed in 0..10 {
+        let mut pair = Pair::new(seed);
+        pair.owner.log.set_copies(Copies::Own);
+        for _ in 0..400 {
+            pair.act();
+            pair.breathe();
+        }
+        pair.come_level();
+        pair.owner.log.set_copies(Copies::Both);
+        for _ in 0..50 {
+            pair.act();
+            pair.breathe();
+        }
+        pair.come_level();
+        pair.take_over();
+        pair.check();
+    }
+}
