@@ -5,6 +5,7 @@
 
 use crate::control::{AlertState, Condition, Notice};
 use crate::env::WallTime;
+use crate::mirror::register::Node;
 use crate::port::Link;
 use crate::spool::MessageId;
 use serde::Serialize;
@@ -69,6 +70,34 @@ pub enum Event {
         recipients_count: usize,
         /// Its size as stored, bytes.
         size_bytes: u64,
+    },
+    /// An identity of the pair is in another stage on this box.
+    PairStage {
+        /// Which identity.
+        identity: Node,
+        /// What this box does for it.
+        stage: String,
+        /// In which epoch; 0: none.
+        epoch: u64,
+    },
+    /// The store of the registers answers again, or does no longer.
+    PairStore {
+        /// Whose register.
+        identity: Node,
+        /// Whether it answers.
+        reachable: bool,
+    },
+    /// The box has stopped answering for the addresses of an identity, since it cannot tell whether it still owns it.
+    PairIsolated {
+        /// Which.
+        identity: Node,
+    },
+    /// An identity needs an operator, or does no longer.
+    PairTrouble {
+        /// Which.
+        identity: Node,
+        /// What is wrong; none: nothing any more.
+        trouble: Option<String>,
     },
     /// A client was refused: a command, a message or the connection.
     Refused {

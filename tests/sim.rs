@@ -1,6 +1,7 @@
 //! Simulated worlds: a few hundred at each test run, and those that have shown a bug.
 
 use rohrpost::sim::{self, Outcome};
+use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -35,6 +36,9 @@ const FOUND: [(u64, &str); 12] = [
 /// Worlds of every test run; `scripts/soak` lives through as many as there is time for.
 const WORLDS: u64 = 300;
 
+/// Worlds with a pair: each lasts a minute or more, in which two boxes beat for each other.
+const PAIRS: u64 = 24;
+
 #[test]
 fn what_a_world_has_shown_once_does_not_come_back() {
     for (seed, story) in FOUND {
@@ -50,8 +54,8 @@ fn told(outcome: &Outcome) -> String {
     }
 }
 
-#[test]
-fn every_promise_is_kept_in_every_world() {
+/// Lives through the worlds of the first seeds, all of which keep their promises, and acknowledge so many messages each.
+fn live_through(worlds: u64, run: fn(u64, bool) -> Outcome, acknowledged_min: u64) -> BTreeSet<&'static str> {
     let next = AtomicU64::new(0);
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
@@ -59,10 +63,10 @@ fn every_promise_is_kept_in_every_world() {
             let mut outcomes = Vec::new();
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
-                if seed >= WORLDS {
+                if seed >= worlds {
                     return outcomes;
                 }
-                outcomes.push(sim::run(seed, false));
+                outcomes.push(run(seed, false));
             }
         };
         let threads: Vec<_> = (0..jobs).map(|_| scope.spawn(live)).collect();
@@ -71,10 +75,22 @@ fn every_promise_is_kept_in_every_world() {
     let failed: Vec<String> = outcomes.iter().map(told).filter(|story| !story.is_empty()).collect();
     assert!(failed.is_empty(), "{}", failed.join("\n\n"));
     let acknowledged: u64 = outcomes.iter().map(|outcome| outcome.sums.acknowledged).sum();
-    assert!(acknowledged > 50 * WORLDS, "{acknowledged} messages are too few to prove anything");
-    let kinds: std::collections::BTreeSet<&str> =
-        outcomes.iter().flat_map(|outcome| outcome.injected.keys().copied()).collect();
+    assert!(acknowledged > acknowledged_min * worlds, "{acknowledged} messages are too few to prove anything");
+    outcomes.iter().flat_map(|outcome| outcome.injected.keys().copied()).collect()
+}
+
+#[test]
+fn every_promise_is_kept_in_every_world() {
+    let kinds = live_through(WORLDS, sim::run, 50);
     assert_eq!(kinds.len(), 25, "every kind of fault was met: {kinds:?}");
+}
+
+#[test]
+fn a_pair_keeps_every_promise_whichever_box_dies() {
+    let kinds = live_through(PAIRS, sim::run_pair, 50);
+    for kind in ["kill", "power loss", "pause", "partners cut", "no store", "lossy store"] {
+        assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
+    }
 }
 
 #[test]

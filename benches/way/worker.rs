@@ -251,6 +251,7 @@ fn relay(size: usize) -> Box<dyn FnMut()> {
         exchange_wakeup: wakeup,
         control: ends.remove(0),
         seed: 1,
+        pair: None,
     }));
     while worker.breath() {}
     let mut expected = 0;

@@ -2,9 +2,11 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
+use super::Pairing;
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::limits::{DRAFTS_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
+use crate::mirror::LOGS_PER_IDENTITY;
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
 use crate::worker::Listener;
@@ -49,6 +51,7 @@ fn addresses(config: &Config) -> Vec<IpAddr> {
 /// What a worker's TCP stack is told.
 pub(crate) fn tcp(
     config: &Config,
+    pairing: Option<&Pairing>,
     worker: u16,
     (workers, queues): (u16, u16),
     isn_key: [u8; 16],
@@ -61,9 +64,18 @@ pub(crate) fn tcp(
                 prefix: address.ip.prefix_len(),
                 gateway: address.gateway,
             })
+            .chain(pairing.map(|pairing| tcp::OwnAddress {
+                ip: pairing.address.addr(),
+                prefix: pairing.address.prefix_len(),
+                gateway: None,
+            }))
             .collect(),
+        chosen: pairing.map(|pairing| tcp::ChosenListener {
+            address: pairing.address.addr(),
+            port: pairing.partner.port(),
+            ports: 2 * LOGS_PER_IDENTITY,
+        }),
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-        chosen: None,
         connections_max: share(config.limits.connections, workers),
         connections_per_client_max: config.limits.connections_per_client,
         half_open_max: share(config.limits.half_open, workers),
@@ -76,6 +88,14 @@ pub(crate) fn tcp(
         isn_key,
         seed,
     }
+}
+
+/// The own addresses of the two identities.
+pub(crate) fn addresses_of_identities(config: &Config) -> [Vec<IpAddr>; 2] {
+    [config::Identity::A, config::Identity::B].map(|identity| {
+        let own = config.addresses.iter().filter(|address| address.identity == Some(identity));
+        own.map(|address| address.ip.addr()).collect()
+    })
 }
 
 /// What a worker's sockets are told.

@@ -100,6 +100,9 @@ pub struct QueueArgs {
 /// Which simulated worlds.
 #[derive(Clone, Debug, Args)]
 pub struct SimArgs {
+    /// Worlds with a pair of boxes, each of which mirrors the other's queue.
+    #[arg(long)]
+    pub pair: bool,
     /// This one.
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub seed: Option<u64>,

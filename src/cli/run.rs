@@ -198,7 +198,7 @@ pub(super) fn stacks<P: Port>(
     let isn_key = entropy::<16>()?;
     let stack = |(worker, lane)| {
         let seed = u64::from_le_bytes(entropy()?);
-        Ok(Stack::new(lane, settings::tcp(config, worker, counts, isn_key, seed), now))
+        Ok(Stack::new(lane, settings::tcp(config, None, worker, counts, isn_key, seed), now))
     };
     (0..).zip(lanes).map(stack).collect()
 }
@@ -218,6 +218,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         exchange_wakeup: common.wakeup,
         control: common.end,
         seed: u64::from_le_bytes(entropy()?),
+        pair: None,
     });
     let config = &appliance.config;
     let core = config.workers.cores.get(usize::from(worker)).copied();

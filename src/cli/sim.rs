@@ -49,6 +49,7 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
+    let run = if args.pair { sim::run_pair } else { sim::run };
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };
     let bar = progress(&seeds, limit);
@@ -60,7 +61,7 @@ pub fn sim(args: &SimArgs) -> ExitCode {
             scope.spawn(move || {
                 while limit.is_none_or(|limit| begun.elapsed() < limit) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || sender.send(sim::run(seed, echo)).is_err() {
+                    if seed >= seeds.end || sender.send(run(seed, echo)).is_err() {
                         return;
                     }
                 }

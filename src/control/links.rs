@@ -2,9 +2,11 @@
 
 use super::health::Pulse;
 use super::protocol::{Reply, Request};
-use crate::env::Wakeup;
+use crate::env::{Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
+use crate::mirror::arbiter::{Order, Words};
+use crate::mirror::register::Node;
 use crate::policy::Policy;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
@@ -24,6 +26,13 @@ pub enum ToWorker {
     Pulse,
     /// Who may send what, from now on.
     Policy(Arc<Policy>),
+    /// Something for one of the pair's identities.
+    Pair {
+        /// Which.
+        identity: Node,
+        /// What.
+        wish: PairWish,
+    },
     /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
     Stop {
         /// How long at most.
@@ -46,6 +55,8 @@ pub enum FromWorker {
     Pulse(Pulse),
     /// Something for the log.
     Event(Event),
+    /// How a worker's part in an identity stands.
+    Pair(PairReport),
     /// The worker has ended, as asked.
     Stopped {
         /// Which.
@@ -58,6 +69,41 @@ pub enum FromWorker {
         /// Why.
         text: String,
     },
+}
+
+/// What the arbiter of an identity wants of every worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairWish {
+    /// This order carried out.
+    Order {
+        /// Rises by one with each.
+        number: u64,
+        /// What to do.
+        order: Order,
+    },
+    /// The addresses answered for no more, now.
+    Withdraw,
+    /// All logs set aside, and empty ones in their place.
+    Renew,
+    /// This said to the partner from now on.
+    Say(Words),
+}
+
+/// How a worker's part in an identity stands. The latest one counts, and each says all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PairReport {
+    /// Whose.
+    pub worker: u16,
+    /// In which identity.
+    pub identity: Node,
+    /// All orders up to this one are carried out.
+    pub done: u64,
+    /// What the partner last said of itself.
+    pub heard: Option<Words>,
+    /// When the partner was last heard on all links, if it is not heard now.
+    pub silent_since: Option<Instant>,
+    /// A log cannot be written any more.
+    pub failed: bool,
 }
 
 /// The control thread's end of the way to a worker.
@@ -138,6 +184,12 @@ impl Reporter {
             self.events_lost += 1;
         }
         self.unflushed = true;
+    }
+
+    /// Tells how this worker's part in an identity stands. False if the channel is full: to be told again.
+    pub fn pair(&mut self, report: PairReport) -> bool {
+        self.unflushed = true;
+        self.sender.try_send(FromWorker::Pair(report)).is_ok()
     }
 
     /// Answers a request. If the channel is full the answer is dropped, and the operator told that we are silent.

@@ -45,6 +45,7 @@ mod health;
 mod http;
 mod links;
 mod log;
+mod pair;
 mod protocol;
 mod run;
 mod status;
@@ -58,7 +59,8 @@ pub use client::{Client, ClientError};
 pub use condition::{Condition, Severity, Subject, Trouble};
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
-pub use links::{FromWorker, FromWorkers, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
+pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
+pub use pair::{PairBoard, PairTask};
 pub use protocol::{
     Answer, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection,
     RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,

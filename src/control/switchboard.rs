@@ -149,6 +149,8 @@ impl Switchboard {
                     self.finish(token, now, lost);
                 }
             }
+            // The board of the pair takes these before they come here.
+            FromWorker::Pair(_) => {}
             FromWorker::Stopped { worker } => self.worker_gone(worker),
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);

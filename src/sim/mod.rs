@@ -16,6 +16,9 @@
 //! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle, attackers that flood
 //! and forge. Then everything is put right, and the queue must become empty.
 //!
+//! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
+//! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over.
+//!
 //! # What is checked
 //!
 //! - Every message that was answered with 250 is delivered, bounced to its sender, or was deleted by an operator.
@@ -30,6 +33,7 @@
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
 //! - No table exceeds its limit ([`Gauge`](crate::limits::Gauge)), and no frame is lost to its pool.
 //! - All that was planned went wrong, and some share of the mail was acknowledged all the same.
+//! - A pair is whole again in the end: both identities mirrored, each with an owner and a replica that follows.
 //!
 //! In some worlds the medium itself forgets or alters what it had made durable. One box alone cannot undo that; there the
 //! promise is that a loss is reported ([`Promise::Detected`]).
@@ -43,6 +47,8 @@ mod node;
 mod peer;
 mod plan;
 mod receiver;
+mod setup;
+mod store;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -86,7 +92,16 @@ pub struct Failure {
 ///
 /// A panic anywhere in it is a broken invariant like others, though without a story: `echo` tells that.
 pub fn run(seed: u64, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| world::World::new(seed, echo).run());
+    live(seed, false, echo)
+}
+
+/// Lives through the world of a seed in which the appliance has a partner.
+pub fn run_pair(seed: u64, echo: bool) -> Outcome {
+    live(seed, true, echo)
+}
+
+fn live(seed: u64, pair: bool, echo: bool) -> Outcome {
+    let lived = catch_unwind(|| world::World::new(seed, pair, echo).run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));

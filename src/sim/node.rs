@@ -4,16 +4,21 @@ use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station, settings};
-use crate::control::{self, About, Answer, FromWorkers, Request, Switchboard};
+use crate::control::{
+    self, About, Answer, FromWorker, FromWorkers, PairBoard, PairTask, Request, Switchboard, WorkerLink,
+};
 use crate::env::disk::SimDisk;
-use crate::env::{Clock, Instant, Wakeup};
+use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::Gauge;
+use crate::limits::{EPOCH_MAX, Gauge, MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
+use crate::mirror::link::Timing;
+use crate::mirror::register::{Incarnation, Memory, Node as Identity};
+use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log};
 use crate::tcp::Stack;
-use crate::worker::{Exchange, Worker, worker_of_log};
+use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
@@ -28,7 +33,23 @@ const BREATH_DURATION: Duration = Duration::from_micros(5);
 /// Messages of workers that wait for the control thread; the world takes them after every step.
 const MESSAGES_MAX: usize = 4096;
 
+/// The address of the first box; the last byte of the second one's is another.
 pub(super) const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// Links beat so much slower than they usually do, and all that follows from it: a beat is most of what happens in a world.
+const SLOWNESS: u32 = 6;
+
+const TIMING: Timing = Timing {
+    beat: MIRROR_BEAT_INTERVAL.saturating_mul(SLOWNESS),
+    silence: MIRROR_SILENCE.saturating_mul(SLOWNESS),
+    timeout: MIRROR_LINK_TIMEOUT.saturating_mul(SLOWNESS),
+};
+
+/// What it takes to make a memory durable, at most.
+const PERSIST_DURATION: u64 = 5_000_000;
+
+/// What it takes to read a log anew, at most.
+const KEEPING_DURATION: u64 = 200_000_000;
 
 /// How a process ends that does not want to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +82,11 @@ pub(super) struct Node {
     pub queues: Option<u16>,
     /// Changes what a log is told, where no configuration can.
     pub adjust: fn(&mut spool::Settings),
+    pub hardware_address: [u8; 6],
+    /// What it must not forget of the two identities of its pair; lost with its disks.
+    pub memories: [Option<Memory>; 2],
+    /// How often it was started: what an earlier process asked is no answer to a later one.
+    pub life: u64,
 }
 
 type SimWorker = Worker<Stack<Lane<SimPort>>, SimDisk, ProcessClock>;
@@ -72,6 +98,28 @@ struct Running {
     from: FromWorkers,
     host: HostId,
     due: Instant,
+    pair: Option<Pair>,
+}
+
+/// What the control thread of a box with a partner does besides.
+struct Pair {
+    board: PairBoard,
+    /// Memories on their way to the disk.
+    persisting: Vec<(Instant, Identity, Memory)>,
+    errands: crossbeam::channel::Receiver<Errand<SimDisk>>,
+    keeping: Vec<(Instant, Errand<SimDisk>)>,
+    kept: Vec<crossbeam::channel::Sender<(u16, Log<SimDisk>)>>,
+    links: Vec<WorkerLink>,
+    /// What is to be asked of the store.
+    questions: Vec<Question>,
+}
+
+/// Something that an arbiter asks of the store.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question {
+    pub life: u64,
+    pub identity: Identity,
+    pub task: PairTask,
 }
 
 /// Why a process does not start.
@@ -118,6 +166,9 @@ impl Node {
             asleep: None,
             queues: None,
             adjust: |_| {},
+            hardware_address: HARDWARE_ADDRESS,
+            memories: [None; 2],
+            life: 0,
         }
     }
 
@@ -157,6 +208,9 @@ impl Node {
                 disk.set_latency(latency);
                 disk
             });
+        }
+        if self.appliance.pairing.is_some() {
+            return self.start_pair(network, workers, random, ledger);
         }
         let mut logs: BTreeMap<u16, Log<SimDisk>> = BTreeMap::new();
         // Those that there are already come first, as they leave the rest to the new ones.
@@ -198,6 +252,66 @@ impl Node {
             let existing = logs.iter_mut().map(|(number, log)| (*number, log));
             shares::share_out(&self.appliance.config, workers, existing)?;
         }
+        self.launch(network, workers, random, logs, None)
+    }
+
+    /// Starts the process of a box with a partner: all its logs follow, until the arbiter orders otherwise.
+    fn start_pair(
+        &mut self,
+        network: &Network,
+        workers: u16,
+        random: &mut StdRng,
+        ledger: &mut Ledger,
+    ) -> Result<(), Refused> {
+        let clock = self.clock.process();
+        for number in (0..workers).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + workers) {
+            let latency = self.disk_latency.clone();
+            self.disks.entry(number).or_insert_with(|| {
+                let disk = SimDisk::new(random.random());
+                disk.set_latency(latency);
+                disk
+            });
+        }
+        let mut fit = [true; 2];
+        let mut logs = BTreeMap::new();
+        for (number, disk) in &self.disks {
+            disk.advance(Instant::FAR);
+            let mut settings = settings::spool(&self.appliance.config, *number, 2 * workers);
+            settings.epoch = EPOCH_MAX;
+            (self.adjust)(&mut settings);
+            let opened = Log::open_replica(disk.clone(), settings, clock.now());
+            disk.advance(self.clock.now());
+            let (log, recovery) = opened.map_err(|error| error.to_string())?;
+            let what = format_args!(
+                "log {number}: {} messages in {} batches, cut {:?}",
+                recovery.messages, recovery.batches, recovery.cut
+            );
+            ledger.trace.note(self.clock.now(), what);
+            for damage in &recovery.damages.list {
+                ledger.trace.note(self.clock.now(), format_args!("log {number}: {damage}"));
+                fit[identity_of_log(*number) as usize] = false;
+            }
+            fit[identity_of_log(*number) as usize] &= !recovery.lacks_beginning;
+            logs.insert(*number, log);
+        }
+        let copies = [0, 1].map(|place| {
+            let memory = self.memories[place].get_or_insert_with(|| {
+                Memory::new(Incarnation::new(random.random_range(1..u64::MAX)).expect("not zero"))
+            });
+            (*memory, fit[place])
+        });
+        self.launch(network, workers, random, logs, Some(copies))
+    }
+
+    fn launch(
+        &mut self,
+        network: &Network,
+        workers: u16,
+        random: &mut StdRng,
+        logs: BTreeMap<u16, Log<SimDisk>>,
+        copies: Option<[(Memory, bool); 2]>,
+    ) -> Result<(), Refused> {
+        let clock = self.clock.process();
         let mut of_workers: Vec<Vec<(u16, Log<SimDisk>)>> = (0..workers).map(|_| Vec::new()).collect();
         for (number, log) in logs {
             of_workers[usize::from(worker_of_log(number, workers))].push((number, log));
@@ -206,16 +320,37 @@ impl Node {
         let wakeups: Result<Vec<_>, _> = (0..workers).map(|_| Wakeup::new()).collect();
         let wakeups = wakeups.map_err(|error| error.to_string())?;
         let queues = self.queues.unwrap_or(workers);
-        let ports = network.attach_queues(HARDWARE_ADDRESS, self.link, usize::from(queues), self.steering);
+        let ports = network.attach_queues(self.hardware_address, self.link, usize::from(queues), self.steering);
         let host = ports[0].host();
         let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
         network.set_shortage(host, self.shortage);
         let isn_key = random.random();
-        let mut all = Vec::new();
+        let (keeper, errands) = crossbeam::channel::unbounded();
+        let (mut kept, mut all) = (Vec::new(), Vec::new());
         let parts =
             lanes.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
         for ((((lane, end), logs), exchange), exchange_wakeup) in parts {
-            let tcp = settings::tcp(&self.appliance.config, end.worker, (workers, queues), isn_key, random.random());
+            let tcp = settings::tcp(
+                &self.appliance.config,
+                self.appliance.pairing.as_ref(),
+                end.worker,
+                (workers, queues),
+                isn_key,
+                random.random(),
+            );
+            let pair = self.appliance.pairing.map(|pairing| {
+                let (back, from_keeper) = crossbeam::channel::unbounded();
+                kept.push(back);
+                PairEquipment {
+                    address: pairing.address.addr(),
+                    partner: pairing.partner,
+                    addresses: settings::addresses_of_identities(&self.appliance.config),
+                    segment_size: *self.appliance.config.spool.segment_size,
+                    timing: TIMING,
+                    keeper: keeper.clone(),
+                    kept: from_keeper,
+                }
+            });
             let station = Station {
                 clock: clock.clone(),
                 transport: Stack::new(lane, tcp, clock.mono()),
@@ -224,6 +359,7 @@ impl Node {
                 exchange_wakeup,
                 control: end,
                 seed: random.random(),
+                pair,
             };
             all.push(Some(Worker::new(self.appliance.equip(station))));
         }
@@ -235,8 +371,21 @@ impl Node {
             link: None,
             started_at: self.clock.wall(),
         };
+        self.life += 1;
+        let pair = self.appliance.pairing.zip(copies).map(|(pairing, copies)| {
+            let usual = arbiter::Settings::default();
+            let settings = arbiter::Settings {
+                alone_after: SLOWNESS * usual.alone_after,
+                isolated_after: SLOWNESS * usual.isolated_after,
+                takeover_after: SLOWNESS * usual.takeover_after,
+                ..usual
+            };
+            let board = PairBoard::new(pairing.node, usize::from(workers), settings, copies, clock.mono());
+            let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
+            Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions }
+        });
         let switchboard = Switchboard::new(about, links);
-        self.running = Some(Running { clock, workers: all, switchboard, from, host, due: self.clock.now() });
+        self.running = Some(Running { clock, workers: all, switchboard, from, host, due: self.clock.now(), pair });
         Ok(())
     }
 
@@ -281,7 +430,8 @@ impl Node {
         };
         let disks = self.disks.iter().filter(|(number, _)| polled(number));
         let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
-        let due = if waiting { now } else { running.due.min(disks).max(now) };
+        let pair = running.pair.as_ref().map_or(Instant::FAR, |pair| running.clock.world(pair.next()));
+        let due = if waiting { now } else { running.due.min(disks).min(pair).max(now) };
         due.max(self.paused_until)
     }
 
@@ -339,9 +489,18 @@ impl Node {
         let now = running.clock.now();
         let mut events = Vec::new();
         while let Ok(message) = running.from.receiver.try_recv() {
-            events.extend(running.switchboard.take(message, now, 0));
+            match (message, &mut running.pair) {
+                (FromWorker::Pair(report), Some(pair)) => pair.board.report(report, now.mono),
+                (message, _) => events.extend(running.switchboard.take(message, now, 0)),
+            }
         }
         running.switchboard.expire(now, 0);
+        if let Some(pair) = &mut running.pair {
+            pair.step(now, (self.life, self.clock.now()), &self.disks, &mut self.memories, random);
+            while let Some(event) = pair.board.event() {
+                events.push(event);
+            }
+        }
         let ended = running.workers.iter().all(Option::is_none);
         if ended {
             self.end(Death::Kill, random);
@@ -367,6 +526,37 @@ impl Node {
         running.switchboard.ask(request, sender, running.clock.now(), 0);
         running.due = self.clock.now();
         Some(receiver)
+    }
+
+    /// What the arbiters ask of the store.
+    pub(super) fn questions(&mut self) -> Vec<Question> {
+        let pair = self.running.as_mut().and_then(|running| running.pair.as_mut());
+        pair.map(|pair| std::mem::take(&mut pair.questions)).unwrap_or_default()
+    }
+
+    /// The store's answer, unless it was asked by a process that is gone.
+    pub(super) fn answer(&mut self, life: u64, identity: Identity, event: arbiter::Event) {
+        if life == self.life
+            && let Some(running) = &mut self.running
+            && let Some(pair) = &mut running.pair
+        {
+            pair.board.tell(identity, event, running.clock.mono());
+            running.due = self.clock.now();
+        }
+    }
+
+    /// An operator's command about an identity; whether it was taken.
+    pub(super) fn command(&mut self, identity: Identity, command: arbiter::Command) -> bool {
+        let Some(running) = &mut self.running else { return false };
+        let now = running.clock.mono();
+        running.due = self.clock.now();
+        running.pair.as_mut().is_some_and(|pair| pair.board.command(identity, command, now).is_ok())
+    }
+
+    /// What this box does for an identity, while it runs.
+    pub(super) fn stage(&self, identity: Identity) -> Option<arbiter::Stage> {
+        let pair = self.running.as_ref()?.pair.as_ref()?;
+        Some(pair.board.arbiter(identity).stage())
     }
 
     /// SIGTERM.
@@ -395,5 +585,73 @@ impl Node {
             self.end(death, random);
         }
         events
+    }
+}
+
+impl Pair {
+    /// When it must be looked at, by the clock of the process.
+    fn next(&self) -> Instant {
+        let persisted = self.persisting.iter().map(|(at, ..)| *at);
+        let kept = self.keeping.iter().map(|(at, _)| *at);
+        let arrived = (!self.errands.is_empty()).then_some(Instant::ZERO);
+        persisted.chain(kept).chain(arrived).min().unwrap_or(Instant::FAR).min(self.board.next_deadline())
+    }
+
+    fn step(
+        &mut self,
+        now: Now,
+        (life, world): (u64, Instant),
+        disks: &BTreeMap<u16, SimDisk>,
+        memories: &mut [Option<Memory>; 2],
+        random: &mut StdRng,
+    ) {
+        self.board.expire(now.mono);
+        for (at, identity, memory) in std::mem::take(&mut self.persisting) {
+            if at > now.mono {
+                self.persisting.push((at, identity, memory));
+                continue;
+            }
+            memories[identity as usize] = Some(memory);
+            self.board.tell(identity, arbiter::Event::Persisted, now.mono);
+        }
+        while let Ok(errand) = self.errands.try_recv() {
+            let at = now.mono + Duration::from_nanos(random.random_range(0..KEEPING_DURATION));
+            self.keeping.push((at, errand));
+        }
+        for (at, errand) in std::mem::take(&mut self.keeping) {
+            if at > now.mono {
+                self.keeping.push((at, errand));
+                continue;
+            }
+            let Errand { worker, number, log, until } = errand;
+            // What blocks lets its own operations complete.
+            disks[&number].advance(Instant::FAR);
+            let kept = log.rewind(until, now);
+            disks[&number].advance(world);
+            match kept {
+                Ok((log, _)) => {
+                    let _ = self.kept[usize::from(worker)].send((number, log));
+                    self.links[usize::from(worker)].wakeup.notify();
+                }
+                Err(_) => self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono),
+            }
+        }
+        while let Some((identity, task)) = self.board.task() {
+            match task {
+                PairTask::Persist(memory) => {
+                    let at = now.mono + Duration::from_nanos(random.random_range(0..PERSIST_DURATION));
+                    self.persisting.push((at, identity, memory));
+                }
+                PairTask::Renew => {
+                    let before = self.board.arbiter(identity).memory();
+                    let incarnation = Incarnation::new(random.random_range(1..u64::MAX)).expect("not zero");
+                    let memory = Memory { incarnation, ..before };
+                    memories[identity as usize] = Some(memory);
+                    self.board.renew(identity, memory, now.mono);
+                }
+                task => self.questions.push(Question { life, identity, task }),
+            }
+        }
+        self.board.send(&self.links);
     }
 }

@@ -61,6 +61,12 @@ pub(super) enum Fault {
     PowerLossAtReuse(Duration),
     Stop(Duration),
     Manner(usize, Manner, Duration),
+    /// A box of a pair does not reach the store.
+    StoreCut(Duration),
+    /// The store answers this share of questions late or never.
+    StoreLossy(f64, Duration),
+    /// The boxes of a pair do not reach each other.
+    PartnersCut(Way, Duration),
     Hold,
     Release,
     Delete,
@@ -92,6 +98,9 @@ impl Fault {
             Fault::PowerLossAtReuse(_) => "power loss at reuse",
             Fault::Stop(_) => "stop",
             Fault::Manner(..) => "manner",
+            Fault::StoreCut(_) => "no store",
+            Fault::StoreLossy(..) => "lossy store",
+            Fault::PartnersCut(..) => "partners cut",
             Fault::Hold => "hold",
             Fault::Release => "release",
             Fault::Delete => "delete",
@@ -123,6 +132,8 @@ const ROTTEN_PERCENT: u32 = 8;
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     pub promise: Promise,
+    /// There are two boxes, each the other's partner.
+    pub pair: bool,
     pub workers: u16,
     pub steering: Steering,
     /// Queues of the card; as many as there are workers, where none are said.
@@ -160,6 +171,7 @@ impl Plan {
         let segment_size = (64 * 1024) << random.random_range(1..=4);
         let mut plan = Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
+            pair: false,
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
             queues: None,
@@ -201,6 +213,56 @@ impl Plan {
             }
         }
         plan.add_later(&mut StdRng::seed_from_u64(seed ^ LATER_STREAM));
+        plan
+    }
+
+    /// The plan of a world with a pair: what a world with one box may suffer, but for damage, and what only a pair can.
+    pub(super) fn of_pair(random: &mut StdRng) -> Plan {
+        let load_duration = seconds(random, 20..=180);
+        let segment_size = (64 * 1024) << random.random_range(1..=3);
+        let mut plan = Plan {
+            promise: Promise::Kept,
+            pair: true,
+            workers: *pick(random, &[1, 1, 1, 2]),
+            steering: Steering::Flow,
+            queues: None,
+            disk_latency: pick(random, &[20_000..=200_000, 100_000..=3_000_000, 1_000_000..=20_000_000]).clone(),
+            load_duration,
+            sessions: random.random_range(20..=60),
+            segment_size,
+            segments: random.random_range(10..=24) * 4,
+            batch_size: segment_size / 2,
+            retry_first: seconds(random, 2..=20),
+            retry_max: seconds(random, 30..=120),
+            age_max: seconds(random, 3600..=20_000),
+            burst: random.random_bool(0.2),
+            connections: 1000,
+            half_open: 64,
+            checks: random.random_bool(0.3),
+            regroups: false,
+            heals_in_place: random.random_bool(0.5),
+            faults: Vec::new(),
+        };
+        for kind in (0..KINDS).filter(|kind| !matches!(kind, 3 | 4 | 5 | 17)) {
+            if random.random_bool(0.12) {
+                let at = load_duration.mul_f64(random.random::<f64>());
+                plan.faults.push((at, fault(random, kind)));
+            }
+        }
+        for _ in 0..random.random_range(1..=6) {
+            let at = load_duration.mul_f64(random.random::<f64>());
+            let duration = Duration::from_millis(random.random_range(20..20_000));
+            let way = *pick(random, &[Way::Both, Way::ToAppliance, Way::FromAppliance]);
+            let fault = match random.random_range(0..6) {
+                0 => Fault::StoreCut(duration),
+                1 => Fault::StoreLossy(random.random_range(0.1..0.9), duration),
+                2 => Fault::PartnersCut(way, duration),
+                3 => Fault::Kill(duration),
+                4 => Fault::PowerLoss(duration),
+                _ => Fault::Pause(duration / 10),
+            };
+            plan.faults.push((at, fault));
+        }
         plan
     }
 

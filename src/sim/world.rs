@@ -7,25 +7,28 @@ use super::ledger::{Ledger, Retry};
 use super::mail::{Mail, number_of_recipient, number_of_sender};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, Fault, HOME, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
+use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
 use super::receiver::{Hop, Manner, Receiver};
+use super::setup::{address, address_v6, configuration, hop_address, outside};
+use super::store::Store;
 use super::trace::Trace;
 use super::{Failure, Outcome};
-use crate::appliance::Appliance;
-use crate::config;
+use crate::appliance::{Appliance, Pairing};
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
 use crate::limits::Gauge;
+use crate::mirror::arbiter::{Command, Stage};
+use crate::mirror::identity_of_log;
+use crate::mirror::register::{Mode, Node as Identity};
 use crate::policy::Policy;
-use crate::port::sim::{HostId, Link, Network, SimPort};
+use crate::port::sim::{HostId, Link, Network};
 use crate::spool::MessageId;
-use crate::tcp::{self, OwnAddress, Stack};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +58,12 @@ const AMBUSH_PATIENCE: Duration = Duration::from_secs(900);
 /// For how long no start may succeed.
 const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
 
+/// How long an operator waits before a command is tried again.
+const SETUP_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where the links of log 0 go to.
+const LINK_PORT: u16 = 2600;
+
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -64,12 +73,15 @@ enum Happening {
     Session,
     /// One of the sessions of a healed world.
     LastSession,
-    Fault(Fault),
-    Mend(Fault),
-    Start,
+    /// To one of the boxes.
+    Fault(Fault, usize),
+    Mend(Fault, usize),
+    Start(usize),
     Look,
     /// Everything that is wrong is put right.
     Heal,
+    /// The operator sets an identity up.
+    Create(Identity),
 }
 
 /// How far a run is.
@@ -91,7 +103,9 @@ pub(super) struct World {
     random: StdRng,
     time: Rc<Cell<Instant>>,
     network: Network,
-    node: Node,
+    /// The box, or the two of a pair.
+    nodes: Vec<Node>,
+    store: Store,
     clients: Peer<Client>,
     receivers: Peer<Receiver>,
     attacker: Attacker,
@@ -105,102 +119,48 @@ pub(super) struct World {
     attempts: BTreeMap<(MessageId, String), u32>,
     /// Whose messages the queue holds, as it was last seen or told.
     ids: BTreeMap<MessageId, u32>,
-    listing: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
-    starts_fail_since: Option<Instant>,
+    /// What each box was asked, and whether it was seen to hold nothing since everything was put right.
+    listings: Vec<Listing>,
+    starts_fail_since: Vec<Option<Instant>>,
     /// Power that will be lost when a log comes round, or then at the latest; and for how long.
-    ambushes: Vec<(Instant, Duration)>,
+    ambushes: Vec<(Instant, Duration, usize)>,
     last_sessions: u32,
     faults_left: usize,
     steps: u64,
 }
 
-fn address(last: u8) -> IpAddr {
-    IpAddr::from([10, 0, 0, last])
-}
-
-fn address_v6(last: u16) -> IpAddr {
-    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last])
-}
-
-fn hop_address(place: usize) -> SocketAddr {
-    let ip = if place == 3 { address_v6(14) } else { address(11 + place as u8) };
-    SocketAddr::new(ip, if place == LMTP { 24 } else { 25 })
-}
-
-/// The configuration of the appliance, as an operator would write it.
-fn configuration(plan: &Plan) -> config::Config {
-    let mut text = String::from(
-        "transport = \"af_xdp\"\nhostname = \"relay.test\"\n[workers]\ncores = [0]\n[[port]]\ndevice = \"sim0\"\n\
-         [[address]]\nip = \"10.0.0.1/24\"\n[[listener]]\naddress = \"10.0.0.1:25\"\nrole = \"relay\"\n\
-         [[address]]\nip = \"fd00::1/64\"\n[[listener]]\naddress = \"[fd00::1]:25\"\nrole = \"relay\"\n\
-         [relay]\nnetworks = [\"10.0.0.0/24\", \"fd00::/64\"]\n",
-    );
-    for domain in 0..super::mail::DOMAINS {
-        let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
-        let mut to = format!("\"{scheme}://{}\"", hop_address(domain));
-        if domain == 1 {
-            to += &format!(", \"smtp://{}?preference=20\"", hop_address(5));
-        }
-        text += &format!("[[route]]\ndomain = \"d{domain}.test\"\nto = [{to}]\n");
-    }
-    text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", super::mail::ORIGIN, hop_address(HOME));
-    if plan.checks {
-        text += "[[domain]]\nname = \"d0.test\"\ncheck_recipients = true\n";
-    }
-    let mut config = config::parse(&text, "simulated").expect("the simulator writes what the appliance reads");
-    // Smaller than a file may say, so that segments go round and limits are met.
-    config.spool.segment_size.0 = plan.segment_size;
-    config.spool.size_max.0 = plan.segment_size * plan.segments;
-    config.spool.batch_size.0 = plan.batch_size;
-    config.spool.free_min.0 = 0;
-    config.limits.message_size.0 = 1 << 20;
-    config.limits.connections = plan.connections;
-    config.limits.half_open = plan.half_open;
-    config.retry.first.0 = plan.retry_first;
-    config.retry.max.0 = plan.retry_max;
-    config.retry.age_max.0 = plan.age_max;
-    config
-}
-
-pub(super) fn outside(
-    network: &Network,
-    number: u8,
-    addresses: Vec<IpAddr>,
-    listeners: Vec<SocketAddr>,
-    seed: u64,
-) -> Stack<SimPort> {
-    let own = |ip: IpAddr| OwnAddress { ip, prefix: if ip.is_ipv4() { 24 } else { 64 }, gateway: None };
-    let settings = tcp::Settings {
-        addresses: addresses.into_iter().map(own).collect(),
-        listeners,
-        chosen: None,
-        connections_max: 10_000,
-        connections_per_client_max: 10_000,
-        half_open_max: 1000,
-        receive_buffer: 32 * 1024,
-        send_buffer: 32 * 1024,
-        buffer_memory: 64 << 20,
-        worker: 0,
-        workers: 1,
-        queues: 1,
-        isn_key: [number; 16],
-        seed,
-    };
-    Stack::new(network.attach([2, 0, 0, 0, 0, number], Link::default()), settings, Instant::ZERO)
+/// What a box was asked of its queue.
+#[derive(Default)]
+struct Listing {
+    asked: Option<tokio::sync::oneshot::Receiver<Vec<Answer>>>,
+    is_empty: bool,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, echo: bool) -> World {
+    /// The world of a seed; with `pair`, the one in which the appliance has a partner.
+    pub(super) fn new(seed: u64, pair: bool, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = Plan::new(seed, &mut random);
+        let plan = if pair { Plan::of_pair(&mut random) } else { Plan::new(seed, &mut random) };
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let config = Arc::new(configuration(&plan));
         let policy = Policy::with_seed(&config, random.random()).expect("there is no map to be read");
         let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
-        let clock = BoxClock::new(Rc::clone(&time));
-        let mut node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
-        node.queues = plan.queues;
+        let mut nodes = Vec::new();
+        for identity in if plan.pair { &[Identity::A, Identity::B][..] } else { &[Identity::A] } {
+            let mut appliance = appliance.clone();
+            if plan.pair {
+                let number = 101 + *identity as u8;
+                let partner = SocketAddr::new(address(101 + identity.partner() as u8), LINK_PORT);
+                let own = format!("10.0.0.{number}/24").parse().expect("an address");
+                appliance.pairing = Some(Pairing { node: *identity, address: own, partner });
+            }
+            let clock = BoxClock::new(Rc::clone(&time));
+            let mut node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
+            node.queues = plan.queues;
+            node.hardware_address[5] += 100 * *identity as u8;
+            nodes.push(node);
+        }
         let clients = outside(&network, 2, vec![address(2), address(3), address_v6(2)], Vec::new(), random.random());
         let places: Vec<SocketAddr> = (0..HOPS).map(hop_address).collect();
         let addresses = places.iter().map(SocketAddr::ip).collect();
@@ -214,7 +174,10 @@ impl World {
             random,
             time,
             network,
-            node,
+            listings: nodes.iter().map(|_| Listing::default()).collect(),
+            starts_fail_since: vec![None; nodes.len()],
+            nodes,
+            store: Store::new(),
             clients: Peer::new(clients),
             receivers: Peer::new(receivers),
             attacker,
@@ -227,8 +190,6 @@ impl World {
             injected: BTreeMap::new(),
             attempts: BTreeMap::new(),
             ids: BTreeMap::new(),
-            listing: None,
-            starts_fail_since: None,
             ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
             faults_left: plan.faults.len(),
@@ -241,17 +202,34 @@ impl World {
     }
 
     fn schedule(&mut self) {
-        self.at(Duration::ZERO, Happening::Start);
+        for place in 0..self.nodes.len() {
+            self.at(Duration::ZERO, Happening::Start(place));
+        }
         for _ in 0..self.plan.sessions {
             let window = if self.plan.burst { BURST_DURATION } else { self.plan.load_duration };
             let at = window.mul_f64(self.random.random::<f64>());
             self.at(at, Happening::Session);
         }
         for (at, fault) in self.plan.faults.clone() {
-            self.at(at, Happening::Fault(fault));
+            let place = self.victim();
+            self.at(at, Happening::Fault(fault, place));
         }
-        self.at(LOOK_INTERVAL, Happening::Look);
+        if self.plan.pair {
+            self.at(SETUP_PAUSE, Happening::Create(Identity::A));
+            self.at(SETUP_PAUSE, Happening::Create(Identity::B));
+        }
+        self.at(self.look_interval(), Happening::Look);
         self.at(self.plan.load_duration, Happening::Heal);
+    }
+
+    /// The life of a pair is told in seconds.
+    fn look_interval(&self) -> Duration {
+        if self.plan.pair { LOOK_INTERVAL / 15 } else { LOOK_INTERVAL }
+    }
+
+    /// One of the boxes.
+    fn victim(&mut self) -> usize {
+        if self.nodes.len() > 1 { self.random.random_range(0..self.nodes.len()) } else { 0 }
     }
 
     fn at(&mut self, delay: Duration, happening: Happening) {
@@ -271,7 +249,8 @@ impl World {
             let due = [
                 self.agenda.first_key_value().map_or(Instant::FAR, |((at, _), _)| *at),
                 self.network.next_arrival().unwrap_or(Instant::FAR),
-                self.node.next(),
+                self.nodes.iter().map(Node::next).min().unwrap_or(Instant::FAR),
+                self.store.next(),
                 self.clients.next(now),
                 self.receivers.next(now),
                 self.attacker.next(),
@@ -293,12 +272,21 @@ impl World {
             let happening = entry.remove();
             self.happen(now, happening);
         }
-        if self.node.next() <= now {
-            self.node.step();
-            self.listen(now);
-            if let Some(Gauge { name, count, limit }) = self.node.exceeded {
-                self.ledger.violate(now, format_args!("limit: {count} {name} where {limit} are allowed"));
+        for place in 0..self.nodes.len() {
+            if self.nodes[place].next() <= now {
+                self.nodes[place].step();
+                self.listen(now, place);
+                if let Some(Gauge { name, count, limit }) = self.nodes[place].exceeded {
+                    self.ledger.violate(now, format_args!("limit: {count} {name} where {limit} are allowed"));
+                }
             }
+            for question in self.nodes[place].questions() {
+                self.store.ask(now, place, question, &mut self.random);
+            }
+        }
+        while let Some((place, life, identity, event)) = self.store.answer(now) {
+            self.ledger.trace.note(now, format_args!("box {place}, identity {identity}: {event:?}"));
+            self.nodes[place].answer(life, identity, event);
         }
         self.spring_ambush(now);
         self.attacker.step(now, &mut self.random);
@@ -319,45 +307,51 @@ impl World {
                 self.last_sessions -= 1;
                 self.begin_session(now, true);
             }
-            Happening::Fault(fault) => self.break_something(now, fault),
-            Happening::Mend(fault) => self.mend(now, fault),
-            Happening::Start => self.start(now),
+            Happening::Fault(fault, place) => self.break_something(now, fault, place),
+            Happening::Mend(fault, place) => self.mend(now, fault, place),
+            Happening::Start(place) => self.start(now, place),
             Happening::Look => self.look(now),
             Happening::Heal => self.heal(now),
+            Happening::Create(identity) => {
+                let home = identity as usize;
+                if self.store.register(identity).is_none() && !self.nodes[home].command(identity, Command::Create) {
+                    self.at(SETUP_PAUSE, Happening::Create(identity));
+                }
+            }
         }
     }
 
-    fn start(&mut self, now: Instant) {
-        if self.node.is_stopping() {
-            self.start_later();
+    fn start(&mut self, now: Instant, place: usize) {
+        if self.nodes[place].is_stopping() {
+            self.start_later(place);
         }
-        if self.node.is_running() || self.phase == Phase::Over {
+        if self.nodes[place].is_running() || self.phase == Phase::Over {
             return;
         }
         let regroups = self.plan.regroups && self.random.random_bool(0.5);
         let workers = if regroups { self.random.random_range(1..=WORKERS_MAX as u16) } else { self.plan.workers };
-        let started = self.node.start(&self.network, workers, &mut self.random, &mut self.ledger);
+        let started = self.nodes[place].start(&self.network, workers, &mut self.random, &mut self.ledger);
         match started {
             Ok(()) => {
-                self.starts_fail_since = None;
+                self.starts_fail_since[place] = None;
                 self.ledger.restarted(now);
-                self.ledger.trace.note(now, format_args!("the appliance starts with {workers} workers"));
+                self.ledger.trace.note(now, format_args!("box {place} starts with {workers} workers"));
             }
             Err(Refused { why: error, size_max }) => {
-                size_max.into_iter().for_each(|size_max| self.node.set_size_max(size_max));
-                self.ledger.trace.note(now, format_args!("the appliance does not start: {error}"));
-                let since = *self.starts_fail_since.get_or_insert(now);
+                size_max.into_iter().for_each(|size_max| self.nodes[place].set_size_max(size_max));
+                self.ledger.trace.note(now, format_args!("box {place} does not start: {error}"));
+                let since = *self.starts_fail_since[place].get_or_insert(now);
                 if now.since(since) > STARTS_FAIL_MAX {
-                    self.ledger.violate(now, format_args!("the appliance does not start: {error}"));
+                    self.ledger.violate(now, format_args!("box {place} does not start: {error}"));
                 }
-                self.start_later();
+                self.start_later(place);
             }
         }
     }
 
-    fn start_later(&mut self) {
-        if !self.agenda.values().any(|happening| matches!(happening, Happening::Start)) {
-            self.at(REPAIR_DURATION, Happening::Start);
+    fn start_later(&mut self, place: usize) {
+        if !self.agenda.values().any(|happening| matches!(happening, Happening::Start(other) if *other == place)) {
+            self.at(REPAIR_DURATION, Happening::Start(place));
         }
     }
 
@@ -386,7 +380,8 @@ impl World {
                 _ => client,
             };
         }
-        let (from, to) = match self.random.random_range(0..3) {
+        let (from, to) = match self.random.random_range(0..if self.plan.pair { 6 } else { 3 }) {
+            3.. => (address(2), address(5)),
             0 => (address(2), address(1)),
             1 => (address(3), address(1)),
             _ => (address_v6(2), address_v6(1)),
@@ -396,22 +391,23 @@ impl World {
         self.clients.connect(client, from, SocketAddr::new(to, 25), &mut scene);
     }
 
-    /// Takes in what the appliance tells.
-    fn listen(&mut self, now: Instant) {
-        let (events, ended) = self.node.events(&mut self.random);
+    /// Takes in what a box tells.
+    fn listen(&mut self, now: Instant, place: usize) {
+        let (events, ended) = self.nodes[place].events(&mut self.random);
         for event in events {
-            self.ledger.trace.note(now, format_args!("{}", event.line(self.node.clock.wall())));
-            self.hear(now, event);
+            let line = event.line(self.nodes[place].clock.wall());
+            self.ledger.trace.note(now, format_args!("{}{line}", self.label(place)));
+            self.hear(now, event, place);
         }
         if ended {
-            self.ledger.trace.note(now, format_args!("the appliance has ended"));
-            if self.phase == Phase::Stopping {
+            self.ledger.trace.note(now, format_args!("{}the appliance has ended", self.label(place)));
+            if self.phase == Phase::Stopping && self.nodes.iter().all(|node| !node.is_running()) {
                 self.phase = Phase::Over;
             }
         }
-        let Some(listing) = &mut self.listing else { return };
-        let Ok(answers) = listing.try_recv() else { return };
-        self.listing = None;
+        let Some(asked) = &mut self.listings[place].asked else { return };
+        let Ok(answers) = asked.try_recv() else { return };
+        self.listings[place].asked = None;
         if answers.iter().any(|answer| matches!(answer, Answer::Error { .. })) {
             // It is busy stopping, or starting, or stalled; it is asked again.
             return;
@@ -419,14 +415,24 @@ impl World {
         let entries: Vec<QueueEntry> = (answers.into_iter())
             .filter_map(|answer| if let Answer::Entry { entry } = answer { Some(*entry) } else { None })
             .collect();
-        self.looked(now, &entries);
+        self.looked(now, &entries, place);
     }
 
-    fn hear(&mut self, now: Instant, event: Event) {
+    /// Which box, where there are two.
+    fn label(&self, place: usize) -> &'static str {
+        if self.nodes.len() == 1 { "" } else { ["box a: ", "box b: "][place] }
+    }
+
+    fn hear(&mut self, now: Instant, event: Event, place: usize) {
         match event {
             Event::StorageFailed { .. } => {
                 self.ledger.storage_failed(now);
-                self.at(REPAIR_DURATION, Happening::Mend(Fault::WriteFails));
+                self.at(REPAIR_DURATION, Happening::Mend(Fault::WriteFails, place));
+            }
+            Event::PairStage { stage, .. } if stage == "Adopting" => {
+                // What the former owner learnt last may have been on its own disk only.
+                self.ledger.upset(now);
+                self.ledger.forget_dues();
             }
             Event::Accepted { id, sender, .. } => {
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));
@@ -453,8 +459,10 @@ impl World {
             Event::WorkerFailed { text, .. } => {
                 self.ledger.violate(now, format_args!("a worker failed: {text}"));
             }
+            // The former owner, which does not know yet: what it found out is written nowhere.
+            Event::Deferred { id, .. } if self.is_deposed(place, id) => {}
             Event::Deferred { id, recipient, attempts, next_attempt_at, .. } => {
-                let wall = self.node.clock.wall();
+                let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
@@ -468,141 +476,162 @@ impl World {
         }
     }
 
-    fn break_something(&mut self, now: Instant, fault: Fault) {
-        let running = self.node.is_running();
+    /// Whether the store says that another box owns the log of this message.
+    fn is_deposed(&self, place: usize, id: MessageId) -> bool {
+        let register = self.store.register(identity_of_log(id.log()));
+        self.plan.pair && register.is_some_and(|register| register.owner as usize != place)
+    }
+
+    fn break_something(&mut self, now: Instant, fault: Fault, place: usize) {
+        let running = self.nodes[place].is_running();
         self.ledger.trace.note(now, format_args!("{fault:?}"));
         let applied = match fault {
             Fault::Cable(link, duration) => {
-                self.node.set_link(&self.network, link);
-                self.at(duration, Happening::Mend(fault));
+                self.nodes[place].set_link(&self.network, link);
+                self.at(duration, Happening::Mend(fault, place));
                 true
             }
             Fault::Cut(side, way, duration) => {
-                self.cut(side, way);
-                self.at(duration, Happening::Mend(fault));
+                self.cut(side, way, place);
+                self.at(duration, Happening::Mend(fault, place));
                 running
             }
             Fault::DiskStalls(duration) => {
                 self.ledger.stalled(now, now + duration);
-                self.node.disks.values().for_each(|disk| disk.stall(now + duration));
+                self.nodes[place].disks.values().for_each(|disk| disk.stall(now + duration));
                 true
             }
             Fault::WriteFails => {
-                self.node.disks.values().for_each(|disk| disk.fail_writes(Some(libc::EIO)));
-                self.at(REPAIR_DURATION, Happening::Mend(fault));
+                self.nodes[place].disks.values().for_each(|disk| disk.fail_writes(Some(libc::EIO)));
+                self.at(REPAIR_DURATION, Happening::Mend(fault, place));
                 true
             }
             Fault::ReadsFail(duration) => {
-                self.node.disks.values().for_each(|disk| disk.fail_reads(Some(libc::EIO)));
-                self.at(duration, Happening::Mend(fault));
+                self.nodes[place].disks.values().for_each(|disk| disk.fail_reads(Some(libc::EIO)));
+                self.at(duration, Happening::Mend(fault, place));
                 true
             }
             Fault::DiskFull(duration) => {
-                self.node.disks.values().for_each(|disk| disk.set_free_bytes(0));
-                self.at(duration, Happening::Mend(fault));
+                self.nodes[place].disks.values().for_each(|disk| disk.set_free_bytes(0));
+                self.at(duration, Happening::Mend(fault, place));
                 true
             }
             Fault::SegmentsFail(errno, duration) => {
-                self.node.disks.values().for_each(|disk| disk.fail_prepares(Some(errno)));
-                self.at(duration, Happening::Mend(fault));
+                self.nodes[place].disks.values().for_each(|disk| disk.fail_prepares(Some(errno)));
+                self.at(duration, Happening::Mend(fault, place));
                 true
             }
             Fault::FramesShort(share, duration) => {
-                self.node.set_shortage(&self.network, share);
-                self.at(duration, Happening::Mend(fault));
+                self.nodes[place].set_shortage(&self.network, share);
+                self.at(duration, Happening::Mend(fault, place));
                 running
             }
             Fault::Attack(attack, duration) => {
                 self.attacker.begin(attack, now, now + duration);
                 running
             }
-            Fault::Rot => self.rot(),
+            Fault::Rot => self.rot(place),
             Fault::DiskLies(lie) => {
-                self.node.disks.values().for_each(|disk| disk.lie(lie));
+                self.nodes[place].disks.values().for_each(|disk| disk.lie(lie));
                 true
             }
             Fault::ClockJumps(seconds) => {
-                self.node.clock.jump(seconds);
+                self.nodes[place].clock.jump(seconds);
                 self.ledger.clock_jumped = true;
                 self.ledger.forget_dues();
                 true
             }
             Fault::Pause(duration) => {
                 self.ledger.stalled(now, now + duration);
-                self.node.pause(now + duration);
+                self.nodes[place].pause(now + duration);
                 running
             }
             Fault::Kill(duration) | Fault::PowerLoss(duration) => {
                 let death = if matches!(fault, Fault::Kill(_)) { Death::Kill } else { Death::PowerLoss };
                 self.ledger.upset(now);
-                for event in self.node.die(&self.network, death, &mut self.random) {
-                    self.hear(now, event);
+                for event in self.nodes[place].die(&self.network, death, &mut self.random) {
+                    self.hear(now, event, place);
                 }
                 // What it told last may not be durable.
                 self.ledger.forget_dues();
-                self.listing = None;
-                self.at(duration, Happening::Start);
+                self.listings[place].asked = None;
+                self.at(duration, Happening::Start(place));
                 running
             }
             Fault::PowerLossAtReuse(duration) => {
-                return self.ambushes.push((now + AMBUSH_PATIENCE, duration));
+                return self.ambushes.push((now + AMBUSH_PATIENCE, duration, place));
             }
             Fault::Stop(duration) => {
-                self.node.stop(FINISH_WITHIN);
-                self.at(FINISH_WITHIN + duration, Happening::Start);
+                self.nodes[place].stop(FINISH_WITHIN);
+                self.at(FINISH_WITHIN + duration, Happening::Start(place));
                 running
             }
             Fault::Manner(hop, manner, duration) => {
                 self.hops[hop].borrow_mut().manner = manner;
-                self.at(duration, Happening::Mend(fault));
+                self.at(duration, Happening::Mend(fault, place));
                 true
             }
-            Fault::Hold | Fault::Release | Fault::Delete | Fault::Retry => self.operate(fault),
+            Fault::StoreCut(duration) => {
+                self.store.cut(place, now + duration);
+                true
+            }
+            Fault::StoreLossy(share, duration) => {
+                self.store.set_lossy(share);
+                self.at(duration, Happening::Mend(fault, place));
+                true
+            }
+            Fault::PartnersCut(way, duration) => {
+                self.cut_partners(way);
+                self.at(duration, Happening::Mend(fault, place));
+                self.nodes.iter().all(Node::is_running)
+            }
+            Fault::Hold | Fault::Release | Fault::Delete | Fault::Retry => self.operate(fault, place),
         };
         if applied {
             self.faults_left -= 1;
             *self.injected.entry(fault.name()).or_default() += 1;
         } else {
             // What needs a running process waits for one.
-            self.at(POSTPONEMENT, Happening::Fault(fault));
+            self.at(POSTPONEMENT, Happening::Fault(fault, place));
         }
     }
 
     /// Power is lost where its loss would show best what a log depends on.
     fn spring_ambush(&mut self, now: Instant) {
-        let Some(&(until, duration)) = self.ambushes.first() else { return };
-        let comes_round = self.node.is_reusing();
+        let Some(&(until, duration, place)) = self.ambushes.first() else { return };
+        let comes_round = self.nodes[place].is_reusing();
         if comes_round || now >= until {
             self.ambushes.remove(0);
             if comes_round {
                 *self.injected.entry(Fault::PowerLossAtReuse(duration).name()).or_default() += 1;
             }
-            self.break_something(now, Fault::PowerLoss(duration));
+            self.break_something(now, Fault::PowerLoss(duration), place);
         }
     }
 
-    fn mend(&mut self, now: Instant, fault: Fault) {
+    fn mend(&mut self, now: Instant, fault: Fault, place: usize) {
         self.ledger.trace.note(now, format_args!("over: {fault:?}"));
         match fault {
-            Fault::Cable(..) => self.node.set_link(&self.network, Link::default()),
-            Fault::Cut(..) => self.network.heal_all(),
+            Fault::Cable(..) => self.nodes[place].set_link(&self.network, Link::default()),
+            Fault::Cut(..) | Fault::PartnersCut(..) => self.network.heal_all(),
+            Fault::StoreLossy(..) => self.store.set_lossy(0.0),
             Fault::WriteFails => {
-                self.node.disks.values().for_each(|disk| disk.fail_writes(None));
+                self.nodes[place].disks.values().for_each(|disk| disk.fail_writes(None));
                 // A log that failed stays closed: the operator starts the process anew.
-                self.node.stop(FINISH_WITHIN);
-                self.at(FINISH_WITHIN + REPAIR_DURATION, Happening::Start);
+                self.nodes[place].stop(FINISH_WITHIN);
+                self.at(FINISH_WITHIN + REPAIR_DURATION, Happening::Start(place));
             }
-            Fault::ReadsFail(_) => self.node.disks.values().for_each(|disk| disk.fail_reads(None)),
-            Fault::DiskFull(_) => self.node.disks.values().for_each(|disk| disk.set_free_bytes(1 << 40)),
-            Fault::SegmentsFail(..) => self.node.disks.values().for_each(|disk| disk.fail_prepares(None)),
-            Fault::FramesShort(..) => self.node.set_shortage(&self.network, 0.0),
+            Fault::ReadsFail(_) => self.nodes[place].disks.values().for_each(|disk| disk.fail_reads(None)),
+            Fault::DiskFull(_) => self.nodes[place].disks.values().for_each(|disk| disk.set_free_bytes(1 << 40)),
+            Fault::SegmentsFail(..) => self.nodes[place].disks.values().for_each(|disk| disk.fail_prepares(None)),
+            Fault::FramesShort(..) => self.nodes[place].set_shortage(&self.network, 0.0),
             Fault::Manner(hop, ..) => self.hops[hop].borrow_mut().manner = Manner::default(),
             _ => {}
         }
     }
 
-    fn cut(&mut self, side: Side, way: Way) {
-        let Some(node) = self.node.host() else { return };
+    fn cut(&mut self, side: Side, way: Way, place: usize) {
+        let Some(node) = self.nodes[place].host() else { return };
         let other: HostId = if side == Side::Clients { self.clients.host() } else { self.receivers.host() };
         if way != Way::FromAppliance {
             self.network.cut(other, node);
@@ -612,9 +641,21 @@ impl World {
         }
     }
 
-    fn rot(&mut self) -> bool {
+    /// The boxes of a pair do not reach each other.
+    fn cut_partners(&mut self, way: Way) {
+        let [a, b] = [0, 1].map(|place| self.nodes[place].host());
+        let (Some(a), Some(b)) = (a, b) else { return };
+        if way != Way::FromAppliance {
+            self.network.cut(b, a);
+        }
+        if way != Way::ToAppliance {
+            self.network.cut(a, b);
+        }
+    }
+
+    fn rot(&mut self, place: usize) -> bool {
         let mut places = Vec::new();
-        for (number, disk) in &self.node.disks {
+        for (number, disk) in &self.nodes[place].disks {
             places.extend(disk.segment_numbers().into_iter().map(|segment| (*number, segment)));
         }
         if places.is_empty() {
@@ -622,11 +663,11 @@ impl World {
         }
         let (number, segment) = places[self.random.random_range(0..places.len())];
         let offset = self.random.random_range(0..self.plan.segment_size as usize);
-        self.node.disks[&number].damage(segment, offset);
+        self.nodes[place].disks[&number].damage(segment, offset);
         true
     }
 
-    fn operate(&mut self, fault: Fault) -> bool {
+    fn operate(&mut self, fault: Fault, place: usize) -> bool {
         let domain = format!("d{}.test", self.random.random_range(0..super::mail::DOMAINS));
         let selection = QueueSelection::Filter(QueueFilter { domain: Some(domain), ..QueueFilter::default() });
         let command = match fault {
@@ -641,17 +682,19 @@ impl World {
                 QueueCommand::Retry { selection }
             }
         };
-        self.node.ask(Request::Queue(command)).is_some()
+        self.nodes[place].ask(Request::Queue(command)).is_some()
     }
 
     /// Asks for the queue.
     fn look(&mut self, now: Instant) {
         let list = QueueCommand::List { filter: QueueFilter::default(), limit: 1000, after: None };
-        if self.listing.is_none() {
-            self.listing = self.node.ask(Request::Queue(list));
+        for (listing, node) in self.listings.iter_mut().zip(&mut self.nodes) {
+            if listing.asked.is_none() {
+                listing.asked = node.ask(Request::Queue(list.clone()));
+            }
         }
         if !matches!(self.phase, Phase::Over | Phase::Stopping) {
-            self.at(LOOK_INTERVAL, Happening::Look);
+            self.at(self.look_interval(), Happening::Look);
         }
         if let Phase::Healed { until } = self.phase
             && now > until
@@ -660,8 +703,8 @@ impl World {
         }
     }
 
-    fn looked(&mut self, now: Instant, entries: &[QueueEntry]) {
-        self.ledger.trace.note(now, format_args!("{} messages are queued", entries.len()));
+    fn looked(&mut self, now: Instant, entries: &[QueueEntry], place: usize) {
+        self.ledger.trace.note(now, format_args!("{}{} messages are queued", self.label(place), entries.len()));
         let slack = self.plan.retry_max * 2 + Duration::from_secs(1800) + self.plan.load_duration;
         let mut waiting = 0;
         for entry in entries {
@@ -679,14 +722,25 @@ impl World {
         if !matches!(self.phase, Phase::Healed { .. }) {
             return;
         }
+        self.listings[place].is_empty = waiting == 0 && self.last_sessions == 0 && self.clients.count() == 0;
         if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
-            self.node.ask(Request::Queue(QueueCommand::Release { selection }));
-        } else if self.last_sessions == 0 && self.clients.count() == 0 {
+            self.nodes[place].ask(Request::Queue(QueueCommand::Release { selection }));
+        } else if self.listings.iter().all(|listing| listing.is_empty) && self.is_whole() {
             self.ledger.settle(now, &|_| false);
             self.phase = Phase::Stopping;
-            self.node.stop(FINISH_WITHIN);
+            self.nodes.iter_mut().for_each(|node| node.stop(FINISH_WITHIN));
         }
+    }
+
+    /// Whether a pair is a pair again.
+    fn is_whole(&self) -> bool {
+        let leads = |identity: Identity| {
+            let stages: Vec<_> = self.nodes.iter().filter_map(|node| node.stage(identity)).collect();
+            stages.contains(&Stage::Leading) && stages.contains(&Stage::Following)
+        };
+        let mirrored = |identity| self.store.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
+        !self.plan.pair || [Identity::A, Identity::B].into_iter().all(|identity| leads(identity) && mirrored(identity))
     }
 
     fn heal(&mut self, now: Instant) {
@@ -696,19 +750,22 @@ impl World {
         }
         self.ledger.trace.note(now, format_args!("everything is put right"));
         self.network.heal_all();
-        self.node.set_link(&self.network, Link::default());
-        for disk in self.node.disks.values() {
-            disk.fail_reads(None);
-            disk.set_free_bytes(1 << 40);
-            disk.fail_prepares(None);
+        self.store.heal();
+        for node in &mut self.nodes {
+            node.set_link(&self.network, Link::default());
+            for disk in node.disks.values() {
+                disk.fail_reads(None);
+                disk.set_free_bytes(1 << 40);
+                disk.fail_prepares(None);
+            }
+            node.set_shortage(&self.network, 0.0);
         }
-        self.node.set_shortage(&self.network, 0.0);
         self.attacker.end();
         for hop in &self.hops {
             hop.borrow_mut().manner = Manner::default();
         }
         if !self.plan.heals_in_place {
-            self.mend(now, Fault::WriteFails);
+            (0..self.nodes.len()).for_each(|place| self.mend(now, Fault::WriteFails, place));
         }
         let patience = self.plan.retry_max * 3 + Duration::from_secs(3 * 3600);
         self.phase = Phase::Healed { until: now + patience };
@@ -727,7 +784,7 @@ impl World {
             self.ledger.violate(now, format_args!("too little: {acknowledged} of {begun} messages were acknowledged"));
         }
         if self.ledger.violation().is_some() {
-            let state = self.node.describe();
+            let state: String = self.nodes.iter().map(Node::describe).collect();
             self.ledger.trace.note(now, format_args!("{state}"));
         }
         let failure = self.ledger.violation().map(str::to_owned);

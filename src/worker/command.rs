@@ -29,7 +29,7 @@ impl Home {
                 QueueReply::Entry(message.map(|message| Box::new(self.entry(parts, &message))))
             }
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
-                home.queue.retry(parts.now, id);
+                home.queue(id).retry(parts.now, id);
                 parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
             }),
             QueueCommand::Hold { selection } => self.each(parts, &selection, |home, parts, id| {
@@ -38,7 +38,7 @@ impl Home {
                     return false;
                 }
                 log.hold(id, true);
-                home.queue.remove(id);
+                home.queue(id).remove(id);
                 parts.reporter.event(Event::Held { id });
                 true
             }),
@@ -50,7 +50,7 @@ impl Home {
                 log.hold(id, false);
                 let log = parts.logs.get(id).filter(|log| !log.is_damaged(id));
                 if let Some(message) = log.and_then(|log| log.message(id)) {
-                    home.queue.add(parts.now, &message);
+                    home.queue(id).add(parts.now, &message);
                 }
                 parts.reporter.event(Event::Released { id });
                 true
@@ -58,7 +58,7 @@ impl Home {
             QueueCommand::Delete { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
                 log.delete(id);
-                home.queue.remove(id);
+                home.queue(id).remove(id);
                 parts.reporter.event(Event::Deleted { id });
                 true
             }),
@@ -152,7 +152,7 @@ impl Home {
             MessageState::Damaged
         } else if message.held() {
             MessageState::Held
-        } else if self.queue.is_in_hand(message.id()) {
+        } else if self.schedule_of(message.id()).is_in_hand(message.id()) {
             MessageState::Active
         } else if message.recipients().any(|recipient| recipient.state == DeliveryState::Deferred) {
             MessageState::Deferred
@@ -169,7 +169,8 @@ impl Home {
                 let domain = domain_of(recipient.address);
                 let is_open = recipient.state.is_open();
                 let destination = parts.routes.destination(domain);
-                let active = is_open && self.queue.is_destination_in_hand(message.id(), destination);
+                let active =
+                    is_open && self.schedule_of(message.id()).is_destination_in_hand(message.id(), destination);
                 RecipientEntry {
                     address: recipient.address.to_owned(),
                     state: match recipient.state {

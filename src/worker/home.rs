@@ -19,6 +19,8 @@ use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
+use crate::mirror::identity_of_log;
+use crate::mirror::register::Node;
 use crate::smtp::{BodyType, Return};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
@@ -28,7 +30,10 @@ use std::net::IpAddr;
 /// The home half's state.
 #[derive(Debug)]
 pub(super) struct Home {
-    pub(super) queue: Queue,
+    /// Of identity a, which is the only one on a box without a partner, and of b.
+    queues: [Queue; 2],
+    /// Of these nothing more is given out, as the identity is being moved.
+    held_back: [bool; 2],
     retry: Retry,
     hostname: Box<str>,
     /// With the number of notices written it makes each of them differ.
@@ -72,9 +77,10 @@ enum Reading {
 }
 
 impl Home {
-    pub(super) fn new(queue: Queue, retry: Retry, hostname: Box<str>, seed: u64) -> Home {
+    pub(super) fn new(queues: [Queue; 2], retry: Retry, hostname: Box<str>, seed: u64) -> Home {
         Home {
-            queue,
+            queues,
+            held_back: [false; 2],
             retry,
             hostname,
             seed,
@@ -90,23 +96,37 @@ impl Home {
 
     /// Schedules what the logs hold at the start.
     pub(super) fn recover<T, D: Disk>(&mut self, parts: &Parts<T, D>) {
-        for log in parts.logs.iter() {
-            for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
-                self.queue.add(parts.now, &message);
-            }
+        for log in parts.logs.iter().filter(|log| !log.is_replica()) {
+            self.schedule(parts.now, log);
         }
+    }
+
+    /// Schedules what a log holds.
+    pub(super) fn schedule<D: Disk>(&mut self, now: Now, log: &Log<D>) {
+        for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
+            self.queue(message.id()).add(now, &message);
+        }
+    }
+
+    /// What this log holds is no affair of this box any more.
+    pub(super) fn forget<D: Disk>(&mut self, log: &Log<D>, number: u16) {
+        for message in log.messages() {
+            self.queue(message.id()).remove(message.id());
+        }
+        self.held.retain(|held| held.result.id.log() != number);
+        self.readers.retain(|_, remote| remote.reader.id().log() != number);
     }
 
     /// Content of a message turned out to be damaged: it is not given out any more, and waits for an operator.
     pub(super) fn damaged<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
-        self.queue.remove(id);
+        self.queue(id).remove(id);
         parts.reporter.event(Event::Damaged { id });
     }
 
     /// A message is durable. `client` sent it, unless it is a notice of our own.
     pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, client: Option<IpAddr>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        self.queue.add(parts.now, &message);
+        self.queue(id).add(parts.now, &message);
         if let Some(client) = client {
             self.counts.accepted += 1;
             parts.reporter.event(Event::Accepted {
@@ -119,15 +139,52 @@ impl Home {
         }
     }
 
+    /// The schedule that a message belongs to.
+    pub(super) fn queue(&mut self, id: MessageId) -> &mut Queue {
+        &mut self.queues[identity_of_log(id.log()) as usize]
+    }
+
+    /// The schedule that a message belongs to, to be read.
+    pub(super) fn schedule_of(&self, id: MessageId) -> &Queue {
+        &self.queues[identity_of_log(id.log()) as usize]
+    }
+
+    /// All schedules.
+    pub(super) fn queues(&self) -> &[Queue] {
+        &self.queues
+    }
+
+    /// Whether nothing more of an identity is given out.
+    pub(super) fn hold_back(&mut self, identity: Node, held: bool) {
+        self.held_back[identity as usize] = held;
+    }
+
+    /// Jobs of an identity that are under way.
+    pub(super) fn in_hand_of(&self, identity: Node) -> usize {
+        self.queues[identity as usize].status().in_hand
+    }
+
     /// Gives out what is due.
     pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
         let mut given = false;
+        self.waiting = false;
+        for identity in [Node::A, Node::B] {
+            given |= self.give_out_of(parts, identity);
+        }
+        given
+    }
+
+    fn give_out_of<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, identity: Node) -> bool {
+        let queue = &mut self.queues[identity as usize];
+        let mut given = false;
         loop {
-            for (_, log) in parts.logs.iter_mut() {
-                log.owe(self.queue.outcomes_size());
+            let mut may = true;
+            for (_, log) in parts.logs.iter_mut().filter(|(number, _)| identity_of_log(*number) == identity) {
+                log.owe(queue.outcomes_size());
+                may &= log.may_give_out();
             }
-            self.waiting = !parts.logs.iter().all(Log::may_give_out);
-            if self.closed || self.waiting {
+            self.waiting |= !may;
+            if self.closed || self.held_back[identity as usize] || !may {
                 break;
             }
             let logs = &parts.logs;
@@ -136,7 +193,7 @@ impl Home {
                 let log = logs.get(id).filter(|log| !log.failed() && !log.is_damaged(id))?;
                 log.message(id)
             };
-            let Some(job) = self.queue.next(parts.now, lookup) else { break };
+            let Some(job) = queue.next(parts.now, lookup) else { break };
             parts.give(Work::Deliver(job));
             given = true;
         }
@@ -157,7 +214,7 @@ impl Home {
             }
         }
         let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
-            self.queue.discard(parts.now, &result);
+            self.queue(result.id).discard(parts.now, &result);
             return;
         };
         if !self.may_need_notice(parts.now, &message, &result) {
@@ -176,7 +233,7 @@ impl Home {
     /// What was delivered does not wait for the notice about what was not: else it would be delivered again after a crash.
     fn write_down_deliveries<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult) {
         let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else { return };
-        let verdicts = self.queue.verdicts(parts.now, &message, result);
+        let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
         for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
             if matches!(verdict.1, Verdict::Delivered { notify_success: false }) {
                 self.write_down(parts, result, verdict, fate, None);
@@ -222,11 +279,11 @@ impl Home {
     /// Writes down what a job came to. False if there is no room for a notice that must be written first.
     fn conclude<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult, returned: &[u8]) -> bool {
         let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
-            self.queue.discard(parts.now, result);
+            self.queue(result.id).discard(parts.now, result);
             return true;
         };
         // The notice is made before the queue hears of the result, since it may have to wait for room.
-        let verdicts = self.queue.verdicts(parts.now, &message, result);
+        let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
         let is_last_hop = result.destination != DestinationId::NOWHERE
             && parts.routes.route(result.destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp);
         let original = Original { message: &message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
@@ -242,7 +299,7 @@ impl Home {
                     Some(draft) => Some(draft.id),
                     None if log.failed() => {
                         // It is found in the log as it was when the process starts again.
-                        self.queue.discard(parts.now, result);
+                        self.queue(result.id).discard(parts.now, result);
                         return true;
                     }
                     None => return false,
@@ -250,7 +307,7 @@ impl Home {
             }
         };
         let message = parts.logs.get(result.id).and_then(|log| log.message(result.id)).expect("it was there above");
-        let verdicts = self.queue.settle(parts.now, &message, result);
+        let verdicts = self.queue(result.id).settle(parts.now, &message, result);
         for (verdict, (_, fate)) in verdicts.into_iter().zip(&result.fates) {
             self.write_down(parts, result, verdict, fate, dsn);
         }
@@ -382,8 +439,8 @@ impl Home {
 
     /// When something must be looked at even if nothing is reported.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let queue = if self.closed || self.waiting { None } else { self.queue.next_deadline() };
-        [queue, self.held_until].into_iter().flatten().min()
+        let queues = self.queues.iter().filter_map(Queue::next_deadline).filter(|_| !self.closed && !self.waiting);
+        queues.chain(self.held_until).min()
     }
 
     /// Looks at what is due. Whether anything was.
@@ -396,7 +453,8 @@ impl Home {
     }
 
     pub(super) fn status(&self) -> QueueStatus {
-        self.queue.status()
+        let [a, b] = [&self.queues[0], &self.queues[1]].map(Queue::status);
+        QueueStatus { scheduled: a.scheduled + b.scheduled, in_hand: a.in_hand + b.in_hand }
     }
 }
 

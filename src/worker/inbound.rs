@@ -8,10 +8,11 @@ use crate::delivery::{Fate, Routes, Work};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now};
 use crate::flow::{FlowId, Transport};
+use crate::mirror::register::Node;
 use crate::policy::{self, Decision, Policy, Role, Verdict, VerifyCache};
 use crate::smtp::server::{self, Client, Host, RecipientRefusal, RecipientVerdict, Session, StorageRefusal};
 use crate::smtp::{Envelope, domain_of};
-use crate::spool::{Draft, MessageId, Refusal};
+use crate::spool::{Draft, Log, MessageId, Refusal};
 use hashbrown::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Slot {
     flow: FlowId,
+    local: IpAddr,
     session: Session,
     intake: Intake,
     /// When the timer of this session goes off at the latest.
@@ -57,6 +59,8 @@ struct Slot {
 #[derive(Debug)]
 struct Intake {
     client: SocketAddr,
+    /// The log that takes its mail; none while the identity of the address is not ours.
+    log: Option<u16>,
     role: Role,
     draft: Option<Draft>,
     /// When the last byte of content was read, once it was.
@@ -70,6 +74,11 @@ struct Intake {
 impl Inbound {
     pub(super) fn new(listeners: Vec<Listener>) -> Inbound {
         Inbound { listeners, slots: Vec::new(), drafts: HashMap::new(), count: 0 }
+    }
+
+    /// How many listeners there are for clients.
+    pub(super) fn listeners_count(&self) -> usize {
+        self.listeners.len()
     }
 
     /// How many sessions there are.
@@ -86,7 +95,7 @@ impl Inbound {
         &mut self,
         parts: &mut Parts<T, D>,
         flow: FlowId,
-        listener: usize,
+        (listener, identity): (usize, Node),
         local: SocketAddr,
         remote: SocketAddr,
     ) {
@@ -97,13 +106,16 @@ impl Inbound {
         };
         let client = Client { remote, local, bare_newline };
         let session = Session::new(Arc::clone(settings), client, parts.now);
+        let log = parts.logs.taking(identity);
+        let (role, client_address) = (*role, remote);
         let intake =
-            Intake { client: remote, role: *role, draft: None, finished_at: None, check: None, checking: None };
+            Intake { client: client_address, log, role, draft: None, finished_at: None, check: None, checking: None };
         let index = flow.index as usize;
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        let before = self.slots[index].replace(Box::new(Slot { flow, session, intake, armed: None }));
+        let before =
+            self.slots[index].replace(Box::new(Slot { flow, local: local.ip(), session, intake, armed: None }));
         assert!(before.is_none(), "a flow ends before its place is used again");
         self.count += 1;
         if parts.transport.received(flow).bytes.is_empty() {
@@ -208,6 +220,35 @@ impl Inbound {
         }
     }
 
+    /// No new transactions on these own addresses.
+    pub(super) fn shut_down_at<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, addresses: &[IpAddr]) {
+        for flow in self.flows_at(addresses) {
+            self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
+        }
+    }
+
+    /// The sessions of these own addresses are gone, as their flows are.
+    pub(super) fn forget_at<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, addresses: &[IpAddr]) {
+        for flow in self.flows_at(addresses) {
+            self.remove(parts, flow);
+        }
+    }
+
+    /// Nobody waits for messages of this log any more.
+    pub(super) fn forget_drafts(&mut self, log: u16) {
+        self.drafts.retain(|draft, _| draft.id.log() != log);
+    }
+
+    /// How many sessions these own addresses have.
+    pub(super) fn count_at(&self, addresses: &[IpAddr]) -> usize {
+        self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local)).count()
+    }
+
+    fn flows_at(&self, addresses: &[IpAddr]) -> Vec<FlowId> {
+        let slots = self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local));
+        slots.map(|slot| slot.flow).collect()
+    }
+
     /// A recipient check that the session of `token` asked for is answered.
     pub(super) fn verified<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, token: u64, fate: &Fate) {
         let flow = FlowId { index: (token >> 32) as u32, generation: token as u32 };
@@ -304,6 +345,12 @@ struct IntakeHost<'a, D: Disk> {
 }
 
 impl<'a, D: Disk> IntakeHost<'a, D> {
+    /// The log that takes the mail of this session.
+    fn log(&mut self) -> Option<&mut Log<D>> {
+        let log = self.logs.by_number(self.intake.log?)?;
+        if log.is_replica() { None } else { Some(log) }
+    }
+
     fn new<T>(
         parts: &'a mut Parts<T, D>,
         flow: FlowId,
@@ -325,7 +372,7 @@ impl<'a, D: Disk> IntakeHost<'a, D> {
 
 impl<D: Disk> Host for IntakeHost<'_, D> {
     fn sender(&mut self, _reverse_path: &str, size: Option<u64>) -> Result<(), StorageRefusal> {
-        self.logs.active().accepts(size).map_err(refusal)
+        self.log().ok_or(StorageRefusal::Failed)?.accepts(size).map_err(refusal)
     }
 
     fn recipient(&mut self, _reverse_path: &str, forward_path: &str) -> RecipientVerdict {
@@ -346,7 +393,7 @@ impl<D: Disk> Host for IntakeHost<'_, D> {
     }
 
     fn begin(&mut self) -> Result<MessageId, StorageRefusal> {
-        let draft = self.logs.active().begin().map_err(refusal)?;
+        let draft = self.log().ok_or(StorageRefusal::Failed)?.begin().map_err(refusal)?;
         self.intake.draft = Some(draft);
         self.drafts.insert(draft, Waiting { flow: self.flow, client: self.intake.client.ip() });
         Ok(draft.id)
@@ -354,19 +401,25 @@ impl<D: Disk> Host for IntakeHost<'_, D> {
 
     fn content(&mut self, bytes: &[u8]) -> usize {
         let draft = self.intake.draft.expect("content comes between begin and finish");
-        self.logs.active().content(draft, bytes)
+        // A log that went to the partner meanwhile has taken the draft with it, and all is swallowed.
+        self.log().map_or(bytes.len(), |log| log.content(draft, bytes))
     }
 
     fn finish(&mut self, envelope: Envelope) {
         let draft = self.intake.draft.expect("finish follows begin");
         self.intake.finished_at = Some(self.now.mono);
-        self.logs.active().finish(draft, envelope, self.now);
+        let now = self.now;
+        if let Some(log) = self.log() {
+            log.finish(draft, envelope, now);
+        }
     }
 
     fn abort(&mut self) {
         if let Some(draft) = self.intake.draft.take() {
             self.drafts.remove(&draft);
-            self.logs.active().abort(draft);
+            if let Some(log) = self.log() {
+                log.abort(draft);
+            }
         }
     }
 }

@@ -15,12 +15,14 @@ mod exchange;
 mod gauge;
 mod home;
 mod inbound;
+mod mirror;
 mod notice;
 mod outbound;
 mod parts;
 
 pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
+pub use mirror::{Errand, PairEquipment};
 pub use parts::worker_of_log;
 
 use crate::control::{
@@ -33,6 +35,7 @@ use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
 use crate::flow::{FlowEvent, Transport};
 use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
+use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
@@ -40,6 +43,7 @@ use crate::tcp::wheel::Wheel;
 use hdrhistogram::Histogram;
 use home::Home;
 use inbound::Inbound;
+use mirror::{Mirror, Stations};
 use outbound::Outbound;
 use parts::{Logs, Parts};
 use std::os::fd::AsFd;
@@ -80,6 +84,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub poll: Poll,
     /// Decides what is left to chance.
     pub seed: u64,
+    /// Its part in a pair, if the box has a partner. All logs are replicas then, until the arbiter orders otherwise.
+    pub pair: Option<PairEquipment<D>>,
 }
 
 /// One worker. See the module's documentation.
@@ -89,6 +95,7 @@ pub struct Worker<T, D: Disk, C> {
     inbound: Inbound,
     outbound: Outbound,
     home: Home,
+    mirror: Option<Box<Mirror<D>>>,
     requests: crossbeam::channel::Receiver<ToWorker>,
     wakeup: Wakeup,
     exchange_wakeup: Wakeup,
@@ -119,8 +126,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     /// Puts a worker together and schedules what its logs hold.
     pub fn new(equipment: Equipment<T, D, C>) -> Worker<T, D, C> {
         let now = equipment.clock.now();
-        let queue = Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
-        let parts = Parts {
+        let queue = || Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+        let queues = [queue(), queue()];
+        let mut parts = Parts {
             transport: equipment.transport,
             logs: Logs::new(equipment.logs),
             exchange: equipment.exchange,
@@ -132,7 +140,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             stages: Stages::new(),
             now,
         };
-        let mut home = Home::new(queue, equipment.retry, equipment.hostname, equipment.seed);
+        let mirror = equipment.pair.map(|pair| Box::new(Mirror::new(pair, &mut parts)));
+        let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed);
         home.recover(&parts);
         Worker {
             clock: equipment.clock,
@@ -140,6 +149,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             inbound: Inbound::new(equipment.listeners),
             outbound: Outbound::new(equipment.destinations),
             home,
+            mirror,
             requests: equipment.control.requests,
             wakeup: equipment.control.wakeup,
             exchange_wakeup: equipment.exchange_wakeup,
@@ -216,6 +226,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy |= self.take_flows();
         busy |= self.take_timers();
         busy |= self.commit();
+        busy |= self.pump_mirror();
         busy |= self.home.tick(&mut self.parts);
         busy |= self.home.give_out(&mut self.parts);
         busy |= self.take_letters();
@@ -235,23 +246,35 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let busy = !self.flow_events.is_empty();
         for event in self.flow_events.drain(..) {
             match event {
-                FlowEvent::Accepted { flow, listener, local, remote } => {
-                    self.inbound.accepted(parts, flow, listener, local, remote);
-                }
+                FlowEvent::Accepted { flow, listener, local, remote } => match &mut self.mirror {
+                    Some(mirror) if listener == self.inbound.listeners_count() => {
+                        mirror.accepted(parts, flow, local, remote.ip());
+                    }
+                    mirror => {
+                        let identity = mirror.as_ref().map_or(Node::A, |mirror| mirror.identity_of(local.ip()));
+                        self.inbound.accepted(parts, flow, (listener, identity), local, remote);
+                    }
+                },
                 FlowEvent::Connected { flow } => {
-                    if let Some(connection) = self.outbound.connection_of(flow) {
+                    if let Some(mirror) = self.mirror.as_mut().filter(|mirror| mirror.has(flow)) {
+                        mirror.connected(parts, flow);
+                    } else if let Some(connection) = self.outbound.connection_of(flow) {
                         self.outbound.connected(parts, connection);
                     }
                 }
                 FlowEvent::Readable { flow } | FlowEvent::Writable { flow } => {
-                    if self.inbound.has(flow) {
+                    if let Some(mirror) = self.mirror.as_mut().filter(|mirror| mirror.has(flow)) {
+                        mirror.readable(parts, flow);
+                    } else if self.inbound.has(flow) {
                         self.inbound.pump(parts, flow);
                     } else if let Some(connection) = self.outbound.connection_of(flow) {
                         self.outbound.pump(parts, connection);
                     }
                 }
                 FlowEvent::Ended { flow, end } => {
-                    if self.inbound.has(flow) {
+                    if let Some(mirror) = self.mirror.as_mut().filter(|mirror| mirror.has(flow)) {
+                        mirror.ended(parts, flow);
+                    } else if self.inbound.has(flow) {
                         self.inbound.ended(parts, flow);
                     } else if let Some(connection) = self.outbound.connection_of(flow) {
                         self.outbound.ended(parts, connection, end);
@@ -316,6 +339,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy
     }
 
+    /// Goes on with what the pair asks for.
+    fn pump_mirror(&mut self) -> bool {
+        let Worker { mirror, parts, inbound, outbound, home, .. } = self;
+        mirror.as_mut().is_some_and(|mirror| mirror.pump(&mut Stations { parts, inbound, outbound, home }))
+    }
+
     fn take_letters(&mut self) -> bool {
         let mut busy = false;
         // Letters that come meanwhile are taken in the next breath, so that a breath ends.
@@ -359,6 +388,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.parts.reporter.pulse(pulse);
                 }
                 ToWorker::Policy(policy) => self.parts.policy = policy,
+                ToWorker::Pair { identity, wish } => {
+                    let Worker { mirror, parts, inbound, outbound, home, .. } = self;
+                    if let Some(mirror) = mirror {
+                        mirror.wish(&mut Stations { parts, inbound, outbound, home }, identity, wish);
+                    }
+                }
                 ToWorker::Stop { finish_within } => self.stop(finish_within),
             }
         }
@@ -400,7 +435,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 self.stopping = Some(Stopping::Logs { until });
             }
-            Some(Stopping::Logs { until }) if parts.logs.iter().all(Log::idle) => {
+            // What waits for a partner that does not answer is found again in the log.
+            Some(Stopping::Logs { until })
+                if parts.logs.iter().all(Log::idle) || self.mirror.is_some() && until <= now.mono =>
+            {
                 let (worker, workers) = (parts.exchange.worker(), parts.exchange.workers());
                 for to in (0..workers).filter(|to| *to != worker) {
                     parts.exchange.send(to, Letter::Finished);
@@ -429,6 +467,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let parts = &self.parts;
         let stop = match self.stopping {
             Some(Stopping::Sessions { until } | Stopping::Others { until }) => Some(until),
+            Some(Stopping::Logs { until }) if self.mirror.is_some() => Some(until),
             _ => None,
         };
         let logs = parts.logs.iter().filter_map(Log::next_deadline).min();
@@ -438,6 +477,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             self.home.next_deadline(),
             self.outbound.next_deadline(),
             logs,
+            self.mirror.as_ref().and_then(|mirror| mirror.next_deadline()),
             stop,
         ];
         deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR)

@@ -15,7 +15,7 @@ use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// All connections of a worker to next hops.
@@ -32,6 +32,7 @@ pub(super) struct Outbound {
 #[derive(Debug)]
 struct Connection {
     flow: FlowId,
+    local: IpAddr,
     remote: SocketAddr,
     /// The host's name, for replies and notices.
     host: Arc<str>,
@@ -86,6 +87,7 @@ impl Outbound {
                             self.flows.insert(flow, connection);
                             let fresh = Connection {
                                 flow,
+                                local,
                                 remote,
                                 host,
                                 settings,
@@ -378,6 +380,32 @@ impl Outbound {
         Some(gone)
     }
 
+    /// Breaks off what delivers out of a log, and what leaves from these own addresses: both are the partner's now.
+    pub(super) fn break_off<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        log: Option<u16>,
+        gone: &[IpAddr],
+    ) {
+        let affected = |connection: &Connection| {
+            let delivers = matches!(&connection.task, InHand::Delivery { job, .. } if Some(job.id.log()) == log);
+            delivers || gone.contains(&connection.local)
+        };
+        let all = self.connections.iter().filter(|(_, connection)| affected(connection)).map(|(id, _)| *id);
+        for connection in all.collect::<Vec<_>>() {
+            let Some(found) = self.connections.get(&connection) else { continue };
+            let is_open = found.session.is_some();
+            parts.transport.abort(found.flow);
+            if is_open {
+                self.gone(parts, connection);
+            } else {
+                self.forget(parts, connection);
+                let answer = Answer::local((4, 4, 1), "the own address was given up");
+                self.destinations.connect_impossible(parts.now.mono, connection, answer);
+            }
+        }
+    }
+
     /// Resets what is left: the time to finish is over.
     pub(super) fn abort<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
@@ -424,7 +452,7 @@ impl Connection {
         match content {
             Content::Unopened => unreachable!("opened above"),
             Content::Here(reader) => {
-                let log = parts.logs.of(job.id).expect("the log does not go away");
+                let Some(log) = parts.logs.of(job.id) else { return false };
                 while session.wants_content() {
                     match log.read(reader) {
                         Piece::Ready(bytes) => {

@@ -6,6 +6,8 @@ use crate::delivery::{Routes, Work};
 use crate::env::Now;
 use crate::env::disk::Disk;
 use crate::flow::FlowId;
+use crate::mirror::identity_of_log;
+use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::{Log, MessageId, Queued};
 use crate::tcp::wheel::Wheel;
@@ -42,37 +44,54 @@ pub fn worker_of_log(number: u16, workers: u16) -> u16 {
     number % workers
 }
 
-/// The logs that a worker holds: its own, which takes new mail, and those of workers that there were before.
+/// The logs that a worker holds: its own, which take new mail, those of workers that there were before, and replicas of the
+/// partner's. Of these nothing is seen here but that they are there.
 pub(super) struct Logs<D: Disk> {
     logs: Vec<(u16, Log<D>)>,
 }
 
 impl<D: Disk> Logs<D> {
-    /// The first takes new mail.
     pub(super) fn new(logs: Vec<(u16, Log<D>)>) -> Logs<D> {
-        assert!(!logs.is_empty(), "a worker has a log of its own");
         Logs { logs }
     }
 
-    /// The log that takes new mail.
-    pub(super) fn active(&mut self) -> &mut Log<D> {
-        &mut self.logs[0].1
+    /// The log that takes new mail for an identity: the first that does.
+    pub(super) fn taking(&self, identity: Node) -> Option<u16> {
+        let of_identity = self.logs.iter().filter(|(number, _)| identity_of_log(*number) == identity);
+        of_identity.filter(|(_, log)| !log.is_replica()).map(|(number, _)| *number).next()
+    }
+
+    /// A log by its number, replica or not.
+    pub(super) fn by_number(&mut self, number: u16) -> Option<&mut Log<D>> {
+        self.logs.iter_mut().find(|(other, _)| *other == number).map(|(_, log)| log)
+    }
+
+    pub(super) fn put(&mut self, number: u16, log: Log<D>) {
+        debug_assert!(self.logs.iter().all(|(other, _)| *other != number));
+        let place = self.logs.partition_point(|(other, _)| *other < number);
+        self.logs.insert(place, (number, log));
+    }
+
+    pub(super) fn take(&mut self, number: u16) -> Option<Log<D>> {
+        let place = self.logs.iter().position(|(other, _)| *other == number)?;
+        Some(self.logs.remove(place).1)
     }
 
     /// The log that holds a message.
     pub(super) fn of(&mut self, id: MessageId) -> Option<&mut Log<D>> {
-        self.logs.iter_mut().find(|(number, _)| *number == id.log()).map(|(_, log)| log)
+        self.by_number(id.log()).filter(|log| !log.is_replica())
     }
 
     /// The log that holds a message, to be read.
     pub(super) fn get(&self, id: MessageId) -> Option<&Log<D>> {
-        self.logs.iter().find(|(number, _)| *number == id.log()).map(|(_, log)| log)
+        let log = self.logs.iter().find(|(number, _)| *number == id.log()).map(|(_, log)| log);
+        log.filter(|log| !log.is_replica())
     }
 
     /// The queued messages whose ids come after this one, in the order of their ids.
     pub(super) fn messages_after(&self, id: Option<MessageId>) -> impl Iterator<Item = Queued<'_>> {
         // The number of its log is the upper part of an id.
-        let mut logs: Vec<&(u16, Log<D>)> = self.logs.iter().collect();
+        let mut logs: Vec<&(u16, Log<D>)> = self.logs.iter().filter(|(_, log)| !log.is_replica()).collect();
         logs.sort_unstable_by_key(|(number, _)| *number);
         logs.into_iter().flat_map(move |(_, log)| log.messages_after(id))
     }

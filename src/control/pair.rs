@@ -1,0 +1,265 @@
+//! The pair as the control thread sees it: an arbiter for each identity, between the workers and the store. Sans-IO.
+//!
+//! In: reports of workers, answers of the store and of the disk that keeps memories, commands, the time. Out: wishes to the
+//! workers, tasks for whoever can reach the store and the disk, events for the log.
+
+use super::links::{PairReport, PairWish, ToWorker, WorkerLink};
+use crate::env::Instant;
+use crate::event::Event;
+use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal};
+use crate::mirror::register::{Memory, Node, Register};
+use std::collections::VecDeque;
+
+/// What the control thread does for an arbiter. Each is answered by [`PairBoard::tell`] but for `Renew`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PairTask {
+    /// Read the register.
+    Read,
+    /// Change it.
+    Propose {
+        /// What must stand there.
+        expected: Option<Register>,
+        /// What is to stand there.
+        wanted: Register,
+    },
+    /// Make this durable.
+    Persist(Memory),
+    /// The workers set the copy aside. A memory with another incarnation and the same epochs is made durable, and a new arbiter
+    /// begins with it: [`PairBoard::renew`].
+    Renew,
+}
+
+/// The two arbiters of a box, and who works for them.
+pub struct PairBoard {
+    seats: [Seat; 2],
+    tasks: VecDeque<(Node, PairTask)>,
+    events: VecDeque<Event>,
+}
+
+struct Seat {
+    identity: Node,
+    arbiter: Arbiter,
+    reports: Vec<Option<PairReport>>,
+    /// Wishes that a worker's channel had no room for, by worker.
+    outboxes: Vec<VecDeque<PairWish>>,
+    me: Node,
+    settings: arbiter::Settings,
+    /// What is added to the numbers of orders: those of the arbiters before.
+    base: u64,
+    /// The last order, and whether the arbiter knows that it was carried out.
+    order: u64,
+    told: bool,
+    is_silent: bool,
+    has_failed: bool,
+}
+
+impl PairBoard {
+    /// For a box with so many workers; each identity has a memory, and a copy that is fit or not.
+    pub fn new(
+        me: Node,
+        workers: usize,
+        settings: arbiter::Settings,
+        copies: [(Memory, bool); 2],
+        now: Instant,
+    ) -> PairBoard {
+        let seat = |identity: Node| {
+            let (memory, fit) = copies[identity as usize];
+            Seat {
+                identity,
+                arbiter: Arbiter::new(me, settings, memory, fit, now),
+                reports: vec![None; workers],
+                outboxes: vec![VecDeque::new(); workers],
+                me,
+                settings,
+                base: 0,
+                order: 0,
+                told: true,
+                is_silent: false,
+                has_failed: false,
+            }
+        };
+        let mut board =
+            PairBoard { seats: [seat(Node::A), seat(Node::B)], tasks: VecDeque::new(), events: VecDeque::new() };
+        board.settle();
+        board
+    }
+
+    /// The arbiter of an identity.
+    pub fn arbiter(&self, identity: Node) -> &Arbiter {
+        &self.seats[identity as usize].arbiter
+    }
+
+    /// A worker's part has changed.
+    pub fn report(&mut self, report: PairReport, now: Instant) {
+        let seat = &mut self.seats[report.identity as usize];
+        let before = seat.reports[usize::from(report.worker)].replace(report);
+        let words = report.heard.filter(|words| before.and_then(|before| before.heard) != Some(*words));
+        let silent = seat.reports.iter().flatten().filter_map(|report| report.silent_since).min();
+        match (silent, seat.is_silent) {
+            (Some(heard_at), false) => {
+                seat.is_silent = true;
+                seat.arbiter.handle(arbiter::Event::Silent { heard_at }, now);
+            }
+            (None, silent_before) => {
+                seat.is_silent = false;
+                let words = if silent_before { report.heard } else { words };
+                if let Some(words) = words {
+                    seat.arbiter.handle(arbiter::Event::Heard(words), now);
+                }
+            }
+            // What a partner says on one link while another is silent: it is there, and of no use.
+            (Some(_), true) => {}
+        }
+        if report.failed && !std::mem::replace(&mut seat.has_failed, true) {
+            seat.arbiter.handle(arbiter::Event::StorageFailed, now);
+        }
+        self.settle();
+        self.tell_done(report.identity, now);
+    }
+
+    fn tell_done(&mut self, identity: Node, now: Instant) {
+        let seat = &mut self.seats[identity as usize];
+        let order = seat.order;
+        let done = seat.reports.iter().all(|report| report.is_some_and(|report| report.done >= seat.base + order));
+        if done && !std::mem::replace(&mut seat.told, done) {
+            seat.arbiter.handle(arbiter::Event::Done { order }, now);
+            self.settle();
+        }
+    }
+
+    /// The answer to a task, or news of the register.
+    pub fn tell(&mut self, identity: Node, event: arbiter::Event, now: Instant) {
+        self.seats[identity as usize].arbiter.handle(event, now);
+        self.replace_useless(now);
+        self.settle();
+    }
+
+    /// The copy of an identity was set aside: an arbiter begins that knows an empty one.
+    pub fn renew(&mut self, identity: Node, memory: Memory, now: Instant) {
+        let seat = &mut self.seats[identity as usize];
+        seat.base += seat.order;
+        (seat.order, seat.told, seat.has_failed) = (0, true, false);
+        seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
+        if let Some(words) = seat.reports.iter().flatten().find_map(|report| report.heard).filter(|_| !seat.is_silent) {
+            seat.arbiter.handle(arbiter::Event::Heard(words), now);
+        }
+        self.settle();
+    }
+
+    /// A copy that is damaged and counts for nothing is of no use to anybody but as room for another one.
+    fn replace_useless(&mut self, now: Instant) {
+        for seat in &mut self.seats {
+            if seat.arbiter.stage() == arbiter::Stage::Barred {
+                // Refused where somebody counts on it.
+                let _ = seat.arbiter.command(Command::Rejoin, now);
+            }
+        }
+    }
+
+    /// An operator's command.
+    pub fn command(&mut self, identity: Node, command: Command, now: Instant) -> Result<(), Refusal> {
+        let result = self.seats[identity as usize].arbiter.command(command, now);
+        self.settle();
+        result
+    }
+
+    /// Does what is due.
+    pub fn expire(&mut self, now: Instant) {
+        for seat in &mut self.seats {
+            if seat.arbiter.deadline() <= now {
+                seat.arbiter.expire(now);
+            }
+        }
+        self.settle();
+    }
+
+    /// When [`expire`](PairBoard::expire) has something to do.
+    pub fn next_deadline(&self) -> Instant {
+        self.seats[0].arbiter.deadline().min(self.seats[1].arbiter.deadline())
+    }
+
+    /// Passes on what the arbiters want.
+    fn settle(&mut self) {
+        for seat in &mut self.seats {
+            while let Some(action) = seat.arbiter.action() {
+                let task = match action {
+                    Action::Read => PairTask::Read,
+                    Action::Propose { expected, wanted } => PairTask::Propose { expected, wanted },
+                    Action::Persist(memory) => PairTask::Persist(memory),
+                    Action::Renew => {
+                        seat.wish(PairWish::Renew);
+                        PairTask::Renew
+                    }
+                    Action::Order { number, order } => {
+                        (seat.order, seat.told) = (number, false);
+                        let number = seat.base + number;
+                        seat.wish(PairWish::Order { number, order });
+                        continue;
+                    }
+                    Action::Withdraw => {
+                        seat.wish(PairWish::Withdraw);
+                        continue;
+                    }
+                    Action::Say(words) => {
+                        seat.wish(PairWish::Say(words));
+                        continue;
+                    }
+                    Action::Tell(notice) => {
+                        self.events.push_back(event(seat.identity, notice));
+                        continue;
+                    }
+                };
+                self.tasks.push_back((seat.identity, task));
+            }
+        }
+    }
+
+    /// The next task.
+    pub fn task(&mut self) -> Option<(Node, PairTask)> {
+        self.tasks.pop_front()
+    }
+
+    /// The next event for the log.
+    pub fn event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Sends the workers what waits for them. False if some of it still does, for want of room.
+    pub fn send(&mut self, links: &[WorkerLink]) -> bool {
+        let mut all = true;
+        for seat in &mut self.seats {
+            for (outbox, link) in seat.outboxes.iter_mut().zip(links) {
+                let mut sent = false;
+                while let Some(wish) = outbox.front().copied() {
+                    if link.to.try_send(ToWorker::Pair { identity: seat.identity, wish }).is_err() {
+                        all = false;
+                        break;
+                    }
+                    sent = true;
+                    outbox.pop_front();
+                }
+                if sent {
+                    link.wakeup.notify();
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Seat {
+    fn wish(&mut self, wish: PairWish) {
+        self.outboxes.iter_mut().for_each(|outbox| outbox.push_back(wish));
+    }
+}
+
+fn event(identity: Node, notice: Notice) -> Event {
+    match notice {
+        Notice::Stage { stage, epoch } => Event::PairStage { identity, stage: format!("{stage:?}"), epoch },
+        Notice::Store { reachable } => Event::PairStore { identity, reachable },
+        Notice::Isolated => Event::PairIsolated { identity },
+        Notice::Trouble(trouble) => {
+            Event::PairTrouble { identity, trouble: trouble.map(|trouble| format!("{trouble:?}")) }
+        }
+    }
+}

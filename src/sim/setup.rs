@@ -1,0 +1,97 @@
+//! How a world is set up: the configuration of its boxes, as an operator would write it, and the hosts outside.
+
+use super::mail;
+use super::plan::{HOME, LMTP, Plan};
+use crate::config;
+use crate::env::Instant;
+use crate::port::sim::{Link, Network, SimPort};
+use crate::tcp::{self, OwnAddress, Stack};
+use std::net::{IpAddr, SocketAddr};
+
+pub(super) fn address(last: u8) -> IpAddr {
+    IpAddr::from([10, 0, 0, last])
+}
+
+pub(super) fn address_v6(last: u16) -> IpAddr {
+    IpAddr::from([0xfd00, 0, 0, 0, 0, 0, 0, last])
+}
+
+pub(super) fn hop_address(place: usize) -> SocketAddr {
+    let ip = if place == 3 { address_v6(14) } else { address(11 + place as u8) };
+    SocketAddr::new(ip, if place == LMTP { 24 } else { 25 })
+}
+
+/// The configuration of the appliance, as an operator would write it.
+pub(super) fn configuration(plan: &Plan) -> config::Config {
+    let mut text = String::from(
+        "transport = \"af_xdp\"\nhostname = \"relay.test\"\n[workers]\ncores = [0]\n[[port]]\ndevice = \"sim0\"\n\
+         [[address]]\nip = \"10.0.0.1/24\"\n[[listener]]\naddress = \"10.0.0.1:25\"\nrole = \"relay\"\n\
+         [[address]]\nip = \"fd00::1/64\"\n[[listener]]\naddress = \"[fd00::1]:25\"\nrole = \"relay\"\n\
+         [relay]\nnetworks = [\"10.0.0.0/24\", \"fd00::/64\"]\n",
+    );
+    if plan.pair {
+        text += "[[address]]\nip = \"fd00::5/64\"\n[[address]]\nip = \"10.0.0.5/24\"\n[[listener]]\naddress = \"10.0.0.5:25\"\nrole = \"relay\"\n";
+    }
+    for domain in 0..mail::DOMAINS {
+        let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
+        let mut to = format!("\"{scheme}://{}\"", hop_address(domain));
+        if domain == 1 {
+            to += &format!(", \"smtp://{}?preference=20\"", hop_address(5));
+        }
+        text += &format!("[[route]]\ndomain = \"d{domain}.test\"\nto = [{to}]\n");
+    }
+    text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
+    if plan.checks {
+        text += "[[domain]]\nname = \"d0.test\"\ncheck_recipients = true\n";
+    }
+    let mut config = config::parse(&text, "simulated").expect("the simulator writes what the appliance reads");
+    // Smaller than a file may say, so that segments go round and limits are met.
+    config.spool.segment_size.0 = plan.segment_size;
+    config.spool.size_max.0 = plan.segment_size * plan.segments;
+    config.spool.batch_size.0 = plan.batch_size;
+    config.spool.free_min.0 = 0;
+    config.limits.message_size.0 = 1 << 20;
+    config.limits.connections = plan.connections;
+    config.limits.half_open = plan.half_open;
+    if plan.pair {
+        for own in &mut config.addresses {
+            let home = if [address(5), address_v6(5)].contains(&own.ip.addr()) {
+                config::Identity::B
+            } else {
+                config::Identity::A
+            };
+            own.identity = Some(home);
+        }
+    }
+    config.retry.first.0 = plan.retry_first;
+    config.retry.max.0 = plan.retry_max;
+    config.retry.age_max.0 = plan.age_max;
+    config
+}
+
+pub(super) fn outside(
+    network: &Network,
+    number: u8,
+    addresses: Vec<IpAddr>,
+    listeners: Vec<SocketAddr>,
+    seed: u64,
+) -> Stack<SimPort> {
+    let own = |ip: IpAddr| OwnAddress { ip, prefix: if ip.is_ipv4() { 24 } else { 64 }, gateway: None };
+    let settings = tcp::Settings {
+        addresses: addresses.into_iter().map(own).collect(),
+        listeners,
+        chosen: None,
+        connections_max: 10_000,
+        connections_per_client_max: 10_000,
+        half_open_max: 1000,
+        receive_buffer: 32 * 1024,
+        send_buffer: 32 * 1024,
+        buffer_memory: 64 << 20,
+        worker: 0,
+        workers: 1,
+        queues: 1,
+        isn_key: [number; 16],
+        seed,
+    };
+    Stack::new(network.attach([2, 0, 0, 0, 0, number], Link::default()), settings, Instant::ZERO)
+}

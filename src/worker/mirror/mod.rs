@@ -1,0 +1,449 @@
+//! The worker's part in a pair: orders of the arbiter, and a link for each log of both identities.
+//!
+//! In: orders and words from the control thread, flows of links, logs that come back from the keeper. Out: what has been carried
+//! out and what was heard of the partner, batches, logs that are to be read anew. It decides nothing: the arbiter does, on the
+//! control thread, and everything here follows from the last order.
+//!
+//! What blocks (reading a log anew) is done by the keeper, a thread of its own: a log goes there and comes back as a value.
+
+mod links;
+
+use super::home::Home;
+use super::inbound::Inbound;
+use super::outbound::Outbound;
+use super::parts::Parts;
+use crate::control::{PairReport, PairWish};
+use crate::env::Instant;
+use crate::env::disk::Disk;
+use crate::flow::{FlowId, Transport};
+use crate::mirror::arbiter::{Order, Words};
+use crate::mirror::identity_of_log;
+use crate::mirror::link::{Counts, OwnerEnd, ReplicaEnd, Timing};
+use crate::mirror::register::Node;
+use crate::spool::{Copies, Log, Point};
+use crossbeam::channel::{Receiver, Sender};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+/// What a worker of a pair is told.
+pub struct PairEquipment<D: Disk> {
+    /// The own address of the links, which never moves.
+    pub address: IpAddr,
+    /// The partner's, with the port of log 0.
+    pub partner: SocketAddr,
+    /// The addresses of identity a and of identity b.
+    pub addresses: [Vec<IpAddr>; 2],
+    /// Segments of every log, bytes.
+    pub segment_size: u64,
+    /// What links wait for.
+    pub timing: Timing,
+    /// Where logs go to be read anew.
+    pub keeper: Sender<Errand<D>>,
+    /// Where they come back.
+    pub kept: Receiver<(u16, Log<D>)>,
+}
+
+/// A log that is to be read anew. Both ways are as long as there are logs.
+pub struct Errand<D: Disk> {
+    /// To whom it comes back.
+    pub worker: u16,
+    /// Its number.
+    pub number: u16,
+    /// It itself.
+    pub log: Log<D>,
+    /// What stands behind this batch is put aside; `None`: all is.
+    pub until: Option<Point>,
+}
+
+/// A worker's part in a pair.
+pub(super) struct Mirror<D: Disk> {
+    equipment: PairEquipment<D>,
+    shares: [Share; 2],
+    /// Flows of links, and the log that each is for, as far as that is known.
+    flows: BTreeMap<FlowId, Option<u16>>,
+    /// Links that have not said what they come for.
+    strangers: BTreeMap<FlowId, ReplicaEnd>,
+}
+
+/// One identity.
+struct Share {
+    identity: Node,
+    addresses: Vec<IpAddr>,
+    /// What we say of ourselves; nothing before the arbiter has begun.
+    words: Option<Words>,
+    number: u64,
+    order: Option<Order>,
+    done: bool,
+    /// We answer for the addresses.
+    assumed: bool,
+    /// The orders make us the owner's end of the links.
+    owns: bool,
+    /// In which epoch it was last told to lead.
+    epoch: u64,
+    drained_at: Instant,
+    slots: BTreeMap<u16, Slot>,
+    heard: Option<Words>,
+    reported: Option<PairReport>,
+}
+
+/// One log of an identity.
+struct Slot {
+    /// The keeper has it.
+    away: bool,
+    link: Option<Link>,
+    /// When the partner was last heard on a link of this log.
+    heard_at: Instant,
+    /// Nothing is tried before then.
+    connect_at: Instant,
+}
+
+enum Link {
+    /// Our SYN is on its way, since then.
+    Connecting {
+        flow: FlowId,
+        since: Instant,
+    },
+    Owner {
+        flow: FlowId,
+        end: Box<OwnerEnd>,
+    },
+    Replica {
+        flow: FlowId,
+        end: Box<ReplicaEnd>,
+    },
+}
+
+impl Link {
+    fn flow(&self) -> FlowId {
+        match self {
+            Link::Connecting { flow, .. } | Link::Owner { flow, .. } | Link::Replica { flow, .. } => *flow,
+        }
+    }
+}
+
+/// What an order reaches besides the mirror itself.
+pub(super) struct Stations<'a, T: Transport, D: Disk> {
+    pub parts: &'a mut Parts<T, D>,
+    pub inbound: &'a mut Inbound,
+    pub outbound: &'a mut Outbound,
+    pub home: &'a mut Home,
+}
+
+impl<D: Disk> Mirror<D> {
+    /// Answers for no address of an identity before it is ordered to.
+    pub(super) fn new<T: Transport>(equipment: PairEquipment<D>, parts: &mut Parts<T, D>) -> Mirror<D> {
+        let now = parts.now.mono;
+        let [a, b] = equipment.addresses.clone();
+        let mut shares = [(Node::A, a), (Node::B, b)].map(|(identity, addresses)| {
+            parts.transport.withdraw(&addresses);
+            Share {
+                identity,
+                addresses,
+                words: None,
+                number: 0,
+                order: None,
+                done: false,
+                assumed: false,
+                owns: false,
+                epoch: 0,
+                drained_at: Instant::FAR,
+                slots: BTreeMap::new(),
+                heard: None,
+                reported: None,
+            }
+        });
+        for (number, _) in parts.logs.iter_mut() {
+            let slot = Slot { away: false, link: None, heard_at: now, connect_at: now };
+            shares[identity_of_log(number) as usize].slots.insert(number, slot);
+        }
+        Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new() }
+    }
+
+    /// The identity of an own address.
+    pub(super) fn identity_of(&self, address: IpAddr) -> Node {
+        let share = self.shares.iter().find(|share| share.addresses.contains(&address));
+        share.map_or(Node::A, |share| share.identity)
+    }
+
+    /// Whether this flow is a link.
+    pub(super) fn has(&self, flow: FlowId) -> bool {
+        self.flows.contains_key(&flow)
+    }
+
+    /// Takes what the control thread wants.
+    pub(super) fn wish<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node, wish: PairWish) {
+        let now = stations.parts.now;
+        let share = &mut self.shares[identity as usize];
+        match wish {
+            PairWish::Say(words) => {
+                share.words = Some(words);
+                for slot in share.slots.values_mut() {
+                    match &mut slot.link {
+                        Some(Link::Owner { end, .. }) => end.say(words),
+                        Some(Link::Replica { end, .. }) => end.say(words),
+                        _ => {}
+                    }
+                }
+            }
+            PairWish::Withdraw => self.withdraw(stations, identity),
+            PairWish::Renew => {
+                (share.order, share.owns) = (None, false);
+                self.withdraw(stations, identity);
+                self.end_links(stations.parts, identity);
+                self.give_to_keeper(stations, identity, |_| Some(None));
+            }
+            PairWish::Order { number, order } => {
+                share.number = number;
+                share.order = Some(order);
+                share.done = false;
+                self.begin(stations, identity, order);
+                if let Order::Drain { within } = order {
+                    self.shares[identity as usize].drained_at = now.mono + within;
+                }
+            }
+        }
+    }
+
+    /// What an order changes at once. What takes longer is looked at after every poll of the logs.
+    fn begin<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node, order: Order) {
+        let share = &mut self.shares[identity as usize];
+        let mut each_log = |act: fn(&mut Log<D>)| {
+            share.slots.keys().for_each(|number| stations.parts.logs.by_number(*number).into_iter().for_each(act));
+        };
+        match order {
+            Order::Freeze => {
+                each_log(|log| log.freeze(true));
+                if !share.owns {
+                    self.end_links(stations.parts, identity);
+                }
+            }
+            Order::Reconcile { .. } => {
+                each_log(|log| {
+                    log.freeze(true);
+                    log.set_copies(Copies::Both);
+                });
+                share.owns = true;
+            }
+            Order::Lead { epoch, .. } | Order::Adopt { epoch, .. } => {
+                share.epoch = epoch;
+                if !std::mem::replace(&mut share.owns, true) {
+                    // What the partner still has on its way as an owner comes too late.
+                    self.end_links(stations.parts, identity);
+                }
+            }
+            Order::CatchUp { .. } => share.owns = true,
+            Order::RequireBoth { .. } => {
+                each_log(|log| log.set_copies(Copies::Both));
+            }
+            Order::Drain { .. } => {
+                stations.inbound.shut_down_at(stations.parts, &share.addresses);
+                stations.home.hold_back(identity, true);
+            }
+            Order::StepDown | Order::Follow { .. } => self.let_go(stations, identity),
+            Order::StopFollowing => self.end_links(stations.parts, identity),
+        }
+    }
+
+    /// Owns the identity no more: its logs are read anew, to follow.
+    fn let_go<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
+        if std::mem::replace(&mut self.shares[identity as usize].owns, false) {
+            self.withdraw(stations, identity);
+            self.end_links(stations.parts, identity);
+        }
+        stations.home.hold_back(identity, false);
+        // One that follows already may go on.
+        self.give_to_keeper(stations, identity, |log| if log.is_replica() { None } else { Some(log.last_point()) });
+    }
+
+    /// Gives logs away that are to be read anew: those that `until` says something of, which is how far.
+    fn give_to_keeper<T: Transport>(
+        &mut self,
+        stations: &mut Stations<'_, T, D>,
+        identity: Node,
+        until: impl Fn(&Log<D>) -> Option<Option<Point>>,
+    ) {
+        let worker = stations.parts.exchange.worker();
+        let numbers: Vec<u16> = self.shares[identity as usize].slots.keys().copied().collect();
+        for number in numbers {
+            let Some(until) = stations.parts.logs.by_number(number).and_then(|log| until(log)) else { continue };
+            let Some(log) = stations.parts.logs.take(number) else { continue };
+            if !log.is_replica() {
+                stations.home.forget(&log, number);
+                stations.outbound.break_off(stations.parts, Some(number), &[]);
+                stations.inbound.forget_drafts(number);
+            }
+            if let Some(slot) = self.shares[identity as usize].slots.get_mut(&number) {
+                slot.away = true;
+            }
+            let _ = self.equipment.keeper.send(Errand { worker, number, log, until });
+        }
+    }
+
+    /// Answers for the addresses no more.
+    fn withdraw<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
+        self.shares[identity as usize].assumed = false;
+        self.tell_destinations(stations.outbound);
+        let addresses = &self.shares[identity as usize].addresses;
+        stations.parts.transport.withdraw(addresses);
+        stations.inbound.forget_at(stations.parts, addresses);
+        stations.outbound.break_off(stations.parts, None, addresses);
+    }
+
+    /// New connections leave from the addresses that we answer for.
+    fn tell_destinations(&self, outbound: &mut Outbound) {
+        let gone = |ip: IpAddr| self.shares.iter().any(|share| !share.assumed && share.addresses.contains(&ip));
+        outbound.destinations.set_in_use(|ip| !gone(ip));
+    }
+
+    fn end_links<T: Transport>(&mut self, parts: &mut Parts<T, D>, identity: Node) {
+        let share = &mut self.shares[identity as usize];
+        for (number, slot) in &mut share.slots {
+            if let Some(link) = slot.link.take() {
+                parts.transport.abort(link.flow());
+                self.flows.remove(&link.flow());
+                slot.connect_at = parts.now.mono;
+            }
+            if let Some(log) = parts.logs.by_number(*number) {
+                log.partner_gone();
+            }
+        }
+    }
+
+    /// Goes on with everything: after every poll of the logs. Whether anything was done.
+    pub(super) fn pump<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) -> bool {
+        let mut busy = self.take_kept(stations);
+        let numbers: Vec<u16> = self.shares.iter().flat_map(|share| share.slots.keys().copied()).collect();
+        for number in numbers {
+            busy |= self.pump_log(stations.parts, number);
+        }
+        for identity in [Node::A, Node::B] {
+            busy |= self.carry_out(stations, identity);
+            self.report(stations.parts, identity);
+        }
+        busy
+    }
+
+    /// Takes back what the keeper has read anew.
+    fn take_kept<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) -> bool {
+        let mut busy = false;
+        while let Ok((number, log)) = self.equipment.kept.try_recv() {
+            busy = true;
+            let share = &mut self.shares[identity_of_log(number) as usize];
+            if let Some(slot) = share.slots.get_mut(&number) {
+                slot.away = false;
+            }
+            stations.parts.logs.put(number, log);
+        }
+        busy
+    }
+
+    /// Goes on with what an order takes.
+    fn carry_out<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) -> bool {
+        let share = &mut self.shares[identity as usize];
+        let Some(order) = share.order.filter(|_| !share.done) else { return false };
+        let parts = &mut *stations.parts;
+        let home = share.slots.values().all(|slot| !slot.away);
+        let near = |slot: &Slot| matches!(&slot.link, Some(Link::Owner { end, .. }) if end.is_near());
+        share.done = match order {
+            Order::Freeze | Order::StopFollowing => true,
+            Order::Follow { .. } | Order::StepDown => home,
+            Order::CatchUp { .. } => home && share.slots.values().all(near),
+            Order::Reconcile { .. } | Order::RequireBoth { .. } => {
+                let frozen = matches!(order, Order::Reconcile { .. });
+                let level = |log: &mut Log<D>| log.is_level() && (!frozen || log.is_written());
+                let mut all = share.slots.keys();
+                let level = all.all(|number| parts.logs.by_number(*number).is_some_and(level));
+                home && share.slots.values().all(near) && level
+            }
+            Order::Drain { .. } => {
+                let sessions = stations.inbound.count_at(&share.addresses);
+                sessions == 0 && stations.home.in_hand_of(identity) == 0 || parts.now.mono >= share.drained_at
+            }
+            Order::Lead { epoch, both } | Order::Adopt { epoch, both } => {
+                let copies = if both.is_some() { Copies::Both } else { Copies::Own };
+                let settled = |log: Option<&mut Log<D>>| log.is_some_and(|log| !log.is_replica() || log.is_settled());
+                let ready = share.slots.keys().all(|number| settled(parts.logs.by_number(*number)));
+                if home && ready {
+                    for number in share.slots.keys() {
+                        if let Some(log) = parts.logs.by_number(*number) {
+                            let replica = log.is_replica();
+                            log.lead(epoch, copies, parts.now);
+                            if replica {
+                                stations.home.schedule(parts.now, log);
+                            }
+                        }
+                    }
+                    if !std::mem::replace(&mut share.assumed, true) {
+                        parts.transport.assume(parts.now.mono, &share.addresses);
+                    }
+                }
+                home && ready
+            }
+        };
+        let done = share.done;
+        if done && matches!(order, Order::Lead { .. } | Order::Adopt { .. }) {
+            self.tell_destinations(stations.outbound);
+        }
+        done
+    }
+
+    /// Tells the control thread what has changed.
+    fn report<T: Transport>(&mut self, parts: &mut Parts<T, D>, identity: Node) {
+        let silence = self.equipment.timing.silence;
+        let share = &mut self.shares[identity as usize];
+        if share.words.is_none() {
+            return;
+        }
+        let heard_at = share.slots.values().map(|slot| slot.heard_at).min().unwrap_or(parts.now.mono);
+        let silent = parts.now.mono >= heard_at + silence;
+        let failed = share.slots.keys().any(|number| parts.logs.by_number(*number).is_some_and(|log| log.failed()));
+        let report = PairReport {
+            worker: parts.exchange.worker(),
+            identity,
+            done: if share.done { share.number } else { share.number.saturating_sub(1) },
+            heard: share.heard,
+            silent_since: silent.then_some(heard_at),
+            failed,
+        };
+        // One that finds no room is told in the next breath.
+        if share.reported != Some(report) && parts.reporter.pair(report) {
+            share.reported = Some(report);
+        }
+    }
+
+    /// When it must be looked at though nothing happens.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let Timing { silence, timeout, .. } = self.equipment.timing;
+        let slots = self.shares.iter().flat_map(|share| share.slots.values().map(move |slot| (share, slot)));
+        let deadlines = slots.map(|(share, slot)| {
+            let link = match &slot.link {
+                None if share.owns && !slot.away => slot.connect_at,
+                None => Instant::FAR,
+                Some(Link::Connecting { since, .. }) => *since + timeout,
+                Some(Link::Owner { end, .. }) => end.next_deadline(),
+                Some(Link::Replica { end, .. }) => end.next_deadline(),
+            };
+            let silence = slot.heard_at + silence;
+            let told = share.reported.is_some_and(|report| report.silent_since.is_some());
+            link.min(if told { Instant::FAR } else { silence })
+        });
+        let drains = self.shares.iter().filter(|share| !share.done).map(|share| share.drained_at);
+        deadlines.chain(drains).min().filter(|deadline| *deadline < Instant::FAR)
+    }
+}
+
+impl Share {
+    /// What of the partner's word counts now.
+    fn counts(&self) -> Option<Counts> {
+        match self.order? {
+            Order::Reconcile { epoch, with } => Some(Counts { with, epoch, promised: false }),
+            Order::CatchUp { with } | Order::RequireBoth { with } => {
+                Some(Counts { with, epoch: self.epoch, promised: false })
+            }
+            Order::Lead { epoch, both: Some(with) } | Order::Adopt { epoch, both: Some(with) } => {
+                Some(Counts { with, epoch, promised: true })
+            }
+            _ => None,
+        }
+    }
+}
