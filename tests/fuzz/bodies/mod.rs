@@ -11,6 +11,7 @@ pub mod command;
 pub mod config;
 pub mod content;
 pub mod frames;
+pub mod mirror;
 pub mod notice;
 pub mod record;
 pub mod recovery;
@@ -25,7 +26,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "a binary of the fuzzer runs one")]
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("address", address::run),
     ("admin", admin::run),
     ("client", client::run),
@@ -33,6 +34,7 @@ pub const TARGETS: [Target; 13] = [
     ("config", config::run),
     ("content", content::run),
     ("frames", frames::run),
+    ("mirror", mirror::run),
     ("notice", notice::run),
     ("record", record::run),
     ("recovery", recovery::run),
