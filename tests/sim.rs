@@ -88,7 +88,7 @@ fn every_promise_is_kept_in_every_world() {
 #[test]
 fn a_pair_keeps_every_promise_whichever_box_dies() {
     let kinds = live_through(PAIRS, sim::run_pair, 50);
-    for kind in ["kill", "power loss", "pause", "partners cut", "no store", "lossy store"] {
+    for kind in ["kill", "power loss", "pause", "partners cut", "no store", "lossy store", "move"] {
         assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
     }
 }

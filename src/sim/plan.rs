@@ -67,6 +67,8 @@ pub(super) enum Fault {
     StoreLossy(f64, Duration),
     /// The boxes of a pair do not reach each other.
     PartnersCut(Way, Duration),
+    /// The operator gives the identity that this box owns to the other one, if it owns one.
+    Move,
     Hold,
     Release,
     Delete,
@@ -101,6 +103,7 @@ impl Fault {
             Fault::StoreCut(_) => "no store",
             Fault::StoreLossy(..) => "lossy store",
             Fault::PartnersCut(..) => "partners cut",
+            Fault::Move => "move",
             Fault::Hold => "hold",
             Fault::Release => "release",
             Fault::Delete => "delete",
@@ -253,12 +256,13 @@ impl Plan {
             let at = load_duration.mul_f64(random.random::<f64>());
             let duration = Duration::from_millis(random.random_range(20..20_000));
             let way = *pick(random, &[Way::Both, Way::ToAppliance, Way::FromAppliance]);
-            let fault = match random.random_range(0..6) {
+            let fault = match random.random_range(0..7) {
                 0 => Fault::StoreCut(duration),
                 1 => Fault::StoreLossy(random.random_range(0.1..0.9), duration),
                 2 => Fault::PartnersCut(way, duration),
                 3 => Fault::Kill(duration),
                 4 => Fault::PowerLoss(duration),
+                5 => Fault::Move,
                 _ => Fault::Pause(duration / 10),
             };
             plan.faults.push((at, fault));

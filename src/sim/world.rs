@@ -580,6 +580,12 @@ impl World {
                 self.at(duration, Happening::Mend(fault, place));
                 true
             }
+            Fault::Move => {
+                let moves = |identity| self.nodes[place].command(identity, Command::Move);
+                // Refused where it owns none, or the pair is no pair at the moment: then it is a wish and no fault.
+                let _ = [Identity::A, Identity::B].map(moves);
+                true
+            }
             Fault::PartnersCut(way, duration) => {
                 self.cut_partners(way);
                 self.at(duration, Happening::Mend(fault, place));

@@ -42,8 +42,8 @@ pub(super) struct Home {
     held: Vec<Held>,
     /// Nothing more is given out: the log failed and could not keep outcomes, or the worker stops.
     closed: bool,
-    /// Nothing more is given out until outcomes have found room in the log.
-    waiting: bool,
+    /// Of these nothing more is given out until outcomes have found room in the logs, or the identity is settled.
+    waiting: [bool; 2],
     /// When the held results are looked at again.
     held_until: Option<Instant>,
     /// Messages that other workers deliver and are reading.
@@ -87,7 +87,7 @@ impl Home {
             notices: 0,
             held: Vec::new(),
             closed: false,
-            waiting: false,
+            waiting: [false; 2],
             held_until: None,
             readers: BTreeMap::new(),
             counts: MessageCounts::default(),
@@ -167,7 +167,6 @@ impl Home {
     /// Gives out what is due.
     pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
         let mut given = false;
-        self.waiting = false;
         for identity in [Node::A, Node::B] {
             given |= self.give_out_of(parts, identity);
         }
@@ -183,7 +182,7 @@ impl Home {
                 log.owe(queue.outcomes_size());
                 may &= log.may_give_out();
             }
-            self.waiting |= !may;
+            self.waiting[identity as usize] = !may;
             if self.closed || self.held_back[identity as usize] || !may {
                 break;
             }
@@ -439,7 +438,8 @@ impl Home {
 
     /// When something must be looked at even if nothing is reported.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        let queues = self.queues.iter().filter_map(Queue::next_deadline).filter(|_| !self.closed && !self.waiting);
+        let gives = |place: &usize| !self.closed && !self.waiting[*place] && !self.held_back[*place];
+        let queues = (0..self.queues.len()).filter(gives).filter_map(|place| self.queues[place].next_deadline());
         queues.chain(self.held_until).min()
     }
 

@@ -165,6 +165,11 @@ impl<D: Disk> Mirror<D> {
         share.map_or(Node::A, |share| share.identity)
     }
 
+    /// Whether an identity is on its way to the partner: its sessions end as soon as they can.
+    pub(super) fn drains(&self, identity: Node) -> bool {
+        matches!(self.shares[identity as usize].order, Some(Order::Drain { .. }))
+    }
+
     /// Whether this flow is a link.
     pub(super) fn has(&self, flow: FlowId) -> bool {
         self.flows.contains_key(&flow)
@@ -364,6 +369,7 @@ impl<D: Disk> Mirror<D> {
                 let settled = |log: Option<&mut Log<D>>| log.is_some_and(|log| !log.is_replica() || log.is_settled());
                 let ready = share.slots.keys().all(|number| settled(parts.logs.by_number(*number)));
                 if home && ready {
+                    stations.home.hold_back(identity, false);
                     for number in share.slots.keys() {
                         if let Some(log) = parts.logs.by_number(*number) {
                             let replica = log.is_replica();
@@ -427,7 +433,8 @@ impl<D: Disk> Mirror<D> {
             let told = share.reported.is_some_and(|report| report.silent_since.is_some());
             link.min(if told { Instant::FAR } else { silence })
         });
-        let drains = self.shares.iter().filter(|share| !share.done).map(|share| share.drained_at);
+        let drains = |share: &&Share| !share.done && matches!(share.order, Some(Order::Drain { .. }));
+        let drains = self.shares.iter().filter(drains).map(|share| share.drained_at);
         deadlines.chain(drains).min().filter(|deadline| *deadline < Instant::FAR)
     }
 }
