@@ -426,8 +426,8 @@ impl<D: Disk> Mirror<D> {
                 None if share.owns && !slot.away => slot.connect_at,
                 None => Instant::FAR,
                 Some(Link::Connecting { since, .. }) => *since + timeout,
-                Some(Link::Owner { end, .. }) => end.next_deadline(),
-                Some(Link::Replica { end, .. }) => end.next_deadline(),
+                Some(Link::Owner { end, .. }) => end.next_deadline().min(end.heard_at() + timeout),
+                Some(Link::Replica { end, .. }) => end.next_deadline().min(end.heard_at() + timeout),
             };
             let silence = slot.heard_at + silence;
             let told = share.reported.is_some_and(|report| report.silent_since.is_some());
