@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use super::batch::{Filling, Sealed};
+use super::batch::{Filling, Finished, Moved, Sealed};
 use super::copies::{self, Point};
 use super::event::{LogEvent, Shortage};
 use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
-use super::log::{InFlight, Link, Log, Reserve, Waits};
+use super::log::{InFlight, Log, Reserve, Waits};
 use super::moving;
 use super::reader;
 use super::record::RECORD_HEADER_SIZE;
+use super::segments::Live;
 use crate::env::Now;
-use crate::env::disk::{Completion, Disk, DiskError};
+use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::limits::{
     BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY,
     SPACE_WAIT_MAX,
@@ -288,25 +289,8 @@ impl<D: Disk> Log<D> {
             header.payload_checksum = payload_checksum;
             checksum = header.encode(out);
         });
-        let block = Arc::new(block);
-        self.disk.write(sequence, at.number, offset, block.clone(), length);
-        if !tainted {
-            self.cache.insert(at.generation, offset, length, Arc::clone(&block));
-        }
         let point = Point { sequence, checksum, generation: at.generation, offset: header.offset };
-        self.points.push(point);
-        self.in_flight.push_back(InFlight {
-            point,
-            block,
-            length,
-            submitted_at: now.mono,
-            done: false,
-            finished,
-            moved,
-        });
-        self.segments.offset += length as u64;
-        self.segments.announce(sequence);
-        self.previous = Link { sequence, checksum };
+        self.write_batch(at, point, (Arc::new(block), length), tainted, (finished, moved), now);
         self.sequence_next += 1;
         self.synced_announced = self.synced;
         self.closing_at = None;
@@ -314,6 +298,29 @@ impl<D: Disk> Log<D> {
             self.recorded = sequence;
             self.clean_sealed = false;
         }
+    }
+
+    /// Sends the next batch of the log on its way, be it our own or the owner's. `tainted`: it holds the copy of damaged content.
+    pub(super) fn write_batch(
+        &mut self,
+        at: Live,
+        point: Point,
+        (block, length): (Arc<Block>, usize),
+        tainted: bool,
+        (finished, moved): (Vec<Finished>, Vec<Moved>),
+        now: Now,
+    ) {
+        let offset = u64::from(point.offset);
+        self.disk.write(point.sequence, at.number, offset, Arc::clone(&block), length);
+        if !tainted {
+            self.cache.insert(at.generation, offset, length, Arc::clone(&block));
+        }
+        self.points.push(point);
+        let (submitted_at, done) = (now.mono, false);
+        self.in_flight.push_back(InFlight { point, block, length, submitted_at, done, finished, moved });
+        self.segments.offset = offset + length as u64;
+        self.segments.announce(point.sequence);
+        self.previous = point.link();
     }
 
     fn make_segments(&mut self, now: Now) {

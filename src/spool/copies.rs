@@ -205,13 +205,11 @@ impl<D: Disk> Log<D> {
         self.points.last()
     }
 
-    /// The partner says that it is durable through a batch. False if the log has no such batch, or had it long ago.
-    pub fn durable_there(&mut self, point: Point) -> bool {
-        let ours = self.points.has(point);
-        if ours {
+    /// The partner says that it is durable through a batch: counts if the log has it, and had it lately.
+    pub fn durable_there(&mut self, point: Point) {
+        if self.points.has(point) {
             self.partner.durable = self.partner.durable.max(point.sequence);
         }
-        ours
     }
 
     /// Whether the partner is durable through the last batch that was written before both copies counted.

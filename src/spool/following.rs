@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::copies::{Copies, Point};
 use super::format::{FLAG_TAINTED, HEADER_SIZE, Header, NUMBER_END, Opening};
-use super::log::{InFlight, Link, Log};
+use super::log::{Link, Log};
 use super::record::{Record, decode};
 use super::recovery::{NUMBERS_SKIPPED, OpenError, Recovery, SEQUENCES_SKIPPED};
 use super::replay::{Unfinished, apply};
@@ -156,33 +156,16 @@ impl<D: Disk> Log<D> {
         records: Vec<Record>,
         now: Now,
     ) -> Point {
-        self.replay(&header, records);
+        self.replay(records);
         let point = Point::of(&header, checksum);
-        let number = self.segments.number_of(header.generation).expect("it was begun above");
-        let offset = u64::from(header.offset);
-        let block = Arc::new(block);
-        self.disk.write(header.sequence, number, offset, Arc::clone(&block), length);
-        if header.flags & FLAG_TAINTED == 0 {
-            self.cache.insert(header.generation, offset, length, Arc::clone(&block));
-        }
-        self.points.push(point);
-        self.in_flight.push_back(InFlight {
-            point,
-            block,
-            length,
-            submitted_at: now.mono,
-            done: false,
-            finished: Vec::new(),
-            moved: Vec::new(),
-        });
-        self.segments.offset = offset + length as u64;
+        let at = self.segments.current().expect("it was begun before");
         while self.segments.live.len() > 1 && self.segments.start() < header.start {
             self.segments.release_oldest();
         }
-        self.segments.announce(header.sequence);
+        let tainted = header.flags & FLAG_TAINTED != 0;
+        self.write_batch(at, point, (Arc::new(block), length), tainted, (Vec::new(), Vec::new()), now);
         self.incarnation = header.incarnation;
         self.opened = self.opened.max(header.opening.at);
-        self.previous = Link { sequence: header.sequence, checksum };
         self.sequence_next = header.sequence + 1;
         self.number_next = self.number_next.max(header.number_next);
         self.synced_announced = header.synced;
@@ -223,12 +206,11 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    fn replay(&mut self, header: &Header, records: Vec<Record>) {
+    fn replay(&mut self, records: Vec<Record>) {
         let Some(following) = &mut self.following else { return };
         for record in records {
             apply(&mut self.index, &mut following.unfinished, &mut self.number_next, record);
         }
-        self.number_next = self.number_next.max(header.number_next);
     }
 
     /// Goes back to a batch that the owner has, too, or begins anew where there is none: what stands behind it was never
