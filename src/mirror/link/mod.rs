@@ -34,6 +34,7 @@ mod owner;
 mod replica;
 #[cfg(test)]
 mod tests;
+mod voice;
 mod wire;
 
 use crate::limits::{MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};

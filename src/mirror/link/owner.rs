@@ -1,6 +1,7 @@
 //! The owner's end of a link.
 
-use super::wire::{Arrival, Incoming, Message, Outgoing, Refusal, WireError};
+use super::voice::Voice;
+use super::wire::{Arrival, Incoming, Message, Refusal, WireError};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::limits::{MIRROR_PROGRESS_MAX, MIRROR_WINDOW};
@@ -53,14 +54,10 @@ pub enum End {
 pub struct OwnerEnd {
     state: State,
     incoming: Incoming,
-    outgoing: Outgoing,
-    beat: Duration,
-    /// What we say of ourselves.
-    said: Words,
+    voice: Voice,
     /// What the partner says of itself.
     heard: Option<Words>,
     heard_at: Instant,
-    sent_at: Instant,
     /// Batches that it was given and has not said to be durable: the sequence and the bytes of each.
     given: VecDeque<(u64, usize)>,
     given_bytes: usize,
@@ -75,17 +72,14 @@ pub struct OwnerEnd {
 impl OwnerEnd {
     /// Greets the partner.
     pub fn new(identity: Node, (log, segment_size): (u16, u64), said: Words, beat: Duration, now: Instant) -> OwnerEnd {
-        let mut outgoing = Outgoing::default();
-        outgoing.message(&Message::Hello { identity, log, segment_size, said });
+        let mut voice = Voice::new(said, beat, now);
+        voice.message(&Message::Hello { identity, log, segment_size, said });
         OwnerEnd {
             state: State::Greeting,
             incoming: Incoming::default(),
-            outgoing,
-            beat,
-            said,
+            voice,
             heard: None,
             heard_at: now,
-            sent_at: now,
             given: VecDeque::new(),
             given_bytes: 0,
             durable: None,
@@ -155,19 +149,19 @@ impl OwnerEnd {
                 }
             };
             log.give_partner_from(chosen);
-            self.outgoing.message(&Message::From { point: chosen });
+            self.voice.message(&Message::From { point: chosen });
             self.state = State::Giving;
             self.progress_at = now;
         }
         if matches!(self.state, State::Giving) {
             // Little waits here: what is not in the flow's buffer yet can wait in the log.
-            while self.given_bytes < MIRROR_WINDOW && self.outgoing.is_empty() {
+            while self.given_bytes < MIRROR_WINDOW && self.voice.is_empty() {
                 match log.next_for_partner() {
                     ForPartner::Batch(batch) => {
                         let length = batch.bytes().len();
                         self.given.push_back((batch.point.sequence, length));
                         self.given_bytes += length;
-                        self.outgoing.batch(batch);
+                        self.voice.batch(batch);
                     }
                     ForPartner::Pending => break,
                     ForPartner::Level => {
@@ -184,31 +178,22 @@ impl OwnerEnd {
                 self.progress_at = now;
             }
         }
-        if now >= self.sent_at + self.beat && self.outgoing.is_empty() {
-            self.outgoing.message(&Message::Beat { said: self.said });
-            self.sent_at = now;
-        }
+        self.voice.beat(now);
     }
 
     /// From now on this is what we say of ourselves; the partner learns it at once.
     pub fn say(&mut self, said: Words) {
-        if self.said != said {
-            self.said = said;
-            self.outgoing.message(&Message::Beat { said });
-        }
+        self.voice.say(said, true);
     }
 
     /// The next bytes to be sent.
     pub fn output(&self) -> &[u8] {
-        self.outgoing.bytes()
+        self.voice.output()
     }
 
     /// So many of them have gone.
     pub fn sent(&mut self, count: usize, now: Instant) {
-        if count > 0 {
-            self.outgoing.sent(count);
-            self.sent_at = now;
-        }
+        self.voice.sent(count, now);
     }
 
     /// Until when the partner was there, and came on with what it was given.
@@ -234,7 +219,6 @@ impl OwnerEnd {
 
     /// When [`pump`](OwnerEnd::pump) has something to do though nothing came.
     pub fn next_deadline(&self) -> Instant {
-        // While the flow takes no more it tells when it does.
-        if self.outgoing.is_empty() { self.sent_at + self.beat } else { Instant::FAR }
+        self.voice.next_deadline()
     }
 }

@@ -1,6 +1,7 @@
 //! The replica's end of a link.
 
-use super::wire::{Arrival, Incoming, Message, Misfit, Outgoing, Refusal, WireError};
+use super::voice::Voice;
+use super::wire::{Arrival, Incoming, Message, Misfit, Refusal, WireError};
 use crate::env::disk::{Block, Disk};
 use crate::env::{Instant, Now};
 use crate::mirror::arbiter::Words;
@@ -66,12 +67,9 @@ pub enum Want {
 pub struct ReplicaEnd {
     state: State,
     incoming: Incoming,
-    outgoing: Outgoing,
-    beat: Duration,
-    said: Words,
+    voice: Voice,
     heard: Option<Words>,
     heard_at: Instant,
-    sent_at: Instant,
     /// The last batch that the owner was told to be durable here, and in which epoch.
     told: Option<(Option<Following>, Point)>,
     error: Option<WireError>,
@@ -83,12 +81,9 @@ impl ReplicaEnd {
         ReplicaEnd {
             state: State::Waiting,
             incoming: Incoming::default(),
-            outgoing: Outgoing::default(),
-            beat,
-            said,
+            voice: Voice::new(said, beat, now),
             heard: None,
             heard_at: now,
-            sent_at: now,
             told: None,
             error: None,
         }
@@ -150,13 +145,13 @@ impl ReplicaEnd {
         debug_assert!(log.is_settled());
         let points: Vec<Point> = log.durable_points().collect();
         self.told = points.first().map(|point| (None, *point));
-        self.outgoing.message(&Message::Welcome { points, said: self.said });
+        self.voice.message(&Message::Welcome { points, said: self.voice.words() });
         self.state = State::Welcomed;
     }
 
     /// Sends the owner away.
     pub fn refuse(&mut self, refusal: Refusal) {
-        self.outgoing.message(&Message::Refused { refusal, said: self.said });
+        self.voice.message(&Message::Refused { refusal, said: self.voice.words() });
         self.state = State::Over;
     }
 
@@ -178,7 +173,7 @@ impl ReplicaEnd {
         {
             self.told = Some((Some(following), point));
             let Following { epoch, promised } = following;
-            self.outgoing.message(&Message::Durable { epoch, promised, point });
+            self.voice.message(&Message::Durable { epoch, promised, point });
         }
         self.beat(now.mono);
     }
@@ -186,33 +181,24 @@ impl ReplicaEnd {
     /// Says that it is still here, when it is time to.
     pub fn beat(&mut self, now: Instant) {
         let speaks = !matches!(self.state, State::Waiting | State::Over | State::Rewinding { .. });
-        if speaks && now >= self.sent_at + self.beat && self.outgoing.is_empty() {
-            self.outgoing.message(&Message::Beat { said: self.said });
-            self.sent_at = now;
+        if speaks {
+            self.voice.beat(now);
         }
     }
 
     /// From now on this is what we say of ourselves; the owner learns it at once.
     pub fn say(&mut self, said: Words) {
-        if self.said != said {
-            self.said = said;
-            if !matches!(self.state, State::Waiting | State::Over) {
-                self.outgoing.message(&Message::Beat { said });
-            }
-        }
+        self.voice.say(said, !matches!(self.state, State::Waiting | State::Over));
     }
 
     /// The next bytes to be sent.
     pub fn output(&self) -> &[u8] {
-        self.outgoing.bytes()
+        self.voice.output()
     }
 
     /// So many of them have gone.
     pub fn sent(&mut self, count: usize, now: Instant) {
-        if count > 0 {
-            self.outgoing.sent(count);
-            self.sent_at = now;
-        }
+        self.voice.sent(count, now);
     }
 
     /// What it wants, if it wants something.
@@ -220,7 +206,7 @@ impl ReplicaEnd {
         match &self.state {
             State::Greeted(hello) => Some(Want::Log(*hello)),
             State::Rewinding { until } => Some(Want::Rewind { until: *until }),
-            State::Over if self.outgoing.is_empty() => Some(Want::End),
+            State::Over if self.voice.is_empty() => Some(Want::End),
             _ => None,
         }
     }
@@ -242,7 +228,6 @@ impl ReplicaEnd {
 
     /// When [`beat`](ReplicaEnd::beat) has something to do though nothing came.
     pub fn next_deadline(&self) -> Instant {
-        // While the flow takes no more it tells when it does.
-        if self.outgoing.is_empty() { self.sent_at + self.beat } else { Instant::FAR }
+        self.voice.next_deadline()
     }
 }
