@@ -16,7 +16,7 @@ use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
-use crate::spool::{self, Log};
+use crate::spool::{self, Log, Recovery};
 use crate::tcp::Stack;
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
@@ -200,18 +200,11 @@ impl Node {
         ledger: &mut Ledger,
     ) -> Result<(), Refused> {
         assert!(self.running.is_none(), "one process a box");
-        let clock = self.clock.process();
-        for number in 0..workers {
-            let latency = self.disk_latency.clone();
-            self.disks.entry(number).or_insert_with(|| {
-                let disk = SimDisk::new(random.random());
-                disk.set_latency(latency);
-                disk
-            });
-        }
         if self.appliance.pairing.is_some() {
             return self.start_pair(network, workers, random, ledger);
         }
+        let clock = self.clock.process();
+        self.make_disks(0..workers, random);
         let mut logs: BTreeMap<u16, Log<SimDisk>> = BTreeMap::new();
         // Those that there are already come first, as they leave the rest to the new ones.
         // Where nothing is there is no log of a former worker.
@@ -233,13 +226,7 @@ impl Node {
             let opened = Log::open(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());
             let (log, recovery) = opened.map_err(|error| error.to_string())?;
-            ledger.trace.note(
-                self.clock.now(),
-                format_args!(
-                    "log {number}: {} messages in {} batches, cut {:?}",
-                    recovery.messages, recovery.batches, recovery.cut
-                ),
-            );
+            self.note_recovery(ledger, *number, &recovery);
             for damage in &recovery.damages.list {
                 ledger.damage(self.clock.now(), format_args!("log {number}: {damage}"));
             }
@@ -255,6 +242,24 @@ impl Node {
         self.launch(network, workers, random, logs, None)
     }
 
+    /// Has a disk for each of these logs.
+    fn make_disks(&mut self, numbers: impl Iterator<Item = u16>, random: &mut StdRng) {
+        for number in numbers {
+            let latency = self.disk_latency.clone();
+            self.disks.entry(number).or_insert_with(|| {
+                let disk = SimDisk::new(random.random());
+                disk.set_latency(latency);
+                disk
+            });
+        }
+    }
+
+    fn note_recovery(&self, ledger: &mut Ledger, number: u16, recovery: &Recovery) {
+        let Recovery { messages, batches, cut, .. } = recovery;
+        let what = format_args!("log {number}: {messages} messages in {batches} batches, cut {cut:?}");
+        ledger.trace.note(self.clock.now(), what);
+    }
+
     /// Starts the process of a box with a partner: all its logs follow, until the arbiter orders otherwise.
     fn start_pair(
         &mut self,
@@ -264,14 +269,7 @@ impl Node {
         ledger: &mut Ledger,
     ) -> Result<(), Refused> {
         let clock = self.clock.process();
-        for number in (0..workers).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + workers) {
-            let latency = self.disk_latency.clone();
-            self.disks.entry(number).or_insert_with(|| {
-                let disk = SimDisk::new(random.random());
-                disk.set_latency(latency);
-                disk
-            });
-        }
+        self.make_disks((0..workers).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + workers), random);
         let mut fit = [true; 2];
         let mut logs = BTreeMap::new();
         for (number, disk) in &self.disks {
@@ -282,11 +280,7 @@ impl Node {
             let opened = Log::open_replica(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());
             let (log, recovery) = opened.map_err(|error| error.to_string())?;
-            let what = format_args!(
-                "log {number}: {} messages in {} batches, cut {:?}",
-                recovery.messages, recovery.batches, recovery.cut
-            );
-            ledger.trace.note(self.clock.now(), what);
+            self.note_recovery(ledger, *number, &recovery);
             for damage in &recovery.damages.list {
                 ledger.trace.note(self.clock.now(), format_args!("log {number}: {damage}"));
                 fit[identity_of_log(*number) as usize] = false;

@@ -6,7 +6,7 @@ use crate::flow::{FlowId, Transport};
 use crate::limits::MIRROR_RECONNECT_DELAY;
 use crate::mirror::arbiter::Order;
 use crate::mirror::identity_of_log;
-use crate::mirror::link::{End, Following, Hello, OwnerEnd, Refusal, ReplicaEnd, Want};
+use crate::mirror::link::{Following, Hello, OwnerEnd, Refusal, ReplicaEnd, Want};
 use crate::worker::parts::Parts;
 use std::net::{IpAddr, SocketAddr};
 
@@ -185,11 +185,7 @@ impl<D: Disk> Mirror<D> {
                     end.pump(counts, log, now.mono);
                 }
                 if end.end().is_some() {
-                    let lost = end.end() == Some(End::Lost);
                     drop = Some((*flow, false));
-                    if lost {
-                        slot.connect_at = now.mono;
-                    }
                 } else if now.mono >= end.heard_at() + timeout {
                     drop = Some((*flow, true));
                 }
