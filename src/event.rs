@@ -5,6 +5,7 @@
 
 use crate::control::{AlertState, Condition, Notice};
 use crate::env::WallTime;
+use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
 use crate::spool::MessageId;
@@ -76,7 +77,7 @@ pub enum Event {
         /// Which identity.
         identity: Node,
         /// What this box does for it.
-        stage: String,
+        stage: Stage,
         /// In which epoch; 0: none.
         epoch: u64,
     },
@@ -97,7 +98,7 @@ pub enum Event {
         /// Which.
         identity: Node,
         /// What is wrong; none: nothing any more.
-        trouble: Option<String>,
+        trouble: Option<Trouble>,
     },
     /// A client was refused: a command, a message or the connection.
     Refused {

@@ -563,8 +563,12 @@ pub const MIRROR_MESSAGE_SIZE_MAX: usize = 4096;
 /// few of its latencies.
 pub const MIRROR_WINDOW: usize = 16 << 20;
 
-/// A link on which nothing else was sent for so long says that its end is still here: several of them make a silence.
-pub const MIRROR_BEAT_INTERVAL: Duration = Duration::from_millis(25);
+/// The first port of the mirror links; [`LOGS_PER_IDENTITY`](crate::mirror::LOGS_PER_IDENTITY) of each identity follow.
+pub const MIRROR_PORT_DEFAULT: u16 = 2600;
+
+/// A partner that is not heard for so long has fallen silent, and its owner works without it: six heartbeats. A garbage
+/// collection of the switch, or a spike of the scheduler, must not end an epoch.
+pub const MIRROR_SILENCE_DEFAULT: Duration = Duration::from_millis(150);
 
 /// A partner that has batches and makes none of them durable for so long is as good as silent: its disk hangs.
 pub const MIRROR_PROGRESS_MAX: Duration = Duration::from_secs(2);
@@ -572,12 +576,6 @@ pub const MIRROR_PROGRESS_MAX: Duration = Duration::from_secs(2);
 /// After a takeover the addresses are announced at once, and again after these pauses, since nothing answers an announcement.
 pub const ANNOUNCEMENT_PAUSES: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
-
-/// A partner that is not heard on a link for so long is silent: two beats and some. What follows from it is the arbiter's affair.
-pub const MIRROR_SILENCE: Duration = Duration::from_millis(60);
-
-/// A link on which nothing is heard for so long is given up and opened anew: TCP alone would wait ever longer.
-pub const MIRROR_LINK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The pause before a link that failed or was refused is opened again.
 pub const MIRROR_RECONNECT_DELAY: Duration = Duration::from_millis(20);
@@ -792,20 +790,6 @@ pub const REGISTER_SIZE_MAX: usize = 512;
 /// The highest epoch. Nobody gets there, and one more than it can still be said.
 pub const EPOCH_MAX: u64 = (1 << 62) - 1;
 
-/// An owner whose replica has not been heard for so long stops and asks the store to let it go on alone. Heartbeats come every
-/// few milliseconds; a garbage collection of the switch, or a spike of the scheduler, must not end an epoch.
-pub const ALONE_DELAY: Duration = Duration::from_millis(150);
-
-/// An owner that has stopped and is not settled after so long gives up its addresses, and says that it cannot serve.
-pub const ISOLATED_DELAY: Duration = Duration::from_millis(200);
-
-/// A replica whose owner has not been heard for so long asks for the identity: later than the owner, so that a fault of
-/// the link alone leaves the owner where it is.
-pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
-
-const _: () = assert!(ALONE_DELAY.as_nanos() < ISOLATED_DELAY.as_nanos());
-const _: () = assert!(ISOLATED_DELAY.as_nanos() < TAKEOVER_DELAY.as_nanos());
-
 /// A replica that is heard, but does not follow, or is not level, is waited for so long: it may be reading the register.
 /// No 250 leaves meanwhile, so it is less than a client waits; more than a slow store needs, lest the pair swing for ever
 /// between solo and mirrored.
@@ -817,6 +801,13 @@ pub const REGISTER_READ_INTERVAL: Duration = Duration::from_secs(5);
 /// How often the register is read when something waits for it, and how long a question to the store that had no answer is
 /// left alone before it is asked again.
 pub const REGISTER_RETRY_DELAY: Duration = Duration::from_millis(50);
+
+/// How long etcd is waited for. It answers within milliseconds, and one that does not is left for the next endpoint: a takeover
+/// waits for it.
+pub const REGISTER_TIMEOUT: Duration = Duration::from_millis(400);
+
+/// The pause before a watch on the registers that has ended begins anew.
+pub const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How long sessions may go on when an identity is moved on command.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(30);

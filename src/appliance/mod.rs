@@ -12,12 +12,9 @@ use crate::control::WorkerEnd;
 use crate::delivery::{Destinations, RouteError, Routes};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
-use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::Log;
 use crate::worker::{Equipment, Exchange, PairEquipment};
-use ipnet::IpNet;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What all workers of an appliance share.
@@ -29,19 +26,6 @@ pub struct Appliance {
     pub policy: Arc<Policy>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
-    /// Its place in a pair, if it has a partner.
-    pub pairing: Option<Pairing>,
-}
-
-/// A box's place in a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pairing {
-    /// Which of the two boxes it is.
-    pub node: Node,
-    /// The own address of the links to the partner. It belongs to the box and never moves.
-    pub address: IpNet,
-    /// The partner's address of the links, with the port of log 0.
-    pub partner: SocketAddr,
 }
 
 /// What one worker has of its own.
@@ -71,7 +55,7 @@ impl Appliance {
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes, pairing: None })
+        Ok(Appliance { config, policy, routes })
     }
 
     /// Everything that one worker works with.

@@ -2,16 +2,19 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
-use super::Pairing;
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
-use crate::limits::{DRAFTS_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
-use crate::mirror::LOGS_PER_IDENTITY;
+use crate::env::disk::Disk;
+use crate::limits::{DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
+use crate::mirror::link::Timing;
+use crate::mirror::register::Node;
+use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
-use crate::worker::Listener;
+use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
-use std::net::IpAddr;
+use crossbeam::channel::{Receiver, Sender};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What `af_xdp` is told about a port.
@@ -43,15 +46,23 @@ pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSetti
     }
 }
 
-/// Own addresses.
+/// Own addresses, that of the links to a partner among them.
 fn addresses(config: &Config) -> Vec<IpAddr> {
-    config.addresses.iter().map(|address| address.ip.addr()).collect()
+    let links = config.pair.iter().map(|pair| pair.address.addr());
+    config.addresses.iter().map(|address| address.ip.addr()).chain(links).collect()
+}
+
+/// Own addresses that nobody else may use when we start: those of a pair's identities may be with the partner.
+pub(crate) fn addresses_to_claim(config: &Config) -> Vec<IpAddr> {
+    match &config.pair {
+        Some(pair) => vec![pair.address.addr()],
+        None => addresses(config),
+    }
 }
 
 /// What a worker's TCP stack is told.
 pub(crate) fn tcp(
     config: &Config,
-    pairing: Option<&Pairing>,
     worker: u16,
     (workers, queues): (u16, u16),
     isn_key: [u8; 16],
@@ -64,15 +75,15 @@ pub(crate) fn tcp(
                 prefix: address.ip.prefix_len(),
                 gateway: address.gateway,
             })
-            .chain(pairing.map(|pairing| tcp::OwnAddress {
-                ip: pairing.address.addr(),
-                prefix: pairing.address.prefix_len(),
+            .chain(config.pair.as_ref().map(|pair| tcp::OwnAddress {
+                ip: pair.address.addr(),
+                prefix: pair.address.prefix_len(),
                 gateway: None,
             }))
             .collect(),
-        chosen: pairing.map(|pairing| tcp::ChosenListener {
-            address: pairing.address.addr(),
-            port: pairing.partner.port(),
+        chosen: config.pair.as_ref().map(|pair| tcp::ChosenListener {
+            address: pair.address.addr(),
+            port: pair.port,
             ports: 2 * LOGS_PER_IDENTITY,
         }),
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
@@ -90,8 +101,39 @@ pub(crate) fn tcp(
     }
 }
 
+/// Which box of a pair this is.
+pub(crate) fn node(pair: &config::Pair) -> Node {
+    match pair.node {
+        config::Identity::A => Node::A,
+        config::Identity::B => Node::B,
+    }
+}
+
+/// What the arbiters of a pair's identities are told.
+pub(crate) fn arbiter(config: &Config, pair: &config::Pair) -> arbiter::Settings {
+    arbiter::Settings { drain_within: *config.limits.shutdown_timeout, ..arbiter::Settings::of(*pair.silence) }
+}
+
+/// What a worker's part in a pair is told.
+pub(crate) fn pair<D: Disk>(
+    config: &Config,
+    pair: &config::Pair,
+    keeper: Sender<Errand<D>>,
+    kept: Receiver<Kept<D>>,
+) -> PairEquipment<D> {
+    PairEquipment {
+        address: pair.address.addr(),
+        partner: SocketAddr::new(pair.partner, pair.port),
+        addresses: addresses_of_identities(config),
+        segment_size: *config.spool.segment_size,
+        timing: Timing::of(*pair.silence),
+        keeper,
+        kept,
+    }
+}
+
 /// The own addresses of the two identities.
-pub(crate) fn addresses_of_identities(config: &Config) -> [Vec<IpAddr>; 2] {
+fn addresses_of_identities(config: &Config) -> [Vec<IpAddr>; 2] {
     [config::Identity::A, config::Identity::B].map(|identity| {
         let own = config.addresses.iter().filter(|address| address.identity == Some(identity));
         own.map(|address| address.ip.addr()).collect()
@@ -109,9 +151,9 @@ pub(crate) fn kernel(config: &Config, workers: u16) -> kernel::Settings {
     }
 }
 
-/// What a log is told.
-pub(crate) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settings {
-    let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(workers);
+/// What a log is told that is one of so many.
+pub(crate) fn spool(config: &Config, number: u16, logs: u16) -> spool::Settings {
+    let segments = *config.spool.size_max / *config.spool.segment_size / u64::from(logs);
     spool::Settings {
         log: number,
         segment_size: *config.spool.segment_size,
@@ -120,10 +162,15 @@ pub(crate) fn spool(config: &Config, number: u16, workers: u16) -> spool::Settin
         batches_in_flight_max: config.spool.batches_in_flight,
         message_size_max: (*config.limits.message_size + HEADER_ADDED_SIZE_MAX).max(NOTICE_SIZE_MAX),
         drafts_max: DRAFTS_MAX,
-        memory_max: *config.limits.queue_memory / u64::from(workers),
+        memory_max: *config.limits.queue_memory / u64::from(logs),
         free_bytes_min: *config.spool.free_min,
         epoch: 1,
     }
+}
+
+/// What a log of a pair is told: there is one of each identity for each worker, and all begin as replicas.
+pub(crate) fn replica(config: &Config, number: u16, workers: u16) -> spool::Settings {
+    spool::Settings { epoch: EPOCH_MAX, ..spool(config, number, 2 * workers) }
 }
 
 /// The listeners as sessions see them.

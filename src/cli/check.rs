@@ -5,7 +5,7 @@
 
 use crate::appliance::settings;
 use crate::config::{self, Config, ConfigError, Queues, Transport};
-use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket};
+use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Store};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
 use miette::Diagnostic as _;
@@ -113,6 +113,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
         Some(Err(error)) => problems.push(said(&error)),
         Some(Ok(_)) | None => {}
     }
+    problems.extend(config.pair.as_ref().and_then(|pair| Store::open(pair).err()).map(|error| said(&error)));
     problems.extend(Hooks::open(&config.alert).err().map(|error| said(&error)));
     problems
 }
@@ -168,6 +169,14 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         let gateway = address.gateway.map_or("no gateway".to_owned(), |gateway| format!("gateway {gateway}"));
         let name = address.ehlo_name.as_ref().unwrap_or(&config.hostname);
         line("address", format!("{}, {gateway}, EHLO {name}", address.ip));
+    }
+    if let Some(pair) = &config.pair {
+        let (silence, etcd) = (pair.silence, joined(&pair.etcd));
+        line(
+            "pair",
+            format!("box {}, links {} to {}, silent after {silence}", settings::node(pair), pair.address, pair.partner),
+        );
+        line("etcd", format!("{etcd}, keys {}a and {}b", pair.etcd_prefix, pair.etcd_prefix));
     }
     for listener in &config.listeners {
         line("listener", format!("{}, {}", listener.address, format!("{:?}", listener.role).to_lowercase()));

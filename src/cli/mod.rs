@@ -7,6 +7,8 @@
 
 pub mod check;
 pub mod load;
+mod logs;
+pub mod pair;
 mod parties;
 pub mod queue;
 pub mod run;
@@ -45,6 +47,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
+    /// Look at and change how the two boxes of a pair stand.
+    Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
     Load(Box<load::LoadArgs>),
     /// Take mail from anybody and throw it away: what stands behind a relay that is measured.

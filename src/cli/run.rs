@@ -4,17 +4,15 @@
 //! code. Everything that can be refused is refused before the first worker starts.
 
 use super::check;
+use super::logs::{self, LogDisk};
 use super::transport::{self, Lanes, Opened, TransportError};
-use crate::appliance::{Appliance, Station, settings, shares};
+use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
-    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
+    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Stopper, Store, Tick, ToWorker,
+    WorkerEnd, WorkerLink,
 };
 use crate::delivery;
-#[cfg(feature = "null-log")]
-use crate::env::disk::NullDisk as LogDisk;
-#[cfg(not(feature = "null-log"))]
-use crate::env::disk::RealDisk as LogDisk;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
@@ -23,10 +21,8 @@ use crate::port::Port;
 use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
 use crate::tcp::Stack;
-use crate::worker::{Exchange, Worker, worker_of_log};
-use std::collections::BTreeSet;
-use std::panic::resume_unwind;
-use std::path::{Path, PathBuf};
+use crate::worker::{Exchange, PairEquipment, Worker};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -39,6 +35,20 @@ pub(super) enum StartError {
     Transport(#[from] TransportError),
     #[error("the log in {directory}: {reason}")]
     Spool { directory: PathBuf, reason: String },
+    #[error(
+        "{directory} is the spool of a box of a pair, and holds a copy of its partner's queue, which a single box would deliver a \
+         second time: keep [pair] in the configuration, or move the folder away"
+    )]
+    OfPair { directory: PathBuf },
+    #[error(
+        "{directory} is the spool of a single box, whose logs are where the copy of the partner's queue would be: run without \
+         [pair] until `rohrpost queue list` is empty, then move the folder away; or let this box be node a"
+    )]
+    NotOfPair { directory: PathBuf },
+    #[error("{0}")]
+    Memory(#[from] control::MemoryError),
+    #[error("{0}")]
+    Store(#[from] control::StoreError),
     #[error("{0}")]
     Admin(#[from] control::AdminError),
     #[error("{0}")]
@@ -82,9 +92,13 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
     let hooks = Hooks::open(&config.alert)?;
+    let store = config.pair.as_ref().map(Store::open).transpose()?;
     let opened = transport::open(config, &clock)?;
     let workers = opened.lanes.count() as u16;
-    let logs = open_logs(config, &clock, workers)?;
+    let (logs, copies) = match &config.pair {
+        Some(pair) => logs::open_copies(config, pair, &clock, workers)?,
+        None => (logs::open(config, &clock, workers)?, [None; 2]),
+    };
     let (links, ends, from) = control::links(workers, FROM_WORKERS_MAX)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
     let about = About {
@@ -96,6 +110,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         started_at: clock.now().wall,
     };
     let mut parts = Vec::new();
+    let mut keeper = Keeper::new();
     for (((mut end, logs), exchange), wakeup) in
         ends.into_iter().zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned())
     {
@@ -110,7 +125,11 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             }
         }
         let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
-        parts.push(Common { clock, logs, exchange, wakeup, end });
+        let pair = config.pair.as_ref().map(|pair| {
+            let (errands, kept) = keeper.attend(end.wakeup.clone());
+            settings::pair(config, pair, errands, kept)
+        });
+        parts.push(Common { clock, logs, exchange, wakeup, end, pair });
     }
     if let Some(first) = parts.first_mut() {
         let detail = opened.detail.clone();
@@ -119,6 +138,17 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             first.end.reporter.event(Event::Warning { text: text.clone() });
         }
     }
+    let mut pair = None;
+    if let (Some(of_pair), Some(store), [Some(a), Some(b)]) = (&config.pair, store, copies) {
+        pair = Some(PairSettings {
+            node: settings::node(of_pair),
+            arbiter: settings::arbiter(config, of_pair),
+            copies: [a, b],
+            store,
+            directory: config.spool.directory.clone(),
+            failures: keeper.start(clock)?,
+        });
+    }
     let mut watch = transport::watch_link(&opened);
     let Opened { lanes, attachment, .. } = opened;
     let threads = spawn(&appliance, lanes, parts)?;
@@ -126,6 +156,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         admin,
         http,
         hooks,
+        pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,
         stop: Stopper::new()?,
@@ -160,6 +191,7 @@ struct Common {
     exchange: Exchange,
     wakeup: Wakeup,
     end: WorkerEnd,
+    pair: Option<PairEquipment<LogDisk>>,
 }
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
@@ -198,7 +230,7 @@ pub(super) fn stacks<P: Port>(
     let isn_key = entropy::<16>()?;
     let stack = |(worker, lane)| {
         let seed = u64::from_le_bytes(entropy()?);
-        Ok(Stack::new(lane, settings::tcp(config, None, worker, counts, isn_key, seed), now))
+        Ok(Stack::new(lane, settings::tcp(config, worker, counts, isn_key, seed), now))
     };
     (0..).zip(lanes).map(stack).collect()
 }
@@ -218,7 +250,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         exchange_wakeup: common.wakeup,
         control: common.end,
         seed: u64::from_le_bytes(entropy()?),
-        pair: None,
+        pair: common.pair,
     });
     let config = &appliance.config;
     let core = config.workers.cores.get(usize::from(worker)).copied();
@@ -235,72 +267,6 @@ pub(super) fn pin(core: Option<usize>) {
         // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
         core_affinity::set_for_current(core_affinity::CoreId { id });
     }
-}
-
-type OpenLogs = Vec<Vec<(u16, Log<LogDisk>, Recovery)>>;
-
-/// Opens each worker's own log, and gives it those of workers that there were before: what is in them is delivered
-/// whatever the number of workers is now.
-fn open_logs(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenLogs, StartError> {
-    let directory = &config.spool.directory;
-    let failed = |directory: &Path, reason: String| StartError::Spool { directory: directory.to_owned(), reason };
-    let mut numbers = BTreeSet::new();
-    match std::fs::read_dir(directory) {
-        Ok(entries) => {
-            for name in entries.flatten().map(|entry| entry.file_name()) {
-                let name = name.to_string_lossy().into_owned();
-                let Some(number) = name.strip_prefix("log-") else { continue };
-                match number.parse() {
-                    Ok(number) if name == log_name(number) => drop(numbers.insert(number)),
-                    // It may hold mail, and nobody would ever look into it again.
-                    _ => return Err(failed(&directory.join(&name), "no log has such a name; move it away".to_owned())),
-                }
-            }
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(failed(directory, error.to_string())),
-    }
-    let open = |number: u16, segments_max: Option<u32>| {
-        let directory = directory.join(log_name(number));
-        let disk = LogDisk::open(&directory).map_err(|error| failed(&directory, error.to_string()))?;
-        let mut settings = settings::spool(config, number, workers);
-        settings.segments_max = segments_max.unwrap_or(settings.segments_max);
-        Log::open(disk, settings, clock.now()).map_err(|error| failed(&directory, error.to_string()))
-    };
-    let mut logs = open_all(workers, &numbers, |number| open(number, None))?;
-    let existing = logs.iter_mut().flatten().map(|(number, log, _)| (*number, log));
-    let share = shares::share_out(config, workers, existing).map_err(|error| failed(directory, error.to_string()))?;
-    let new = (0..workers).filter(|number| !numbers.contains(number)).collect();
-    for (worker, own) in open_all(workers, &new, |number| open(number, Some(share)))?.into_iter().enumerate() {
-        // The one that takes new mail is the first.
-        logs[worker].splice(0..0, own);
-    }
-    Ok(logs)
-}
-
-/// Opens logs, each worker's one after the other, and all workers' at the same time.
-fn open_all(
-    workers: u16,
-    numbers: &BTreeSet<u16>,
-    open: impl Fn(u16) -> Result<(Log<LogDisk>, Recovery), StartError> + Sync,
-) -> Result<OpenLogs, StartError> {
-    std::thread::scope(|scope| {
-        let open = &open;
-        let opener = |worker: u16| {
-            scope.spawn(move || {
-                let own = numbers.iter().copied().filter(|number| worker_of_log(*number, workers) == worker);
-                own.map(|number| open(number).map(|(log, recovery)| (number, log, recovery))).collect()
-            })
-        };
-        let openers: Vec<_> = (0..workers).map(opener).collect();
-        let opened = openers.into_iter().map(|opener| opener.join().unwrap_or_else(|panic| resume_unwind(panic)));
-        opened.collect()
-    })
-}
-
-/// The folder of a log.
-fn log_name(number: u16) -> String {
-    format!("log-{number:02}")
 }
 
 fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {

@@ -47,6 +47,9 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     for reason in &report.health.reasons {
         writeln!(out, "NOT READY  {}: {}", plain(&reason.subject), plain(&reason.text))?;
     }
+    if let Some(pair) = &report.pair {
+        super::pair::write_status(pair, out)?;
+    }
     let alerts = report.alerts;
     if alerts.failed + alerts.lost > 0 {
         writeln!(
@@ -79,6 +82,9 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         queue.scheduled,
         queue.held
     )?;
+    if report.pair.is_some() {
+        writeln!(out, "copies     of {} messages of the partner's queue", queue.copies)?;
+    }
     if report.damages > 0 || queue.damaged > 0 {
         writeln!(
             out,

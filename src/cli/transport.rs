@@ -122,7 +122,7 @@ fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, Transport
     let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
     let settings = settings::port(config, port);
     let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings)?;
-    claim(&mut queues, &settings.addresses, clock)?;
+    claim(&mut queues, &settings::addresses_to_claim(config), clock)?;
     let count = queues.len();
     let lanes = share_out(queues, config)?;
     let advice = format!("`ethtool -L {} combined {}` gives each one, if the card can", port.device, lanes.len());
@@ -142,7 +142,7 @@ fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportEr
     let dpdk::Device { mut queues, attachment, mode, complaints } = dpdk::open(&settings)?;
     // On a link that is down nobody could object to our addresses.
     let link = attachment.wait_for_link(LINK_PATIENCE);
-    claim(&mut queues, &settings.addresses, clock)?;
+    claim(&mut queues, &settings::addresses_to_claim(config), clock)?;
     let mut warnings: Vec<String> = complaints.into_iter().map(|line| format!("DPDK says: {line}")).collect();
     if !link.up {
         warnings.push(format!(

@@ -29,6 +29,7 @@ pub fn render() -> String {
         keys.iter().map(|(key, node)| (key, resolve(schema, node))).partition(|(_, node)| {
             node.get("properties").is_some() || node.get("items").is_some_and(|items| items.get("$ref").is_some())
         });
+    let may_be_missing = |section: &str| keys.get(section).is_some_and(|node| node.get("anyOf").is_some());
     for (key, node) in plain {
         render_key(&mut text, key, &node, is_required(&root, key), false);
     }
@@ -37,11 +38,12 @@ pub fn render() -> String {
         let body = list.as_ref().unwrap_or(&node);
         text.push('\n');
         prose(&mut text, &description(body));
-        // A list of sections is an example as a whole: an uncommented header would demand its required keys.
-        let header = if list.is_some() { format!("#[[{section}]]") } else { format!("[{section}]") };
-        let _ = writeln!(text, "{header}\n");
+        // What need not be there is an example as a whole: an uncommented header would demand its required keys.
+        let is_example = list.is_some() || may_be_missing(section);
+        let header = if list.is_some() { format!("[[{section}]]") } else { format!("[{section}]") };
+        let _ = writeln!(text, "{}{header}\n", if is_example { "#" } else { "" });
         for (key, node) in body.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            render_key(&mut text, key, &resolve(schema, node), is_required(body, key), list.is_some());
+            render_key(&mut text, key, &resolve(schema, node), is_required(body, key), is_example);
         }
     }
     while text.ends_with("\n\n") {
@@ -58,7 +60,7 @@ fn description(node: &Map<String, Value>) -> String {
     node.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
 }
 
-fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, required: bool, in_list: bool) {
+fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, required: bool, in_example: bool) {
     let default = node.get("default").filter(|default| !default.is_null());
     let mut lines = description(node);
     match default {
@@ -73,7 +75,7 @@ fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, required:
     }
     prose(text, &lines);
     let example = default.or(node.get("x-example")).unwrap_or(&Value::Null);
-    let _ = writeln!(text, "{}{key} = {}\n", if required && !in_list { "" } else { "#" }, value(example));
+    let _ = writeln!(text, "{}{key} = {}\n", if required && !in_example { "" } else { "#" }, value(example));
 }
 
 /// As TOML; what our schema holds is written alike in JSON, but for floats without a fraction.

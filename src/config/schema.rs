@@ -53,6 +53,8 @@ pub struct Config {
     pub delivery: Delivery,
     #[serde(default)]
     pub retry: Retry,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
     #[serde(default)]
     pub admin: Admin,
     #[serde(default)]
@@ -81,6 +83,7 @@ impl Config {
             spool: Spool::default(),
             delivery: Delivery::default(),
             retry: Retry::default(),
+            pair: None,
             admin: Admin::default(),
             alert: Alert::default(),
             log: Log::default(),
@@ -212,7 +215,8 @@ pub struct Address {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "host-name", "x-example" = "mx1.example.net"))]
     pub ehlo_name: Option<String>,
-    /// To which identity of a pair the address belongs. Without effect on a single box.
+    /// To which identity of a pair the address belongs: the two boxes have the same [[address]] sections. Without effect on a
+    /// single box.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-example" = "a"))]
     pub identity: Option<Identity>,
@@ -570,6 +574,81 @@ impl Default for Retry {
             age_max: Period(limits::RETRY_AGE_MAX_DEFAULT),
         }
     }
+}
+
+/// The other box of a pair. Each keeps a copy of the other's queue: a message is acknowledged only after it is on both
+/// disks, and when one box dies the other takes over its addresses and its queue. There are two identities, a and b, each with
+/// its [[address]]es and its logs; box a works for identity a as long as it can, box b for identity b, and either for both. The
+/// two files differ in `node`, `address` and `partner` only. Needs the transport "af_xdp" or "dpdk".
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Pair {
+    /// Which of the two boxes this one is.
+    #[schemars(extend("x-example" = "a"))]
+    pub node: Identity,
+    /// The address of this box's ends of the mirror links, with the prefix length of its network. It belongs to the box, not to
+    /// an identity, and never moves; the kernel must not hold it.
+    #[schemars(with = "String", extend("format" = "interface-address", "x-example" = "10.9.9.1/24"))]
+    pub address: IpNet,
+    /// The same of the other box: on the same network, since no router should stand between the two.
+    #[schemars(with = "IpText", extend("x-example" = "10.9.9.2"))]
+    pub partner: IpAddr,
+    /// The first port of the links, of which each log has one: this one and the 127 above it.
+    #[serde(default = "pair_port_default")]
+    #[schemars(range(min = 1, max = 65408))]
+    pub port: u16,
+    /// The endpoints of the etcd cluster that knows who works for which identity, such as "http://10.9.9.10:2379"; https needs
+    /// `etcd_ca`. The box's kernel reaches them.
+    #[schemars(extend("x-example" = ["http://10.9.9.10:2379", "http://10.9.9.11:2379", "http://10.9.9.12:2379"]), length(min = 1, max = 16))]
+    #[schemars(with = "Vec<EndpointText>")]
+    pub etcd: Vec<String>,
+    /// What the names of the pair's two keys in etcd begin with: another one for each pair.
+    #[serde(default = "etcd_prefix_default")]
+    #[schemars(extend("x-example" = "/rohrpost/mx1/"), length(min = 1, max = 200))]
+    pub etcd_prefix: String,
+    /// The user that etcd knows us as, if it asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "rohrpost"))]
+    pub etcd_user: Option<String>,
+    /// A file whose first line is that user's password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.password"))]
+    pub etcd_password_file: Option<PathBuf>,
+    /// The certificate of the authority that etcd's own are signed by (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/etcd-ca.pem"))]
+    pub etcd_ca: Option<PathBuf>,
+    /// The certificate that etcd knows us by, if it asks for one (PEM), and behind it those of its issuers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.pem"))]
+    pub etcd_certificate: Option<PathBuf>,
+    /// Its key (PEM).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.key"))]
+    pub etcd_key: Option<PathBuf>,
+    /// How long a partner must not be heard before its silence has consequences: an owner then works alone, and a replica takes
+    /// over somewhat later, each after etcd has agreed.
+    #[serde(default = "silence_default")]
+    #[schemars(extend("x-minimum" = "60ms", "x-maximum" = "10s"))]
+    pub silence: Period,
+}
+
+/// The schema of an endpoint of etcd.
+#[derive(JsonSchema)]
+#[schemars(inline)]
+#[allow(dead_code, reason = "only its schema is used")]
+struct EndpointText(#[schemars(extend("format" = "etcd-endpoint"))] String);
+
+fn pair_port_default() -> u16 {
+    limits::MIRROR_PORT_DEFAULT
+}
+
+fn etcd_prefix_default() -> String {
+    "/rohrpost/".to_owned()
+}
+
+fn silence_default() -> Period {
+    Period(limits::MIRROR_SILENCE_DEFAULT)
 }
 
 /// How `rohrpost status`, `rohrpost queue` and load balancers reach the appliance.

@@ -3,6 +3,8 @@
 //! In: the typed configuration, and the parsed file for the places. Out: problems, and next hops with their addresses.
 //! Never: a question to the machine.
 
+mod pair;
+
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
 use super::schema::{Address, Config, Port, Role, Transport};
@@ -28,6 +30,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.listeners(config);
     check.domains(config);
     check.routes(config, hosts);
+    check.pair(config);
     check.admin(config);
     check.alert(config);
     check.amounts(config);
@@ -534,5 +537,6 @@ pub fn warnings(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    warnings.extend(pair::warnings(config));
     warnings
 }

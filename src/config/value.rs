@@ -57,6 +57,9 @@ pub enum ValueError {
     /// No webhook.
     #[error("is no webhook: \"https://HOST/PATH\", or \"http://HOST:PORT/PATH\" within the house ({0})")]
     Webhook(&'static str),
+    /// No endpoint of etcd.
+    #[error("is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port")]
+    Endpoint,
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -290,6 +293,7 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "queues" => Err(ValueError::Queues),
         "delimiter" => check_delimiter(text),
         "webhook" => webhook_host(text).map(drop),
+        "etcd-endpoint" => check_endpoint(text),
         _ => Ok(()),
     }
 }
@@ -319,6 +323,13 @@ fn check_delimiter(text: &str) -> Result<(), ValueError> {
         (Some(character), None) if "!#$%&'*+-/=?^_`{|}~.".contains(character) => Ok(()),
         _ => Err(ValueError::Delimiter),
     }
+}
+
+fn check_endpoint(text: &str) -> Result<(), ValueError> {
+    let uri: hyper::Uri = text.parse().map_err(|_| ValueError::Endpoint)?;
+    let whole = matches!(uri.scheme_str(), Some("http" | "https")) && uri.port_u16().is_some_and(|port| port > 0);
+    let bare = uri.path_and_query().is_none_or(|path| path == "/") && !text.contains('@') && !text.ends_with('/');
+    if whole && bare { Ok(()) } else { Err(ValueError::Endpoint) }
 }
 
 /// The host and the port that a webhook names: what may be shown of it, since the rest is often a secret.

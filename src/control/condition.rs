@@ -4,6 +4,7 @@
 //! [`super::health`] that raises it and clears it.
 
 use crate::env::WallTime;
+use crate::mirror::register::Node;
 use serde::{Serialize, Serializer};
 use std::fmt;
 
@@ -77,6 +78,12 @@ conditions! {
     LogFull: Critical, Refused, Lasts;
     /// The link of the port is down.
     LinkDown: Critical, Refused, Lasts;
+    /// An identity of the pair needs an operator.
+    PairTrouble: Critical, Taken, Lasts;
+    /// etcd does not answer: while it does not, neither box can take over from the other.
+    PairStore: Critical, Taken, Lasts;
+    /// This box works for an identity without a second copy.
+    PairSolo: Warning, Taken, Lasts;
     /// Messages whose content is damaged wait for an operator.
     MessagesDamaged: Critical, Taken, Lasts;
     /// Places of a log are not as they were written.
@@ -115,6 +122,8 @@ pub enum Subject {
     Worker(u16),
     /// A log, by its number.
     Log(u16),
+    /// An identity of the pair.
+    Identity(Node),
 }
 
 impl fmt::Display for Subject {
@@ -124,6 +133,7 @@ impl fmt::Display for Subject {
             Subject::Port => f.write_str("port"),
             Subject::Worker(number) => write!(f, "worker {number}"),
             Subject::Log(number) => write!(f, "log {number}"),
+            Subject::Identity(identity) => write!(f, "identity {identity}"),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! Both lead to the same table of conditions, so that a dropped event makes it wrong for a second at most.
 
 use super::condition::{Condition, Subject, Trouble};
+use super::pair::{IdentityStatus, PairStatus};
 use super::protocol::PROTOCOL_VERSION;
 use super::status::LogState;
 use crate::env::{Instant, Now, WallTime};
@@ -15,6 +16,8 @@ use crate::event::Event;
 use crate::limits::{
     CONDITION_TEXT_SIZE_MAX, CONDITIONS_MAX, EVENTS_LOST_DURATION, HEALTH_REASONS_MAX, PULSES_MISSED_MAX,
 };
+use crate::mirror::LOGS_PER_IDENTITY;
+use crate::mirror::register::Mode;
 use crate::port::Link;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -58,6 +61,8 @@ pub enum Reason {
     },
     /// The box ends in order: sessions finish, and no new ones begin.
     Draining,
+    /// A box of a pair that works for neither identity: its partner does, or nobody.
+    Standby,
     /// A condition that refuses mail.
     Condition(Trouble),
     /// More is wrong than [`CONDITIONS_MAX`] can hold.
@@ -70,6 +75,7 @@ impl Reason {
         match self {
             Reason::Starting { .. } => "starting".to_owned(),
             Reason::Draining => "draining".to_owned(),
+            Reason::Standby => "standby".to_owned(),
             Reason::Condition(trouble) => trouble.condition.to_string(),
             Reason::TooMuch => "too_much".to_owned(),
         }
@@ -78,7 +84,7 @@ impl Reason {
     fn subject(&self) -> Subject {
         match self {
             Reason::Starting { worker } => Subject::Worker(*worker),
-            Reason::Draining | Reason::TooMuch => Subject::Appliance,
+            Reason::Draining | Reason::Standby | Reason::TooMuch => Subject::Appliance,
             Reason::Condition(trouble) => trouble.subject,
         }
     }
@@ -89,6 +95,9 @@ impl fmt::Display for Reason {
         match self {
             Reason::Starting { worker } => write!(f, "worker {worker} has not answered yet"),
             Reason::Draining => f.write_str("rohrpost is ending: sessions finish, and no new ones begin"),
+            Reason::Standby => {
+                f.write_str("this box works for neither identity of its pair: see `rohrpost pair status`")
+            }
             Reason::Condition(trouble) => f.write_str(&trouble.text),
             Reason::TooMuch => f.write_str("more is wrong than is kept here: see the log"),
         }
@@ -138,6 +147,8 @@ pub struct Health {
     workers: Vec<Pulses>,
     troubles: BTreeMap<(Condition, Subject), Trouble>,
     draining: bool,
+    /// A box of a pair that works for neither identity.
+    standby: bool,
     /// Log lines lost, and when the last of them were.
     events_lost: u64,
     events_lost_at: Instant,
@@ -150,6 +161,7 @@ impl Health {
             workers: vec![Pulses::default(); workers],
             troubles: BTreeMap::new(),
             draining: false,
+            standby: false,
             events_lost: 0,
             events_lost_at: Instant::ZERO,
         };
@@ -235,7 +247,7 @@ impl Health {
 
     fn log_full(&mut self, log: u16, reason: &str, now: WallTime) {
         // Logs of former workers take no new mail, full or not: each worker's own has its number.
-        if usize::from(log) >= self.workers.len() {
+        if usize::from(log % LOGS_PER_IDENTITY) >= self.workers.len() {
             return;
         }
         let text = format!("log {log} is full and mail is refused with 452: {reason}");
@@ -256,6 +268,35 @@ impl Health {
         if let Some(pulses) = self.workers.get_mut(usize::from(worker)) {
             pulses.gone = true;
             self.clear(Condition::WorkerSilent, Subject::Worker(worker));
+        }
+    }
+
+    /// How the pair stands.
+    pub fn pair(&mut self, pair: &PairStatus, now: WallTime) {
+        self.standby = !pair.identities.iter().any(|identity| identity.works);
+        match &pair.store_error {
+            Some(error) => {
+                let text = format!("etcd does not answer, so that neither box could take over from the other: {error}");
+                self.raise(Condition::PairStore, Subject::Appliance, 1, text, now);
+            }
+            None => self.clear(Condition::PairStore, Subject::Appliance),
+        }
+        for status in &pair.identities {
+            let IdentityStatus { identity, works, mode, trouble, .. } = status;
+            let subject = Subject::Identity(*identity);
+            match trouble {
+                Some(trouble) => {
+                    self.raise(Condition::PairTrouble, subject, 1, format!("identity {identity}: {trouble}"), now);
+                }
+                None => self.clear(Condition::PairTrouble, subject),
+            }
+            if *works && *mode == Some(Mode::Solo) {
+                let text =
+                    format!("this box works for identity {identity} alone: there is no second copy of its queue");
+                self.raise(Condition::PairSolo, subject, 1, text, now);
+            } else {
+                self.clear(Condition::PairSolo, subject);
+            }
         }
     }
 
@@ -309,7 +350,13 @@ impl Health {
         let unheard = self.workers.iter().enumerate().filter(|(_, pulses)| !pulses.heard && !pulses.gone);
         let starting = unheard.map(|(worker, _)| Reason::Starting { worker: worker as u16 });
         let too_much = (self.troubles.len() >= CONDITIONS_MAX).then_some(Reason::TooMuch);
-        draining.into_iter().chain(refusing.cloned().map(Reason::Condition)).chain(too_much).chain(starting)
+        let standby = self.standby.then_some(Reason::Standby);
+        draining
+            .into_iter()
+            .chain(standby)
+            .chain(refusing.cloned().map(Reason::Condition))
+            .chain(too_much)
+            .chain(starting)
     }
 
     /// Whether all workers answer that were not asked to end.

@@ -1,7 +1,7 @@
 //! The channels between the control thread and the workers.
 
 use super::health::Pulse;
-use super::protocol::{Reply, Request};
+use super::protocol::{Question, Reply};
 use crate::env::{Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
@@ -20,7 +20,7 @@ pub enum ToWorker {
         /// To be given back with the answer.
         token: u64,
         /// What is asked.
-        request: Request,
+        question: Question,
     },
     /// Say how you are.
     Pulse,

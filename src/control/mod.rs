@@ -13,6 +13,8 @@
 //!       engineer ◄─ webhook, command ◄─ alert ◄─┘
 //! ```
 //!
+//! On a box with a partner there is `pair` besides, which decides who works for which identity.
+//!
 //! The `switchboard` decides, with `health` and `alert`, and is sans-IO; `admin`, `http`, `log`, the hooks and `run` are
 //! adapters. A worker never waits for this thread: what finds a full channel is dropped and counted (`events_lost`).
 //!
@@ -33,6 +35,10 @@
 //! {"version":1,"request":"queue","command":"retry","selection":{"ids":["000G000000001"]}}
 //! {"version":1,"request":"queue","command":"delete","selection":{"filter":{"state":"held"}}}
 //! {"version":1,"reply":"changed","count":1}
+//!
+//! {"version":1,"request":"pair","command":"status"}
+//! {"version":1,"request":"pair","command":"move","identity":"a"}
+//! {"version":1,"reply":"pair","pair":{…}}              how it stands; what was asked has only begun
 //!
 //! {"version":1,"reply":"error","text":"…"}
 //! ```
@@ -60,10 +66,13 @@ pub use condition::{Condition, Severity, Subject, Trouble};
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
-pub use pair::{PairBoard, PairTask};
+pub use pair::{
+    IdentityStatus, Keeper, MemoryError, PairBoard, PairSettings, PairStatus, PairTask, Store, StoreError,
+    begin_memory, recall,
+};
 pub use protocol::{
-    Answer, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection,
-    RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
+    Answer, MessageState, PROTOCOL_VERSION, PairCommand, Question, QueueCommand, QueueEntry, QueueFilter, QueueReply,
+    QueueSelection, RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
 };
 pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
 pub use status::{

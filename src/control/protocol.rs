@@ -1,8 +1,11 @@
 //! What is said on the admin socket, and between the control thread and the workers.
 
+use super::pair::PairStatus;
 use super::status::{StatusReport, WorkerStatus};
 use crate::env::WallTime;
 use crate::event::rfc3339;
+use crate::mirror::arbiter;
+use crate::mirror::register::Node;
 use crate::smtp::domain_of;
 use crate::spool::MessageId;
 use serde::{Deserialize, Serialize};
@@ -30,7 +33,7 @@ impl<T> Versioned<T> {
     }
 }
 
-/// What an operator may ask. Every request goes to all workers.
+/// What an operator may ask. What is asked of the queue goes to all workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "request", rename_all = "snake_case")]
 pub enum Request {
@@ -38,6 +41,74 @@ pub enum Request {
     Status,
     /// Something about queued messages.
     Queue(QueueCommand),
+    /// Something about the pair.
+    Pair(PairCommand),
+}
+
+/// What a worker may be asked.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// How it is.
+    Status,
+    /// Something about queued messages.
+    Queue(QueueCommand),
+}
+
+/// What an operator may do with the identities of a pair. It is begun when the answer comes, and done when the status says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum PairCommand {
+    /// How the pair stands.
+    Status,
+    /// Creates the identity, once in a pair's life.
+    Create {
+        /// Which.
+        identity: Node,
+    },
+    /// Gives it to the partner.
+    Move {
+        /// Which.
+        identity: Node,
+    },
+    /// Works for it alone.
+    Solo {
+        /// Which.
+        identity: Node,
+        /// With a stale copy.
+        accept_loss: bool,
+        /// The operator vouches that the other box is off.
+        partner_is_off: bool,
+    },
+    /// Takes it over from a partner that may still work.
+    TakeOver {
+        /// Which.
+        identity: Node,
+        /// The operator vouches that the other box is off.
+        partner_is_off: bool,
+    },
+    /// Works for it with the partner again, or gives up a copy that nothing counts on.
+    Rejoin {
+        /// Which.
+        identity: Node,
+    },
+}
+
+impl PairCommand {
+    /// As the arbiter of an identity knows it; `None`: nothing is to be done.
+    pub fn for_arbiter(self) -> Option<(Node, arbiter::Command)> {
+        match self {
+            PairCommand::Status => None,
+            PairCommand::Create { identity } => Some((identity, arbiter::Command::Create)),
+            PairCommand::Move { identity } => Some((identity, arbiter::Command::Move)),
+            PairCommand::Solo { identity, accept_loss, partner_is_off } => {
+                Some((identity, arbiter::Command::Solo { accept_loss, partner_is_off }))
+            }
+            PairCommand::TakeOver { identity, partner_is_off } => {
+                Some((identity, arbiter::Command::TakeOver { partner_is_off }))
+            }
+            PairCommand::Rejoin { identity } => Some((identity, arbiter::Command::Rejoin)),
+        }
+    }
 }
 
 /// What an operator may do with queued messages.
@@ -277,9 +348,9 @@ pub struct RecipientEntry {
 /// A worker's answer to a [`Request`].
 #[derive(Debug)]
 pub enum Reply {
-    /// To [`Request::Status`].
+    /// To [`Question::Status`].
     Status(Box<WorkerStatus>),
-    /// To [`Request::Queue`].
+    /// To [`Question::Queue`].
     Queue(QueueReply),
 }
 
@@ -325,6 +396,11 @@ pub enum Answer {
         count: usize,
         /// There are more: ask for those after this id.
         next: Option<MessageId>,
+    },
+    /// To what is asked of the pair.
+    Pair {
+        /// How it stands.
+        pair: Box<PairStatus>,
     },
     /// To what changes messages.
     Changed {

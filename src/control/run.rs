@@ -3,8 +3,10 @@
 use super::admin::{self, AdminSocket, Asked};
 use super::alert::{Hooks, Pager};
 use super::http::{self, HttpSocket};
-use super::links::{FromWorkers, WorkerLink};
+use super::links::{FromWorker, FromWorkers, WorkerLink};
 use super::log::Log;
+use super::pair::{Desk, News, PairSettings};
+use super::protocol::Request;
 use super::status::About;
 use super::switchboard::Switchboard;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
@@ -28,6 +30,8 @@ pub struct Settings {
     pub http: Option<HttpSocket>,
     /// How engineers are told what is wrong.
     pub hooks: Hooks,
+    /// What a box with a partner needs besides.
+    pub pair: Option<PairSettings>,
     /// How long workers may finish what is in hand after a stop.
     pub shutdown_max: Duration,
     /// SIGTERM and SIGINT stop, SIGHUP reloads. Signals belong to the process: only its main function says yes.
@@ -121,7 +125,7 @@ pub fn run(
 
 /// [`run`] with the log lines going elsewhere.
 pub fn run_with_log(
-    settings: Settings,
+    mut settings: Settings,
     workers: Vec<WorkerLink>,
     from: FromWorkers,
     on_tick: impl FnMut(Tick) -> Option<Event>,
@@ -134,8 +138,12 @@ pub fn run_with_log(
     };
     let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let switchboard = Switchboard::new(settings.about.clone(), workers);
-            let reason = runtime.block_on(serve(&settings, switchboard, &from, on_tick, &mut log, &clock));
+            let switchboard = Switchboard::new(settings.about.clone(), workers.clone());
+            let pair = settings.pair.take();
+            let reason = runtime.block_on(async {
+                let desk = pair.map(|pair| Desk::new(pair, workers, clock.now().mono));
+                serve(&settings, switchboard, desk, &from, on_tick, &mut log).await
+            });
             // A name of a webhook that is being looked up must not hold us up.
             runtime.shutdown_background();
             reason
@@ -162,15 +170,16 @@ const MESSAGES_BURST_MAX: usize = 4096;
 async fn serve(
     settings: &Settings,
     switchboard: Switchboard,
+    desk: Option<Desk>,
     from: &FromWorkers,
     on_tick: impl FnMut(Tick) -> Option<Event>,
     log: &mut Log,
-    clock: &SystemClock,
 ) -> ExitReason {
+    let clock = SystemClock::new();
     let mut pager = Pager::new(&settings.about.hostname, &settings.hooks, clock.now());
-    let reason = turn(settings, switchboard, &mut pager, from, on_tick, log, clock).await;
+    let reason = turn(settings, switchboard, desk, &mut pager, from, on_tick, log).await;
     if !matches!(reason, Ok(ExitReason::Impatient)) {
-        pager.close(clock, log).await;
+        pager.close(&clock, log).await;
     }
     reason.unwrap_or_else(|error| ExitReason::Failed { text: format!("the control thread failed: {error}") })
 }
@@ -178,12 +187,13 @@ async fn serve(
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
+    mut desk: Option<Desk>,
     pager: &mut Pager,
     from: &FromWorkers,
     mut on_tick: impl FnMut(Tick) -> Option<Event>,
     log: &mut Log,
-    clock: &SystemClock,
 ) -> io::Result<ExitReason> {
+    let clock = SystemClock::new();
     let mut signals = if settings.signals { Some(Signals::new()?) } else { None };
     let bell = Bell::new(&from.wakeup)?;
     let stop = Bell::new(&settings.stop.0)?;
@@ -198,12 +208,15 @@ async fn turn(
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick of an interval comes at once, and nothing has changed since the start.
     seconds.tick().await;
+    // Until when identities may be on their way to the partner, before workers are told to stop.
+    let mut leave_until: Option<Instant> = None;
     let mut give_up_at: Option<Instant> = None;
     let mut signal_count = 0;
 
     loop {
         let now = clock.now();
-        let mut deadline = [switchboard.next_deadline(), give_up_at].into_iter().flatten().min();
+        let pair_at = desk.as_ref().map(|desk| desk.next_deadline(now.mono)).filter(|at| *at < Instant::FAR);
+        let mut deadline = [switchboard.next_deadline(), give_up_at, leave_until, pair_at].into_iter().flatten().min();
         if switchboard.stop_unsent() {
             deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
         }
@@ -225,8 +238,17 @@ async fn turn(
                     stop_wanted = true;
                 }
             },
-            Some(Asked { request, answer }) = requests.recv() => {
-                switchboard.ask(request, answer, clock.now(), log.lost());
+            Some(Asked { request, answer }) = requests.recv() => match (request, &mut desk) {
+                (Request::Pair(command), Some(desk)) => {
+                    // The client may have hung up.
+                    let _ = answer.send(vec![desk.command(command, clock.now().mono)]);
+                }
+                (request, _) => switchboard.ask(request, answer, clock.now(), log.lost()),
+            },
+            news = news(&mut desk) => {
+                if let Some(desk) = &mut desk {
+                    desk.tell(news, clock.now().mono);
+                }
             }
             outcome = pager.outcome() => pager.done(outcome, clock.now(), log),
             _ = seconds.tick() => {
@@ -251,6 +273,11 @@ async fn turn(
                 break;
             }
             match from.receiver.try_recv() {
+                Ok(FromWorker::Pair(report)) => {
+                    if let Some(desk) = &mut desk {
+                        desk.report(report, now.mono);
+                    }
+                }
                 Ok(message) => {
                     if let Some(event) = switchboard.take(message, now, log.lost()) {
                         log.event(&event, now.wall);
@@ -263,8 +290,21 @@ async fn turn(
                 }
             }
         }
-        stop_wanted |= switchboard.failure().is_some();
-        if stop_wanted && !switchboard.stopping() {
+        if stop_wanted && leave_until.is_none() && !switchboard.stopping() {
+            leave_until = Some(now.mono + settings.shutdown_max);
+            desk.iter_mut().for_each(|desk| desk.leave(now.mono));
+        }
+        if let Some(desk) = &mut desk {
+            for event in desk.turn(now.mono) {
+                switchboard.note(&event, now);
+                log.event(&event, now.wall);
+            }
+            switchboard.note_pair(desk.status(), now);
+        }
+        // What the partner takes over first need not come to an end here.
+        let left = leave_until.is_some_and(|until| until <= now.mono || !desk.as_ref().is_some_and(Desk::is_leaving));
+        if (left || switchboard.failure().is_some()) && !switchboard.stopping() {
+            leave_until = None;
             switchboard.stop(settings.shutdown_max);
             give_up_at = Some(now.mono + settings.shutdown_max + STOP_GRACE);
         }
@@ -287,6 +327,14 @@ async fn turn(
                 None => ExitReason::Hung { workers: running },
             });
         }
+    }
+}
+
+/// What a box with a partner has to be told.
+async fn news(desk: &mut Option<Desk>) -> News {
+    match desk {
+        Some(desk) => desk.news().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::alert::AlertCounts;
 use super::health::HealthReport;
+use super::pair::PairStatus;
 use super::protocol::PROTOCOL_VERSION;
 use crate::env::WallTime;
 use crate::event::rfc3339;
@@ -64,6 +65,9 @@ pub struct MessageCounts {
 pub struct QueueCounts {
     /// Messages.
     pub messages: u64,
+    /// Messages of the partner's queue of which the copy is here. They are in no other number but `memory_bytes`.
+    #[serde(default)]
+    pub copies: u64,
     /// Their sizes, bytes.
     pub size_bytes: u64,
     /// What is kept of them in memory, bytes.
@@ -261,6 +265,8 @@ pub struct Process {
     pub health: HealthReport,
     /// What became of alerts.
     pub alerts: AlertCounts,
+    /// How the pair stands, on a box with a partner.
+    pub pair: Option<PairStatus>,
     /// Lines that the log itself has dropped.
     pub log_lines_lost: u64,
 }
@@ -281,6 +287,9 @@ pub struct StatusReport {
     pub health: HealthReport,
     /// What became of alerts since the start.
     pub alerts: AlertCounts,
+    /// How the pair stands, on a box with a partner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pair: Option<PairStatus>,
     /// All flows.
     pub flows: TransportCounters,
     /// All sessions.
@@ -328,7 +337,7 @@ impl StatusReport {
         mut workers: Vec<WorkerStatus>,
         workers_silent: Vec<u16>,
     ) -> StatusReport {
-        let Process { about, stopping, health, alerts, log_lines_lost } = process;
+        let Process { about, stopping, health, alerts, pair, log_lines_lost } = process;
         workers.sort_by_key(|worker| worker.worker);
         let mut stages = Stages::new();
         let mut report = StatusReport {
@@ -338,6 +347,7 @@ impl StatusReport {
             stopping,
             health,
             alerts,
+            pair,
             flows: TransportCounters::default(),
             sessions: SessionCounts::default(),
             messages: MessageCounts::default(),
@@ -421,8 +431,9 @@ impl AddAssign for MessageCounts {
 
 impl AddAssign for QueueCounts {
     fn add_assign(&mut self, part: QueueCounts) {
-        let QueueCounts { messages, size_bytes, memory_bytes, scheduled, active, held, damaged } = part;
+        let QueueCounts { messages, copies, size_bytes, memory_bytes, scheduled, active, held, damaged } = part;
         self.messages += messages;
+        self.copies += copies;
         self.size_bytes += size_bytes;
         self.memory_bytes += memory_bytes;
         self.scheduled += scheduled;

@@ -6,7 +6,8 @@
 use super::alert::AlertCounts;
 use super::health::Health;
 use super::links::{FromWorker, ToWorker, WorkerLink};
-use super::protocol::{Answer, QueueCommand, QueueEntry, QueueReply, Reply, Request};
+use super::pair::PairStatus;
+use super::protocol::{Answer, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
 use super::status::{About, Process, StatusReport};
 use crate::env::{Instant, Now};
 use crate::event::Event;
@@ -18,7 +19,7 @@ use tokio::sync::oneshot;
 
 /// A request that waits for workers. Few at a time: each belongs to one of the admin clients.
 struct Pending {
-    request: Request,
+    question: Question,
     /// Workers that have not answered.
     waiting: Vec<u16>,
     /// Workers that were too busy to be asked, or are gone.
@@ -45,6 +46,7 @@ pub struct Switchboard {
     workers: Vec<Worker>,
     health: Health,
     alerts: AlertCounts,
+    pair: Option<PairStatus>,
     pending: BTreeMap<u64, Pending>,
     token_next: u64,
     /// How long workers may take to stop, once they have been asked to.
@@ -63,6 +65,7 @@ impl Switchboard {
             workers,
             health,
             alerts: AlertCounts::default(),
+            pair: None,
             pending: BTreeMap::new(),
             token_next: 1,
             stopping: None,
@@ -95,9 +98,25 @@ impl Switchboard {
         self.alerts = counts;
     }
 
-    /// Asks all workers.
-    pub fn ask(&mut self, mut request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
-        if let Request::Queue(QueueCommand::List { limit, .. }) = &mut request {
+    /// Takes note of how the pair stands, for `status` and for who asks whether we are well.
+    pub fn note_pair(&mut self, pair: PairStatus, now: Now) {
+        self.health.pair(&pair, now.wall);
+        self.pair = Some(pair);
+    }
+
+    /// Asks all workers. What is asked of the pair is answered before it comes here, on a box that has a partner.
+    pub fn ask(&mut self, request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
+        let mut question = match request {
+            Request::Status => Question::Status,
+            Request::Queue(command) => Question::Queue(command),
+            Request::Pair(_) => {
+                let text = "this box has no partner: its configuration has no [pair]".to_owned();
+                // The client may have hung up.
+                let _ = answer.send(vec![Answer::Error { text }]);
+                return;
+            }
+        };
+        if let Question::Queue(QueueCommand::List { limit, .. }) = &mut question {
             *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
         }
         let token = self.token_next;
@@ -105,7 +124,7 @@ impl Switchboard {
         let (mut waiting, mut silent) = (Vec::new(), Vec::new());
         for (number, link) in self.links.iter().enumerate() {
             let number = number as u16;
-            match link.to.try_send(ToWorker::Request { token, request: request.clone() }) {
+            match link.to.try_send(ToWorker::Request { token, question: question.clone() }) {
                 Ok(()) => {
                     link.wakeup.notify();
                     waiting.push(number);
@@ -115,7 +134,7 @@ impl Switchboard {
         }
         let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
         self.pending
-            .insert(token, Pending { request, waiting, silent, replies: Vec::new(), changed: 0, deadline, answer });
+            .insert(token, Pending { question, waiting, silent, replies: Vec::new(), changed: 0, deadline, answer });
         self.finish(token, now, lost);
     }
 
@@ -169,8 +188,8 @@ impl Switchboard {
         let Some(pending) = self.pending.get_mut(&token).filter(|pending| pending.waiting.contains(&worker)) else {
             return true;
         };
-        let mut request = pending.request.clone();
-        if let Request::Queue(command) = &mut request
+        let mut question = pending.question.clone();
+        if let Question::Queue(command) = &mut question
             && let Some(selection) = command.selection_mut()
         {
             selection.narrow(*next);
@@ -178,7 +197,7 @@ impl Switchboard {
         pending.changed += count;
         pending.deadline = now.mono + ADMIN_REPLY_TIMEOUT;
         let link = &self.links[usize::from(worker)];
-        let sent = link.to.try_send(ToWorker::Request { token, request }).is_ok();
+        let sent = link.to.try_send(ToWorker::Request { token, question }).is_ok();
         if sent {
             link.wakeup.notify();
         } else {
@@ -217,11 +236,11 @@ impl Switchboard {
         if self.pending.get(&token).is_none_or(|pending| !pending.waiting.is_empty()) {
             return;
         }
-        let Some(Pending { request, silent, replies, changed, answer, .. }) = self.pending.remove(&token) else {
+        let Some(Pending { question, silent, replies, changed, answer, .. }) = self.pending.remove(&token) else {
             return;
         };
-        let answers = match request {
-            Request::Status => {
+        let answers = match question {
+            Question::Status => {
                 let workers = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Status(status) => Some(*status),
                     Reply::Queue(_) => None,
@@ -231,12 +250,13 @@ impl Switchboard {
                     stopping: self.stopping.is_some(),
                     health: self.health.report(),
                     alerts: self.alerts,
+                    pair: self.pair.clone(),
                     log_lines_lost: lost,
                 };
                 let report = StatusReport::new(process, now.wall, workers.collect(), silent);
                 vec![Answer::Status { status: Box::new(report) }]
             }
-            Request::Queue(command) => {
+            Question::Queue(command) => {
                 let replies = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Queue(reply) => Some(reply),
                     Reply::Status(_) => None,
@@ -438,7 +458,7 @@ mod tests {
         switchboard.ask(Request::Queue(QueueCommand::Hold { selection }), answer, at(Instant::ZERO), 0);
         let mut hear = |worker: u16, time: Instant, next: Option<MessageId>| {
             let request = ends[usize::from(worker)].requests.try_recv();
-            let Ok(ToWorker::Request { token, request: Request::Queue(mut command) }) = request else {
+            let Ok(ToWorker::Request { token, question: Question::Queue(mut command) }) = request else {
                 panic!("a request")
             };
             let Some(QueueSelection::Filter(filter)) = command.selection_mut() else { panic!("a filter") };
@@ -471,7 +491,7 @@ mod tests {
         let mut switchboard = Switchboard::new(About::default(), links);
         // The channel of the last worker is full of what it has not taken.
         for token in 0..TO_WORKER_MAX as u64 {
-            switchboard.links[2].to.try_send(ToWorker::Request { token, request: Request::Status }).unwrap();
+            switchboard.links[2].to.try_send(ToWorker::Request { token, question: Question::Status }).unwrap();
         }
         let (status, mut status_answer) = oneshot::channel();
         switchboard.ask(Request::Status, status, at(Instant::ZERO), 7);
@@ -524,7 +544,7 @@ mod tests {
         let (links, ends, _from) = links(1, 1024).unwrap();
         let mut switchboard = Switchboard::new(About::default(), links);
         for token in 0..TO_WORKER_MAX as u64 {
-            switchboard.links[0].to.try_send(ToWorker::Request { token, request: Request::Status }).unwrap();
+            switchboard.links[0].to.try_send(ToWorker::Request { token, question: Question::Status }).unwrap();
         }
         switchboard.stop(Duration::from_secs(9));
         assert!(switchboard.stop_unsent());

@@ -110,10 +110,10 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 ToWorker::Request { .. } if manner == Manner::Failing => {
                     return end.reporter.failed("no more disk".into());
                 }
-                ToWorker::Request { token, request: Request::Status } => {
+                ToWorker::Request { token, question: Question::Status } => {
                     end.reporter.reply(token, Reply::Status(Box::new(worker_status(worker))));
                 }
-                ToWorker::Request { token, request: Request::Queue(command) } => {
+                ToWorker::Request { token, question: Question::Queue(command) } => {
                     end.reporter.reply(token, Reply::Queue(obey(&mut entries, &command)));
                 }
             }
@@ -178,7 +178,8 @@ impl Appliance {
         let about = About { release: "0.1.0".into(), hostname: "mx1.example.net".into(), ..About::default() };
         let http = Some(HttpSocket::open("127.0.0.1:0".parse().unwrap()).unwrap());
         let health = http.as_ref().unwrap().address().unwrap();
-        let settings = Settings { admin, http, hooks, shutdown_max, signals: false, stop: stop.clone(), about };
+        let settings =
+            Settings { admin, http, hooks, pair: None, shutdown_max, signals: false, stop: stop.clone(), about };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
         let control = thread::spawn(move || run_with_log(settings, links, from, |_| None, log));
@@ -483,7 +484,8 @@ fn the_process_that_is_signalled() {
     let give_up = stop.clone();
     let shutdown_max = Duration::from_secs(30);
     let hooks = Hooks::default();
-    let settings = Settings { admin, http: None, hooks, shutdown_max, signals: true, stop, about: About::default() };
+    let settings =
+        Settings { admin, http: None, hooks, pair: None, shutdown_max, signals: true, stop, about: About::default() };
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
         eprintln!("tick {tick:?}");

@@ -1,6 +1,7 @@
 //! Two clocks that are never mixed: a monotonic one for deadlines and a wall clock for what is written
 //! down (headers, retry times that outlive the process).
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A point on the monotonic clock, nanoseconds since the process chose its origin.
@@ -86,9 +87,10 @@ pub struct SystemClock {
 }
 
 impl SystemClock {
-    /// A clock whose monotonic origin is this moment. Workers of one process share a copy.
+    /// All clocks of a process have one origin, the moment when the first of them was made: threads tell each other times.
     pub fn new() -> SystemClock {
-        SystemClock { origin: std::time::Instant::now() }
+        static ORIGIN: OnceLock<std::time::Instant> = OnceLock::new();
+        SystemClock { origin: *ORIGIN.get_or_init(std::time::Instant::now) }
     }
 }
 

@@ -10,15 +10,14 @@ use crate::control::{
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::{EPOCH_MAX, Gauge, MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
-use crate::mirror::link::Timing;
+use crate::limits::Gauge;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::Stack;
-use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
+use crate::worker::{Errand, Exchange, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::BTreeMap;
@@ -35,15 +34,6 @@ const MESSAGES_MAX: usize = 4096;
 
 /// The address of the first box; the last byte of the second one's is another.
 pub(super) const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
-
-/// Links beat so much slower than they usually do, and all that follows from it: a beat is most of what happens in a world.
-const SLOWNESS: u32 = 6;
-
-const TIMING: Timing = Timing {
-    beat: MIRROR_BEAT_INTERVAL.saturating_mul(SLOWNESS),
-    silence: MIRROR_SILENCE.saturating_mul(SLOWNESS),
-    timeout: MIRROR_LINK_TIMEOUT.saturating_mul(SLOWNESS),
-};
 
 /// What it takes to make a memory durable, at most.
 const PERSIST_DURATION: u64 = 5_000_000;
@@ -200,7 +190,7 @@ impl Node {
         ledger: &mut Ledger,
     ) -> Result<(), Refused> {
         assert!(self.running.is_none(), "one process a box");
-        if self.appliance.pairing.is_some() {
+        if self.appliance.config.pair.is_some() {
             return self.start_pair(network, workers, random, ledger);
         }
         let clock = self.clock.process();
@@ -274,8 +264,7 @@ impl Node {
         let mut logs = BTreeMap::new();
         for (number, disk) in &self.disks {
             disk.advance(Instant::FAR);
-            let mut settings = settings::spool(&self.appliance.config, *number, 2 * workers);
-            settings.epoch = EPOCH_MAX;
+            let mut settings = settings::replica(&self.appliance.config, *number, workers);
             (self.adjust)(&mut settings);
             let opened = Log::open_replica(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());
@@ -283,9 +272,8 @@ impl Node {
             self.note_recovery(ledger, *number, &recovery);
             for damage in &recovery.damages.list {
                 ledger.trace.note(self.clock.now(), format_args!("log {number}: {damage}"));
-                fit[identity_of_log(*number) as usize] = false;
             }
-            fit[identity_of_log(*number) as usize] &= !recovery.lacks_beginning;
+            fit[identity_of_log(*number) as usize] &= recovery.is_fit();
             logs.insert(*number, log);
         }
         let copies = [0, 1].map(|place| {
@@ -324,26 +312,11 @@ impl Node {
         let parts =
             lanes.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
         for ((((lane, end), logs), exchange), exchange_wakeup) in parts {
-            let tcp = settings::tcp(
-                &self.appliance.config,
-                self.appliance.pairing.as_ref(),
-                end.worker,
-                (workers, queues),
-                isn_key,
-                random.random(),
-            );
-            let pair = self.appliance.pairing.map(|pairing| {
+            let tcp = settings::tcp(&self.appliance.config, end.worker, (workers, queues), isn_key, random.random());
+            let pair = self.appliance.config.pair.as_ref().map(|pair| {
                 let (back, from_keeper) = crossbeam::channel::unbounded();
                 kept.push(back);
-                PairEquipment {
-                    address: pairing.address.addr(),
-                    partner: pairing.partner,
-                    addresses: settings::addresses_of_identities(&self.appliance.config),
-                    segment_size: *self.appliance.config.spool.segment_size,
-                    timing: TIMING,
-                    keeper: keeper.clone(),
-                    kept: from_keeper,
-                }
+                settings::pair(&self.appliance.config, pair, keeper.clone(), from_keeper)
             });
             let station = Station {
                 clock: clock.clone(),
@@ -366,15 +339,9 @@ impl Node {
             started_at: self.clock.wall(),
         };
         self.life += 1;
-        let pair = self.appliance.pairing.zip(copies).map(|(pairing, copies)| {
-            let usual = arbiter::Settings::default();
-            let settings = arbiter::Settings {
-                alone_after: SLOWNESS * usual.alone_after,
-                isolated_after: SLOWNESS * usual.isolated_after,
-                takeover_after: SLOWNESS * usual.takeover_after,
-                ..usual
-            };
-            let board = PairBoard::new(pairing.node, usize::from(workers), settings, copies, clock.mono());
+        let pair = self.appliance.config.pair.as_ref().zip(copies).map(|(pair, copies)| {
+            let settings = settings::arbiter(&self.appliance.config, pair);
+            let board = PairBoard::new(settings::node(pair), usize::from(workers), settings, copies, clock.mono());
             let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
             Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions }
         });

@@ -4,9 +4,14 @@ use super::mail;
 use super::plan::{HOME, LMTP, Plan};
 use crate::config;
 use crate::env::Instant;
+use crate::mirror::register::Node as Identity;
 use crate::port::sim::{Link, Network, SimPort};
 use crate::tcp::{self, OwnAddress, Stack};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Links beat so much slower than they usually do, and all that follows from it: a beat is most of what happens in a world.
+pub(super) const SILENCE: Duration = Duration::from_millis(900);
 
 pub(super) fn address(last: u8) -> IpAddr {
     IpAddr::from([10, 0, 0, last])
@@ -22,7 +27,7 @@ pub(super) fn hop_address(place: usize) -> SocketAddr {
 }
 
 /// The configuration of the appliance, as an operator would write it.
-pub(super) fn configuration(plan: &Plan) -> config::Config {
+pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     let mut text = String::from(
         "transport = \"af_xdp\"\nhostname = \"relay.test\"\n[workers]\ncores = [0]\n[[port]]\ndevice = \"sim0\"\n\
          [[address]]\nip = \"10.0.0.1/24\"\n[[listener]]\naddress = \"10.0.0.1:25\"\nrole = \"relay\"\n\
@@ -30,7 +35,15 @@ pub(super) fn configuration(plan: &Plan) -> config::Config {
          [relay]\nnetworks = [\"10.0.0.0/24\", \"fd00::/64\"]\n",
     );
     if plan.pair {
-        text += "[[address]]\nip = \"fd00::5/64\"\n[[address]]\nip = \"10.0.0.5/24\"\n[[listener]]\naddress = \"10.0.0.5:25\"\nrole = \"relay\"\n";
+        text = text.replace("\nip =", "\nidentity = \"a\"\nip =");
+        text += "[[address]]\nidentity = \"b\"\nip = \"fd00::5/64\"\n[[address]]\nidentity = \"b\"\nip = \"10.0.0.5/24\"\n\
+                 [[listener]]\naddress = \"10.0.0.5:25\"\nrole = \"relay\"\n";
+        let (own, partner) = (101 + node as u8, 101 + node.partner() as u8);
+        text += &format!(
+            "[pair]\nnode = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
+             silence = \"{}ms\"\netcd = [\"http://10.0.0.99:2379\"]\n",
+            SILENCE.as_millis(),
+        );
     }
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
@@ -53,16 +66,6 @@ pub(super) fn configuration(plan: &Plan) -> config::Config {
     config.limits.message_size.0 = 1 << 20;
     config.limits.connections = plan.connections;
     config.limits.half_open = plan.half_open;
-    if plan.pair {
-        for own in &mut config.addresses {
-            let home = if [address(5), address_v6(5)].contains(&own.ip.addr()) {
-                config::Identity::B
-            } else {
-                config::Identity::A
-            };
-            own.identity = Some(home);
-        }
-    }
     config.retry.first.0 = plan.retry_first;
     config.retry.max.0 = plan.retry_max;
     config.retry.age_max.0 = plan.age_max;

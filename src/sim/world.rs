@@ -13,7 +13,7 @@ use super::setup::{address, address_v6, configuration, hop_address, outside};
 use super::store::Store;
 use super::trace::Trace;
 use super::{Failure, Outcome};
-use crate::appliance::{Appliance, Pairing};
+use crate::appliance::Appliance;
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
@@ -60,9 +60,6 @@ const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
 
 /// How long an operator waits before a command is tried again.
 const SETUP_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where the links of log 0 go to.
-const LINK_PORT: u16 = 2600;
 
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
@@ -143,18 +140,12 @@ impl World {
         let plan = if pair { Plan::of_pair(&mut random) } else { Plan::new(seed, &mut random) };
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
-        let config = Arc::new(configuration(&plan));
-        let policy = Policy::with_seed(&config, random.random()).expect("there is no map to be read");
-        let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
+        let policy_seed = random.random();
         let mut nodes = Vec::new();
         for identity in if plan.pair { &[Identity::A, Identity::B][..] } else { &[Identity::A] } {
-            let mut appliance = appliance.clone();
-            if plan.pair {
-                let number = 101 + *identity as u8;
-                let partner = SocketAddr::new(address(101 + identity.partner() as u8), LINK_PORT);
-                let own = format!("10.0.0.{number}/24").parse().expect("an address");
-                appliance.pairing = Some(Pairing { node: *identity, address: own, partner });
-            }
+            let config = Arc::new(configuration(&plan, *identity));
+            let policy = Policy::with_seed(&config, policy_seed).expect("there is no map to be read");
+            let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
             let clock = BoxClock::new(Rc::clone(&time));
             let mut node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
             node.queues = plan.queues;
@@ -429,7 +420,7 @@ impl World {
                 self.ledger.storage_failed(now);
                 self.at(REPAIR_DURATION, Happening::Mend(Fault::WriteFails, place));
             }
-            Event::PairStage { stage, .. } if stage == "Adopting" => {
+            Event::PairStage { stage: Stage::Adopting, .. } => {
                 // What the former owner learnt last may have been on its own disk only.
                 self.ledger.upset(now);
                 self.ledger.forget_dues();

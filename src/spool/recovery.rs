@@ -52,6 +52,13 @@ pub struct Recovery {
     pub lacks_beginning: bool,
 }
 
+impl Recovery {
+    /// Whether a replica is all that it should be, so that it may work.
+    pub fn is_fit(&self) -> bool {
+        self.damages.list.is_empty() && !self.lacks_beginning
+    }
+}
+
 /// A torn tail that was cut: batches that were on their way in a crash, none of them known to be durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {

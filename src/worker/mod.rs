@@ -22,11 +22,11 @@ mod parts;
 
 pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
-pub use mirror::{Errand, PairEquipment};
+pub use mirror::{Errand, Kept, PairEquipment};
 pub use parts::worker_of_log;
 
 use crate::control::{
-    LogPulse, LogState, Pulse, QueueCounts, Reply, Request, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd,
+    LogPulse, LogState, Pulse, Question, QueueCounts, Reply, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd,
     WorkerStatus,
 };
 use crate::delivery::{Destinations, Queue, Retry, Routes, WorkResult};
@@ -35,6 +35,7 @@ use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
 use crate::flow::{FlowEvent, Transport};
 use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
+use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
@@ -379,10 +380,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         while let Ok(request) = self.requests.try_recv() {
             busy = true;
             match request {
-                ToWorker::Request { token, request } => {
-                    let reply = match request {
-                        Request::Status => Reply::Status(Box::new(self.status())),
-                        Request::Queue(command) => Reply::Queue(self.home.command(&mut self.parts, command)),
+                ToWorker::Request { token, question } => {
+                    let reply = match question {
+                        Question::Status => Reply::Status(Box::new(self.status())),
+                        Question::Queue(command) => Reply::Queue(self.home.command(&mut self.parts, command)),
                     };
                     self.parts.reporter.reply(token, reply);
                 }
@@ -507,7 +508,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     fn pulse(&self) -> Pulse {
         let parts = &self.parts;
         let logs = parts.logs.numbered().map(|(number, log)| {
-            let (state, error) = state(log.state());
+            // What a replica has no room for is its owner's affair.
+            let (state, error) =
+                if log.is_replica() && !log.failed() { (LogState::Open, None) } else { state(log.state()) };
             let damages = log.damages();
             LogPulse {
                 log: number,
@@ -526,23 +529,28 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let mut queue = QueueCounts::default();
         let mut spool = SpoolReport::default();
         let mut stages = parts.stages.clone();
-        for (place, log) in parts.logs.iter().enumerate() {
+        for (number, log) in parts.logs.numbered() {
             let status = log.status();
-            queue.messages += status.messages as u64;
-            queue.size_bytes += status.bytes;
-            queue.held += status.held as u64;
-            queue.memory_bytes += status.memory;
-            if place == 0 {
-                spool.disk = status.disk;
-                (spool.state, spool.error) = state(status.state);
-            }
-            queue.damaged += status.damaged as u64;
+            spool.disk = status.disk;
+            stages.commit.add(&status.commit_latency).ok();
             spool.damage.add(&status.damages);
             spool.segments_used += status.segments_used as u64;
             spool.segments_free += status.segments_free as u64;
             spool.batches += status.batches;
             spool.batch_bytes += status.batch_bytes;
-            stages.commit.add(&status.commit_latency).ok();
+            queue.memory_bytes += status.memory;
+            if log.is_replica() {
+                queue.copies += status.messages as u64;
+                continue;
+            }
+            queue.messages += status.messages as u64;
+            queue.size_bytes += status.bytes;
+            queue.held += status.held as u64;
+            queue.damaged += status.damaged as u64;
+            // Of those that take mail the worst is told.
+            if spool.state == LogState::Open && parts.logs.taking(identity_of_log(number)) == Some(number) {
+                (spool.state, spool.error) = state(status.state);
+            }
         }
         let scheduled = self.home.status();
         queue.scheduled = scheduled.scheduled as u64;

@@ -30,7 +30,7 @@ growth = 2.0
 "#;
 
 /// All problems of `text` as `line N: message | help`.
-fn problems(text: &str) -> Vec<String> {
+pub(in crate::config) fn problems(text: &str) -> Vec<String> {
     let Err(error) = parse(text, "test.toml") else { return Vec::new() };
     let help = |help: &Option<String>| help.as_ref().map_or(String::new(), |help| format!(" | {help}"));
     error.problems().iter().map(|problem| format!("{problem}{}", help(&problem.help))).collect()

@@ -1,5 +1,6 @@
 //! Files as operators write them, good and bad.
 
 mod broken;
+mod pair;
 mod reference;
 mod values;

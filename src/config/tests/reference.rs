@@ -131,6 +131,8 @@ fn example(name: &str) -> Config {
 fn the_examples_are_good() {
     let relay = example("single-relay.toml");
     assert!(crate::config::warnings(&relay).is_empty(), "{:?}", crate::config::warnings(&relay));
+    let pair = example("pair-a.toml");
+    assert!(crate::config::warnings(&pair).is_empty(), "{:?}", crate::config::warnings(&pair));
     let mx = example("single-mx.toml");
     assert!(crate::config::warnings(&mx).is_empty(), "{:?}", crate::config::warnings(&mx));
     let map = crate::policy::RecipientMap::parse(read("recipients.map").as_bytes(), 0).expect("a good map");

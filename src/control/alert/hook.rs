@@ -62,7 +62,7 @@ impl Hooks {
     pub fn open(alert: &Alert) -> Result<Hooks, HookError> {
         let mut list = Vec::new();
         if let Some(url) = &alert.webhook {
-            list.push(Arc::new(Hook::Webhook(Webhook::new(url)?)));
+            list.push(Arc::new(Hook::Webhook(Box::new(Webhook::new(url)?))));
         }
         if let Some((program, arguments)) = alert.command.split_first() {
             let file = if Path::new(program).is_dir() { Err(Errno::ISDIR) } else { Ok(()) };
@@ -84,7 +84,7 @@ impl Default for Hooks {
 
 /// One way to tell engineers.
 pub(super) enum Hook {
-    Webhook(Webhook),
+    Webhook(Box<Webhook>),
     Command { program: String, arguments: Vec<String> },
 }
 

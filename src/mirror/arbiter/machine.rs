@@ -1,7 +1,7 @@
 //! The machine: what it knows, what it takes in and gives out. What follows from what it knows stands in
 //! [`decide`](super::decide).
 
-use super::state::{Held, Partner, Phase, Replica, State};
+use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Action, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
@@ -190,6 +190,24 @@ impl Arbiter {
     /// What this node remembers, as it should be on the disk.
     pub fn memory(&self) -> Memory {
         self.memory
+    }
+
+    /// Whether the partner is heard, as far as anybody has told us.
+    pub fn hears_partner(&self) -> bool {
+        matches!(self.partner, Partner::Heard(_))
+    }
+
+    /// Whether the identity is on its way to the partner, as an operator asked.
+    pub fn is_moving(&self) -> bool {
+        match self.state {
+            State::Leading { phase, .. } => phase == Phase::Draining,
+            State::Stopping { goal, .. }
+            | State::Leaving { goal, .. }
+            | State::Deciding { goal, .. }
+            | State::Levelling { goal, .. } => goal == Goal::Move,
+            State::Proposing { wanted, .. } => wanted.owner != self.me,
+            _ => false,
+        }
     }
 
     /// What needs an operator, if anything does.

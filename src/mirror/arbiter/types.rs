@@ -1,11 +1,10 @@
 //! What the arbiter is told and what it says.
 
 use crate::env::Instant;
-use crate::limits::{
-    ALONE_DELAY, DRAIN_DELAY, ISOLATED_DELAY, JOIN_DELAY, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY, TAKEOVER_DELAY,
-};
+use crate::limits::{DRAIN_DELAY, JOIN_DELAY, MIRROR_SILENCE_DEFAULT, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY};
 use crate::mirror::register::{Incarnation, Memory, Register};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// What an operator may set. `alone_after` < `isolated_after` < `takeover_after`.
@@ -29,18 +28,26 @@ pub struct Settings {
     pub drain_within: Duration,
 }
 
-impl Default for Settings {
-    fn default() -> Settings {
+impl Settings {
+    /// For a pair in which a silence of this length has consequences. A replica asks for the identity later than its owner
+    /// goes on alone, so that a fault of the link alone leaves the owner where it is.
+    pub fn of(silence: Duration) -> Settings {
         Settings {
             manual: false,
-            alone_after: ALONE_DELAY,
-            isolated_after: ISOLATED_DELAY,
-            takeover_after: TAKEOVER_DELAY,
+            alone_after: silence,
+            isolated_after: silence * 4 / 3,
+            takeover_after: silence * 5 / 3,
             join_within: JOIN_DELAY,
             read_every: REGISTER_READ_INTERVAL,
             retry_after: REGISTER_RETRY_DELAY,
             drain_within: DRAIN_DELAY,
         }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings::of(MIRROR_SILENCE_DEFAULT)
     }
 }
 
@@ -307,7 +314,8 @@ pub enum Notice {
 }
 
 /// What a machine does, for `status` and the event log. The table is in the module doc.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// The register is not known.
     Waits,
@@ -345,27 +353,76 @@ pub enum Stage {
     Following,
 }
 
-/// What does not end by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+impl Stage {
+    /// Whether mail is taken and delivered in it.
+    pub const fn works(self) -> bool {
+        matches!(self, Stage::Leading | Stage::CatchingUp | Stage::Requiring | Stage::Pairing | Stage::Draining)
+    }
+}
+
+impl fmt::Display for Stage {
+    /// As in JSON, with spaces.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Waits => "waits",
+            Stage::Closed => "closed",
+            Stage::Barred => "barred",
+            Stage::Entering => "entering",
+            Stage::Adopting => "adopting",
+            Stage::Leading => "leading",
+            Stage::CatchingUp => "catching up",
+            Stage::Requiring => "requiring",
+            Stage::Pairing => "pairing",
+            Stage::Draining => "draining",
+            Stage::Stopping => "stopping",
+            Stage::Leaving => "leaving",
+            Stage::Deciding => "deciding",
+            Stage::Levelling => "levelling",
+            Stage::Proposing => "proposing",
+            Stage::SteppingDown => "stepping down",
+            Stage::Following => "following",
+        })
+    }
+}
+
+/// What does not end by itself. In words it says what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
 pub enum Trouble {
     /// There has never been a register: `create` it.
+    #[error("it does not exist yet: on its home box, say `rohrpost pair create`")]
     Uncreated,
     /// The register is gone. It must be put right by hand, with exactly the highest epoch that either node has seen.
+    #[error(
+        "its register is gone from the store: put it back with exactly the highest epoch that either box has seen          (identity-*.json in the spool's folder), or restore the store"
+    )]
     RegisterMissing,
     /// The register, or what this node was told by its partner, has gone back in time: the store was restored.
+    #[error(
+        "its register is older than one that was seen already: the store was restored; put the register back with exactly the          highest epoch that either box has seen"
+    )]
     RegisterBehind,
     /// Another register stands there in an epoch that was known already.
+    #[error("its register is not what it was in the same epoch: the store was restored or written by hand")]
     RegisterForked,
     /// What stands there is no register.
+    #[error("what stands in the store is no register: something else writes there, or a newer version did")]
     RegisterUnreadable,
     /// The logs of this copy are damaged or cannot be written.
+    #[error("the logs of this copy are damaged or cannot be written: look at the disk, then restart")]
     CopyUnfit,
     /// The register counts on this copy, which has forgotten an epoch: the disk was restored from a snapshot.
+    #[error("this copy is older than its register: the disk was restored; let the partner take over, then `rejoin`")]
     CopySetBack,
     /// The register counts on a copy that this node does not have any more.
+    #[error("the register counts on a copy that this box has no more: let the partner take over, or accept the loss")]
     CopyReplaced,
     /// The owner worked alone and is silent: this copy is stale, only a loss that is accepted makes it work.
+    #[error(
+        "its owner worked alone and is silent, and this copy is stale: start the other box; if its disk is gone for good,          `rohrpost pair solo --accept-loss`"
+    )]
     OwnerGone,
     /// The partner is silent, and the manual arbiter waits for a command.
+    #[error("the partner is silent: make sure that it is off, then say `rohrpost pair take-over` or `solo`")]
     CommandNeeded,
 }

@@ -37,7 +37,6 @@ mod tests;
 mod voice;
 mod wire;
 
-use crate::limits::{MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
 use std::time::Duration;
 
 /// What links wait for.
@@ -51,9 +50,11 @@ pub struct Timing {
     pub timeout: Duration,
 }
 
-impl Default for Timing {
-    fn default() -> Timing {
-        Timing { beat: MIRROR_BEAT_INTERVAL, silence: MIRROR_SILENCE, timeout: MIRROR_LINK_TIMEOUT }
+impl Timing {
+    /// For a pair in which a silence of this length has consequences: a beat every sixth of it, silent after two beats and some,
+    /// and opened anew after three times as long, where TCP alone would wait ever longer.
+    pub fn of(silence: Duration) -> Timing {
+        Timing { beat: silence / 6, silence: silence * 2 / 5, timeout: silence * 10 / 3 }
     }
 }
 

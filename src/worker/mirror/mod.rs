@@ -40,7 +40,7 @@ pub struct PairEquipment<D: Disk> {
     /// Where logs go to be read anew.
     pub keeper: Sender<Errand<D>>,
     /// Where they come back.
-    pub kept: Receiver<(u16, Log<D>)>,
+    pub kept: Receiver<Kept<D>>,
 }
 
 /// A log that is to be read anew. Both ways are as long as there are logs.
@@ -54,6 +54,9 @@ pub struct Errand<D: Disk> {
     /// What stands behind this batch is put aside; `None`: all is.
     pub until: Option<Point>,
 }
+
+/// A log that was read anew, with its number.
+pub type Kept<D> = (u16, Log<D>);
 
 /// A worker's part in a pair.
 pub(super) struct Mirror<D: Disk> {

@@ -3,7 +3,7 @@
 //! In: reports of workers, answers of the store and of the disk that keeps memories, commands, the time. Out: wishes to the
 //! workers, tasks for whoever can reach the store and the disk, events for the log.
 
-use super::links::{PairReport, PairWish, ToWorker, WorkerLink};
+use crate::control::links::{PairReport, PairWish, ToWorker, WorkerLink};
 use crate::env::Instant;
 use crate::event::Event;
 use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal};
@@ -255,11 +255,9 @@ impl Seat {
 
 fn event(identity: Node, notice: Notice) -> Event {
     match notice {
-        Notice::Stage { stage, epoch } => Event::PairStage { identity, stage: format!("{stage:?}"), epoch },
+        Notice::Stage { stage, epoch } => Event::PairStage { identity, stage, epoch },
         Notice::Store { reachable } => Event::PairStore { identity, reachable },
         Notice::Isolated => Event::PairIsolated { identity },
-        Notice::Trouble(trouble) => {
-            Event::PairTrouble { identity, trouble: trouble.map(|trouble| format!("{trouble:?}")) }
-        }
+        Notice::Trouble(trouble) => Event::PairTrouble { identity, trouble },
     }
 }

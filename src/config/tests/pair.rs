@@ -1,0 +1,109 @@
+//! What a pair's files must say.
+
+use super::broken::problems;
+use crate::config::{parse, warnings};
+
+const BASE: &str = r#"transport = "af_xdp"
+hostname = "mx1.example.net"
+[[port]]
+device = "eth1"
+[[address]]
+ip = "192.0.2.25/24"
+gateway = "192.0.2.1"
+identity = "a"
+[[address]]
+ip = "192.0.2.26/24"
+gateway = "192.0.2.1"
+identity = "b"
+[[listener]]
+address = "192.0.2.25:25"
+role = "relay"
+[[listener]]
+address = "192.0.2.26:25"
+role = "relay"
+[relay]
+networks = ["10.0.0.0/8"]
+[[route]]
+domain = "*"
+to = ["smtp://10.1.1.5"]
+[pair]
+node = "a"
+address = "10.9.9.1/24"
+partner = "10.9.9.2"
+etcd = ["http://10.9.9.10:2379", "http://10.9.9.11:2379"]
+"#;
+
+fn changed(from: &str, to: &str) -> Vec<String> {
+    assert!(BASE.contains(from), "{from}");
+    problems(&BASE.replace(from, to))
+}
+
+#[test]
+fn the_file_of_a_box_of_a_pair_is_good() {
+    let config = parse(BASE, "pair.toml").expect("a good file");
+    assert!(warnings(&config).is_empty(), "{:?}", warnings(&config));
+    let pair = config.pair.expect("a pair");
+    assert_eq!((pair.port, pair.silence.as_millis(), pair.etcd_prefix.as_str()), (2600, 150, "/rohrpost/"));
+}
+
+#[test]
+fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
+    for (from, to, message) in [
+        (
+            "identity = \"b\"\n",
+            "",
+            "line 10: 192.0.2.26 belongs to no identity of the pair | write identity = \"a\", or \"b\" for an address that box b usually has",
+        ),
+        (
+            "address = \"10.9.9.1/24\"",
+            "address = \"192.0.2.25/24\"",
+            "line 26: `address`: 192.0.2.25 has an [[address]] section, but it must not move to the other box | give the links an address of their own\nline 27: `partner`: 10.9.9.2 is not within 192.0.2.0/24 | the two boxes mirror to each other without a router: give both an address of one network",
+        ),
+        (
+            "partner = \"10.9.9.2\"",
+            "partner = \"10.9.9.1\"",
+            "line 27: `partner`: 10.9.9.1 is this box's own `address` | write the `address` of the other box",
+        ),
+        (
+            "http://10.9.9.11:2379",
+            "http://10.9.9.11",
+            "line 28: `etcd`: \"http://10.9.9.11\" is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port",
+        ),
+        (
+            "http://10.9.9.11",
+            "http://10.9.9.10",
+            "line 28: two endpoints of etcd with http://10.9.9.10:2379 | remove one of them",
+        ),
+        (
+            "\"http://10.9.9.10:2379\", \"http://10.9.9.11:2379\"",
+            "\"https://10.9.9.10:2379\"",
+            "line 28: an endpoint with https needs `etcd_ca`, the authority that its certificate is signed by | write etcd_ca = \"/etc/rohrpost/etcd-ca.pem\"",
+        ),
+        (
+            "node = \"a\"",
+            "node = \"a\"\netcd_user = \"x\"",
+            "line 26: `etcd_user` is of no use without `etcd_password_file`",
+        ),
+        (
+            "[[port]]\ndevice = \"eth1\"\n",
+            "[spool]\nsize_max = \"512MiB\"\n[[port]]\ndevice = \"eth1\"\n",
+            "line 4: `size_max` is too small for 2 logs of eight segments, the partner's counted: 1GiB | raise `size_max` or lower `segment_size`",
+        ),
+    ] {
+        assert_eq!(changed(from, to).join("\n"), message, "{to}");
+    }
+    let kernel = BASE.replace("transport = \"af_xdp\"", "transport = \"kernel\"");
+    let problems = problems(&kernel);
+    assert!(problems[0].contains("a pair needs the transport"), "{problems:?}");
+}
+
+#[test]
+fn an_identity_whose_mail_could_not_leave_or_come_in_is_warned_of() {
+    let other = BASE.replace("ip = \"192.0.2.26/24\"\ngateway = \"192.0.2.1\"", "ip = \"2001:db8::26/64\"");
+    let other = other.replace("192.0.2.26:25", "[2001:db8::26]:25");
+    let told = warnings(&parse(&other, "pair.toml").expect("a good file"));
+    assert!(told[0].contains("identity b has no address from which"), "{told:?}");
+    let silent = BASE.replace("[[listener]]\naddress = \"192.0.2.26:25\"\nrole = \"relay\"\n", "");
+    let told = warnings(&parse(&silent, "pair.toml").expect("a good file"));
+    assert!(told[0].contains("identity b has addresses and no [[listener]]"), "{told:?}");
+}

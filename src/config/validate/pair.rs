@@ -1,0 +1,142 @@
+//! What a box of a pair needs, and what its file must say of both identities.
+
+use super::{Check, Step, on_link, unusable};
+use crate::config::error::Problem;
+use crate::config::{Config, Identity, Pair};
+use crate::limits;
+use std::net::IpAddr;
+use std::ops::Range;
+
+impl Check<'_> {
+    pub(super) fn pair(&mut self, config: &Config) {
+        let Some(pair) = &config.pair else { return };
+        if !config.transport.is_bypass() {
+            let problem = Problem::new(
+                self.places.of(&[Step::Key("pair")]),
+                "a pair needs the transport \"af_xdp\" or \"dpdk\": an address must move from box to box within milliseconds",
+            );
+            self.add(problem.help("write transport = \"af_xdp\" and a [[port]], or leave [pair] out"));
+        }
+        self.pair_links(config, pair);
+        self.pair_identities(config);
+        self.pair_store(pair);
+    }
+
+    fn in_pair(&self, key: &str) -> Range<usize> {
+        self.places.of(&[Step::Key("pair"), Step::Key(key)])
+    }
+
+    /// The two ends of the mirror links.
+    fn pair_links(&mut self, config: &Config, pair: &Pair) {
+        let own = pair.address.addr();
+        if let Some(why) = unusable(&pair.address) {
+            let message = format!("`address`: {own} cannot be an own address: it is {why}");
+            self.add(Problem::new(self.in_pair("address"), message));
+        }
+        if config.addresses.iter().any(|address| address.ip.addr() == own) {
+            let message = format!("`address`: {own} has an [[address]] section, but it must not move to the other box");
+            self.add(Problem::new(self.in_pair("address"), message).help("give the links an address of their own"));
+        }
+        if pair.partner == own {
+            let message = format!("`partner`: {own} is this box's own `address`");
+            self.add(Problem::new(self.in_pair("partner"), message).help("write the `address` of the other box"));
+        } else if !on_link(&pair.address, pair.partner) {
+            let message = format!("`partner`: {} is not within {}", pair.partner, pair.address.trunc());
+            self.add(
+                Problem::new(self.in_pair("partner"), message)
+                    .help("the two boxes mirror to each other without a router: give both an address of one network"),
+            );
+        }
+        let most = limits::ADDRESSES_MAX - 1;
+        if config.addresses.len() > most {
+            let place = self.places.of_entry("address", most, "ip");
+            let count = config.addresses.len();
+            let message = format!("{count} own addresses besides that of the links: at most {most} are possible");
+            self.add(Problem::new(place, message));
+        }
+        let workers = config.workers.cores.len().max(1) as u64;
+        let least = 2 * workers * u64::from(limits::SEGMENTS_MIN) * *config.spool.segment_size;
+        if *config.spool.size_max < least {
+            let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
+            let least = crate::config::Size(least);
+            let message = format!(
+                "`size_max` is too small for {} logs of eight segments, the partner's counted: {least}",
+                2 * workers
+            );
+            self.add(Problem::new(place, message).help("raise `size_max` or lower `segment_size`"));
+        }
+    }
+
+    /// Every address moves with one of the identities.
+    fn pair_identities(&mut self, config: &Config) {
+        for (index, address) in config.addresses.iter().enumerate() {
+            if address.identity.is_none() {
+                let message = format!("{} belongs to no identity of the pair", address.ip.addr());
+                let help = "write identity = \"a\", or \"b\" for an address that box b usually has";
+                self.add(Problem::new(self.places.of_entry("address", index, "ip"), message).help(help));
+            }
+        }
+    }
+
+    /// How the store is reached.
+    fn pair_store(&mut self, pair: &Pair) {
+        let endpoints = pair.etcd.iter().enumerate();
+        let places = endpoints.map(|(item, endpoint)| {
+            (endpoint.clone(), self.places.of(&[Step::Key("pair"), Step::Key("etcd"), Step::Index(item)]))
+        });
+        self.no_duplicates(places.collect(), "two endpoints of etcd with");
+        let secure = pair.etcd.iter().filter(|endpoint| endpoint.starts_with("https://")).count();
+        if secure > 0 && pair.etcd_ca.is_none() {
+            let message = "an endpoint with https needs `etcd_ca`, the authority that its certificate is signed by";
+            self.add(Problem::new(self.in_pair("etcd"), message).help("write etcd_ca = \"/etc/rohrpost/etcd-ca.pem\""));
+        }
+        if secure < pair.etcd.len() && (pair.etcd_ca.is_some() || pair.etcd_certificate.is_some()) {
+            let message =
+                "an endpoint with http is reached without TLS, though there is `etcd_ca` or `etcd_certificate`";
+            self.add(Problem::new(self.in_pair("etcd"), message).help("write https:// everywhere"));
+        }
+        for (one, other, is_alone) in [
+            ("etcd_user", "etcd_password_file", pair.etcd_user.is_some() && pair.etcd_password_file.is_none()),
+            ("etcd_password_file", "etcd_user", pair.etcd_password_file.is_some() && pair.etcd_user.is_none()),
+            ("etcd_certificate", "etcd_key", pair.etcd_certificate.is_some() && pair.etcd_key.is_none()),
+            ("etcd_key", "etcd_certificate", pair.etcd_key.is_some() && pair.etcd_certificate.is_none()),
+        ] {
+            if is_alone {
+                self.add(Problem::new(self.in_pair(one), format!("`{one}` is of no use without `{other}`")));
+            }
+        }
+    }
+}
+
+/// What is allowed in a pair and rarely meant: an identity whose mail could not leave, or come in.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if config.pair.is_none() {
+        return warnings;
+    }
+    for (identity, name) in [(Identity::A, "a"), (Identity::B, "b")] {
+        let own: Vec<IpAddr> = (config.addresses.iter().filter(|address| address.identity == Some(identity)))
+            .map(|address| address.ip.addr())
+            .collect();
+        if own.is_empty() {
+            // It takes no mail, and so it has none to pass on.
+            continue;
+        }
+        if !config.listeners.iter().any(|listener| own.contains(&listener.address.ip())) {
+            warnings.push(format!("identity {name} has addresses and no [[listener]]: it would take no mail"));
+        }
+        for route in &config.routes {
+            let sources = |ip: &&IpAddr| route.source_addresses.is_empty() || route.source_addresses.contains(ip);
+            let reaches = |to: &IpAddr| own.iter().filter(sources).any(|from| from.is_ipv4() == to.is_ipv4());
+            let mut all = route.to.iter().flat_map(|hop| &hop.addresses).peekable();
+            if all.peek().is_some() && !all.any(reaches) {
+                warnings.push(format!(
+                    "identity {name} has no address from which the hosts of [[route]] {} can be reached: mail that it takes \
+                     for them leaves only while its box works for the other identity too",
+                    route.domain
+                ));
+            }
+        }
+    }
+    warnings
+}

@@ -1,0 +1,189 @@
+//! The adapter around the board: what its tasks take is done beside the control thread's loop, and comes back as an answer.
+
+use super::memory::{self, MemoryError};
+use super::{IdentityStatus, PairBoard, PairStatus, PairTask, Store};
+use crate::control::links::{PairReport, WorkerLink};
+use crate::control::protocol::{Answer, PairCommand};
+use crate::env::Instant;
+use crate::event::Event;
+use crate::mirror::arbiter;
+use crate::mirror::identity_of_log;
+use crate::mirror::register::{Memory, Node};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// What the control thread of a box with a partner is told besides.
+pub struct PairSettings {
+    /// Which of the two boxes it is.
+    pub node: Node,
+    /// For both arbiters.
+    pub arbiter: arbiter::Settings,
+    /// Of each identity the memory, and whether its logs opened without damage.
+    pub copies: [(Memory, bool); 2],
+    /// Where the registers are.
+    pub store: Store,
+    /// Where the memories are.
+    pub directory: PathBuf,
+    /// Logs that the keeper could not read, with the reason.
+    pub failures: mpsc::UnboundedReceiver<(u16, String)>,
+}
+
+/// How often a worker's full channel is asked again for room.
+const SEND_RETRY: Duration = Duration::from_millis(2);
+
+/// Changes of registers that wait to be told: each identity has one, and more say the same.
+const NEWS_MAX: usize = 2;
+
+/// The board, and what is done for it.
+pub(in crate::control) struct Desk {
+    board: PairBoard,
+    node: Node,
+    store: Arc<Store>,
+    directory: Arc<Path>,
+    links: Vec<WorkerLink>,
+    errands: JoinSet<News>,
+    failures: mpsc::UnboundedReceiver<(u16, String)>,
+    stirred: mpsc::Receiver<Node>,
+    unsent: bool,
+    events: Vec<Event>,
+}
+
+/// Something that the board has to be told.
+pub(in crate::control) enum News {
+    Answer(Node, arbiter::Event),
+    Persisted(Node, Result<(), MemoryError>),
+    Renewed(Node, Result<Memory, MemoryError>),
+    LogFailed(u16, String),
+}
+
+impl Desk {
+    /// Within the control thread's runtime.
+    pub fn new(settings: PairSettings, links: Vec<WorkerLink>, now: Instant) -> Desk {
+        let PairSettings { node, arbiter, copies, store, directory, failures } = settings;
+        let store = Arc::new(store);
+        let (stir, stirred) = mpsc::channel(NEWS_MAX);
+        let watched = Arc::clone(&store);
+        tokio::spawn(async move { watched.watch(stir).await });
+        Desk {
+            board: PairBoard::new(node, links.len(), arbiter, copies, now),
+            node,
+            store,
+            directory: directory.into(),
+            links,
+            errands: JoinSet::new(),
+            failures,
+            stirred,
+            unsent: false,
+            events: Vec::new(),
+        }
+    }
+
+    /// Waits until there is something to tell the board. May be dropped at any time.
+    pub async fn news(&mut self) -> News {
+        loop {
+            tokio::select! {
+                Some(done) = self.errands.join_next() => match done {
+                    Ok(news) => return news,
+                    // A task that panicked has no answer, and the machine waits for one: as after any bug, the process ends.
+                    Err(error) => std::panic::resume_unwind(error.into_panic()),
+                },
+                Some((log, error)) = self.failures.recv() => return News::LogFailed(log, error),
+                Some(identity) = self.stirred.recv() => return News::Answer(identity, arbiter::Event::Stirred),
+                else => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Tells the board.
+    pub fn tell(&mut self, news: News, now: Instant) {
+        match news {
+            News::Answer(identity, event) => self.board.tell(identity, event, now),
+            News::Persisted(identity, Ok(())) => self.board.tell(identity, arbiter::Event::Persisted, now),
+            News::Renewed(identity, Ok(memory)) => self.board.renew(identity, memory, now),
+            News::Persisted(identity, Err(error)) | News::Renewed(identity, Err(error)) => {
+                self.events.push(Event::Warning { text: format!("the memory of identity {identity}: {error}") });
+                self.board.tell(identity, arbiter::Event::StorageFailed, now);
+            }
+            News::LogFailed(log, error) => {
+                self.events.push(Event::StorageFailed { log, error });
+                self.board.tell(identity_of_log(log), arbiter::Event::StorageFailed, now);
+            }
+        }
+    }
+
+    /// A worker's part has changed.
+    pub fn report(&mut self, report: PairReport, now: Instant) {
+        self.board.report(report, now);
+    }
+
+    /// An operator asks.
+    pub fn command(&mut self, command: PairCommand, now: Instant) -> Answer {
+        if let Some((identity, command)) = command.for_arbiter()
+            && let Err(refusal) = self.board.command(identity, command, now)
+        {
+            return Answer::Error { text: format!("identity {identity}: {refusal}") };
+        }
+        Answer::Pair { pair: Box::new(self.status()) }
+    }
+
+    /// Gives every identity that works here to the partner, where that can be done.
+    pub fn leave(&mut self, now: Instant) {
+        for identity in [Node::A, Node::B] {
+            // Refused where there is nothing to give, or nobody to take it.
+            let _ = self.board.command(identity, arbiter::Command::Move, now);
+        }
+    }
+
+    /// Whether an identity is still on its way to the partner.
+    pub fn is_leaving(&self) -> bool {
+        [Node::A, Node::B].iter().any(|identity| self.board.arbiter(*identity).is_moving())
+    }
+
+    /// Goes on: has tasks done, sends the workers what waits for them. What belongs into the log comes back.
+    pub fn turn(&mut self, now: Instant) -> Vec<Event> {
+        self.board.expire(now);
+        while let Some((identity, task)) = self.board.task() {
+            let (store, directory) = (Arc::clone(&self.store), Arc::clone(&self.directory));
+            match task {
+                PairTask::Read | PairTask::Propose { .. } => {
+                    self.errands.spawn(async move { News::Answer(identity, store.ask(identity, task).await) });
+                }
+                PairTask::Persist(memory) => {
+                    self.errands.spawn_blocking(move || {
+                        News::Persisted(identity, memory::persist(&directory, identity, memory))
+                    });
+                }
+                PairTask::Renew => {
+                    let before = self.board.arbiter(identity).memory();
+                    self.errands.spawn_blocking(move || News::Renewed(identity, renew(&directory, identity, before)));
+                }
+            }
+        }
+        self.unsent = !self.board.send(&self.links);
+        let mut events = std::mem::take(&mut self.events);
+        events.extend(std::iter::from_fn(|| self.board.event()));
+        events
+    }
+
+    /// When [`Desk::turn`] has something to do.
+    pub fn next_deadline(&self, now: Instant) -> Instant {
+        let retry = if self.unsent { now + SEND_RETRY } else { Instant::FAR };
+        self.board.next_deadline().min(retry)
+    }
+
+    /// How the pair stands.
+    pub fn status(&self) -> PairStatus {
+        let identities = [Node::A, Node::B].map(|identity| IdentityStatus::of(identity, self.board.arbiter(identity)));
+        PairStatus { node: self.node, store_error: self.store.error(), identities }
+    }
+}
+
+/// A copy begins anew: what was seen and left stays so.
+fn renew(directory: &Path, identity: Node, before: Memory) -> Result<Memory, MemoryError> {
+    let memory = Memory { incarnation: memory::draw_incarnation()?, ..before };
+    memory::persist(directory, identity, memory)?;
+    Ok(memory)
+}

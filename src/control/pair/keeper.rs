@@ -1,0 +1,64 @@
+//! The keeper: a thread that reads logs anew for workers, which would have to wait for the disk.
+//!
+//! In: errands. Out: each log back to its worker, or to the desk the word that it cannot be read.
+
+use crate::env::disk::Disk;
+use crate::env::{Clock, Wakeup};
+use crate::worker::{Errand, Kept};
+use crossbeam::channel::{Receiver, Sender, unbounded};
+use std::io;
+use tokio::sync::mpsc;
+
+/// The keeper before it begins: workers' ends are made here.
+pub struct Keeper<D: Disk> {
+    to: Sender<Errand<D>>,
+    errands: Receiver<Errand<D>>,
+    back: Vec<(Sender<Kept<D>>, Wakeup)>,
+}
+
+impl<D: Disk> Keeper<D> {
+    /// For no worker yet. The channels are as long as there are logs.
+    pub fn new() -> Keeper<D> {
+        let (to, errands) = unbounded();
+        Keeper { to, errands, back: Vec::new() }
+    }
+
+    /// The ends of the next worker, whose bell this is.
+    pub fn attend(&mut self, wakeup: Wakeup) -> (Sender<Errand<D>>, Receiver<Kept<D>>) {
+        let (back, kept) = unbounded();
+        self.back.push((back, wakeup));
+        (self.to.clone(), kept)
+    }
+}
+
+impl<D: Disk> Default for Keeper<D> {
+    fn default() -> Keeper<D> {
+        Keeper::new()
+    }
+}
+
+impl<D: Disk + Send + 'static> Keeper<D> {
+    /// Begins. It ends with the last worker. Logs that cannot be read come out of the receiver, with the reason.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(self, clock: impl Clock + Send + 'static) -> io::Result<mpsc::UnboundedReceiver<(u16, String)>> {
+        let (failed, failures) = mpsc::unbounded_channel();
+        let Keeper { to, errands, back } = self;
+        drop(to);
+        std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
+            for Errand { worker, number, log, until } in errands {
+                let (back, wakeup) = &back[usize::from(worker)];
+                match log.rewind(until, clock.now()) {
+                    Ok((log, _)) => {
+                        // A worker that has ended wants nothing back.
+                        let _ = back.send((number, log));
+                        wakeup.notify();
+                    }
+                    Err(error) => drop(failed.send((number, error.to_string()))),
+                }
+            }
+        })?;
+        Ok(failures)
+    }
+}

@@ -1,0 +1,94 @@
+//! The memories of the two identities: a small file for each beside the logs, replaced as a whole. Blocking.
+
+use crate::limits::REGISTER_SIZE_MAX;
+use crate::mirror::register::{FormError, Incarnation, Memory, Node};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// Why a memory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum MemoryError {
+    /// It is not as we wrote it.
+    #[error(
+        "{path}: {source}; the copy that it belongs to cannot be told from a foreign one any more. If the partner has the \
+         other copy, move {directory} away and start with an empty one"
+    )]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// The folder of the spool.
+        directory: PathBuf,
+        /// In which way.
+        source: FormError,
+    },
+    /// The operating system refused.
+    #[error("{action} {path}: {source}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The answer.
+        source: io::Error,
+    },
+    /// No randomness for the name of a copy.
+    #[error("the system gives no randomness: {0}")]
+    Entropy(getrandom::Error),
+}
+
+fn path_of(directory: &Path, identity: Node) -> PathBuf {
+    directory.join(format!("identity-{identity}.json"))
+}
+
+/// The memory of an identity whose logs are in `directory`; `None`: there is none.
+///
+/// # Errors
+/// What is there is no memory, or cannot be read.
+pub fn recall(directory: &Path, identity: Node) -> Result<Option<Memory>, MemoryError> {
+    let path = path_of(directory, identity);
+    let failed = |source| MemoryError::Io { action: "read", path: path.clone(), source };
+    let mut bytes = Vec::new();
+    match File::open(&path) {
+        Ok(file) => file.take(REGISTER_SIZE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let directory = directory.to_owned();
+    Memory::from_bytes(&bytes).map(Some).map_err(|source| MemoryError::Form { path, directory, source })
+}
+
+/// Makes a memory durable in the place of the one before.
+pub(super) fn persist(directory: &Path, identity: Node, memory: Memory) -> Result<(), MemoryError> {
+    let path = path_of(directory, identity);
+    let new = path.with_extension("new");
+    let failed = |action, path: &Path| {
+        let path = path.to_owned();
+        move |source| MemoryError::Io { action, path, source }
+    };
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed("create", &new))?;
+    file.write_all(&memory.to_bytes()).map_err(failed("write", &new))?;
+    file.sync_all().map_err(failed("sync", &new))?;
+    fs::rename(&new, &path).map_err(failed("rename", &new))?;
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
+}
+
+/// A name for a copy that begins empty.
+pub(super) fn draw_incarnation() -> Result<Incarnation, MemoryError> {
+    loop {
+        let number = getrandom::u64().map_err(MemoryError::Entropy)?;
+        if let Some(incarnation) = Incarnation::new(number) {
+            return Ok(incarnation);
+        }
+    }
+}
+
+/// A memory for a copy that begins empty, durable.
+pub fn begin(directory: &Path, identity: Node) -> Result<Memory, MemoryError> {
+    let memory = Memory::new(draw_incarnation()?);
+    persist(directory, identity, memory)?;
+    Ok(memory)
+}

@@ -1,0 +1,54 @@
+//! What `rohrpost pair status` shows.
+
+use crate::mirror::arbiter::{Arbiter, Stage, Trouble};
+use crate::mirror::register::{Mode, Node};
+use serde::{Deserialize, Serialize};
+
+/// How the pair stands, as this box sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// Which of the two boxes this is.
+    pub node: Node,
+    /// Why etcd was last not of help, unless it has answered since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store_error: Option<String>,
+    /// Both identities.
+    pub identities: [IdentityStatus; 2],
+}
+
+/// How an identity stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityStatus {
+    /// Which.
+    pub identity: Node,
+    /// What this box does for it.
+    pub stage: Stage,
+    /// It works for it: its addresses are here, and mail is taken.
+    pub works: bool,
+    /// The epoch of the register as it was last known; 0: it is not known.
+    pub epoch: u64,
+    /// The owner, if the register is known.
+    pub owner: Option<Node>,
+    /// Whether both copies count, if the register is known.
+    pub mode: Option<Mode>,
+    /// The partner is heard on every link of this identity.
+    pub partner_heard: bool,
+    /// What needs an operator, if anything does.
+    pub trouble: Option<Trouble>,
+}
+
+impl IdentityStatus {
+    pub(super) fn of(identity: Node, arbiter: &Arbiter) -> IdentityStatus {
+        let register = arbiter.register();
+        IdentityStatus {
+            identity,
+            stage: arbiter.stage(),
+            works: arbiter.stage().works(),
+            epoch: register.map_or(0, |register| register.epoch),
+            owner: register.map(|register| register.owner),
+            mode: register.map(|register| register.mode),
+            partner_heard: arbiter.hears_partner(),
+            trouble: arbiter.trouble(),
+        }
+    }
+}

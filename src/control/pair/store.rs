@@ -1,0 +1,216 @@
+//! The store of the registers: etcd, over its own client.
+//!
+//! In: questions of the arbiters. Out: answers, each in bounded time; "nobody knows" is one. Linearizable by etcd's own
+//! promise: a read goes through its leader, and a change is a transaction that compares the whole old value.
+//!
+//! Each endpoint has a client of its own, and one of them is asked at a time: the last that answered. One that does not is
+//! left for the next, and its connection with it.
+
+use super::PairTask;
+use crate::config::Pair;
+use crate::limits::{REGISTER_TIMEOUT, WATCH_RETRY_DELAY};
+use crate::mirror::arbiter::{self, Found, Outcome};
+use crate::mirror::register::{Node, Register};
+use etcd_client::{
+    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, TlsOptions, Txn, TxnOp,
+    TxnOpResponse, WatchOptions,
+};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+/// Why the store cannot be asked as the configuration says.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// A file of it.
+    #[error("[pair] {key}: cannot read {path}: {source}")]
+    Read {
+        /// Which key names it.
+        key: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No password in its file.
+    #[error("[pair] etcd_password_file: the first line of {path} is empty; it must be the password of etcd_user")]
+    NoPassword {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// etcd, as the configuration names it.
+pub struct Store {
+    endpoints: Vec<String>,
+    prefix: String,
+    options: ConnectOptions,
+    line: Mutex<Line>,
+}
+
+/// Which endpoint is asked.
+struct Line {
+    place: usize,
+    client: Option<Client>,
+    /// Why the last question had no answer, unless one has had since.
+    error: Option<String>,
+}
+
+impl Store {
+    /// Reads what the configuration names; asks nobody.
+    ///
+    /// # Errors
+    /// A file of it cannot be read.
+    pub fn open(pair: &Pair) -> Result<Store, StoreError> {
+        let mut options = ConnectOptions::new()
+            .with_connect_timeout(REGISTER_TIMEOUT)
+            .with_keep_alive(KEEP_ALIVE_INTERVAL, REGISTER_TIMEOUT)
+            .with_keep_alive_while_idle(true)
+            .with_auto_token_refresh(true);
+        if let (Some(user), Some(path)) = (&pair.etcd_user, &pair.etcd_password_file) {
+            let text = String::from_utf8_lossy(&read("etcd_password_file", path)?).into_owned();
+            let password = text.lines().next().unwrap_or_default();
+            if password.is_empty() {
+                return Err(StoreError::NoPassword { path: path.clone() });
+            }
+            options = options.with_user(user, password);
+        }
+        if let Some(path) = &pair.etcd_ca {
+            let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read("etcd_ca", path)?));
+            if let (Some(certificate), Some(key)) = (&pair.etcd_certificate, &pair.etcd_key) {
+                tls = tls.identity(Identity::from_pem(read("etcd_certificate", certificate)?, read("etcd_key", key)?));
+            }
+            options = options.with_tls(tls);
+        }
+        Ok(Store {
+            endpoints: pair.etcd.clone(),
+            prefix: pair.etcd_prefix.clone(),
+            options,
+            line: Mutex::new(Line { place: 0, client: None, error: None }),
+        })
+    }
+
+    /// Why the last question had no answer, unless one has had since.
+    pub fn error(&self) -> Option<String> {
+        self.line().error.clone()
+    }
+
+    fn line(&self) -> std::sync::MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    fn key(&self, identity: Node) -> String {
+        format!("{}{identity}", self.prefix)
+    }
+
+    /// Asks, and answers within [`REGISTER_TIMEOUT`]. Not for tasks that are not the store's.
+    pub(super) async fn ask(&self, identity: Node, task: PairTask) -> arbiter::Event {
+        let place = self.line().place;
+        let failed = match timeout(REGISTER_TIMEOUT, self.try_ask(place, identity, task)).await {
+            Ok(Ok(event)) => {
+                self.line().error = None;
+                return event;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} ms", REGISTER_TIMEOUT.as_millis()),
+        };
+        let mut line = self.line();
+        line.error = Some(format!("{}: {failed}", self.endpoints[place]));
+        // Both identities ask; the first that fails moves on.
+        if line.place == place {
+            line.place = (place + 1) % self.endpoints.len();
+            line.client = None;
+        }
+        match task {
+            PairTask::Propose { .. } => arbiter::Event::Proposed(Outcome::Unknown),
+            _ => arbiter::Event::Read(Found::Unreachable),
+        }
+    }
+
+    async fn client(&self, place: usize) -> Result<Client, Error> {
+        let known = Some(self.line()).filter(|line| line.place == place).and_then(|line| line.client.clone());
+        if let Some(client) = known {
+            return Ok(client);
+        }
+        let client = Client::connect([&self.endpoints[place]], Some(self.options.clone())).await?;
+        let mut line = self.line();
+        if line.place == place {
+            line.client = Some(client.clone());
+        }
+        Ok(client)
+    }
+
+    async fn try_ask(&self, place: usize, identity: Node, task: PairTask) -> Result<arbiter::Event, Error> {
+        let mut client = self.client(place).await?;
+        let key = self.key(identity);
+        let PairTask::Propose { expected, wanted } = task else {
+            let response = client.get(key, None::<GetOptions>).await?;
+            return Ok(arbiter::Event::Read(found(response.kvs().first().map(|entry| entry.value()))));
+        };
+        let stands = match expected {
+            Some(register) => Compare::value(key.as_str(), CompareOp::Equal, register.to_bytes()),
+            None => Compare::create_revision(key.as_str(), CompareOp::Equal, 0),
+        };
+        let change = Txn::new()
+            .when([stands])
+            .and_then([TxnOp::put(key.as_str(), wanted.to_bytes(), None)])
+            .or_else([TxnOp::get(key.as_str(), None)]);
+        let response = client.txn(change).await?;
+        if response.succeeded() {
+            return Ok(arbiter::Event::Proposed(Outcome::Won));
+        }
+        let stands = match response.op_responses().first() {
+            Some(TxnOpResponse::Get(response)) => found(response.kvs().first().map(|entry| entry.value())),
+            _ => Found::Unreachable,
+        };
+        Ok(arbiter::Event::Proposed(Outcome::Lost(stands)))
+    }
+
+    /// Tells whose register has changed, for as long as somebody listens. What is missed is found by the next read.
+    pub(super) async fn watch(&self, news: mpsc::Sender<Node>) {
+        while !news.is_closed() {
+            let place = self.line().place;
+            // An error has been told by a question; what ends well ends with its connection.
+            let _ = self.watch_at(place, &news).await;
+            sleep(WATCH_RETRY_DELAY).await;
+        }
+    }
+
+    async fn watch_at(&self, place: usize, news: &mpsc::Sender<Node>) -> Result<(), Error> {
+        let mut client = Client::connect([&self.endpoints[place]], Some(self.options.clone())).await?;
+        let mut stream = client.watch(self.prefix.as_str(), Some(WatchOptions::new().with_prefix())).await?;
+        while let Some(response) = stream.message().await? {
+            for event in response.events() {
+                let key = event.kv().map(|entry| entry.key());
+                for identity in [Node::A, Node::B] {
+                    // One that is waiting says the same.
+                    if key == Some(self.key(identity).as_bytes())
+                        && news.try_send(identity).is_err()
+                        && news.is_closed()
+                    {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An endpoint that is not asked anything is felt so often.
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+fn found(value: Option<&[u8]>) -> Found {
+    match value.map(Register::from_bytes) {
+        None => Found::Missing,
+        Some(Ok(register)) => Found::Register(register),
+        Some(Err(_)) => Found::Unreadable,
+    }
+}
+
+fn read(key: &'static str, path: &Path) -> Result<Vec<u8>, StoreError> {
+    fs::read(path).map_err(|source| StoreError::Read { key, path: path.to_owned(), source })
+}
