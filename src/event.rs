@@ -93,6 +93,11 @@ pub enum Event {
         /// Which.
         identity: Node,
     },
+    /// A damaged copy that nothing counts on was set aside, and an empty one takes its place: it is filled from the partner's.
+    PairRenewed {
+        /// Of which identity.
+        identity: Node,
+    },
     /// An identity needs an operator, or does no longer.
     PairTrouble {
         /// Which.

@@ -102,7 +102,7 @@ pub struct PairReport {
     pub heard: Option<Words>,
     /// When the partner was last heard on all links, if it is not heard now.
     pub silent_since: Option<Instant>,
-    /// A log cannot be written any more.
+    /// A log cannot be written any more, or is damaged where the partner's copy is whole.
     pub failed: bool,
 }
 

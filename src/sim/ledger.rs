@@ -136,6 +136,8 @@ pub(super) struct Retry {
 pub enum Promise {
     /// Nothing acknowledged is lost.
     Kept,
+    /// The medium of one box of a pair changes what is on it: nothing acknowledged is lost, as the other copy mends it.
+    Mended,
     /// The medium itself loses what it has promised to keep: a loss must be reported.
     Detected,
 }
@@ -440,7 +442,10 @@ impl Ledger {
     /// The appliance reports that this message is damaged.
     pub(super) fn damaged(&mut self, now: Instant, number: u32) {
         self.damage(now, format_args!("message {number}"));
-        if let Some(entry) = self.entries.get_mut(&number) {
+        // Where a copy is sound it is delivered from there.
+        if self.promise != Promise::Mended
+            && let Some(entry) = self.entries.get_mut(&number)
+        {
             entry.damaged = true;
         }
     }

@@ -164,6 +164,8 @@ pub(super) struct Plan {
     pub regroups: bool,
     /// When everything is put right the process goes on, and nothing is scheduled anew, unless its storage failed.
     pub heals_in_place: bool,
+    /// The box of a pair to which everything comes, since its disk may change what is on it.
+    pub rotten: Option<usize>,
     pub faults: Vec<(Duration, Fault)>,
 }
 
@@ -193,6 +195,7 @@ impl Plan {
             checks: random.random_bool(0.3),
             regroups: random.random_bool(0.3),
             heals_in_place: false,
+            rotten: None,
             faults: Vec::new(),
         };
         for kind in 0..KINDS {
@@ -219,7 +222,8 @@ impl Plan {
         plan
     }
 
-    /// The plan of a world with a pair: what a world with one box may suffer, but for damage, and what only a pair can.
+    /// The plan of a world with a pair: what a world with one box may suffer, and what only a pair can. Damage comes to one box
+    /// only, and then to that one alone comes anything else: the other copy must be there to mend it.
     pub(super) fn of_pair(random: &mut StdRng) -> Plan {
         let load_duration = seconds(random, 20..=180);
         let segment_size = (64 * 1024) << random.random_range(1..=3);
@@ -244,8 +248,13 @@ impl Plan {
             checks: random.random_bool(0.3),
             regroups: false,
             heals_in_place: random.random_bool(0.5),
+            rotten: None,
             faults: Vec::new(),
         };
+        if random.random_range(0..100) < ROTTEN_PERCENT {
+            plan.rots(random);
+            return plan;
+        }
         for kind in (0..KINDS).filter(|kind| !matches!(kind, 3 | 4 | 5 | 17)) {
             if random.random_bool(0.12) {
                 let at = load_duration.mul_f64(random.random::<f64>());
@@ -268,6 +277,24 @@ impl Plan {
             plan.faults.push((at, fault));
         }
         plan
+    }
+
+    /// The disk of one box of a pair changes what is on it.
+    fn rots(&mut self, random: &mut StdRng) {
+        self.rotten = Some(random.random_range(0..2));
+        self.promise = Promise::Mended;
+        for _ in 0..random.random_range(1..=4) {
+            let at = |random: &mut StdRng| self.load_duration.mul_f64(random.random::<f64>());
+            let (first, second, third) = (at(random), at(random), at(random));
+            self.faults.push((first, Fault::Rot));
+            let duration = Duration::from_millis(random.random_range(20..20_000));
+            let fault =
+                *pick(random, &[Fault::Stop(duration), Fault::Kill(duration), Fault::PowerLoss(duration), Fault::Move]);
+            self.faults.push((second, fault));
+            let slow = Manner { defer_recipient: random.random_range(0.1..0.9), ..Manner::default() };
+            let hop = random.random_range(0..HOPS);
+            self.faults.push((third, Fault::Manner(hop, slow, duration * 4)));
+        }
     }
 
     fn add_later(&mut self, random: &mut StdRng) {

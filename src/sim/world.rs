@@ -61,6 +61,9 @@ const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
 /// How long an operator waits before a command is tried again.
 const SETUP_PAUSE: Duration = Duration::from_millis(50);
 
+/// Places that are looked at for something that can rot.
+const ROT_TRIES: usize = 1000;
+
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -202,7 +205,7 @@ impl World {
             self.at(at, Happening::Session);
         }
         for (at, fault) in self.plan.faults.clone() {
-            let place = self.victim();
+            let place = self.plan.rotten.unwrap_or_else(|| self.victim());
             self.at(at, Happening::Fault(fault, place));
         }
         if self.plan.pair {
@@ -651,6 +654,14 @@ impl World {
     }
 
     fn rot(&mut self, place: usize) -> bool {
+        // Where a box of a pair works alone its copy is the only one.
+        let is_alone = |identity: &Identity| {
+            let register = self.store.register(*identity);
+            register.is_some_and(|register| register.mode == Mode::Solo && register.owner as usize == place)
+        };
+        if self.plan.pair && [Identity::A, Identity::B].iter().any(is_alone) {
+            return false;
+        }
         let mut places = Vec::new();
         for (number, disk) in &self.nodes[place].disks {
             places.extend(disk.segment_numbers().into_iter().map(|segment| (*number, segment)));
@@ -658,10 +669,18 @@ impl World {
         if places.is_empty() {
             return false;
         }
-        let (number, segment) = places[self.random.random_range(0..places.len())];
-        let offset = self.random.random_range(0..self.plan.segment_size as usize);
-        self.nodes[place].disks[&number].damage(segment, offset);
-        true
+        // In a pair it shall be found: most of a disk holds nothing.
+        let tries = if self.plan.pair { ROT_TRIES } else { 1 };
+        for _ in 0..tries {
+            let (number, segment) = places[self.random.random_range(0..places.len())];
+            let offset = self.random.random_range(0..self.plan.segment_size as usize);
+            let disk = &self.nodes[place].disks[&number];
+            if !self.plan.pair || disk.is_written(segment, offset) {
+                disk.damage(segment, offset);
+                return true;
+            }
+        }
+        false
     }
 
     fn operate(&mut self, fault: Fault, place: usize) -> bool {

@@ -188,6 +188,7 @@ impl PairBoard {
                     Action::Persist(memory) => PairTask::Persist(memory),
                     Action::Renew => {
                         seat.wish(PairWish::Renew);
+                        self.events.push_back(Event::PairRenewed { identity: seat.identity });
                         PairTask::Renew
                     }
                     Action::Order { number, order } => {

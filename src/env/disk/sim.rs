@@ -218,6 +218,11 @@ impl SimDisk {
         }
     }
 
+    /// Whether something stands there.
+    pub fn is_written(&self, segment: u32, offset: usize) -> bool {
+        self.state().segments.get(&segment).and_then(|bytes| bytes.get(offset)).is_some_and(|byte| *byte != 0)
+    }
+
     /// The numbers of the segments that exist.
     pub fn segment_numbers(&self) -> Vec<u32> {
         self.state().segments.keys().copied().collect()

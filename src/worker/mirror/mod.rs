@@ -81,8 +81,9 @@ struct Share {
     assumed: bool,
     /// The orders make us the owner's end of the links.
     owns: bool,
-    /// In which epoch it was last told to lead.
+    /// In which epoch it was last told to lead, and whether with the partner.
     epoch: u64,
+    both: bool,
     drained_at: Instant,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
@@ -98,6 +99,8 @@ struct Slot {
     heard_at: Instant,
     /// Nothing is tried before then.
     connect_at: Instant,
+    /// Damaged places that were known when we began to work for the identity.
+    damages: u64,
 }
 
 enum Link {
@@ -149,6 +152,7 @@ impl<D: Disk> Mirror<D> {
                 assumed: false,
                 owns: false,
                 epoch: 0,
+                both: false,
                 drained_at: Instant::FAR,
                 slots: BTreeMap::new(),
                 heard: None,
@@ -156,7 +160,7 @@ impl<D: Disk> Mirror<D> {
             }
         });
         for (number, _) in parts.logs.iter_mut() {
-            let slot = Slot { away: false, link: None, heard_at: now, connect_at: now };
+            let slot = Slot { away: false, link: None, heard_at: now, connect_at: now, damages: 0 };
             shares[identity_of_log(number) as usize].slots.insert(number, slot);
         }
         Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new() }
@@ -232,8 +236,9 @@ impl<D: Disk> Mirror<D> {
                 });
                 share.owns = true;
             }
-            Order::Lead { epoch, .. } | Order::Adopt { epoch, .. } => {
+            Order::Lead { epoch, both } | Order::Adopt { epoch, both } => {
                 share.epoch = epoch;
+                share.both = both.is_some();
                 if !std::mem::replace(&mut share.owns, true) {
                     // What the partner still has on its way as an owner comes too late.
                     self.end_links(stations.parts, identity);
@@ -373,8 +378,9 @@ impl<D: Disk> Mirror<D> {
                 let ready = share.slots.keys().all(|number| settled(parts.logs.by_number(*number)));
                 if home && ready {
                     stations.home.hold_back(identity, false);
-                    for number in share.slots.keys() {
+                    for (number, slot) in &mut share.slots {
                         if let Some(log) = parts.logs.by_number(*number) {
+                            slot.damages = log.damages().count;
                             let replica = log.is_replica();
                             log.lead(epoch, copies, parts.now);
                             if replica {
@@ -405,7 +411,11 @@ impl<D: Disk> Mirror<D> {
         }
         let heard_at = share.slots.values().map(|slot| slot.heard_at).min().unwrap_or(parts.now.mono);
         let silent = parts.now.mono >= heard_at + silence;
-        let failed = share.slots.keys().any(|number| parts.logs.by_number(*number).is_some_and(|log| log.failed()));
+        // What the disk has lost or changed of a mirrored queue stands in the partner's copy as it was written.
+        let both = share.owns && share.both;
+        let unsound = |slot: &Slot, log: &Log<D>| log.failed() || both && log.damages().count > slot.damages;
+        let mut slots = share.slots.iter();
+        let failed = slots.any(|(number, slot)| parts.logs.by_number(*number).is_some_and(|log| unsound(slot, log)));
         let report = PairReport {
             worker: parts.exchange.worker(),
             identity,
