@@ -79,9 +79,4 @@ impl Line {
         }
         transport.close(self.flow);
     }
-
-    /// Resets the connection at once.
-    pub fn abort<T: Transport>(self, transport: &mut T) {
-        transport.abort(self.flow);
-    }
 }
