@@ -18,6 +18,7 @@ use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::Stack;
+use crate::tls::Pinned;
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -83,6 +84,8 @@ pub(super) struct Node {
     /// Changes what a log is told, where no configuration can.
     pub adjust: fn(&mut spool::Settings),
     pub hardware_address: [u8; 6],
+    /// What its links are encrypted with.
+    pub tls: Option<Arc<Pinned>>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
     /// How often it was started: what an earlier process asked is no answer to a later one.
@@ -167,6 +170,7 @@ impl Node {
             queues: None,
             adjust: |_| {},
             hardware_address: HARDWARE_ADDRESS,
+            tls: None,
             memories: [None; 2],
             life: 0,
         }
@@ -341,6 +345,7 @@ impl Node {
                     addresses: settings::addresses_of_identities(&self.appliance.config),
                     segment_size: *self.appliance.config.spool.segment_size,
                     timing: TIMING,
+                    tls: self.tls.clone(),
                     keeper: keeper.clone(),
                     kept: from_keeper,
                 }
