@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod load;
+pub mod pair;
 mod parties;
 pub mod queue;
 pub mod run;
@@ -45,6 +46,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
+    /// Look after the pair that this box belongs to.
+    Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
     Load(Box<load::LoadArgs>),
     /// Take mail from anybody and throw it away: what stands behind a relay that is measured.
