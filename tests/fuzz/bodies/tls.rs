@@ -80,9 +80,7 @@ pub fn run(data: &[u8]) {
         let front = count.min(held[to].len());
         match choice >> 1 & 7 {
             0..4 => sides[to].wire.extend(held[to].drain(..front)),
-            4 => {
-                sides[to].wire.extend(held[to].drain(..));
-            }
+            4 => sides[to].wire.append(&mut held[to]),
             5 if front > 0 => {
                 held[to][front - 1] ^= 1 << (choice >> 4 & 7);
                 honest = false;
