@@ -98,6 +98,13 @@ pub enum Event {
         /// Of which identity.
         identity: Node,
     },
+    /// A link of the pair cannot be used until somebody changes something, or can be used again.
+    PairLink {
+        /// The number of the log that it is for.
+        log: u16,
+        /// What is wrong; none: nothing any more.
+        trouble: Option<String>,
+    },
     /// An identity needs an operator, or does no longer.
     PairTrouble {
         /// Which.

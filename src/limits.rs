@@ -811,3 +811,12 @@ pub const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// How long sessions may go on when an identity is moved on command.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(30);
+
+// tls
+
+/// Output of a connection under TLS that waits for room in its flow, bytes: four records, enough to fill a window while the next
+/// bytes come.
+pub const TLS_OUTPUT_MAX: usize = 64 << 10;
+
+/// What is read of a file with a key or a certificate, bytes: the longest chains have a tenth of it.
+pub const KEY_FILE_SIZE_MAX: u64 = 1 << 20;

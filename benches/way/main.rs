@@ -15,6 +15,7 @@ mod common;
 mod count;
 mod delivery;
 mod machine;
+mod mirror;
 mod report;
 mod smtp;
 mod spool;
@@ -61,8 +62,15 @@ impl Station {
 }
 
 /// In the order of a message's way.
-const STATIONS: &[&[Station]] =
-    &[tcp::STATIONS, smtp::STATIONS, spool::STATIONS, delivery::STATIONS, worker::STATIONS, machine::STATIONS];
+const STATIONS: &[&[Station]] = &[
+    tcp::STATIONS,
+    smtp::STATIONS,
+    spool::STATIONS,
+    mirror::STATIONS,
+    delivery::STATIONS,
+    worker::STATIONS,
+    machine::STATIONS,
+];
 
 /// The target directory.
 fn target() -> PathBuf {

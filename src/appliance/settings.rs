@@ -11,6 +11,7 @@ use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
+use crate::tls::{KeyError, Pinned};
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
@@ -114,10 +115,22 @@ pub(crate) fn arbiter(config: &Config, pair: &config::Pair) -> arbiter::Settings
     arbiter::Settings { drain_within: *config.limits.shutdown_timeout, ..arbiter::Settings::of(*pair.silence) }
 }
 
+/// The keys of a pair's links, read; `None`: they are in the clear.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn pinned(pair: &config::Pair) -> Result<Option<Pinned>, KeyError> {
+    let fingerprint = pair.partner_fingerprint.as_deref().filter(|_| pair.encryption == config::Encryption::Tls);
+    // Whoever wrote the configuration has held it against the schema.
+    let fingerprint = fingerprint.and_then(|text| text.parse().ok());
+    fingerprint.map(|partner| Pinned::load(&pair.certificate, &pair.key, partner)).transpose()
+}
+
 /// What a worker's part in a pair is told.
 pub(crate) fn pair<D: Disk>(
     config: &Config,
     pair: &config::Pair,
+    tls: Option<Arc<Pinned>>,
     keeper: Sender<Errand<D>>,
     kept: Receiver<Kept<D>>,
 ) -> PairEquipment<D> {
@@ -127,6 +140,7 @@ pub(crate) fn pair<D: Disk>(
         addresses: addresses_of_identities(config),
         segment_size: *config.spool.segment_size,
         timing: Timing::of(*pair.silence),
+        tls,
         keeper,
         kept,
     }

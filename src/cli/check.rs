@@ -113,7 +113,10 @@ pub fn environment(config: &Config) -> Vec<Problem> {
         Some(Err(error)) => problems.push(said(&error)),
         Some(Ok(_)) | None => {}
     }
-    problems.extend(config.pair.as_ref().and_then(|pair| Store::open(pair).err()).map(|error| said(&error)));
+    if let Some(pair) = &config.pair {
+        problems.extend(Store::open(pair).err().map(|error| said(&error)));
+        problems.extend(settings::pinned(pair).err().map(|error| said(&error)));
+    }
     problems.extend(Hooks::open(&config.alert).err().map(|error| said(&error)));
     problems
 }
@@ -175,6 +178,13 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line(
             "pair",
             format!("box {}, links {} to {}, silent after {silence}", settings::node(pair), pair.address, pair.partner),
+        );
+        line(
+            "links",
+            match pair.encryption {
+                config::Encryption::Tls => "TLS 1.3, both boxes known by their fingerprints".to_owned(),
+                config::Encryption::None => "in the clear: whoever reaches them reads all mail".to_owned(),
+            },
         );
         line("etcd", format!("{etcd}, keys {}a and {}b", pair.etcd_prefix, pair.etcd_prefix));
     }

@@ -21,6 +21,7 @@ use crate::port::Port;
 use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
 use crate::tcp::Stack;
+use crate::tls::KeyError;
 use crate::worker::{Exchange, PairEquipment, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -47,6 +48,8 @@ pub(super) enum StartError {
     NotOfPair { directory: PathBuf },
     #[error("{0}")]
     Memory(#[from] control::MemoryError),
+    #[error("[pair]: {0}")]
+    Key(#[from] KeyError),
     #[error("{0}")]
     Store(#[from] control::StoreError),
     #[error("{0}")]
@@ -93,6 +96,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
     let hooks = Hooks::open(&config.alert)?;
     let store = config.pair.as_ref().map(Store::open).transpose()?;
+    let tls = config.pair.as_ref().map(settings::pinned).transpose()?.flatten().map(Arc::new);
     let opened = transport::open(config, &clock)?;
     let workers = opened.lanes.count() as u16;
     let (logs, copies) = match &config.pair {
@@ -127,7 +131,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         let logs = logs.into_iter().map(|(number, log, _)| (number, log)).collect();
         let pair = config.pair.as_ref().map(|pair| {
             let (errands, kept) = keeper.attend(end.wakeup.clone());
-            settings::pair(config, pair, errands, kept)
+            settings::pair(config, pair, tls.clone(), errands, kept)
         });
         parts.push(Common { clock, logs, exchange, wakeup, end, pair });
     }

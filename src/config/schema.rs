@@ -597,6 +597,20 @@ pub struct Pair {
     #[serde(default = "pair_port_default")]
     #[schemars(range(min = 1, max = 65408))]
     pub port: u16,
+    /// What is said on the links: "tls" is TLS 1.3, in which each box knows the other by the fingerprint of its certificate;
+    /// "none" is for a cable of their own. The same on both boxes.
+    #[serde(default)]
+    pub encryption: Encryption,
+    /// This box's certificate and its key, as `rohrpost pair key` makes them (PEM).
+    #[serde(default = "pair_certificate_default")]
+    pub certificate: PathBuf,
+    /// The key: nobody but the appliance's user may read it.
+    #[serde(default = "pair_key_default")]
+    pub key: PathBuf,
+    /// The SHA-256 fingerprint of the other box's certificate, which `rohrpost pair key` says there. With "tls" it must be set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "fingerprint", "x-example" = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))]
+    pub partner_fingerprint: Option<String>,
     /// The endpoints of the etcd cluster that knows who works for which identity, such as "http://10.9.9.10:2379"; https needs
     /// `etcd_ca`. The box's kernel reaches them.
     #[schemars(extend("x-example" = ["http://10.9.9.10:2379", "http://10.9.9.11:2379", "http://10.9.9.12:2379"]), length(min = 1, max = 16))]
@@ -631,6 +645,24 @@ pub struct Pair {
     #[serde(default = "silence_default")]
     #[schemars(extend("x-minimum" = "60ms", "x-maximum" = "10s"))]
     pub silence: Period,
+}
+
+/// What is said on the links of a pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Encryption {
+    #[default]
+    Tls,
+    None,
+}
+
+fn pair_certificate_default() -> PathBuf {
+    PathBuf::from("/etc/rohrpost/pair.crt")
+}
+
+fn pair_key_default() -> PathBuf {
+    PathBuf::from("/etc/rohrpost/pair.key")
 }
 
 /// The schema of an endpoint of etcd.

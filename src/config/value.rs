@@ -4,6 +4,7 @@
 //! `format`, by which [`super::walk`] finds [`check`], so that a bad value is reported at its own place in the file
 //! together with every other mistake. Never: a clock or a network.
 
+use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -57,6 +58,9 @@ pub enum ValueError {
     /// No webhook.
     #[error("is no webhook: \"https://HOST/PATH\", or \"http://HOST:PORT/PATH\" within the house ({0})")]
     Webhook(&'static str),
+    /// No fingerprint of a certificate.
+    #[error("is no SHA-256 fingerprint: 64 hex digits, as `rohrpost pair key` says them on the other box")]
+    Fingerprint,
     /// No endpoint of etcd.
     #[error("is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port")]
     Endpoint,
@@ -294,6 +298,7 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "delimiter" => check_delimiter(text),
         "webhook" => webhook_host(text).map(drop),
         "etcd-endpoint" => check_endpoint(text),
+        "fingerprint" => text.parse::<Fingerprint>().map(drop).map_err(|_| ValueError::Fingerprint),
         _ => Ok(()),
     }
 }

@@ -17,6 +17,7 @@ use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::Stack;
+use crate::tls::Pinned;
 use crate::worker::{Errand, Exchange, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -73,6 +74,8 @@ pub(super) struct Node {
     /// Changes what a log is told, where no configuration can.
     pub adjust: fn(&mut spool::Settings),
     pub hardware_address: [u8; 6],
+    /// What its links are encrypted with.
+    pub tls: Option<Arc<Pinned>>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
     /// How often it was started: what an earlier process asked is no answer to a later one.
@@ -157,6 +160,7 @@ impl Node {
             queues: None,
             adjust: |_| {},
             hardware_address: HARDWARE_ADDRESS,
+            tls: None,
             memories: [None; 2],
             life: 0,
         }
@@ -316,7 +320,7 @@ impl Node {
             let pair = self.appliance.config.pair.as_ref().map(|pair| {
                 let (back, from_keeper) = crossbeam::channel::unbounded();
                 kept.push(back);
-                settings::pair(&self.appliance.config, pair, keeper.clone(), from_keeper)
+                settings::pair(&self.appliance.config, pair, self.tls.clone(), keeper.clone(), from_keeper)
             });
             let station = Station {
                 clock: clock.clone(),

@@ -41,7 +41,7 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         let (own, partner) = (101 + node as u8, 101 + node.partner() as u8);
         text += &format!(
             "[pair]\nnode = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
-             silence = \"{}ms\"\netcd = [\"http://10.0.0.99:2379\"]\n",
+             silence = \"{}ms\"\nencryption = \"none\"\netcd = [\"http://10.0.0.99:2379\"]\n",
             SILENCE.as_millis(),
         );
     }

@@ -32,6 +32,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+#[cfg(test)]
+use {crate::tls::Pinned, std::collections::BTreeSet};
 
 /// How often the queue is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(300);
@@ -126,6 +128,9 @@ pub(super) struct World {
     ambushes: Vec<(Instant, Duration, usize)>,
     last_sessions: u32,
     faults_left: usize,
+    /// What each box of a pair said of its links.
+    #[cfg(test)]
+    troubles: [BTreeSet<String>; 2],
     steps: u64,
 }
 
@@ -187,6 +192,8 @@ impl World {
             ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
             faults_left: plan.faults.len(),
+            #[cfg(test)]
+            troubles: Default::default(),
             steps: 0,
             plan,
         };
@@ -234,28 +241,50 @@ impl World {
     /// Lives until everything is accounted for, or something is not.
     pub(super) fn run(mut self) -> Outcome {
         while self.phase != Phase::Over && self.ledger.violation().is_none() {
-            self.steps += 1;
-            let now = self.time.get();
-            if self.steps > STEPS_MAX {
-                self.ledger.violate(now, format_args!("no progress: the world turns in a circle"));
-            }
-            self.turn(now);
-            let due = [
-                self.agenda.first_key_value().map_or(Instant::FAR, |((at, _), _)| *at),
-                self.network.next_arrival().unwrap_or(Instant::FAR),
-                self.nodes.iter().map(Node::next).min().unwrap_or(Instant::FAR),
-                self.store.next(),
-                self.clients.next(now),
-                self.receivers.next(now),
-                self.attacker.next(),
-            ];
-            let next = due.into_iter().min().unwrap_or(Instant::FAR);
-            // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
-            let next = next.max(now + Duration::from_nanos(100));
-            self.time.set(next);
-            self.network.advance(next);
+            self.step();
         }
         self.outcome()
+    }
+
+    /// Lives through one turn, and on to where something is due.
+    fn step(&mut self) {
+        self.steps += 1;
+        let now = self.time.get();
+        if self.steps > STEPS_MAX {
+            self.ledger.violate(now, format_args!("no progress: the world turns in a circle"));
+        }
+        self.turn(now);
+        let due = [
+            self.agenda.first_key_value().map_or(Instant::FAR, |((at, _), _)| *at),
+            self.network.next_arrival().unwrap_or(Instant::FAR),
+            self.nodes.iter().map(Node::next).min().unwrap_or(Instant::FAR),
+            self.store.next(),
+            self.clients.next(now),
+            self.receivers.next(now),
+            self.attacker.next(),
+        ];
+        let next = due.into_iter().min().unwrap_or(Instant::FAR);
+        // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
+        let next = next.max(now + Duration::from_nanos(100));
+        self.time.set(next);
+        self.network.advance(next);
+    }
+
+    /// Encrypts the links of a pair, or of one of its boxes, as long as the world has not begun.
+    #[cfg(test)]
+    pub(super) fn encrypt(&mut self, tls: [Option<Pinned>; 2]) {
+        for (node, tls) in self.nodes.iter_mut().zip(tls) {
+            node.tls = tls.map(Arc::new);
+        }
+    }
+
+    /// Lives for so long, and gives what each box said of its links meanwhile.
+    #[cfg(test)]
+    pub(super) fn links_after(mut self, duration: Duration) -> [BTreeSet<String>; 2] {
+        while self.time.get().since(Instant::ZERO) < duration {
+            self.step();
+        }
+        self.troubles
     }
 
     fn turn(&mut self, now: Instant) {
@@ -427,6 +456,12 @@ impl World {
                 // What the former owner learnt last may have been on its own disk only.
                 self.ledger.upset(now);
                 self.ledger.forget_dues();
+            }
+            Event::PairLink { log, trouble } => {
+                let trouble = trouble.unwrap_or_else(|| "well again".to_owned());
+                self.ledger.trace.note(now, format_args!("{}link of log {log}: {trouble}", self.label(place)));
+                #[cfg(test)]
+                self.troubles[place].insert(trouble);
             }
             Event::Accepted { id, sender, .. } => {
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));

@@ -2,6 +2,8 @@
 //!
 //! A change is begun at once and takes a while: the command waits until it is seen to be done, or says how far it came.
 
+mod key;
+
 use super::check;
 use super::text::{exit_code, plain};
 use crate::config::{self, Period};
@@ -34,6 +36,8 @@ pub struct PairArgs {
 pub enum PairAction {
     /// Say how both identities stand, as this box sees it.
     Status,
+    /// Make the key of this box, with which its links to the partner are encrypted, and say what the partner has to know of it.
+    Key(key::KeyArgs),
     /// Bring an identity into being: on its home box, once in a pair's life.
     Create {
         /// Which: that of this box if nothing is said.
@@ -91,6 +95,9 @@ impl From<Identity> for Node {
 
 /// The command: to standard output, errors to standard error.
 pub fn pair(args: &PairArgs) -> ExitCode {
+    if let PairAction::Key(args) = &args.action {
+        return key::key(args);
+    }
     match config::load(&args.config) {
         Ok(config) => {
             let home = config.pair.as_ref().map_or(Node::A, crate::appliance::settings::node);
@@ -104,7 +111,7 @@ pub fn pair(args: &PairArgs) -> ExitCode {
 /// What the appliance is asked, for what the operator typed on a box with this home.
 fn command(action: &PairAction, home: Node) -> PairCommand {
     match *action {
-        PairAction::Status => PairCommand::Status,
+        PairAction::Status | PairAction::Key(_) => PairCommand::Status,
         PairAction::Create { identity } => PairCommand::Create { identity: identity.map_or(home, Node::from) },
         PairAction::Move { identity } => PairCommand::Move { identity: identity.into() },
         PairAction::Solo { identity, accept_loss, partner_is_off } => {

@@ -30,6 +30,7 @@ to = ["smtp://10.1.1.5"]
 node = "a"
 address = "10.9.9.1/24"
 partner = "10.9.9.2"
+encryption = "none"
 etcd = ["http://10.9.9.10:2379", "http://10.9.9.11:2379"]
 "#;
 
@@ -50,6 +51,16 @@ fn the_file_of_a_box_of_a_pair_is_good() {
 fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
     for (from, to, message) in [
         (
+            "encryption = \"none\"\n",
+            "",
+            "line 24: encryption = \"tls\" needs `partner_fingerprint`: nobody else may send us batches | say `rohrpost pair key` on both boxes, and give each the other's fingerprint",
+        ),
+        (
+            "\"none\"\n",
+            "\"tls\"\npartner_fingerprint = \"abc\"\n",
+            "line 29: `partner_fingerprint`: \"abc\" is no SHA-256 fingerprint: 64 hex digits, as `rohrpost pair key` says them on the other box",
+        ),
+        (
             "identity = \"b\"\n",
             "",
             "line 10: 192.0.2.26 belongs to no identity of the pair | write identity = \"a\", or \"b\" for an address that box b usually has",
@@ -67,17 +78,17 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "http://10.9.9.11:2379",
             "http://10.9.9.11",
-            "line 28: `etcd`: \"http://10.9.9.11\" is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port",
+            "line 29: `etcd`: \"http://10.9.9.11\" is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port",
         ),
         (
             "http://10.9.9.11",
             "http://10.9.9.10",
-            "line 28: two endpoints of etcd with http://10.9.9.10:2379 | remove one of them",
+            "line 29: two endpoints of etcd with http://10.9.9.10:2379 | remove one of them",
         ),
         (
             "\"http://10.9.9.10:2379\", \"http://10.9.9.11:2379\"",
             "\"https://10.9.9.10:2379\"",
-            "line 28: an endpoint with https needs `etcd_ca`, the authority that its certificate is signed by | write etcd_ca = \"/etc/rohrpost/etcd-ca.pem\"",
+            "line 29: an endpoint with https needs `etcd_ca`, the authority that its certificate is signed by | write etcd_ca = \"/etc/rohrpost/etcd-ca.pem\"",
         ),
         (
             "node = \"a\"",

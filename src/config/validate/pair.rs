@@ -2,7 +2,7 @@
 
 use super::{Check, Step, on_link, unusable};
 use crate::config::error::Problem;
-use crate::config::{Config, Identity, Pair};
+use crate::config::{Config, Encryption, Identity, Pair};
 use crate::limits;
 use std::net::IpAddr;
 use std::ops::Range;
@@ -45,6 +45,13 @@ impl Check<'_> {
             self.add(
                 Problem::new(self.in_pair("partner"), message)
                     .help("the two boxes mirror to each other without a router: give both an address of one network"),
+            );
+        }
+        if pair.encryption == Encryption::Tls && pair.partner_fingerprint.is_none() {
+            let message = "encryption = \"tls\" needs `partner_fingerprint`: nobody else may send us batches";
+            self.add(
+                Problem::new(self.places.of(&[Step::Key("pair")]), message)
+                    .help("say `rohrpost pair key` on both boxes, and give each the other's fingerprint"),
             );
         }
         let most = limits::ADDRESSES_MAX - 1;

@@ -18,6 +18,9 @@
 //! ones that it has; the owner goes on behind the first of them that is in its own log. So a replica that was away catches up from
 //! the owner's disk, and one that has what no owner acknowledged gives it up, by the same three frames.
 //!
+//! On a wire that others may be on, the same bytes go under [TLS](crate::tls); neither end knows of it. What does not mend by
+//! itself is a [`Fault`].
+//!
 //! # Frames, version 1
 //!
 //! Integers are little-endian.
@@ -30,6 +33,7 @@
 //! 16  body: a message in postcard's encoding, or a batch as it stands on disk (see [`spool`](crate::spool))
 //! ```
 
+mod fault;
 mod owner;
 mod replica;
 #[cfg(test)]
@@ -58,6 +62,7 @@ impl Timing {
     }
 }
 
+pub use fault::Fault;
 pub use owner::{Counts, End, OwnerEnd};
 pub use replica::{Following, Hello, ReplicaEnd, Want};
 pub use wire::{Message, Misfit, Refusal, VERSION, WireError};

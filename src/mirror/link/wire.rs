@@ -8,6 +8,7 @@ use crate::limits::{BATCH_SIZE_LIMIT, MIRROR_MESSAGE_SIZE_MAX};
 use crate::mirror::arbiter::Words;
 use crate::mirror::register::Node;
 use crate::spool::{Batch, Point};
+use crate::tls::RECORD_TYPES;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -113,6 +114,11 @@ pub enum WireError {
     /// Another protocol, or bytes damaged on their way.
     #[error("what came is no frame of a mirror link")]
     NoFrame,
+    /// The partner speaks TLS.
+    #[error(
+        "the partner speaks TLS, and nothing is encrypted here: `encryption` in [pair] must be the same on both boxes"
+    )]
+    Encrypted,
     /// A version of the protocol that is not spoken here.
     #[error("the partner speaks version {0} of the mirror protocol, and only {VERSION} is spoken here")]
     Version(u8),
@@ -187,7 +193,8 @@ impl Incoming {
             self.front.extend_from_slice(&bytes[..count]);
             *bytes = &bytes[count..];
             if self.front.len() < wanted {
-                return Ok(None);
+                // Whoever speaks another protocol may wait for an answer before it has said as much as a header.
+                return if self.front.len() < MAGIC.len() { Ok(None) } else { self.magic().map(|()| None) };
             }
             if wanted == FRAME_HEADER_SIZE && self.front.len() == wanted {
                 let length = self.head()?;
@@ -206,12 +213,19 @@ impl Incoming {
         }
     }
 
+    /// Looks at what a frame begins with.
+    fn magic(&self) -> Result<(), WireError> {
+        match [self.front[0], self.front[1]] {
+            MAGIC => Ok(()),
+            [kind, 3] if RECORD_TYPES.contains(&kind) => Err(WireError::Encrypted),
+            _ => Err(WireError::NoFrame),
+        }
+    }
+
     /// Looks at the header of a frame and says how long its body is.
     fn head(&self) -> Result<usize, WireError> {
+        self.magic()?;
         let head = &self.front;
-        if head[..2] != MAGIC {
-            return Err(WireError::NoFrame);
-        }
         if head[2] != VERSION {
             return Err(WireError::Version(head[2]));
         }
@@ -353,6 +367,15 @@ mod tests {
         let mut bytes = frames();
         bytes[2] = 9;
         assert_eq!(take_all(&mut Incoming::default(), &bytes, &mut Vec::new()), Err(WireError::Version(9)));
+    }
+
+    #[test]
+    fn a_partner_that_speaks_tls_is_known_by_its_first_words() {
+        // A ClientHello, and the alert of an end that was spoken to in the clear.
+        for bytes in [&[22, 3, 1, 2, 0, 1][..], &[21, 3, 3, 0, 2, 2, 50]] {
+            assert_eq!(take_all(&mut Incoming::default(), bytes, &mut Vec::new()), Err(WireError::Encrypted));
+        }
+        assert_eq!(take_all(&mut Incoming::default(), b"22", &mut Vec::new()), Err(WireError::NoFrame));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 //! A [`Bench`] is the world without chance: nothing happens that a test does not ask for, and what must not be lost is what
 //! the test was told.
 
+mod encrypted;
 mod host;
 mod limits;
 

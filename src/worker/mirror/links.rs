@@ -1,12 +1,14 @@
 //! The links of a worker: flows that come and go, and what is said on them.
 
-use super::{Errand, Link, Mirror, Slot};
+use super::{Errand, Link, Mirror, Stranger};
 use crate::env::disk::Disk;
-use crate::flow::{FlowId, Transport};
+use crate::event::Event;
+use crate::flow::{FlowId, Received, Transport};
 use crate::limits::MIRROR_RECONNECT_DELAY;
 use crate::mirror::arbiter::Order;
 use crate::mirror::identity_of_log;
-use crate::mirror::link::{Following, Hello, OwnerEnd, Refusal, ReplicaEnd, Want};
+use crate::mirror::link::{Fault, Following, Hello, OwnerEnd, Refusal, ReplicaEnd, Want};
+use crate::tls::{Line, TlsError};
 use crate::worker::parts::Parts;
 use std::net::{IpAddr, SocketAddr};
 
@@ -24,8 +26,10 @@ impl<D: Disk> Mirror<D> {
         let (true, Some(words)) = (remote == self.equipment.partner.ip(), words) else {
             return parts.transport.abort(flow);
         };
+        let line = Line::new(flow, self.equipment.tls.as_ref().map(|tls| tls.accept()));
+        let end = Box::new(ReplicaEnd::new(words, self.equipment.timing.beat, parts.now.mono));
         self.flows.insert(flow, None);
-        self.strangers.insert(flow, ReplicaEnd::new(words, self.equipment.timing.beat, parts.now.mono));
+        self.strangers.insert(flow, Stranger { line, number, end });
         self.readable(parts, flow);
     }
 
@@ -42,8 +46,9 @@ impl<D: Disk> Mirror<D> {
             self.equipment.timing.beat,
             now,
         );
-        slot.link = Some(Link::Owner { flow, end: Box::new(end) });
-        send(parts, slot);
+        let line = Line::new(flow, self.equipment.tls.as_ref().map(|tls| tls.connect()));
+        let link = slot.link.insert(Link::Owner { line, end: Box::new(end) });
+        send(parts, link);
     }
 
     /// A link is gone.
@@ -68,46 +73,66 @@ impl<D: Disk> Mirror<D> {
     /// Bytes have come, or may go.
     pub(in crate::worker) fn readable<T: Transport>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
         let now = parts.now;
-        if let Some(end) = self.strangers.get_mut(&flow) {
-            let received = parts.transport.received(flow);
-            let count = end.receive::<D>(received.bytes, None, now);
-            parts.transport.consume(flow, count);
-            if end.error().is_some() {
+        if let Some(Stranger { line, number, end }) = self.strangers.get_mut(&flow) {
+            let number = *number;
+            let taken = line.received(&mut parts.transport).map(|received| {
+                let count = end.receive::<D>(received.bytes, None, now);
+                (count, is_over(&received, count))
+            });
+            let (count, over) = match taken {
+                Ok(taken) => taken,
+                Err(error) => return self.tls_failed(parts, flow, number, error),
+            };
+            line.consume(&mut parts.transport, count);
+            if let Some(error) = end.error() {
+                self.tell(parts, number, Some(error.into()));
                 parts.transport.abort(flow);
-                return self.ended(parts, flow);
-            }
-            if let Some(Want::Log(hello)) = end.want() {
+                self.ended(parts, flow);
+            } else if let Some(Want::Log(hello)) = end.want() {
                 self.introduce(parts, flow, hello);
+            } else if over {
+                self.close(parts, flow);
             }
             return;
         }
         let Some(Some(number)) = self.flows.get(&flow).copied() else { return };
-        let share = &mut self.shares[identity_of_log(number) as usize];
-        let counts = share.counts();
-        let Some(slot) = share.slots.get_mut(&number) else { return };
         loop {
-            let received = parts.transport.received(flow);
-            let count = match &mut slot.link {
-                Some(Link::Owner { end, .. }) => {
+            let share = &mut self.shares[identity_of_log(number) as usize];
+            let counts = share.counts();
+            let Some(slot) = share.slots.get_mut(&number) else { return };
+            let (line, taken, fault, well) = match &mut slot.link {
+                Some(Link::Owner { line, end }) => {
                     let Some(log) = parts.logs.by_number(number) else { return };
-                    end.receive(received.bytes, counts, log, now.mono);
+                    let taken = line.received(&mut parts.transport).map(|received| {
+                        end.receive(received.bytes, counts, log, now.mono);
+                        let count = received.bytes.len();
+                        (count, is_over(&received, count))
+                    });
                     slot.heard_at = end.heard_at();
                     share.heard = end.heard().or(share.heard);
-                    received.bytes.len()
+                    (line, taken, end.end().and_then(Fault::of_end), end.heard().is_some())
                 }
-                Some(Link::Replica { end, .. }) => {
-                    let count = end.receive(received.bytes, parts.logs.by_number(number), now);
+                Some(Link::Replica { line, end }) => {
+                    let taken = line.received(&mut parts.transport).map(|received| {
+                        let count = end.receive(received.bytes, parts.logs.by_number(number), now);
+                        (count, is_over(&received, count))
+                    });
                     slot.heard_at = end.heard_at();
                     share.heard = end.heard().or(share.heard);
-                    count
+                    (line, taken, end.error().map(Fault::Wire), true)
                 }
-                _ => 0,
+                _ => return,
             };
-            let finished = received.finished && !received.more && count == received.bytes.len();
-            parts.transport.consume(flow, count);
-            if finished {
-                parts.transport.close(flow);
-                return self.ended(parts, flow);
+            let (count, over) = match taken {
+                Ok(taken) => taken,
+                Err(error) => return self.tls_failed(parts, flow, number, error),
+            };
+            line.consume(&mut parts.transport, count);
+            if fault.is_some() || well {
+                self.tell(parts, number, fault);
+            }
+            if over {
+                return self.close(parts, flow);
             }
             if count == 0 {
                 return;
@@ -115,9 +140,44 @@ impl<D: Disk> Mirror<D> {
         }
     }
 
+    /// Ends a link after all that it has said has gone out.
+    fn close<T: Transport>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        if let Some(Stranger { line, .. }) = self.strangers.remove(&flow) {
+            line.close(&mut parts.transport);
+        }
+        if let Some(Some(number)) = self.flows.remove(&flow) {
+            let share = &mut self.shares[identity_of_log(number) as usize];
+            if let Some(link) = share.slots.get_mut(&number).and_then(|slot| slot.link.take()) {
+                link.close(&mut parts.transport);
+            }
+            self.drop_link(parts, number);
+        }
+    }
+
+    fn tls_failed<T: Transport>(&mut self, parts: &mut Parts<T, D>, flow: FlowId, number: u16, error: TlsError) {
+        let own = self.equipment.tls.as_ref().map(|tls| tls.fingerprint());
+        if let Some(fault) = own.and_then(|own| Fault::of_tls(error, own)) {
+            self.tell(parts, number, Some(fault));
+        }
+        self.close(parts, flow);
+    }
+
+    /// Has it logged when something is wrong with the links of a log, and when nothing is any more.
+    fn tell<T: Transport>(&mut self, parts: &mut Parts<T, D>, number: u16, fault: Option<Fault>) {
+        let trouble = fault.map(|fault| fault.to_string());
+        if self.troubles.get(&number) == trouble.as_ref() {
+            return;
+        }
+        match trouble.clone() {
+            Some(trouble) => drop(self.troubles.insert(number, trouble)),
+            None => drop(self.troubles.remove(&number)),
+        }
+        parts.reporter.event(Event::PairLink { log: number, trouble });
+    }
+
     /// A stranger has said what it comes for.
     fn introduce<T: Transport>(&mut self, parts: &mut Parts<T, D>, flow: FlowId, hello: Hello) {
-        let Some(mut end) = self.strangers.remove(&flow) else { return };
+        let Some(Stranger { line, mut end, .. }) = self.strangers.remove(&flow) else { return };
         let Hello { identity, log: number, segment_size } = hello;
         let share = &mut self.shares[identity as usize];
         share.heard = end.heard().or(share.heard);
@@ -138,24 +198,20 @@ impl<D: Disk> Mirror<D> {
         };
         if let Some(refusal) = refusal {
             end.refuse(refusal);
-            // A few bytes: they find room in a flow that has sent nothing.
-            while !end.output().is_empty() {
-                let count = parts.transport.send(flow, end.output());
-                if count == 0 {
-                    break;
-                }
-                end.sent(count, parts.now.mono);
-            }
-            parts.transport.close(flow);
+            // A few bytes: they find room in a flow that has sent next to nothing.
+            let mut link = Link::Replica { line, end };
+            send(parts, &mut link);
+            link.close(&mut parts.transport);
             self.flows.remove(&flow);
             return;
         }
         let Some(slot) = share.slots.get_mut(&number) else { return };
-        if let Some(before) = slot.link.replace(Link::Replica { flow, end: Box::new(end) }) {
+        if let Some(before) = slot.link.replace(Link::Replica { line, end }) {
             parts.transport.abort(before.flow());
             self.flows.remove(&before.flow());
         }
         self.flows.insert(flow, Some(number));
+        self.tell(parts, number, None);
     }
 
     pub(super) fn pump_log<T: Transport>(&mut self, parts: &mut Parts<T, D>, number: u16) -> bool {
@@ -180,17 +236,17 @@ impl<D: Disk> Mirror<D> {
                 // The kernel of TCP is patient: a partner that comes back shall not wait for it.
                 drop = (now.mono >= *since + timeout).then_some((*flow, true));
             }
-            Some(Link::Owner { flow, end }) => {
+            Some(Link::Owner { line, end }) => {
                 if let Some(log) = parts.logs.by_number(number) {
                     end.pump(counts, log, now.mono);
                 }
                 if end.end().is_some() {
-                    drop = Some((*flow, false));
+                    drop = Some((line.flow(), false));
                 } else if now.mono >= end.heard_at() + timeout {
-                    drop = Some((*flow, true));
+                    drop = Some((line.flow(), true));
                 }
             }
-            Some(Link::Replica { flow, end }) => {
+            Some(Link::Replica { line, end }) => {
                 let mut ends = now.mono >= end.heard_at() + timeout;
                 if let (Some(log), Some(Order::Follow { epoch, acknowledge })) = (parts.logs.by_number(number), order) {
                     if matches!(end.want(), Some(Want::Log(_))) && log.is_settled() {
@@ -210,52 +266,56 @@ impl<D: Disk> Mirror<D> {
                     Some(Want::End) => ends = true,
                     _ => {}
                 }
-                drop = ends.then_some((*flow, true)).or(end.error().map(|_| (*flow, true)));
+                drop = (ends || end.error().is_some()).then_some((line.flow(), true));
             }
         }
         if let Some((flow, abort)) = drop {
             if abort {
                 parts.transport.abort(flow);
+                self.ended(parts, flow);
             } else {
-                parts.transport.close(flow);
+                self.close(parts, flow);
             }
-            self.flows.remove(&flow);
-            self.drop_link(parts, number);
             return true;
         }
         let share = &mut self.shares[identity_of_log(number) as usize];
-        let Some(slot) = share.slots.get_mut(&number) else { return false };
-        let flow = slot.link.as_ref().map(Link::flow);
-        let sent = send(parts, slot);
+        let Some(link) = share.slots.get_mut(&number).and_then(|slot| slot.link.as_mut()) else { return false };
+        let sent = send(parts, link);
         // A batch that waited for room may have let more be read.
-        if let Some(flow) = flow
-            && !parts.transport.received(flow).bytes.is_empty()
+        if let Link::Owner { line, .. } | Link::Replica { line, .. } = link
+            && !line.received(&mut parts.transport).is_ok_and(|received| received.bytes.is_empty())
         {
+            let flow = line.flow();
             self.readable(parts, flow);
         }
         sent
     }
 }
 
+/// Whether nothing follows when `count` bytes are consumed.
+fn is_over(received: &Received<'_>, count: usize) -> bool {
+    received.finished && !received.more && count == received.bytes.len()
+}
+
 /// Sends what a link has to say.
-fn send<T: Transport, D: Disk>(parts: &mut Parts<T, D>, slot: &mut Slot) -> bool {
+fn send<T: Transport, D: Disk>(parts: &mut Parts<T, D>, link: &mut Link) -> bool {
     let now = parts.now.mono;
     let mut sent = false;
     loop {
-        let (flow, output) = match &slot.link {
-            Some(Link::Owner { flow, end }) => (*flow, end.output()),
-            Some(Link::Replica { flow, end }) => (*flow, end.output()),
-            _ => return sent,
+        let (line, output) = match link {
+            Link::Owner { line, end } => (line, end.output()),
+            Link::Replica { line, end } => (line, end.output()),
+            Link::Connecting { .. } => return sent,
         };
-        let count = if output.is_empty() { 0 } else { parts.transport.send(flow, output) };
+        let count = line.send(&mut parts.transport, output);
         if count == 0 {
             return sent;
         }
         sent = true;
-        match &mut slot.link {
-            Some(Link::Owner { end, .. }) => end.sent(count, now),
-            Some(Link::Replica { end, .. }) => end.sent(count, now),
-            _ => {}
+        match link {
+            Link::Owner { end, .. } => end.sent(count, now),
+            Link::Replica { end, .. } => end.sent(count, now),
+            Link::Connecting { .. } => {}
         }
     }
 }

@@ -21,9 +21,11 @@ use crate::mirror::identity_of_log;
 use crate::mirror::link::{Counts, OwnerEnd, ReplicaEnd, Timing};
 use crate::mirror::register::Node;
 use crate::spool::{Copies, Log, Point};
+use crate::tls::{Line, Pinned};
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// What a worker of a pair is told.
 pub struct PairEquipment<D: Disk> {
@@ -37,6 +39,8 @@ pub struct PairEquipment<D: Disk> {
     pub segment_size: u64,
     /// What links wait for.
     pub timing: Timing,
+    /// What they are encrypted with; `None`: they are in the clear.
+    pub tls: Option<Arc<Pinned>>,
     /// Where logs go to be read anew.
     pub keeper: Sender<Errand<D>>,
     /// Where they come back.
@@ -65,7 +69,9 @@ pub(super) struct Mirror<D: Disk> {
     /// Flows of links, and the log that each is for, as far as that is known.
     flows: BTreeMap<FlowId, Option<u16>>,
     /// Links that have not said what they come for.
-    strangers: BTreeMap<FlowId, ReplicaEnd>,
+    strangers: BTreeMap<FlowId, Stranger>,
+    /// What is wrong with links, by the log that they are for, as it was told.
+    troubles: BTreeMap<u16, String>,
 }
 
 /// One identity.
@@ -110,19 +116,35 @@ enum Link {
         since: Instant,
     },
     Owner {
-        flow: FlowId,
+        line: Line,
         end: Box<OwnerEnd>,
     },
     Replica {
-        flow: FlowId,
+        line: Line,
         end: Box<ReplicaEnd>,
     },
+}
+
+/// A link that has not said what it comes for; only its port tells for which log it is.
+struct Stranger {
+    line: Line,
+    number: u16,
+    end: Box<ReplicaEnd>,
 }
 
 impl Link {
     fn flow(&self) -> FlowId {
         match self {
-            Link::Connecting { flow, .. } | Link::Owner { flow, .. } | Link::Replica { flow, .. } => *flow,
+            Link::Connecting { flow, .. } => *flow,
+            Link::Owner { line, .. } | Link::Replica { line, .. } => line.flow(),
+        }
+    }
+
+    /// Ends it after all that was taken has gone out.
+    fn close<T: Transport>(self, transport: &mut T) {
+        match self {
+            Link::Connecting { flow, .. } => transport.close(flow),
+            Link::Owner { line, .. } | Link::Replica { line, .. } => line.close(transport),
         }
     }
 }
@@ -163,7 +185,7 @@ impl<D: Disk> Mirror<D> {
             let slot = Slot { away: false, link: None, heard_at: now, connect_at: now, damages: 0 };
             shares[identity_of_log(number) as usize].slots.insert(number, slot);
         }
-        Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new() }
+        Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new(), troubles: BTreeMap::new() }
     }
 
     /// The identity of an own address.

@@ -19,6 +19,7 @@ pub mod relay;
 pub mod replies;
 pub mod server;
 pub mod session;
+pub mod tls;
 pub mod wire;
 
 /// A target: its name, which is also that of its corpus, and its body.
@@ -26,7 +27,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "a binary of the fuzzer runs one")]
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 15] = [
     ("address", address::run),
     ("admin", admin::run),
     ("client", client::run),
@@ -41,4 +42,5 @@ pub const TARGETS: [Target; 14] = [
     ("relay", relay::run),
     ("replies", replies::run),
     ("server", server::run),
+    ("tls", tls::run),
 ];
