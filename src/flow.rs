@@ -169,6 +169,10 @@ pub trait Transport {
     /// them. Nothing by default.
     fn withdraw(&mut self, _addresses: &[IpAddr]) {}
 
+    /// Tells a client that its connection to an own address is gone: one that it had with whoever had the address before.
+    /// Harmless where the client knows, or has a new one. Nothing by default.
+    fn reset_stale(&mut self, _now: Instant, _local: SocketAddr, _remote: SocketAddr) {}
+
     /// What was counted since the start.
     fn counters(&self) -> TransportCounters;
 }

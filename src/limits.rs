@@ -573,6 +573,18 @@ pub const MIRROR_SILENCE_DEFAULT: Duration = Duration::from_millis(150);
 /// A partner that has batches and makes none of them durable for so long is as good as silent: its disk hangs.
 pub const MIRROR_PROGRESS_MAX: Duration = Duration::from_secs(2);
 
+/// Clients of a log that the partner is told of: more are not reset when it takes over. 60 bytes each.
+pub const MIRROR_CLIENTS_MAX: usize = 1 << 20;
+
+/// Clients that one message names, so that it stays below [`MIRROR_MESSAGE_SIZE_MAX`].
+pub const MIRROR_CLIENTS_PER_MESSAGE: usize = 64;
+
+/// Clients that a worker has reset in one breath after a takeover.
+pub const STALE_CLIENTS_PER_BREATH: usize = 64;
+
+/// How long a client is tried that is to be told that its connection is gone.
+pub const STALE_CLIENT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// After a takeover the addresses are announced at once, and again after these pauses, since nothing answers an announcement.
 pub const ANNOUNCEMENT_PAUSES: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];

@@ -6,7 +6,7 @@ use crate::common::log_settings;
 use crate::spool::{self, NoDisk};
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::mirror::arbiter::{Role, Words};
-use rohrpost::mirror::link::{Counts, Following, OwnerEnd, ReplicaEnd, Want};
+use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, ReplicaEnd, Want};
 use rohrpost::mirror::register::{Incarnation, Node};
 use rohrpost::smtp::Envelope;
 use rohrpost::spool::{Copies, Log, LogEvent, Outcome};
@@ -138,7 +138,7 @@ fn batches(encrypted: bool) -> Box<dyn FnMut()> {
         while durable < BATCH {
             owner.poll(now, &mut events);
             replica.poll(now, &mut Vec::new());
-            end.pump(counts, &mut owner, now.mono);
+            end.pump(counts, &mut owner, &mut ClientFeed::default(), now.mono);
             if matches!(far_end.want(), Some(Want::Log(_))) && replica.is_settled() {
                 far_end.welcome(&replica);
             }

@@ -7,7 +7,7 @@ use super::neighbour::next_hop;
 use super::table::{Flow, Stage};
 use super::tuple::Tuple;
 use crate::flow::{ConnectError, FlowId};
-use crate::limits::{CONNECT_TIMEOUT_MAX, LOCAL_PORTS};
+use crate::limits::{CONNECT_TIMEOUT_MAX, LOCAL_PORTS, STALE_CLIENT_PATIENCE};
 use std::net::{IpAddr, SocketAddr};
 
 impl Core {
@@ -36,6 +36,26 @@ impl Core {
         let index = self.table.insert(flow);
         self.mark_dirty(index);
         Ok(self.table.id(index))
+    }
+
+    /// Has a client reset a connection to `local` that we do not have. A SYN within a connection is answered with an
+    /// acknowledgement of what the client waits for (RFC 5961 §4), and that with a reset in its place (RFC 9293 §3.10.7.3): the
+    /// client's numbers need not be known. No station knows of the flow.
+    pub fn reset_stale(&mut self, local: SocketAddr, remote: SocketAddr) {
+        let tuple =
+            Tuple { local: local.ip(), local_port: local.port(), remote: remote.ip(), remote_port: remote.port() };
+        let ours = self.own(tuple.local).is_some() && tuple.local.is_ipv4() == tuple.remote.is_ipv4();
+        let is_full = self.table.len() >= self.settings.connections_max;
+        // One that is there has come after the takeover.
+        let Some(hop) = next_hop(&self.settings.addresses, tuple.remote).filter(|_| ours && !is_full) else { return };
+        if self.table.find(&tuple).is_some() {
+            return;
+        }
+        let initial = initial_sequence(&self.settings.isn_key, &tuple, self.now);
+        let connection = Connection::connect(self.start(&tuple, initial), self.offers.of(tuple.remote), self.now);
+        let stage = Stage::Connecting { until: self.now + STALE_CLIENT_PATIENCE };
+        let index = self.table.insert(Flow::new(tuple, stage, connection, hop, None));
+        self.mark_dirty(index);
     }
 
     /// The next local port of this worker's that is free towards `remote`. Ports go round, so that the first one tried

@@ -464,6 +464,11 @@ impl<P: Port> Transport for Stack<P> {
         self.core.withdraw(addresses);
     }
 
+    fn reset_stale(&mut self, now: Instant, local: SocketAddr, remote: SocketAddr) {
+        self.core.now = now;
+        self.core.reset_stale(local, remote);
+    }
+
     fn counters(&self) -> TransportCounters {
         let port = self.port.counters();
         let counters = self.core.counters;

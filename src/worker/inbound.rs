@@ -8,6 +8,7 @@ use crate::delivery::{Fate, Routes, Work};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now};
 use crate::flow::{FlowId, Transport};
+use crate::mirror::link::{ClientFlow, ClientNews};
 use crate::mirror::register::Node;
 use crate::policy::{self, Decision, Policy, Role, Verdict, VerifyCache};
 use crate::smtp::server::{self, Client, Host, RecipientRefusal, RecipientVerdict, Session, StorageRefusal};
@@ -35,6 +36,8 @@ pub(super) struct Inbound {
     /// Who waits for what is being written.
     drafts: HashMap<Draft, Waiting>,
     count: usize,
+    /// Clients that have come and gone, for the partner of a box that has one.
+    comings: Option<Vec<(ClientNews, ClientFlow)>>,
 }
 
 /// Who waits for a message to become durable. The session may end before, the message stays.
@@ -48,7 +51,7 @@ struct Waiting {
 #[derive(Debug)]
 struct Slot {
     flow: FlowId,
-    local: IpAddr,
+    local: SocketAddr,
     session: Session,
     intake: Intake,
     /// When the timer of this session goes off at the latest.
@@ -73,7 +76,7 @@ struct Intake {
 
 impl Inbound {
     pub(super) fn new(listeners: Vec<Listener>) -> Inbound {
-        Inbound { listeners, slots: Vec::new(), drafts: HashMap::new(), count: 0 }
+        Inbound { listeners, slots: Vec::new(), drafts: HashMap::new(), count: 0, comings: None }
     }
 
     /// How many listeners there are for clients.
@@ -114,10 +117,10 @@ impl Inbound {
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        let before =
-            self.slots[index].replace(Box::new(Slot { flow, local: local.ip(), session, intake, armed: None }));
+        let before = self.slots[index].replace(Box::new(Slot { flow, local, session, intake, armed: None }));
         assert!(before.is_none(), "a flow ends before its place is used again");
         self.count += 1;
+        self.note(ClientNews::Joined, ClientFlow { local, remote });
         if parts.transport.received(flow).bytes.is_empty() {
             self.pump(parts, flow);
         } else {
@@ -183,6 +186,7 @@ impl Inbound {
     fn remove<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
         let Some(mut slot) = self.slots[flow.index as usize].take() else { return };
         self.count -= 1;
+        self.note(ClientNews::Left, ClientFlow { local: slot.local, remote: slot.intake.client });
         parts.timers.cancel(flow);
         let Slot { session, intake, .. } = &mut *slot;
         let mut host = IntakeHost::new(parts, flow, intake, &mut self.drafts);
@@ -239,13 +243,34 @@ impl Inbound {
         self.drafts.retain(|draft, _| draft.id.log() != log);
     }
 
+    /// Takes note of a client that has come or gone, if somebody wants to know.
+    fn note(&mut self, news: ClientNews, client: ClientFlow) {
+        self.comings.iter_mut().for_each(|comings| comings.push((news, client)));
+    }
+
+    /// From now on it takes note of clients that come and go.
+    pub(super) fn watch_clients(&mut self) {
+        self.comings = Some(Vec::new());
+    }
+
+    /// Who has come and gone since the last time.
+    pub(super) fn take_comings(&mut self) -> Vec<(ClientNews, ClientFlow)> {
+        self.comings.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Who is there, at these own addresses.
+    pub(super) fn clients_at<'a>(&'a self, addresses: &'a [IpAddr]) -> impl Iterator<Item = ClientFlow> + 'a {
+        let slots = self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local.ip()));
+        slots.map(|slot| ClientFlow { local: slot.local, remote: slot.intake.client })
+    }
+
     /// How many sessions these own addresses have.
     pub(super) fn count_at(&self, addresses: &[IpAddr]) -> usize {
-        self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local)).count()
+        self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local.ip())).count()
     }
 
     fn flows_at(&self, addresses: &[IpAddr]) -> Vec<FlowId> {
-        let slots = self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local));
+        let slots = self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local.ip()));
         slots.map(|slot| slot.flow).collect()
     }
 

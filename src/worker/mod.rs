@@ -142,12 +142,16 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             now,
         };
         let mirror = equipment.pair.map(|pair| Box::new(Mirror::new(pair, &mut parts)));
+        let mut inbound = Inbound::new(equipment.listeners);
+        if mirror.is_some() {
+            inbound.watch_clients();
+        }
         let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed);
         home.recover(&parts);
         Worker {
             clock: equipment.clock,
             parts,
-            inbound: Inbound::new(equipment.listeners),
+            inbound,
             outbound: Outbound::new(equipment.destinations),
             home,
             mirror,
@@ -264,6 +268,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         mirror.connected(parts, flow);
                     } else if let Some(connection) = self.outbound.connection_of(flow) {
                         self.outbound.connected(parts, connection);
+                    } else {
+                        // A stale client that connects anew from the same port, as we tell it that it is one.
+                        parts.transport.abort(flow);
                     }
                 }
                 FlowEvent::Readable { flow } | FlowEvent::Writable { flow } => {

@@ -11,6 +11,7 @@
 //!  From {point} ─────────────────────────────────────►         what stands behind it is put aside first, if anything does
 //!  Batch, Batch, … ──────────────────────────────────►         written as it is
 //!                    ◄────────────── Durable {epoch, point}
+//!  Clients {news, list} ─────────────────────────────────►         whose connections are to be reset if it takes over
 //!  Beat {said} ──────────────────────────────────────►         each way, when nothing else was said for a while
 //! ```
 //!
@@ -33,6 +34,7 @@
 //! 16  body: a message in postcard's encoding, or a batch as it stands on disk (see [`spool`](crate::spool))
 //! ```
 
+mod clients;
 mod fault;
 mod owner;
 mod replica;
@@ -62,7 +64,8 @@ impl Timing {
     }
 }
 
+pub use clients::{ClientBook, ClientFeed};
 pub use fault::Fault;
 pub use owner::{Counts, End, OwnerEnd};
 pub use replica::{Following, Hello, ReplicaEnd, Want};
-pub use wire::{Message, Misfit, Refusal, VERSION, WireError};
+pub use wire::{ClientFlow, ClientNews, Message, Misfit, Refusal, VERSION, WireError};

@@ -1,5 +1,6 @@
 //! The owner's end of a link.
 
+use super::clients::ClientFeed;
 use super::voice::Voice;
 use super::wire::{Arrival, Incoming, Message, Refusal, WireError};
 use crate::env::Instant;
@@ -137,7 +138,7 @@ impl OwnerEnd {
     }
 
     /// Goes on: looks for where the copies part, and gives what the partner lacks. Call it after every poll of the log.
-    pub fn pump<D: Disk>(&mut self, counts: Option<Counts>, log: &mut Log<D>, now: Instant) {
+    pub fn pump<D: Disk>(&mut self, counts: Option<Counts>, log: &mut Log<D>, clients: &mut ClientFeed, now: Instant) {
         self.count(counts, log);
         if let State::Choosing { points } = &mut self.state {
             let chosen = loop {
@@ -155,13 +156,18 @@ impl OwnerEnd {
         }
         if matches!(self.state, State::Giving) {
             // Little waits here: what is not in the flow's buffer yet can wait in the log.
-            while self.given_bytes < MIRROR_WINDOW && self.voice.is_empty() {
+            let mut idle = self.voice.is_empty();
+            if idle && let Some((news, list)) = clients.next() {
+                self.voice.message(&Message::Clients { news, list });
+            }
+            while self.given_bytes < MIRROR_WINDOW && idle {
                 match log.next_for_partner() {
                     ForPartner::Batch(batch) => {
                         let length = batch.bytes().len();
                         self.given.push_back((batch.point.sequence, length));
                         self.given_bytes += length;
                         self.voice.batch(batch);
+                        idle = false;
                     }
                     ForPartner::Pending => break,
                     ForPartner::Level => {
@@ -210,6 +216,11 @@ impl OwnerEnd {
     /// Whether the partner gets what is sealed, and lacks little of it.
     pub fn is_near(&self) -> bool {
         matches!(self.state, State::Giving) && self.given_bytes < MIRROR_WINDOW / 4 && self.had_all
+    }
+
+    /// Whether the partner has answered and gets what it lacks.
+    pub fn is_giving(&self) -> bool {
+        matches!(self.state, State::Giving)
     }
 
     /// Why it is to be ended, if it is.

@@ -1,7 +1,7 @@
 //! The replica's end of a link.
 
 use super::voice::Voice;
-use super::wire::{Arrival, Incoming, Message, Misfit, Refusal, WireError};
+use super::wire::{Arrival, ClientFlow, ClientNews, Incoming, Message, Misfit, Refusal, WireError};
 use crate::env::disk::{Block, Disk};
 use crate::env::{Instant, Now};
 use crate::mirror::arbiter::Words;
@@ -72,6 +72,8 @@ pub struct ReplicaEnd {
     heard_at: Instant,
     /// The last batch that the owner was told to be durable here, and in which epoch.
     told: Option<(Option<Following>, Point)>,
+    /// What was said of the owner's clients since the last time that somebody asked.
+    clients: Vec<(ClientNews, Vec<ClientFlow>)>,
     error: Option<WireError>,
 }
 
@@ -85,6 +87,7 @@ impl ReplicaEnd {
             heard: None,
             heard_at: now,
             told: None,
+            clients: Vec::new(),
             error: None,
         }
     }
@@ -122,6 +125,7 @@ impl ReplicaEnd {
                     State::Rewinding { until: point }
                 };
             }
+            (Message::Clients { news, list }, State::Following) => self.clients.push((news, list)),
             (Message::Beat { said }, _) => self.heard = Some(said),
             _ => self.fail(WireError::Unexpected),
         }
@@ -209,6 +213,11 @@ impl ReplicaEnd {
             State::Over if self.voice.is_empty() => Some(Want::End),
             _ => None,
         }
+    }
+
+    /// What was said of the owner's clients since the last time.
+    pub fn client_news(&mut self) -> impl Iterator<Item = (ClientNews, Vec<ClientFlow>)> {
+        self.clients.drain(..)
     }
 
     /// Why the bytes that came could not be used, if they could not.

@@ -115,7 +115,7 @@ impl Pair {
         self.replica.log.poll(self.now, &mut Vec::new());
         let counts = Counts { with: words(0).incarnation, epoch: self.epoch, promised: true };
         let Some((owner, replica)) = &mut self.link else { return };
-        owner.pump(Some(counts), &mut self.owner.log, self.now.mono);
+        owner.pump(Some(counts), &mut self.owner.log, &mut ClientFeed::default(), self.now.mono);
         if let Some(Want::Log(_)) = replica.want()
             && self.replica.log.is_settled()
         {

@@ -11,6 +11,7 @@ use crate::spool::{Batch, Point};
 use crate::tls::RECORD_TYPES;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 
 /// Bytes before the body of a frame.
 const FRAME_HEADER_SIZE: usize = 16;
@@ -64,11 +65,38 @@ pub enum Message {
         /// The last batch.
         point: Point,
     },
+    /// Who the owner's clients are, for the day on which they have to be told that it is gone.
+    Clients {
+        /// What about them.
+        news: ClientNews,
+        /// At most [`MIRROR_CLIENTS_PER_MESSAGE`](crate::limits::MIRROR_CLIENTS_PER_MESSAGE).
+        list: Vec<ClientFlow>,
+    },
     /// Still here.
     Beat {
         /// What the sender says of itself.
         said: Words,
     },
+}
+
+/// Both ends of a client's connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ClientFlow {
+    /// The identity's address and port.
+    pub local: SocketAddr,
+    /// The client's.
+    pub remote: SocketAddr,
+}
+
+/// What is said of some clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ClientNews {
+    /// They have come, and whoever was named before counts no more.
+    Anew,
+    /// They have come.
+    Joined,
+    /// They are gone.
+    Left,
 }
 
 /// Why a replica does not take a link.

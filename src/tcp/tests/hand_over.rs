@@ -73,3 +73,38 @@ fn what_cannot_be_taken_over_is_refused() {
     }
     assert!(server.stack.import(network.now(), &bytes).is_ok());
 }
+
+/// Where the client's end of the first connection is.
+fn client_of(server: &Host) -> SocketAddr {
+    let remote = |event: &FlowEvent| if let FlowEvent::Accepted { remote, .. } = event { Some(*remote) } else { None };
+    server.events.iter().find_map(remote).expect("a connection")
+}
+
+#[test]
+fn a_client_that_waits_is_told_that_its_server_is_gone() {
+    let (network, mut client, mut server, near, _) = joined(Link::default(), 1);
+    let remote = client_of(&server);
+    network.isolate(server.stack.port().host());
+    let mut heir = settings(vec![own("192.0.2.2", 24, None)], &["192.0.2.2:25"]);
+    heir.seed = 99;
+    let mut heir = Host::new(&network, HEIR_MAC, Link::default(), heir);
+    announce(&mut heir);
+    heir.stack.reset_stale(network.now(), at("192.0.2.2:25"), remote);
+    let mut hosts = [&mut client, &mut heir, &mut server];
+    assert!(run(&network, &mut hosts, Duration::from_secs(1), |hosts| hosts[0].end(near).is_some()));
+    assert_eq!(client.end(near), Some(FlowEnd::Reset));
+    run(&network, &mut [&mut client, &mut heir, &mut server], Duration::from_secs(10), |_| false);
+    assert_eq!(heir.stack.counters().open, 0);
+    // One that has come back by the same port in the meantime is left alone.
+    let again = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
+    let mut hosts = [&mut client, &mut heir, &mut server];
+    assert!(run(&network, &mut hosts, Duration::from_secs(5), |hosts| !hosts[1].accepted().is_empty()));
+    let remote = client_of(&heir);
+    heir.stack.reset_stale(network.now(), at("192.0.2.2:25"), remote);
+    run(&network, &mut [&mut client, &mut heir, &mut server], Duration::from_secs(5), |_| false);
+    assert_eq!((client.end(again), heir.stack.counters().open), (None, 1));
+    // And whoever is not there any more is given up.
+    heir.stack.reset_stale(network.now(), at("192.0.2.2:25"), at("192.0.2.99:2000"));
+    run(&network, &mut [&mut client, &mut heir, &mut server], Duration::from_secs(20), |_| false);
+    assert_eq!(heir.stack.counters().open, 1);
+}

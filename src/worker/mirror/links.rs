@@ -63,6 +63,7 @@ impl<D: Disk> Mirror<D> {
         let share = &mut self.shares[identity_of_log(number) as usize];
         if let Some(slot) = share.slots.get_mut(&number) {
             slot.link = None;
+            slot.feed.restart();
             slot.connect_at = parts.now.mono + MIRROR_RECONNECT_DELAY;
         }
         if let Some(log) = parts.logs.by_number(number) {
@@ -119,6 +120,9 @@ impl<D: Disk> Mirror<D> {
                     });
                     slot.heard_at = end.heard_at();
                     share.heard = end.heard().or(share.heard);
+                    for (news, list) in end.client_news() {
+                        slot.book.note(news, &list);
+                    }
                     (line, taken, end.error().map(Fault::Wire), true)
                 }
                 _ => return,
@@ -238,7 +242,7 @@ impl<D: Disk> Mirror<D> {
             }
             Some(Link::Owner { line, end }) => {
                 if let Some(log) = parts.logs.by_number(number) {
-                    end.pump(counts, log, now.mono);
+                    end.pump(counts, log, &mut slot.feed, now.mono);
                 }
                 if end.end().is_some() {
                     drop = Some((line.flow(), false));

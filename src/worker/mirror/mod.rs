@@ -6,6 +6,7 @@
 //!
 //! What blocks (reading a log anew) is done by the keeper, a thread of its own: a log goes there and comes back as a value.
 
+mod clients;
 mod links;
 
 use super::home::Home;
@@ -18,7 +19,7 @@ use crate::env::disk::Disk;
 use crate::flow::{FlowId, Transport};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::identity_of_log;
-use crate::mirror::link::{Counts, OwnerEnd, ReplicaEnd, Timing};
+use crate::mirror::link::{ClientBook, ClientFeed, Counts, OwnerEnd, ReplicaEnd, Timing};
 use crate::mirror::register::Node;
 use crate::spool::{Copies, Log, Point};
 use crate::tls::{Line, Pinned};
@@ -107,6 +108,10 @@ struct Slot {
     connect_at: Instant,
     /// Damaged places that were known when we began to work for the identity.
     damages: u64,
+    /// What the partner has not been told of our clients, by the log that takes their mail.
+    feed: ClientFeed,
+    /// Who the owner's clients were when it was last heard.
+    book: ClientBook,
 }
 
 enum Link {
@@ -130,6 +135,13 @@ struct Stranger {
     line: Line,
     number: u16,
     end: Box<ReplicaEnd>,
+}
+
+impl Slot {
+    /// Whether the partner gets what it lacks.
+    fn gives(&self) -> bool {
+        matches!(&self.link, Some(Link::Owner { end, .. }) if end.is_giving())
+    }
 }
 
 impl Link {
@@ -182,7 +194,15 @@ impl<D: Disk> Mirror<D> {
             }
         });
         for (number, _) in parts.logs.iter_mut() {
-            let slot = Slot { away: false, link: None, heard_at: now, connect_at: now, damages: 0 };
+            let slot = Slot {
+                away: false,
+                link: None,
+                heard_at: now,
+                connect_at: now,
+                damages: 0,
+                feed: ClientFeed::default(),
+                book: ClientBook::default(),
+            };
             shares[identity_of_log(number) as usize].slots.insert(number, slot);
         }
         Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new(), troubles: BTreeMap::new() }
@@ -334,6 +354,7 @@ impl<D: Disk> Mirror<D> {
         let share = &mut self.shares[identity as usize];
         for (number, slot) in &mut share.slots {
             if let Some(link) = slot.link.take() {
+                slot.feed.restart();
                 parts.transport.abort(link.flow());
                 self.flows.remove(&link.flow());
                 slot.connect_at = parts.now.mono;
@@ -347,12 +368,14 @@ impl<D: Disk> Mirror<D> {
     /// Goes on with everything: after every poll of the logs. Whether anything was done.
     pub(super) fn pump<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) -> bool {
         let mut busy = self.take_kept(stations);
+        self.take_comings(stations);
         let numbers: Vec<u16> = self.shares.iter().flat_map(|share| share.slots.keys().copied()).collect();
         for number in numbers {
             busy |= self.pump_log(stations.parts, number);
         }
         for identity in [Node::A, Node::B] {
             busy |= self.carry_out(stations, identity);
+            busy |= self.reset_stale(stations.parts, identity);
             self.report(stations.parts, identity);
         }
         busy

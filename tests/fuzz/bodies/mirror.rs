@@ -4,7 +4,7 @@
 use rohrpost::env::disk::SimDisk;
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::mirror::arbiter::{Role, Words};
-use rohrpost::mirror::link::{Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Want};
+use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Want};
 use rohrpost::mirror::register::{Incarnation, Node};
 use rohrpost::spool::{Copies, Log, Piece, Settings};
 use std::time::Duration;
@@ -122,7 +122,7 @@ fn owner(mut data: &[u8]) {
         end.receive(&data[..count], counts, &mut log, now(step).mono);
         data = &data[count..];
         log.poll(now(step), &mut Vec::new());
-        end.pump(counts, &mut log, now(step).mono);
+        end.pump(counts, &mut log, &mut ClientFeed::default(), now(step).mono);
         let sent = end.output().len();
         end.sent(sent, now(step).mono);
     }
