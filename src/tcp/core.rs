@@ -11,7 +11,7 @@ use super::connection::sequence::Sequence;
 use super::connection::{Header, Reaction, State, Terms};
 use super::device::Ingress;
 use super::frame::{TCP_HEADER, Way, ip_header, segment_length, write_segment};
-use super::neighbour::{Neighbours, cidr};
+use super::neighbour::{Neighbours, cidr, source};
 use super::path::Paths;
 use super::scratch::Scratch;
 use super::segment::{ACK, Obstacle, Packet, RST, Segment, hardware_address};
@@ -227,8 +227,16 @@ impl Core {
 
     /// The addresses that are ours now.
     pub fn in_use(&self) -> Vec<IpAddr> {
-        let all = self.settings.addresses.iter().map(|address| address.ip);
-        all.filter(|address| !self.withdrawn.contains(address)).collect()
+        self.own_in_use().map(|address| address.ip).collect()
+    }
+
+    /// By which of our addresses `hop` may be asked for: one that is ours now, or its owner would lose its clients to us.
+    pub fn source_for(&self, hop: IpAddr) -> Option<IpAddr> {
+        source(self.own_in_use(), hop)
+    }
+
+    fn own_in_use(&self) -> impl Iterator<Item = &OwnAddress> {
+        self.settings.addresses.iter().filter(|address| !self.withdrawn.contains(&address.ip))
     }
 
     fn tell_interface(&mut self) {

@@ -261,9 +261,10 @@ impl<P: Port> Stack<P> {
 
     /// Asks for a next hop's hardware address.
     fn ask(&mut self, hop: IpAddr) {
+        let Some(source) = self.core.source_for(hop) else { return };
         if let Some(mut frame) = self.port.allocate(request_length(hop)) {
             let bytes = self.port.bytes_mut(&mut frame);
-            write_request(bytes, self.core.hardware_address, &self.core.settings.addresses, hop);
+            write_request(bytes, self.core.hardware_address, source, hop);
             self.port.transmit(frame);
         }
     }
