@@ -87,6 +87,8 @@ pub(super) struct Core {
     withdrawn: Vec<IpAddr>,
     /// How often those that came to us were announced.
     pub announced: usize,
+    /// When the next announcement is due.
+    pub announce_at: Instant,
 }
 
 /// smoltcp counts microseconds.
@@ -190,6 +192,7 @@ impl Core {
             settings,
             withdrawn: Vec::new(),
             announced: 0,
+            announce_at: now,
         };
         core.tell_interface();
         core
@@ -206,8 +209,14 @@ impl Core {
         self.tell_interface();
         if self.settings.worker == 0 {
             self.announced = 0;
-            self.timers.schedule(Timer::Announce, self.now);
+            self.announce_at(self.now);
         }
+    }
+
+    /// Announces what is ours at that time.
+    pub fn announce_at(&mut self, at: Instant) {
+        self.announce_at = at;
+        self.timers.schedule(Timer::Announce, at);
     }
 
     /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.
