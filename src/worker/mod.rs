@@ -255,7 +255,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         let identity = mirror.as_ref().map_or(Node::A, |mirror| mirror.identity_of(local.ip()));
                         self.inbound.accepted(parts, flow, (listener, identity), local, remote);
                         if mirror.as_ref().is_some_and(|mirror| mirror.drains(identity)) {
-                            self.inbound.shut_down_at(parts, &[local.ip()]);
+                            self.inbound.shut_down(parts, flow);
                         }
                     }
                 },

@@ -83,6 +83,8 @@ struct Share {
     owns: bool,
     /// In which epoch it was last told to lead.
     epoch: u64,
+    /// What of the partner's word counted when the sessions were told to end: it counts until they have.
+    draining: Option<Counts>,
     drained_at: Instant,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
@@ -149,6 +151,7 @@ impl<D: Disk> Mirror<D> {
                 assumed: false,
                 owns: false,
                 epoch: 0,
+                draining: None,
                 drained_at: Instant::FAR,
                 slots: BTreeMap::new(),
                 heard: None,
@@ -201,6 +204,9 @@ impl<D: Disk> Mirror<D> {
                 self.give_to_keeper(stations, identity, |_| Some(None));
             }
             PairWish::Order { number, order } => {
+                if matches!(order, Order::Drain { .. }) {
+                    share.draining = share.counts();
+                }
                 share.number = number;
                 share.order = Some(order);
                 share.done = false;
@@ -453,6 +459,8 @@ impl Share {
             Order::Lead { epoch, both: Some(with) } | Order::Adopt { epoch, both: Some(with) } => {
                 Some(Counts { with, epoch, promised: true })
             }
+            // The epoch goes on, and what is under way still waits for both copies.
+            Order::Drain { .. } => self.draining,
             _ => None,
         }
     }
