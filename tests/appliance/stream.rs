@@ -17,8 +17,12 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-/// The pause before a message that was not taken is tried again.
+/// The pause before a message whose connection could not be made, or broke, is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
+
+/// The same for a message that was refused. Who is told to come again later does not do so at once: thousands of connections
+/// a second would try something else than the server.
+const REFUSED_PAUSE: Duration = Duration::from_secs(1);
 
 /// What is known of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,20 +210,22 @@ async fn run(shared: &Arc<Shared>, name: &str, server: SocketAddr, pause: Durati
 /// One message, until it is known or cannot be known what became of it.
 async fn deliver(shared: Arc<Shared>, number: usize, id: String, server: SocketAddr) {
     loop {
-        match session(&shared, number, &id, server).await {
+        let pause = match session(&shared, number, &id, server).await {
             Ok(true) => return shared.set(number, Fate::Acknowledged(Instant::now())),
             Ok(false) => {
                 shared.refused.fetch_add(1, Ordering::Relaxed);
+                REFUSED_PAUSE
             }
             Err(_) if matches!(shared.fates.lock().expect("the fates")[number], Fate::Waits(_)) => {
                 return shared.set(number, Fate::InDoubt);
             }
             Err(_) => {
                 shared.broken.fetch_add(1, Ordering::Relaxed);
+                RETRY_PAUSE
             }
-        }
+        };
         shared.set(number, Fate::Underway);
-        tokio::time::sleep(RETRY_PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -16,15 +16,16 @@ mod round;
 use kind::Kind;
 use std::process::ExitCode;
 
-const USAGE: &str = "drill [ROUNDS] [--only KIND] [--json], or drill --demo";
+const USAGE: &str = "drill [ROUNDS] [--only KIND] [--json] [--logs], or drill --demo";
 
 fn main() -> ExitCode {
-    let (mut rounds, mut only, mut json) = (None, Vec::new(), false);
+    let (mut rounds, mut only, mut json, mut logs) = (None, Vec::new(), false, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--demo" => return demo::demo(),
             "--json" => json = true,
+            "--logs" => logs = true,
             "--only" => {
                 let named = arguments.next().unwrap_or_default();
                 let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == named) else {
@@ -43,5 +44,5 @@ fn main() -> ExitCode {
         }
     }
     let kinds = if only.is_empty() { Kind::ALL.to_vec() } else { only };
-    round::drill(rounds.unwrap_or(kinds.len()), &kinds, json)
+    round::drill(rounds.unwrap_or(kinds.len()), &kinds, json, logs)
 }

@@ -22,8 +22,9 @@ const BEHIND: Duration = Duration::from_secs(1);
 /// How long sessions are waited for at the end: what has no answer then has lost its server.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Runs so many rounds, of these kinds in turn. The watched identity changes with each turn.
-pub fn drill(rounds: usize, kinds: &[Kind], json: bool) -> ExitCode {
+/// Runs so many rounds, of these kinds in turn. The watched identity changes with each turn. The logs of rounds that failed
+/// are kept, or of all.
+pub fn drill(rounds: usize, kinds: &[Kind], json: bool, logs: bool) -> ExitCode {
     let mut rows = Vec::new();
     let mut pair = None;
     report::head(json);
@@ -37,7 +38,7 @@ pub fn drill(rounds: usize, kinds: &[Kind], json: bool) -> ExitCode {
         let row = round(&mut ours, number, kind, watched);
         report::line(&row, json);
         let home = row.in_sync.is_some() && go_home(&ours);
-        if !home || row.is_failed() || std::env::var_os("KEEP").is_some() {
+        if !home || row.is_failed() || logs {
             keep_logs(&ours, number);
         }
         // A pair that did not come back has failed its round, and not those behind it.
