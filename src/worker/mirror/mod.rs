@@ -181,6 +181,11 @@ impl<D: Disk> Mirror<D> {
         self.flows.contains_key(&flow)
     }
 
+    /// How many flows are links.
+    pub(super) fn links_count(&self) -> u64 {
+        self.flows.len() as u64
+    }
+
     /// Takes what the control thread wants.
     pub(super) fn wish<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node, wish: PairWish) {
         let now = stations.parts.now;
