@@ -589,6 +589,10 @@ pub const STALE_CLIENT_PATIENCE: Duration = Duration::from_secs(5);
 pub const ANNOUNCEMENT_PAUSES: [Duration; 4] =
     [Duration::from_millis(20), Duration::from_millis(100), Duration::from_millis(500), Duration::from_secs(2)];
 
+/// An announcement that is later than this is left out: a process that was away for longer may have lost the addresses, and
+/// learns so after this one. Less than any silence that has consequences, and more than a busy worker takes for a turn.
+pub const ANNOUNCEMENT_DELAY_MAX: Duration = Duration::from_millis(50);
+
 /// The pause before a link that failed or was refused is opened again.
 pub const MIRROR_RECONNECT_DELAY: Duration = Duration::from_millis(20);
 

@@ -11,7 +11,7 @@ use super::connection::sequence::Sequence;
 use super::connection::{Header, Reaction, State, Terms};
 use super::device::Ingress;
 use super::frame::{TCP_HEADER, Way, ip_header, segment_length, write_segment};
-use super::neighbour::{Neighbours, cidr};
+use super::neighbour::{Neighbours, cidr, source};
 use super::path::Paths;
 use super::scratch::Scratch;
 use super::segment::{ACK, Obstacle, Packet, RST, Segment, hardware_address};
@@ -87,6 +87,8 @@ pub(super) struct Core {
     withdrawn: Vec<IpAddr>,
     /// How often those that came to us were announced.
     pub announced: usize,
+    /// When the next announcement is due.
+    pub announce_at: Instant,
 }
 
 /// smoltcp counts microseconds.
@@ -190,6 +192,7 @@ impl Core {
             settings,
             withdrawn: Vec::new(),
             announced: 0,
+            announce_at: now,
         };
         core.tell_interface();
         core
@@ -206,8 +209,14 @@ impl Core {
         self.tell_interface();
         if self.settings.worker == 0 {
             self.announced = 0;
-            self.timers.schedule(Timer::Announce, self.now);
+            self.announce_at(self.now);
         }
+    }
+
+    /// Announces what is ours at that time.
+    pub fn announce_at(&mut self, at: Instant) {
+        self.announce_at = at;
+        self.timers.schedule(Timer::Announce, at);
     }
 
     /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.
@@ -227,8 +236,16 @@ impl Core {
 
     /// The addresses that are ours now.
     pub fn in_use(&self) -> Vec<IpAddr> {
-        let all = self.settings.addresses.iter().map(|address| address.ip);
-        all.filter(|address| !self.withdrawn.contains(address)).collect()
+        self.own_in_use().map(|address| address.ip).collect()
+    }
+
+    /// By which of our addresses `hop` may be asked for: one that is ours now, or its owner would lose its clients to us.
+    pub fn source_for(&self, hop: IpAddr) -> Option<IpAddr> {
+        source(self.own_in_use(), hop)
+    }
+
+    fn own_in_use(&self) -> impl Iterator<Item = &OwnAddress> {
+        self.settings.addresses.iter().filter(|address| !self.withdrawn.contains(&address.ip))
     }
 
     fn tell_interface(&mut self) {

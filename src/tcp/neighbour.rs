@@ -104,33 +104,21 @@ pub(super) fn request_length(hop: IpAddr) -> usize {
     }
 }
 
-/// Writes an ARP request or a neighbour solicitation (RFC 4861 §4.3) for `hop` into `frame`.
-pub(super) fn write_request(frame: &mut [u8], hardware_address: [u8; 6], own: &[OwnAddress], hop: IpAddr) {
-    match hop {
-        IpAddr::V4(hop) => write_arp(frame, hardware_address, source_v4(own, hop), hop),
-        IpAddr::V6(hop) => write_solicitation(frame, hardware_address, source_v6(own, hop), hop),
+/// Writes an ARP request or a neighbour solicitation (RFC 4861 §4.3) for `hop` into `frame`, on behalf of `source`: whoever
+/// hears it takes that address to be here.
+pub(super) fn write_request(frame: &mut [u8], hardware_address: [u8; 6], source: IpAddr, hop: IpAddr) {
+    match (source, hop) {
+        (IpAddr::V4(source), IpAddr::V4(hop)) => write_arp(frame, hardware_address, source, hop),
+        (IpAddr::V6(source), IpAddr::V6(hop)) => write_solicitation(frame, hardware_address, source, hop),
+        _ => unreachable!("a neighbour is asked for by an address of its own family"),
     }
 }
 
-/// Our address in the network of `hop`, else any of ours.
-fn source(own: &[OwnAddress], hop: IpAddr) -> Option<IpAddr> {
-    let mut family = own.iter().filter(|address| address.ip.is_ipv4() == hop.is_ipv4());
-    let first = family.clone().next()?;
-    Some(family.find(|address| cidr(address).contains_addr(&hop.into())).unwrap_or(first).ip)
-}
-
-fn source_v4(own: &[OwnAddress], hop: Ipv4Addr) -> Ipv4Addr {
-    match source(own, IpAddr::V4(hop)) {
-        Some(IpAddr::V4(address)) => address,
-        _ => Ipv4Addr::UNSPECIFIED,
-    }
-}
-
-fn source_v6(own: &[OwnAddress], hop: Ipv6Addr) -> Ipv6Addr {
-    match source(own, IpAddr::V6(hop)) {
-        Some(IpAddr::V6(address)) => address,
-        _ => Ipv6Addr::UNSPECIFIED,
-    }
+/// Of `own` the address in the network of `hop`, else any of its family.
+pub(super) fn source<'a>(own: impl Iterator<Item = &'a OwnAddress>, hop: IpAddr) -> Option<IpAddr> {
+    let mut family = own.filter(|address| address.ip.is_ipv4() == hop.is_ipv4()).peekable();
+    let first = family.peek()?.ip;
+    Some(family.find(|address| cidr(address).contains_addr(&hop.into())).map_or(first, |address| address.ip))
 }
 
 fn write_arp(frame: &mut [u8], hardware_address: [u8; 6], source: Ipv4Addr, hop: Ipv4Addr) {

@@ -18,8 +18,8 @@ use super::{ImportError, Settings};
 use crate::env::{Instant, wait_readable};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
-    ANNOUNCEMENT_PAUSES, CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge, NEIGHBOUR_RETRY_DELAY,
-    NEIGHBOUR_TIMEOUT,
+    ANNOUNCEMENT_DELAY_MAX, ANNOUNCEMENT_PAUSES, CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge,
+    NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
 };
 use crate::port::{BURST_SIZE, Burst, Capabilities, Port};
 use arrayvec::ArrayVec;
@@ -115,11 +115,14 @@ impl<P: Port> Stack<P> {
                 Timer::Flow(index) => self.due(index),
                 Timer::Hop(hop) => self.ask_again(hop),
                 Timer::Announce => {
-                    // Nothing answers an announcement, and one may be lost.
-                    announce(&mut self.port, &self.core.in_use());
+                    // Nothing answers an announcement, and one may be lost. A process that was paused meanwhile does not
+                    // know yet whether the addresses are still its own, and must not take them from whoever has them.
+                    if now.since(self.core.announce_at) <= ANNOUNCEMENT_DELAY_MAX {
+                        announce(&mut self.port, &self.core.in_use());
+                    }
                     if let Some(pause) = ANNOUNCEMENT_PAUSES.get(self.core.announced) {
                         self.core.announced += 1;
-                        self.core.timers.schedule(Timer::Announce, now + *pause);
+                        self.core.announce_at(now + *pause);
                     }
                 }
                 Timer::Gateways => {
@@ -261,9 +264,10 @@ impl<P: Port> Stack<P> {
 
     /// Asks for a next hop's hardware address.
     fn ask(&mut self, hop: IpAddr) {
+        let Some(source) = self.core.source_for(hop) else { return };
         if let Some(mut frame) = self.port.allocate(request_length(hop)) {
             let bytes = self.port.bytes_mut(&mut frame);
-            write_request(bytes, self.core.hardware_address, &self.core.settings.addresses, hop);
+            write_request(bytes, self.core.hardware_address, source, hop);
             self.port.transmit(frame);
         }
     }

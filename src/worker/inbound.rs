@@ -227,8 +227,13 @@ impl Inbound {
     /// No new transactions on these own addresses.
     pub(super) fn shut_down_at<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, addresses: &[IpAddr]) {
         for flow in self.flows_at(addresses) {
-            self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
+            self.shut_down(parts, flow);
         }
+    }
+
+    /// This session ends as soon as its state allows.
+    pub(super) fn shut_down<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
+        self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
     }
 
     /// The sessions of these own addresses are gone, as their flows are.

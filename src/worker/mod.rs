@@ -259,7 +259,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         let identity = mirror.as_ref().map_or(Node::A, |mirror| mirror.identity_of(local.ip()));
                         self.inbound.accepted(parts, flow, (listener, identity), local, remote);
                         if mirror.as_ref().is_some_and(|mirror| mirror.drains(identity)) {
-                            self.inbound.shut_down_at(parts, &[local.ip()]);
+                            self.inbound.shut_down(parts, flow);
                         }
                     }
                 },
@@ -428,9 +428,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         let now = parts.now;
         match self.stopping {
             Some(Stopping::Sessions { until }) => {
+                // Links to a partner stay open to the end.
+                let links = self.mirror.as_ref().map_or(0, |mirror| mirror.links_count());
                 let idle = self.inbound.count() == 0
                     // Last words are under way until they are acknowledged: a 250 that is lost is a message sent twice.
-                    && parts.transport.counters().open == 0
+                    && parts.transport.counters().open <= links
                     && self.outbound.destinations.idle()
                     && self.home.held_count() == 0
                     // Others may be delivering our messages: what comes of it must still be written down.

@@ -1,13 +1,15 @@
 //! A running appliance, with real senders and receivers around it, for the end-to-end tests.
 //!
-//! The network is that of `scripts/lab`: the hosts client, relay and mx on one wire. On the kernel transport without
-//! root everything runs on loopback instead.
+//! The network is that of `scripts/lab`: the hosts client, relay and mx on one wire, or those of a pair. On the kernel
+//! transport without root everything runs on loopback instead.
 #![allow(dead_code)] // Each test binary uses its part of this.
 
 pub mod client;
 pub mod load;
 pub mod mail;
+pub mod pair;
 pub mod receiver;
+pub mod stream;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -36,15 +38,26 @@ pub struct Lab {
 impl Lab {
     /// Sets it up, or says aloud that it cannot and gives `None`.
     pub fn up(queues: u32) -> Option<Lab> {
+        Lab::up_with(&["up"], queues)
+    }
+
+    /// The same for the wire with two boxes and etcd.
+    pub fn up_pair() -> Option<Lab> {
+        Lab::up_with(&["up", "--pair"], 1)
+    }
+
+    fn up_with(arguments: &[&str], queues: u32) -> Option<Lab> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !is_root() {
             eprintln!("SKIPPED: network namespaces and AF_XDP need root; nothing was tested here");
             return None;
         }
-        let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let own = || format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // A script that cleans up behind a program with one lab at a time has named it.
+        let name = std::env::var("ROHRPOST_LAB").unwrap_or_else(|_| own());
         let directory = tempfile::Builder::new().prefix("rohrpost-").tempdir().expect("a temporary folder");
         let lab = Lab { name, directory };
-        let output = lab.script(&["up"]).env("QUEUES", queues.to_string()).output().expect("scripts/lab");
+        let output = lab.script(arguments).env("QUEUES", queues.to_string()).output().expect("scripts/lab");
         assert!(output.status.success(), "scripts/lab up: {}", String::from_utf8_lossy(&output.stderr));
         // Postfix's programs run as their own users and look into our folder.
         std::fs::set_permissions(lab.directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
@@ -86,6 +99,11 @@ impl Drop for Lab {
     }
 }
 
+/// The program that is tried: the one that was built with the test, or another one that the environment names.
+pub fn binary() -> PathBuf {
+    std::env::var_os("ROHRPOST").map_or_else(|| env!("CARGO_BIN_EXE_rohrpost").into(), PathBuf::from)
+}
+
 /// Where Debian keeps Postfix's tools.
 pub fn path() -> String {
     format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default())
@@ -117,6 +135,8 @@ pub struct Appliance {
     child: Child,
     config: PathBuf,
     log: Arc<Mutex<Vec<String>>>,
+    /// Lines of the log that an earlier process wrote.
+    log_before: usize,
     command: Box<dyn Fn() -> Command + Send>,
 }
 
@@ -177,7 +197,7 @@ impl Appliance {
         let namespace = namespace.to_owned();
         let command = move || {
             let mut command = Command::new("ip");
-            command.args(["netns", "exec", &namespace, env!("CARGO_BIN_EXE_rohrpost")]);
+            command.args(["netns", "exec", &namespace]).arg(binary());
             command
         };
         Appliance::spawn(config, Box::new(command))
@@ -186,21 +206,27 @@ impl Appliance {
     fn spawn(config: PathBuf, command: Box<dyn Fn() -> Command + Send>) -> Appliance {
         let log = Arc::new(Mutex::new(Vec::new()));
         let child = run(&command, &config, &log);
-        let appliance = Appliance { child, config, log, command };
+        let appliance = Appliance { child, config, log, log_before: 0, command };
         appliance.wait_until_it_serves();
         appliance
     }
 
     /// Starts again after [`kill`](Appliance::kill) or [`stop`](Appliance::stop).
     pub fn restart(&mut self) {
-        self.log.lock().expect("the log").clear();
-        self.child = run(&self.command, &self.config, &self.log);
+        self.begin_again();
         self.wait_until_it_serves();
+    }
+
+    /// The same, without waiting until it serves.
+    pub fn begin_again(&mut self) {
+        self.log_before = self.log.lock().expect("the log").len();
+        self.child = run(&self.command, &self.config, &self.log);
     }
 
     fn wait_until_it_serves(&self) {
         eventually("the appliance serves", Duration::from_secs(30), || {
-            self.log.lock().expect("the log").iter().any(|line| line.contains("\"event\":\"started\""))
+            let log = self.log.lock().expect("the log");
+            log[self.log_before..].iter().any(|line| line.contains("\"event\":\"started\""))
                 || !Path::new(&format!("/proc/{}", self.child.id())).exists()
         });
     }
@@ -216,6 +242,22 @@ impl Appliance {
         self.child.kill().expect("our own process");
     }
 
+    /// Sends a signal, such as "STOP" or "CONT".
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().expect("kill").success());
+    }
+
+    /// Whether the process runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().expect("our own process").is_none()
+    }
+
+    /// The whole log, of all lives.
+    pub fn log_text(&self) -> String {
+        self.log.lock().expect("the log").join("\n")
+    }
+
     /// Ends the process as an operator would.
     pub fn stop(&mut self) -> ExitStatus {
         self.terminate();
@@ -224,8 +266,7 @@ impl Appliance {
 
     /// The same, without waiting until sessions have finished.
     pub fn terminate(&mut self) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill").success());
+        self.signal("TERM");
     }
 
     /// Waits until the process has ended by itself.
@@ -235,15 +276,18 @@ impl Appliance {
 
     /// The output of `rohrpost ARGUMENTS --config …`.
     pub fn rohrpost(&self, arguments: &[&str]) -> String {
-        let output = Command::new(env!("CARGO_BIN_EXE_rohrpost"))
-            .args(arguments)
-            .arg("--config")
-            .arg(&self.config)
-            .output()
-            .expect("rohrpost");
-        let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "rohrpost {arguments:?}: {out}{errors}\n{}", self.log_tail());
-        out.into_owned()
+        match self.try_rohrpost(arguments) {
+            Ok(out) => out,
+            Err(said) => panic!("rohrpost {arguments:?}: {said}\n{}", self.log_tail()),
+        }
+    }
+
+    /// The same; if the command fails, all that it said.
+    pub fn try_rohrpost(&self, arguments: &[&str]) -> Result<String, String> {
+        let output = Command::new(binary()).args(arguments).arg("--config").arg(&self.config).output();
+        let output = output.expect("rohrpost");
+        let out = String::from_utf8_lossy(&output.stdout).into_owned();
+        if output.status.success() { Ok(out) } else { Err(out + &String::from_utf8_lossy(&output.stderr)) }
     }
 
     /// `rohrpost status --json`.
@@ -262,10 +306,20 @@ impl Appliance {
         log[log.len().saturating_sub(20)..].join("\n")
     }
 
-    /// All log lines of an event.
+    /// All log lines of an event, since the last start.
     pub fn events(&self, name: &str) -> Vec<serde_json::Value> {
+        self.events_from(self.log_before, name)
+    }
+
+    /// How many lines the log has, of all lives of this box together.
+    pub fn log_length(&self) -> usize {
+        self.log.lock().expect("the log").len()
+    }
+
+    /// All log lines of an event behind the first so many.
+    pub fn events_from(&self, line: usize, name: &str) -> Vec<serde_json::Value> {
         let log = self.log.lock().expect("the log");
-        (log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()))
+        (log[line..].iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok()))
             .filter(|line| line["event"] == name)
             .collect()
     }

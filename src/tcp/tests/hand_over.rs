@@ -9,7 +9,7 @@ const HEIR_MAC: [u8; 6] = [2, 0, 0, 0, 0, 3];
 /// A request for the client's address that names the server's as the sender's: the client learns where it is now.
 fn announce(heir: &mut Host) {
     let mut frame = vec![0; request_length(ip("192.0.2.1"))];
-    write_request(&mut frame, HEIR_MAC, &[own("192.0.2.2", 24, None)], ip("192.0.2.1"));
+    write_request(&mut frame, HEIR_MAC, ip("192.0.2.2"), ip("192.0.2.1"));
     heir.stack.port_mut().send(&frame);
 }
 

@@ -93,3 +93,36 @@ fn other_networks_are_reached_through_the_gateway() {
     assert!(connected, "{:?}", client.events);
     assert!(network.now().since(Instant::ZERO) < Duration::from_millis(10));
 }
+
+#[test]
+fn a_neighbour_is_never_asked_for_by_an_address_that_another_box_has() {
+    let network = Network::new(1);
+    let all = vec![own("192.0.2.2", 24, None), own("192.0.2.3", 24, None), own("2001:db8::2", 64, None)];
+    let mut host = Host::new(&network, SERVER_MAC, Link::default(), settings(all, &[]));
+    network.tap();
+    host.stack.withdraw(&[ip("192.0.2.2")]);
+    let _ = host.stack.connect(network.now(), ip("192.0.2.3"), at("192.0.2.1:25"));
+    run(&network, &mut [&mut host], Duration::from_secs(5), |_| false);
+    let senders: Vec<_> = (network.take_tapped().iter())
+        .filter(|frame| frame.bytes[12..14] == [8, 6])
+        .map(|frame| frame.bytes[28..32].to_vec())
+        .collect();
+    assert!(senders.len() > 1, "it is asked for again and again");
+    // Whoever hears the request would send to us what is meant for the other box.
+    assert!(senders.iter().all(|sender| *sender == [192, 0, 2, 3]), "{senders:?}");
+}
+
+#[test]
+fn a_process_that_was_paused_announces_no_address_when_it_wakes() {
+    let network = Network::new(1);
+    let all = vec![own("192.0.2.2", 24, None)];
+    let mut host = Host::new(&network, SERVER_MAC, Link::default(), settings(all, &[]));
+    network.tap();
+    host.stack.assume(network.now(), &[ip("192.0.2.2")]);
+    run(&network, &mut [&mut host], Duration::from_secs(1), |_| false);
+    assert!(!network.take_tapped().is_empty(), "it tells its neighbours");
+    // Another one is due two seconds later, and the partner takes over meanwhile.
+    network.advance(network.now() + Duration::from_secs(10));
+    run(&network, &mut [&mut host], Duration::from_secs(1), |_| false);
+    assert!(network.take_tapped().is_empty());
+}

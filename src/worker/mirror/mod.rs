@@ -91,6 +91,8 @@ struct Share {
     /// In which epoch it was last told to lead, and whether with the partner.
     epoch: u64,
     both: bool,
+    /// What of the partner's word counted when the sessions were told to end: it counts until they have.
+    draining: Option<Counts>,
     drained_at: Instant,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
@@ -187,6 +189,7 @@ impl<D: Disk> Mirror<D> {
                 owns: false,
                 epoch: 0,
                 both: false,
+                draining: None,
                 drained_at: Instant::FAR,
                 slots: BTreeMap::new(),
                 heard: None,
@@ -224,6 +227,11 @@ impl<D: Disk> Mirror<D> {
         self.flows.contains_key(&flow)
     }
 
+    /// How many flows are links.
+    pub(super) fn links_count(&self) -> u64 {
+        self.flows.len() as u64
+    }
+
     /// Takes what the control thread wants.
     pub(super) fn wish<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node, wish: PairWish) {
         let now = stations.parts.now;
@@ -247,6 +255,9 @@ impl<D: Disk> Mirror<D> {
                 self.give_to_keeper(stations, identity, |_| Some(None));
             }
             PairWish::Order { number, order } => {
+                if matches!(order, Order::Drain { .. }) {
+                    share.draining = share.counts();
+                }
                 share.number = number;
                 share.order = Some(order);
                 share.done = false;
@@ -508,6 +519,8 @@ impl Share {
             Order::Lead { epoch, both: Some(with) } | Order::Adopt { epoch, both: Some(with) } => {
                 Some(Counts { with, epoch, promised: true })
             }
+            // The epoch goes on, and what is under way still waits for both copies.
+            Order::Drain { .. } => self.draining,
             _ => None,
         }
     }

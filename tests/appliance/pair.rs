@@ -1,0 +1,237 @@
+//! A pair of boxes, with etcd beside them and a receiver behind them.
+
+use super::load::message;
+use super::receiver::Receiver;
+use super::{Appliance, Lab, MX, eventually};
+use rohrpost::control::{Answer, Client, IdentityStatus, PairCommand, PairStatus, Request};
+use rohrpost::mirror::register::{Mode, Node};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Both of them.
+pub const NODES: [Node; 2] = [Node::A, Node::B];
+
+/// How long the two may take for what they do by themselves.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the drill's boxes are told beside what every pair is: a fault must not make mail wait for a minute, and clients that
+/// hang after one must not keep others out.
+const MORE: &str = "[limits]\nconnections_per_client = 100000\nconnections = 100000\n\
+                    [retry]\nfirst = \"1s\"\nmax = \"2s\"\n\
+                    [delivery]\nhost_backoff = \"1s\"\nhost_backoff_max = \"1s\"\n";
+
+/// The two boxes.
+pub struct Pair {
+    pub boxes: [Appliance; 2],
+    pub receiver: Receiver,
+    // Dropped last: the others run in it.
+    pub lab: Lab,
+}
+
+impl Pair {
+    /// A pair that has just been switched on: neither identity exists yet. `None`, aloud, where there cannot be one.
+    pub fn up() -> Option<Pair> {
+        Pair::up_on(|_| {})
+    }
+
+    /// The same on spools whose folders, which are there and empty, something was done with before.
+    pub fn up_on(prepare: impl Fn(&Path)) -> Option<Pair> {
+        let lab = Lab::up_pair()?;
+        lab.start_etcd();
+        let mx = format!("{MX}:25").parse().expect("an address");
+        let receiver = Receiver::start(&lab.namespace("mx"), mx, message);
+        let start = |node: Node| {
+            std::fs::create_dir_all(spool(&lab, node)).expect("a folder");
+            prepare(&spool(&lab, node));
+            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &configuration(&lab, node))
+        };
+        Some(Pair { boxes: NODES.map(start), receiver, lab })
+    }
+
+    /// Brings both identities into being, and waits until both are mirrored.
+    pub fn create(&self) {
+        for node in NODES {
+            self.of(node).rohrpost(&["pair", "create"]);
+        }
+        self.wait_until_mirrored();
+    }
+
+    /// One of the boxes.
+    pub fn of(&self, node: Node) -> &Appliance {
+        &self.boxes[node as usize]
+    }
+
+    /// The same, to be killed and started.
+    pub fn of_mut(&mut self, node: Node) -> &mut Appliance {
+        &mut self.boxes[node as usize]
+    }
+
+    /// How a box sees the pair, if it can be asked.
+    pub fn status(&self, node: Node) -> Option<PairStatus> {
+        let mut client = Client::connect(&socket(&self.lab, node)).ok()?;
+        let mut status = None;
+        let asked = client.ask(&Request::Pair(PairCommand::Status), |answer| {
+            if let Answer::Pair { pair } = answer {
+                status = Some(*pair);
+            }
+            Ok(())
+        });
+        asked.ok().and(status)
+    }
+
+    /// How a box sees one identity.
+    pub fn identity(&self, node: Node, identity: Node) -> Option<IdentityStatus> {
+        self.status(node).map(|status| status.identities[identity as usize].clone())
+    }
+
+    /// The box that works for an identity, as it says itself.
+    pub fn owner(&self, identity: Node) -> Option<Node> {
+        NODES.into_iter().find(|node| self.identity(*node, identity).is_some_and(|status| status.works))
+    }
+
+    /// Whether both copies of both identities count.
+    pub fn is_mirrored(&self) -> bool {
+        let Some(views) = NODES.map(|node| self.status(node)).into_iter().collect::<Option<Vec<_>>>() else {
+            return false;
+        };
+        NODES.iter().all(|identity| {
+            let [one, other] = [&views[0], &views[1]].map(|view| &view.identities[*identity as usize]);
+            one.works != other.works && [one, other].iter().all(|view| view.mode == Some(Mode::Mirrored))
+        })
+    }
+
+    /// Waits for that.
+    pub fn wait_until_mirrored(&self) {
+        eventually("both identities are mirrored", PATIENCE, || self.is_mirrored());
+    }
+
+    /// Waits until neither box has anything to deliver.
+    pub fn wait_until_empty(&self) {
+        for node in NODES {
+            self.of(node).wait_until_empty(PATIENCE);
+        }
+    }
+
+    /// Takes all that a box has on its disk.
+    pub fn wipe(&self, node: Node) {
+        for entry in std::fs::read_dir(spool(&self.lab, node)).expect("its spool").flatten() {
+            if entry.file_name() != "lost+found" {
+                let path = entry.path();
+                if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
+                    .expect("our own file");
+            }
+        }
+    }
+}
+
+/// The host of a box.
+pub fn host(node: Node) -> &'static str {
+    match node {
+        Node::A => "a",
+        Node::B => "b",
+    }
+}
+
+/// Where clients of an identity send to.
+pub fn server(identity: Node) -> SocketAddr {
+    match identity {
+        Node::A => "192.0.2.25:25",
+        Node::B => "192.0.2.26:25",
+    }
+    .parse()
+    .expect("an address")
+}
+
+fn folder(lab: &Lab, node: Node) -> PathBuf {
+    lab.directory.path().join(host(node))
+}
+
+/// Where a box has its logs.
+pub fn spool(lab: &Lab, node: Node) -> PathBuf {
+    folder(lab, node).join("spool")
+}
+
+fn socket(lab: &Lab, node: Node) -> PathBuf {
+    folder(lab, node).join("admin.sock")
+}
+
+/// The file of one of the two boxes.
+pub fn configuration(lab: &Lab, node: Node) -> String {
+    let (address, partner) = match node {
+        Node::A => ("192.0.2.121/24", "192.0.2.122"),
+        Node::B => ("192.0.2.122/24", "192.0.2.121"),
+    };
+    format!(
+        "transport = \"af_xdp\"\nhostname = \"relay.example.test\"\n\
+         [workers]\npoll = \"sleep\"\n\
+         [[port]]\ndevice = \"eth0\"\nframes = 2048\n\
+         [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
+         [[address]]\nip = \"192.0.2.26/24\"\nidentity = \"b\"\n\
+         [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
+         [[listener]]\naddress = \"192.0.2.26:25\"\nrole = \"relay\"\n\
+         [relay]\nnetworks = [\"192.0.2.0/24\"]\n\
+         [[route]]\ndomain = \"*\"\nto = [\"smtp://{MX}:25\"]\n\
+         [spool]\ndirectory = \"{spool}\"\nsize_max = \"128MiB\"\nsegment_size = \"4MiB\"\nfree_min = \"0B\"\n\
+         [pair]\nnode = \"{node}\"\naddress = \"{address}\"\npartner = \"{partner}\"\netcd = [\"http://192.0.2.40:2379\"]\n\
+         [admin]\nsocket = \"{socket}\"\n{MORE}",
+        spool = spool(lab, node).display(),
+        socket = socket(lab, node).display(),
+    )
+}
+
+impl Lab {
+    /// Starts etcd, with what an earlier one knew.
+    pub fn start_etcd(&self) {
+        let output = self.script(&["etcd", &self.directory.path().join("etcd").to_string_lossy()]).output();
+        let output = output.expect("scripts/lab");
+        assert!(output.status.success(), "scripts/lab etcd: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Kills etcd.
+    pub fn kill_etcd(&self) {
+        let output = Command::new("ip").args(["netns", "pids", &self.namespace("etcd")]).output().expect("ip");
+        for pid in String::from_utf8_lossy(&output.stdout).split_whitespace() {
+            assert!(Command::new("kill").args(["-KILL", pid]).status().expect("kill").success());
+            eventually("etcd has ended", PATIENCE, || !Path::new("/proc").join(pid).exists());
+        }
+    }
+
+    /// Cuts the wire: no frame goes from the first host of each of these to the second one, until it is mended.
+    pub fn cut<'a>(&'a self, ways: &[(&str, &str)]) -> Cut<'a> {
+        let rules: String =
+            ways.iter().map(|(from, to)| format!("iifname \"{from}\" oifname \"{to}\" drop\n")).collect();
+        let cut = Cut { lab: self };
+        cut.nft(&format!(
+            "table bridge cut {{\nchain forward {{\ntype filter hook forward priority 0\n{rules}}}\n}}\n"
+        ));
+        cut
+    }
+}
+
+/// A cut wire; dropped, it is mended.
+pub struct Cut<'a> {
+    lab: &'a Lab,
+}
+
+impl Cut<'_> {
+    /// Tells the wire's own filter. Its hosts are the names of the bridge's ports, and whatever they send goes through it:
+    /// ARP and broadcasts, too.
+    fn nft(&self, rules: &str) {
+        let mut command = self.lab.command("wire", "nft");
+        let output = command.arg(rules).output().expect("nft");
+        assert!(output.status.success(), "nft {rules}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+impl Drop for Cut<'_> {
+    fn drop(&mut self) {
+        self.nft("delete table bridge cut");
+    }
+}
+
+/// Both ways between two hosts.
+pub fn both_ways<'a>(one: &'a str, other: &'a str) -> [(&'a str, &'a str); 2] {
+    [(one, other), (other, one)]
+}

@@ -1,0 +1,204 @@
+//! Two real boxes with a real etcd: they mirror each other's queue, and take over from each other.
+
+mod appliance;
+
+use appliance::pair::{NODES, PATIENCE, Pair, both_ways, configuration, host, server};
+use appliance::stream::{Stream, Sums};
+use appliance::{binary, eventually};
+use rohrpost::mirror::register::{Mode, Node};
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+/// Sessions a second: enough that some are open at any moment.
+const PER_SECOND: u32 = 50;
+
+/// Waits until `count` more messages are acknowledged.
+fn go_on(stream: &Stream, count: usize) {
+    let before = stream.acknowledged();
+    eventually("messages are acknowledged", PATIENCE, || stream.acknowledged() >= before + count);
+}
+
+/// Checks that all that was acknowledged has arrived as it was sent, and gives how many copies came besides.
+fn copies_besides(pair: &Pair, sums: &Sums) -> u32 {
+    pair.wait_until_empty();
+    let arrived = pair.receiver.arrived.lock().expect("the counts");
+    let lost: Vec<_> = sums.acknowledged.iter().filter(|id| !arrived.count.contains_key(*id)).collect();
+    println!(
+        "{} begun, {} acknowledged, {} in doubt, {} hanging, {} delivered",
+        sums.begun,
+        sums.acknowledged.len(),
+        sums.in_doubt,
+        sums.hanging.len(),
+        arrived.count.len()
+    );
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    assert!(arrived.altered.is_empty(), "altered: {:?}", arrived.altered);
+    arrived.count.values().map(|count| count - 1).sum()
+}
+
+/// What `rohrpost run` says when it refuses to start on the spool of a box, with a configuration that has been changed.
+fn refused(pair: &Pair, node: Node, change: impl Fn(String) -> String) -> String {
+    let config = pair.lab.directory.path().join("other.toml");
+    std::fs::write(&config, change(configuration(&pair.lab, node))).expect("the configuration");
+    let mut command = pair.lab.command(host(node), &binary().to_string_lossy());
+    let output = command.args(["run", "--config"]).arg(&config).output().expect("rohrpost run");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "it runs: {said}");
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The same configuration without a partner, and on addresses that no pair has.
+fn single(text: String) -> String {
+    let (before, rest) = text.split_once("[pair]").expect("a pair");
+    let (_, after) = rest.split_once("[admin]").expect("an admin section");
+    format!("{before}[admin]{after}").replace("identity = ", "# ").replace(".25", ".27").replace(".26", ".28")
+}
+
+#[test]
+fn a_pair_comes_up_and_says_why_it_refuses() {
+    let Some(mut pair) = Pair::up() else { return };
+    let a = pair.of(Node::A);
+    let said = a.try_rohrpost(&["pair", "move", "a"]).expect_err("there is nothing to move");
+    assert!(said.contains("identity a: this node does not own the identity"), "{said}");
+    let said = a.rohrpost(&["pair", "status"]);
+    assert!(said.contains("NEEDS YOU: it does not exist yet: on its home box, say `rohrpost pair create`"), "{said}");
+    let before = pair.status(Node::A).expect("a status");
+    assert!(before.identities.iter().all(|identity| identity.owner.is_none()), "{before:?}");
+
+    pair.create();
+    let a = pair.of(Node::A);
+    for (command, why) in [
+        (&["pair", "create"][..], "identity a: the identity exists already"),
+        (&["pair", "move", "b"], "identity b: this node does not own the identity"),
+        (&["pair", "take-over", "a"], "identity a: this node does not hold the replica"),
+        (&["pair", "solo", "a", "--accept-loss"], "--partner-is-off"),
+        (&["pair", "rejoin", "b"], "identity b: "),
+    ] {
+        let said = a.try_rohrpost(command).expect_err("it is refused");
+        assert!(said.contains(why), "{command:?}: {said}");
+    }
+    for node in NODES {
+        let text = pair.of(node).rohrpost(&["pair", "status", "--json"]);
+        let status: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!((&status["version"], &status["node"]), (&1.into(), &host(node).into()), "{text}");
+        for (identity, place) in NODES.into_iter().zip(0..) {
+            let told = &status["identities"][place];
+            assert_eq!((&told["identity"], &told["owner"]), (&host(identity).into(), &host(identity).into()), "{text}");
+            assert_eq!(told["works"], identity == node, "{text}");
+            assert_eq!((&told["mode"], &told["partner_heard"]), (&"mirrored".into(), &true.into()), "{text}");
+            assert!(told["trouble"].is_null(), "{text}");
+        }
+    }
+
+    // A queue of two boxes is not that of one box, nor the other way round.
+    assert!(pair.of_mut(Node::B).stop().success(), "an orderly end");
+    eventually("box a works for both", PATIENCE, || {
+        NODES.iter().all(|identity| pair.owner(*identity) == Some(Node::A))
+    });
+    let said = refused(&pair, Node::B, single);
+    assert!(said.contains("is the spool of a box of a pair"), "{said}");
+    pair.wipe(Node::B);
+    let folder = pair.lab.directory.path().join("alone");
+    std::fs::create_dir(&folder).expect("a folder");
+    let text = single(configuration(&pair.lab, Node::B));
+    let mut alone = appliance::Appliance::start_in(&pair.lab.namespace("b"), &folder, &text);
+    assert!(alone.stop().success(), "an orderly end");
+    let said = refused(&pair, Node::B, |text| text);
+    assert!(said.contains("is the spool of a single box"), "{said}");
+}
+
+#[test]
+fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
+    let Some(mut pair) = Pair::up() else { return };
+    pair.create();
+    let start = |pair: &Pair, name: &str, identity| {
+        Stream::start(&pair.lab.namespace("client"), name, server(identity), PER_SECOND)
+    };
+
+    let stream = start(&pair, "move", Node::A);
+    go_on(&stream, 50);
+    pair.of(Node::A).rohrpost(&["pair", "move", "a"]);
+    go_on(&stream, 50);
+    assert_eq!(pair.owner(Node::A), Some(Node::B));
+    pair.of(Node::B).rohrpost(&["pair", "move", "a"]);
+    go_on(&stream, 50);
+    assert_eq!(pair.owner(Node::A), Some(Node::A));
+    let sums = stream.finish(PATIENCE);
+    assert_eq!(
+        (sums.in_doubt, sums.hanging.len(), sums.unfinished),
+        (0, 0, 0),
+        "every client knows what became of its mail"
+    );
+    assert_eq!(copies_besides(&pair, &sums), 0, "a move sends nothing twice");
+    pair.wait_until_mirrored();
+
+    let streams = NODES.map(|identity| start(&pair, &format!("kill-{}", host(identity)), identity));
+    streams.iter().for_each(|stream| go_on(stream, 50));
+    pair.of_mut(Node::A).kill();
+    streams.iter().for_each(|stream| go_on(stream, 50));
+    for identity in NODES {
+        let status = pair.identity(Node::B, identity).expect("a status");
+        assert!(status.works && status.mode == Some(Mode::Solo), "{status:?}");
+    }
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    streams.iter().for_each(|stream| go_on(stream, 50));
+    let sums = streams.map(|stream| stream.finish(Duration::from_secs(1)));
+    for sums in &sums {
+        println!("{} copies besides", copies_besides(&pair, sums));
+    }
+    assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
+}
+
+#[test]
+fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() {
+    let Some(mut pair) = Pair::up() else { return };
+    pair.create();
+    let stream = Stream::start(&pair.lab.namespace("client"), "etcd", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    pair.lab.kill_etcd();
+    eventually("the loss is noticed", PATIENCE, || {
+        NODES.iter().all(|node| pair.status(*node).is_some_and(|status| status.store_error.is_some()))
+    });
+    go_on(&stream, 50);
+    assert!(pair.is_mirrored());
+
+    pair.of_mut(Node::B).kill();
+    eventually("box a stops working", PATIENCE, || pair.identity(Node::A, Node::A).is_some_and(|status| !status.works));
+    let stopped = Instant::now();
+    let until_then = stream.acknowledged();
+    // What was released in the moment before may still have been on its way; nothing follows.
+    eventually("clients are refused or not answered", PATIENCE, || stopped.elapsed() > Duration::from_secs(2));
+    let behind = stream.last().map_or(Duration::ZERO, |last| last.saturating_duration_since(stopped));
+    assert!(behind < Duration::from_millis(500), "a 250 {behind:?} after the box had stopped");
+    println!("{until_then} acknowledged when box a stopped, {} two seconds later", stream.acknowledged());
+
+    pair.lab.start_etcd();
+    go_on(&stream, 20);
+    let status = pair.identity(Node::A, Node::A).expect("a status");
+    assert_eq!((status.works, status.mode), (true, Some(Mode::Solo)));
+    pair.of_mut(Node::B).restart();
+    pair.wait_until_mirrored();
+    let sums = stream.finish(Duration::from_secs(5));
+    copies_besides(&pair, &sums);
+}
+
+#[test]
+fn a_link_that_is_cut_leaves_the_owner_where_it_is() {
+    let Some(pair) = Pair::up() else { return };
+    pair.create();
+    let stream = Stream::start(&pair.lab.namespace("client"), "cut", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    let cut = pair.lab.cut(&both_ways("a", "b"));
+    eventually("both work alone for what they owned", PATIENCE, || {
+        NODES.iter().all(|node| pair.identity(*node, *node).is_some_and(|it| it.works && it.mode == Some(Mode::Solo)))
+    });
+    go_on(&stream, 50);
+    drop(cut);
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
+    let owners: HashSet<_> = NODES.iter().map(|identity| (pair.owner(*identity), Some(*identity))).collect();
+    assert!(owners.iter().all(|(owner, home)| owner == home), "{owners:?}");
+    let sums = stream.finish(PATIENCE);
+    copies_besides(&pair, &sums);
+}
