@@ -549,6 +549,10 @@ pub const MOVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// What a queued recipient is counted with, bytes, for the outcome records that it will need.
 pub const OUTCOME_RESERVE: u64 = 256;
 
+/// How long a recipient in doubt waits: the end of the message may still be on its way to the next hop, or be worked on there,
+/// and one that looks for duplicates finds only what it has. Scanners take seconds, seldom more than half a minute.
+pub const IN_DOUBT_DELAY: Duration = Duration::from_secs(30);
+
 /// Outcomes and other changes that wait for room in a log before nothing more is given out for delivery: what comes of it
 /// could only be kept in memory. More than come in during one breath, and about a megabyte.
 pub const CHANGES_WAITING_MAX: usize = 4096;

@@ -126,7 +126,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     /// Puts a worker together and schedules what its logs hold.
     pub fn new(equipment: Equipment<T, D, C>) -> Worker<T, D, C> {
         let now = equipment.clock.now();
-        let queue = || Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+        let queue = || {
+            let queue = Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+            queue.with_attempts(equipment.pair.is_some())
+        };
         let queues = [queue(), queue()];
         let mut parts = Parts {
             transport: equipment.transport,
@@ -329,6 +332,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.read(parts, id);
                     self.home.read(parts, id);
                 }
+                LogEvent::Attempted { .. } => {}
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Closed { error } => {
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
