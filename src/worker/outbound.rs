@@ -553,6 +553,7 @@ fn transaction(job: &Job) -> Transaction {
         ret: job.ret,
         envelope_id: job.envelope_id.clone(),
         eight_bit: false,
+        end_held: false,
     }
 }
 
