@@ -47,6 +47,8 @@ struct Fate {
     attempted: bool,
     /// It must not be tried again before then.
     due: Instant,
+    /// How many times the appliance said that it may be delivered again, and it was not.
+    doubts: u32,
 }
 
 /// One time that a next hop took the message.
@@ -145,7 +147,9 @@ pub(super) struct Ledger {
     pub trace: Trace,
     promise: Promise,
     entries: BTreeMap<u32, Entry>,
-    /// Crashes, kills and failures of the storage.
+    /// The appliance has a partner, and says of whom it may deliver to again.
+    pair: bool,
+    /// Crashes, kills and failures of the storage, and takeovers.
     upsets: Vec<Instant>,
     /// Nothing is written before then.
     stalled_until: Instant,
@@ -163,10 +167,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(promise: Promise, age_max: Duration, retry: Retry, trace: Trace) -> Ledger {
+    pub(super) fn new(promise: Promise, pair: bool, age_max: Duration, retry: Retry, trace: Trace) -> Ledger {
         Ledger {
             trace,
             promise,
+            pair,
             entries: BTreeMap::new(),
             upsets: Vec::new(),
             stalled_until: Instant::ZERO,
@@ -226,6 +231,14 @@ impl Ledger {
                 format_args!("too old: message {number} to {to} is to be tried after attempt {attempts}"),
             );
         }
+    }
+
+    /// The appliance says that a recipient may have been delivered to, and that it will try again.
+    pub(super) fn in_doubt(&mut self, now: Instant, number: u32, to: &str) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
+        self.trace.note(now, format_args!("message {number} to {to} is in doubt"));
+        fate.doubts += 1;
     }
 
     /// A next hop is asked to take a message.
@@ -301,6 +314,7 @@ impl Ledger {
             refused: false,
             attempted: false,
             due: Instant::ZERO,
+            doubts: 0,
         };
         let entry = Entry {
             mail: mail.clone(),
@@ -364,7 +378,10 @@ impl Ledger {
             let recorded_by = before.recorded_by.unwrap_or(Instant::FAR);
             let upset = |at: &Instant| *at >= before.at && *at <= recorded_by;
             let damaged = self.promise == Promise::Detected && self.started_at >= before.at;
-            let excused = before.recorded_by.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
+            let forgotten = before.forgotten || self.upsets.iter().any(upset) || damaged;
+            // What a pair cannot know it says, whoever of the two it is.
+            let excused = if self.pair { fate.doubts > 0 } else { before.recorded_by.is_none() || forgotten };
+            fate.doubts = fate.doubts.saturating_sub(1);
             if !excused {
                 self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));
                 return None;

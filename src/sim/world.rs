@@ -61,6 +61,9 @@ const STARTS_FAIL_MAX: Duration = Duration::from_secs(2400);
 /// How long an operator waits before a command is tried again.
 const SETUP_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the appliance says of a message whose end was sent and never answered.
+const UNKNOWN_OUTCOME: &str = "the whole message was sent, but its acknowledgement never came";
+
 /// Where the links of log 0 go to.
 const LINK_PORT: u16 = 2600;
 
@@ -168,7 +171,7 @@ impl World {
         let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1));
         let hop = |place| Rc::new(RefCell::new(Hop::new(place == LMTP)));
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
-        let ledger = Ledger::new(plan.promise, plan.age_max, retry, Trace::new(echo));
+        let ledger = Ledger::new(plan.promise, plan.pair, plan.age_max, retry, Trace::new(echo));
         let mut world = World {
             seed,
             random,
@@ -434,6 +437,13 @@ impl World {
                 self.ledger.upset(now);
                 self.ledger.forget_dues();
             }
+            Event::DeliveryInDoubt { recipients, .. } => {
+                for recipient in recipients {
+                    if let Some(number) = number_of_recipient(&recipient) {
+                        self.ledger.in_doubt(now, number, &recipient);
+                    }
+                }
+            }
             Event::Accepted { id, sender, .. } => {
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));
             }
@@ -461,10 +471,13 @@ impl World {
             }
             // The former owner, which does not know yet: what it found out is written nowhere.
             Event::Deferred { id, .. } if self.is_deposed(place, id) => {}
-            Event::Deferred { id, recipient, attempts, next_attempt_at, .. } => {
+            Event::Deferred { id, recipient, attempts, next_attempt_at, reply, .. } => {
                 let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
+                    if reply == UNKNOWN_OUTCOME {
+                        self.ledger.in_doubt(now, number, &recipient);
+                    }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
                 }
                 let before = self.attempts.insert((id, recipient.clone()), attempts).unwrap_or(0);

@@ -41,7 +41,7 @@ use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
 use hdrhistogram::Histogram;
-use home::Home;
+use home::{Attempt, Home};
 use inbound::Inbound;
 use mirror::{Mirror, Stations};
 use outbound::Outbound;
@@ -142,10 +142,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             timers: Wheel::default(),
             stages: Stages::new(),
             now,
+            ends_until: None,
         };
         let mirror = equipment.pair.map(|pair| Box::new(Mirror::new(pair, &mut parts)));
         let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed);
-        home.recover(&parts);
+        home.recover(&mut parts);
         Worker {
             clock: equipment.clock,
             parts,
@@ -230,6 +231,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         busy |= self.take_timers();
         busy |= self.commit();
         busy |= self.pump_mirror();
+        busy |= self.outbound.end_held(&mut self.parts);
         busy |= self.home.tick(&mut self.parts);
         busy |= self.home.give_out(&mut self.parts);
         busy |= self.take_letters();
@@ -332,9 +334,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.read(parts, id);
                     self.home.read(parts, id);
                 }
-                LogEvent::Attempted { .. } => {}
+                LogEvent::Attempted { name } => self.home.attempted(parts, name, true),
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Closed { error } => {
+                    self.home.refuse_attempts(parts, log);
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
                 LogEvent::Full { shortage } => {
@@ -372,6 +375,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.content(parts, connection, offset, content);
                 }
                 Letter::ContentDone { from, connection } => self.home.content_done(parts, from, connection),
+                Letter::Attempt { from, connection, number, id, recipients } => {
+                    self.home.attempt(parts, Attempt { from, connection, number, log: id.log() }, id, &recipients);
+                }
+                Letter::Attempted { connection, number, recorded } => {
+                    self.outbound.attempted(parts, connection, number, recorded);
+                }
                 Letter::Finished => self.finished_count += 1,
             }
         }

@@ -246,11 +246,14 @@ impl Session {
         self.end_content(now);
     }
 
-    /// What ends the content must not go out. The connection is given up without it, and the recipients are deferred.
-    pub fn refuse_end(&mut self, _now: Instant) {
-        if self.end_held && matches!(self.state, State::Envelope(_) | State::Content { .. }) {
+    /// What ends the content must not go out. The connection is given up without it, and the recipients are deferred. False if
+    /// there is none that is held back.
+    pub fn refuse_end(&mut self, _now: Instant) -> bool {
+        let refused = self.end_held && matches!(self.state, State::Envelope(_) | State::Content { .. });
+        if refused {
             self.fail(Cause::Unrecorded);
         }
+        refused
     }
 
     /// The session is no longer needed. While a task is under way, that is finished first.

@@ -133,6 +133,7 @@ impl<D: Disk> Mirror<D> {
     /// Answers for no address of an identity before it is ordered to.
     pub(super) fn new<T: Transport>(equipment: PairEquipment<D>, parts: &mut Parts<T, D>) -> Mirror<D> {
         let now = parts.now.mono;
+        parts.ends_until = Some([Instant::ZERO; 2]);
         let [a, b] = equipment.addresses.clone();
         let mut shares = [(Node::A, a), (Node::B, b)].map(|(identity, addresses)| {
             parts.transport.withdraw(&addresses);
@@ -207,6 +208,34 @@ impl<D: Disk> Mirror<D> {
                 }
             }
         }
+        self.allow_ends(stations.parts);
+    }
+
+    /// Says until when deliveries may come to their end: while the identity is ours for certain. Where both copies are required
+    /// that is so for as long as the partner would say if it had taken over, and be heard.
+    fn allow_ends<T>(&self, parts: &mut Parts<T, D>) {
+        let silence = self.equipment.timing.silence;
+        let until = |share: &Share| {
+            let leads = |order| {
+                matches!(order, Order::Lead { .. } | Order::Adopt { .. } | Order::CatchUp { .. })
+                    || matches!(order, Order::RequireBoth { .. } | Order::Drain { .. })
+            };
+            if !share.order.is_some_and(leads) {
+                return Instant::ZERO;
+            }
+            let each = share.slots.iter().map(|(number, slot)| match parts.logs.get_by_number(*number) {
+                Some(log) if log.leads() && !log.failed() => {
+                    if log.requires_both() {
+                        slot.heard_at + silence
+                    } else {
+                        Instant::FAR
+                    }
+                }
+                _ => Instant::ZERO,
+            });
+            each.min().unwrap_or(Instant::FAR)
+        };
+        parts.ends_until = Some([until(&self.shares[0]), until(&self.shares[1])]);
     }
 
     /// What an order changes at once. What takes longer is looked at after every poll of the logs.
@@ -274,7 +303,8 @@ impl<D: Disk> Mirror<D> {
             let Some(log) = stations.parts.logs.take(number) else { continue };
             if !log.is_replica() {
                 stations.home.forget(&log, number);
-                stations.outbound.break_off(stations.parts, Some(number), &[]);
+                stations.home.refuse_attempts(stations.parts, number);
+                stations.outbound.break_off(stations.parts, Some(identity), &[]);
                 stations.inbound.forget_drafts(number);
             }
             if let Some(slot) = self.shares[identity as usize].slots.get_mut(&number) {
@@ -325,6 +355,7 @@ impl<D: Disk> Mirror<D> {
             busy |= self.carry_out(stations, identity);
             self.report(stations.parts, identity);
         }
+        self.allow_ends(stations.parts);
         busy
     }
 
@@ -375,7 +406,7 @@ impl<D: Disk> Mirror<D> {
                             let replica = log.is_replica();
                             log.lead(epoch, copies, parts.now);
                             if replica {
-                                stations.home.schedule(parts.now, log);
+                                stations.home.schedule(parts, *number);
                             }
                         }
                     }

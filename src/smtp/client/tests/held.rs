@@ -116,7 +116,7 @@ fn an_end_that_is_refused_or_never_allowed_never_goes_out() {
     for body in [BodyType::SevenBit, BodyType::BinaryMime] {
         let (mut glue, _) = held(Protocol::Smtp, body, false, usize::MAX);
         let wire = glue.wire.len();
-        glue.session.refuse_end(NOW);
+        assert!(glue.session.refuse_end(NOW));
         glue.turn();
         assert!(glue.session.closed());
         assert_eq!((glue.wire.len(), glue.session.output()), (wire, &b""[..]));
@@ -156,6 +156,6 @@ fn the_next_message_is_held_only_if_it_is_to_be() {
     }
     assert!(glue.wire.ends_with(b"end\r\n.\r\n"));
     // What was refused before is not heard of again.
-    glue.session.refuse_end(NOW);
+    assert!(!glue.session.refuse_end(NOW));
     assert!(!glue.session.closed());
 }
