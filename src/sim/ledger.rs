@@ -161,6 +161,8 @@ pub(super) struct Ledger {
     pub clock_jumped: bool,
     /// The appliance reported damage that it cannot put a name to.
     damage_reported: bool,
+    /// How many times a next hop took a message.
+    pub deliveries: u64,
     age_max: Duration,
     retry: Retry,
     violation: Option<String>,
@@ -179,6 +181,7 @@ impl Ledger {
             failed: false,
             clock_jumped: false,
             damage_reported: false,
+            deliveries: 0,
             age_max,
             retry,
             violation: None,
@@ -387,6 +390,7 @@ impl Ledger {
                 return None;
             }
         }
+        self.deliveries += 1;
         fate.deliveries.push(Delivery { at: now, recorded_by: None, forgotten: self.failed });
         Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
     }

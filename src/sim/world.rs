@@ -125,11 +125,19 @@ pub(super) struct World {
     /// What each box was asked, and whether it was seen to hold nothing since everything was put right.
     listings: Vec<Listing>,
     starts_fail_since: Vec<Option<Instant>>,
-    /// Power that will be lost when a log comes round, or then at the latest; and for how long.
-    ambushes: Vec<(Instant, Duration, usize)>,
+    ambushes: Vec<Ambush>,
     last_sessions: u32,
     faults_left: usize,
     steps: u64,
+}
+
+/// Power that will be lost at a bad moment, or then at the latest.
+struct Ambush {
+    fault: Fault,
+    until: Instant,
+    place: usize,
+    /// How many times next hops had taken a message by then.
+    deliveries: u64,
 }
 
 /// What a box was asked of its queue.
@@ -143,7 +151,7 @@ impl World {
     /// The world of a seed; with `pair`, the one in which the appliance has a partner.
     pub(super) fn new(seed: u64, pair: bool, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = if pair { Plan::of_pair(&mut random) } else { Plan::new(seed, &mut random) };
+        let plan = if pair { Plan::of_pair(seed, &mut random) } else { Plan::new(seed, &mut random) };
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let config = Arc::new(configuration(&plan));
@@ -571,8 +579,9 @@ impl World {
                 self.at(duration, Happening::Start(place));
                 running
             }
-            Fault::PowerLossAtReuse(duration) => {
-                return self.ambushes.push((now + AMBUSH_PATIENCE, duration, place));
+            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) => {
+                let (until, deliveries) = (now + AMBUSH_PATIENCE, self.ledger.deliveries);
+                return self.ambushes.push(Ambush { fault, until, place, deliveries });
             }
             Fault::Stop(duration) => {
                 self.nodes[place].stop(FINISH_WITHIN);
@@ -615,14 +624,18 @@ impl World {
         }
     }
 
-    /// Power is lost where its loss would show best what a log depends on.
+    /// Power is lost where its loss would show best what depends on what.
     fn spring_ambush(&mut self, now: Instant) {
-        let Some(&(until, duration, place)) = self.ambushes.first() else { return };
-        let comes_round = self.nodes[place].is_reusing();
-        if comes_round || now >= until {
+        let Some(&Ambush { fault, until, place, deliveries }) = self.ambushes.first() else { return };
+        let (comes, duration) = match fault {
+            Fault::PowerLossAtReuse(duration) => (self.nodes[place].is_reusing(), duration),
+            Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
+            _ => unreachable!("nothing else waits"),
+        };
+        if comes || now >= until {
             self.ambushes.remove(0);
-            if comes_round {
-                *self.injected.entry(Fault::PowerLossAtReuse(duration).name()).or_default() += 1;
+            if comes {
+                *self.injected.entry(fault.name()).or_default() += 1;
             }
             self.break_something(now, Fault::PowerLoss(duration), place);
         }
