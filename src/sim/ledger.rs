@@ -236,12 +236,13 @@ impl Ledger {
         }
     }
 
-    /// The appliance says that a recipient may have been delivered to, and that it will try again.
-    pub(super) fn in_doubt(&mut self, now: Instant, number: u32, to: &str) {
+    /// The appliance says that a recipient may have been delivered to, and that it will try again: not before `delay` is over.
+    pub(super) fn in_doubt(&mut self, now: Instant, number: u32, to: &str, delay: Duration) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
         self.trace.note(now, format_args!("message {number} to {to} is in doubt"));
         fate.doubts += 1;
+        fate.due = fate.due.max(now + delay);
     }
 
     /// A next hop is asked to take a message.

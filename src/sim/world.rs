@@ -17,7 +17,7 @@ use crate::appliance::{Appliance, Pairing};
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::limits::Gauge;
+use crate::limits::{Gauge, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Command, Stage};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
@@ -448,7 +448,7 @@ impl World {
             Event::DeliveryInDoubt { recipients, .. } => {
                 for recipient in recipients {
                     if let Some(number) = number_of_recipient(&recipient) {
-                        self.ledger.in_doubt(now, number, &recipient);
+                        self.ledger.in_doubt(now, number, &recipient, IN_DOUBT_DELAY);
                     }
                 }
             }
@@ -484,7 +484,7 @@ impl World {
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
                     if reply == UNKNOWN_OUTCOME {
-                        self.ledger.in_doubt(now, number, &recipient);
+                        self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
                     }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
                 }

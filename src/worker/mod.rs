@@ -19,6 +19,8 @@ mod mirror;
 mod notice;
 mod outbound;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
