@@ -811,6 +811,12 @@ pub const ISOLATED_DELAY: Duration = Duration::from_millis(200);
 /// the link alone leaves the owner where it is.
 pub const TAKEOVER_DELAY: Duration = Duration::from_millis(250);
 
+/// A worker that stood still for so long while both copies counted (its process was stopped, its core or the whole machine taken
+/// away) answers for no address before the store has said again whose they are: by then it would have given them up had it
+/// been awake and heard nobody. The replica last heard it a beat before it stopped, and waits for longer than that.
+pub const AWAY_MAX: Duration = ISOLATED_DELAY;
+
+const _: () = assert!(AWAY_MAX.as_nanos() + MIRROR_BEAT_INTERVAL.as_nanos() < TAKEOVER_DELAY.as_nanos());
 const _: () = assert!(ALONE_DELAY.as_nanos() < ISOLATED_DELAY.as_nanos());
 const _: () = assert!(ISOLATED_DELAY.as_nanos() < TAKEOVER_DELAY.as_nanos());
 

@@ -10,7 +10,7 @@ use crate::control::{
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::{EPOCH_MAX, Gauge, MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
+use crate::limits::{AWAY_MAX, EPOCH_MAX, Gauge, MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
 use crate::mirror::link::Timing;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
@@ -43,6 +43,7 @@ const TIMING: Timing = Timing {
     beat: MIRROR_BEAT_INTERVAL.saturating_mul(SLOWNESS),
     silence: MIRROR_SILENCE.saturating_mul(SLOWNESS),
     timeout: MIRROR_LINK_TIMEOUT.saturating_mul(SLOWNESS),
+    away: AWAY_MAX.saturating_mul(SLOWNESS),
 };
 
 /// What it takes to make a memory durable, at most.

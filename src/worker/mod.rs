@@ -226,8 +226,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
 
     /// One turn of the loop. Whether anything was done.
     pub fn breath(&mut self) -> bool {
+        let before = self.parts.now.mono;
         self.parts.now = self.clock.now();
         let mut busy = self.take_requests();
+        self.notice_pause(before);
         busy |= self.take_letters();
         busy |= self.take_flows();
         busy |= self.take_timers();
@@ -245,6 +247,22 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         self.parts.exchange.flush();
         self.parts.reporter.flush();
         busy
+    }
+
+    /// Whether the worker stood still since the breath `before`, and what follows from that: before any frame is looked at, and
+    /// after what the control thread wanted earlier, which knew nothing of it.
+    fn notice_pause(&mut self, before: Instant) {
+        let now = self.parts.now.mono;
+        // What it had to do when it was due is still to be done.
+        let is_late =
+            |mirror: &Mirror<D>| mirror.is_late(now, before) && mirror.is_late(now, self.next_deadline().max(before));
+        if !self.mirror.as_deref().is_some_and(is_late) {
+            return;
+        }
+        let Worker { mirror, parts, inbound, outbound, home, .. } = self;
+        if let Some(mirror) = mirror {
+            mirror.was_away(&mut Stations { parts, inbound, outbound, home });
+        }
     }
 
     fn take_flows(&mut self) -> bool {

@@ -8,7 +8,7 @@ use crate::env::disk::SimDisk;
 use crate::env::{Now, WallTime};
 use crate::flow::{ConnectError, FlowId, Received, TransportCounters};
 use crate::limits::{END_HELD_MAX, IN_DOUBT_DELAY};
-use crate::mirror::arbiter::Order;
+use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
 use crate::mirror::link::Timing;
 use crate::mirror::register::Incarnation;
@@ -454,44 +454,113 @@ fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
     assert_eq!(given(&mut bench), [[0, 2]]);
 }
 
+/// The mirror of a worker in a pair.
+struct Half {
+    mirror: Mirror<SimDisk>,
+    inbound: Inbound,
+    number: u64,
+    _errands: crossbeam::channel::Receiver<Errand<SimDisk>>,
+    _kept: crossbeam::channel::Sender<(u16, Log<SimDisk>)>,
+}
+
+impl Half {
+    fn new(bench: &mut Bench) -> Half {
+        let (keeper, _errands) = crossbeam::channel::unbounded();
+        let (_kept, kept) = crossbeam::channel::unbounded();
+        let equipment = PairEquipment {
+            address: HERE,
+            partner: SocketAddr::new(THERE, 2600),
+            addresses: [vec![HERE], Vec::new()],
+            segment_size: 256 * 1024,
+            timing: Timing::default(),
+            keeper,
+            kept,
+        };
+        let mirror = Mirror::new(equipment, &mut bench.parts);
+        Half { mirror, inbound: Inbound::new(Vec::new()), number: 0, _errands, _kept }
+    }
+
+    fn with<R>(
+        &mut self,
+        bench: &mut Bench,
+        act: impl FnOnce(&mut Mirror<SimDisk>, &mut Stations<'_, Wires, SimDisk>) -> R,
+    ) -> R {
+        let Bench { parts, outbound, home, .. } = bench;
+        act(&mut self.mirror, &mut Stations { parts, inbound: &mut self.inbound, outbound, home })
+    }
+
+    /// An order, and a breath. Until when messages of identity a may end at once, and after the breath.
+    fn order(&mut self, bench: &mut Bench, order: Order) -> (Instant, Instant) {
+        self.number += 1;
+        let number = self.number;
+        self.with(bench, |mirror, stations| {
+            mirror.wish(stations, Node::A, PairWish::Order { number, order });
+            let at_once = stations.parts.ends_until.expect("a pair")[0];
+            mirror.pump(stations);
+            (at_once, stations.parts.ends_until.expect("a pair")[0])
+        })
+    }
+}
+
 #[test]
 fn deliveries_may_end_while_the_identity_is_ours_for_certain() {
     let mut bench = Bench::new(false);
-    let now = bench.parts.now.mono;
-    let (keeper, _errands) = crossbeam::channel::unbounded();
-    let (_kept, kept) = crossbeam::channel::unbounded();
-    let timing = Timing::default();
-    let equipment = PairEquipment {
-        address: HERE,
-        partner: SocketAddr::new(THERE, 2600),
-        addresses: [vec![HERE], Vec::new()],
-        segment_size: 256 * 1024,
-        timing,
-        keeper,
-        kept,
-    };
-    let mut mirror = Mirror::new(equipment, &mut bench.parts);
-    let mut inbound = Inbound::new(Vec::new());
+    let mut half = Half::new(&mut bench);
     let with = Incarnation::new(7).expect("not zero");
-    let mut number = 0;
-    let mut order = |bench: &mut Bench, order: Order| {
-        number += 1;
-        let Bench { parts, outbound, home, .. } = bench;
-        let stations = &mut Stations { parts, inbound: &mut inbound, outbound, home };
-        mirror.wish(stations, Node::A, PairWish::Order { number, order });
-        let at_once = stations.parts.ends_until.expect("a pair")[0];
-        mirror.pump(stations);
-        (at_once, stations.parts.ends_until.expect("a pair")[0])
-    };
-    let (never, always, while_heard) = (Instant::ZERO, Instant::FAR, now + timing.silence);
+    let now = bench.parts.now.mono;
+    let (never, always, while_heard) = (Instant::ZERO, Instant::FAR, now + Timing::default().silence);
     assert_eq!(bench.parts.ends_until, Some([never; 2]));
-    assert_eq!(order(&mut bench, Order::Freeze), (never, never));
-    assert_eq!(order(&mut bench, Order::Lead { epoch: 2, both: None }).1, always);
-    assert_eq!(order(&mut bench, Order::CatchUp { with }), (always, always));
-    assert_eq!(order(&mut bench, Order::RequireBoth { with }), (while_heard, while_heard));
-    assert_eq!(order(&mut bench, Order::Lead { epoch: 3, both: Some(with) }).1, while_heard);
-    assert_eq!(order(&mut bench, Order::Drain { within: Duration::ZERO }).1, while_heard);
-    assert_eq!(order(&mut bench, Order::Freeze), (never, never), "before anything else of this breath");
-    assert_eq!(order(&mut bench, Order::Lead { epoch: 4, both: None }).1, always);
-    assert_eq!(order(&mut bench, Order::StepDown), (never, never));
+    let mut order = |order| half.order(&mut bench, order);
+    assert_eq!(order(Order::Freeze), (never, never));
+    assert_eq!(order(Order::Lead { epoch: 2, both: None }).1, always);
+    assert_eq!(order(Order::CatchUp { with }), (always, always));
+    assert_eq!(order(Order::RequireBoth { with }), (while_heard, while_heard));
+    assert_eq!(order(Order::Lead { epoch: 3, both: Some(with) }).1, while_heard);
+    assert_eq!(order(Order::Drain { within: Duration::ZERO }).1, while_heard);
+    assert_eq!(order(Order::Freeze), (never, never), "before anything else of this breath");
+    assert_eq!(order(Order::Lead { epoch: 4, both: None }).1, always);
+    assert_eq!(order(Order::StepDown), (never, never));
+}
+
+#[test]
+fn a_worker_that_stood_still_answers_for_nothing_before_it_is_ordered_to_again() {
+    let mut bench = Bench::new(false);
+    let mut half = Half::new(&mut bench);
+    let with = Incarnation::new(7).expect("not zero");
+    let words = Words { epoch: 3, role: Role::Leads, incarnation: with, able: true };
+    half.with(&mut bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Say(words)));
+    let heard_at = bench.parts.now.mono;
+    let silences = |bench: &Bench| {
+        let silence = |message| match message {
+            FromWorker::Pair(report) if report.identity == Node::A => Some(report.silent_since),
+            _ => None,
+        };
+        bench.told.receiver.try_iter().filter_map(silence).collect::<Vec<_>>()
+    };
+    // Nobody can take over what is solo.
+    half.order(&mut bench, Order::Lead { epoch: 2, both: None });
+    bench.parts.transport.withdrawn.clear();
+    half.with(&mut bench, |mirror, stations| mirror.was_away(stations));
+    assert!(bench.parts.transport.withdrawn.is_empty());
+    assert!(bench.parts.logs.by_number(bench.number).unwrap().leads());
+
+    half.order(&mut bench, Order::Lead { epoch: 3, both: Some(with) });
+    silences(&bench);
+    let away = Timing::default().away;
+    assert!(!half.mirror.is_late(heard_at + (away - Duration::from_nanos(1)), heard_at));
+    assert!(half.mirror.is_late(heard_at + away, heard_at));
+    half.with(&mut bench, |mirror, stations| mirror.was_away(stations));
+    assert_eq!(bench.parts.transport.withdrawn, [HERE]);
+    assert!(!bench.parts.logs.by_number(bench.number).unwrap().leads());
+    assert_eq!(bench.parts.ends_until, Some([Instant::ZERO; 2]));
+    // It is a silence, whatever came since, and then none any more.
+    half.with(&mut bench, |mirror, stations| mirror.pump(stations));
+    assert_eq!(silences(&bench), [Some(heard_at)]);
+    half.with(&mut bench, |mirror, stations| mirror.pump(stations));
+    assert_eq!(silences(&bench), [None]);
+
+    half.order(&mut bench, Order::Freeze);
+    half.order(&mut bench, Order::Lead { epoch: 4, both: Some(with) });
+    assert!(bench.parts.logs.by_number(bench.number).unwrap().leads());
+    assert!(bench.parts.ends_until.unwrap()[0] > bench.parts.now.mono);
 }

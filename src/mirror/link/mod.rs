@@ -37,7 +37,7 @@ mod tests;
 mod voice;
 mod wire;
 
-use crate::limits::{MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
+use crate::limits::{AWAY_MAX, MIRROR_BEAT_INTERVAL, MIRROR_LINK_TIMEOUT, MIRROR_SILENCE};
 use std::time::Duration;
 
 /// What links wait for.
@@ -49,11 +49,14 @@ pub struct Timing {
     pub silence: Duration,
     /// A link on which nothing is heard for so long is opened anew.
     pub timeout: Duration,
+    /// Who stood still for so long may have been replaced meanwhile.
+    pub away: Duration,
 }
 
 impl Default for Timing {
     fn default() -> Timing {
-        Timing { beat: MIRROR_BEAT_INTERVAL, silence: MIRROR_SILENCE, timeout: MIRROR_LINK_TIMEOUT }
+        let (beat, silence, timeout, away) = (MIRROR_BEAT_INTERVAL, MIRROR_SILENCE, MIRROR_LINK_TIMEOUT, AWAY_MAX);
+        Timing { beat, silence, timeout, away }
     }
 }
 

@@ -4,6 +4,16 @@
 //! out and what was heard of the partner, batches, logs that are to be read anew. It decides nothing: the arbiter does, on the
 //! control thread, and everything here follows from the last order.
 //!
+//! # Pauses
+//!
+//! A worker may stand still: its process is stopped, its core or the whole machine taken away. What it knows of the partner is
+//! old then, and what waits in its queues says nothing about now: beats that came before the partner took over would pass for
+//! signs of life. So a breath that begins more than [`Timing::away`] too late, while both copies count, looks at no frame
+//! before it has frozen the logs and given up the addresses, as the arbiter would have ordered if nobody had been heard for as long
+//! ([`Mirror::was_away`]). It then reports that silence. The arbiter leaves the epoch for it, as for any other, and asks the store
+//! for the next one: that is the confirmation. The sessions of that time are lost. A shorter pause is none, as no partner
+//! takes over sooner; nor is one of an identity that is `solo`, which nobody can take over.
+//!
 //! What blocks (reading a log anew) is done by the keeper, a thread of its own: a log goes there and comes back as a value.
 
 mod links;
@@ -83,6 +93,8 @@ struct Share {
     drained_at: Instant,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
+    /// We stood still for too long, and had heard the partner last then; it is not told yet.
+    away: Option<Instant>,
     reported: Option<PairReport>,
 }
 
@@ -150,6 +162,7 @@ impl<D: Disk> Mirror<D> {
                 drained_at: Instant::FAR,
                 slots: BTreeMap::new(),
                 heard: None,
+                away: None,
                 reported: None,
             }
         });
@@ -439,13 +452,37 @@ impl<D: Disk> Mirror<D> {
             identity,
             done: if share.done { share.number } else { share.number.saturating_sub(1) },
             heard: share.heard,
-            silent_since: silent.then_some(heard_at),
+            silent_since: share.away.or(silent.then_some(heard_at)),
             failed,
         };
         // One that finds no room is told in the next breath.
         if share.reported != Some(report) && parts.reporter.pair(report) {
             share.reported = Some(report);
+            share.away = None;
         }
+    }
+
+    /// Whether a breath that begins `now` and was due at that time is so late that the partner may have taken over meanwhile.
+    pub(super) fn is_late(&self, now: Instant, due: Instant) -> bool {
+        now.since(due) >= self.equipment.timing.away
+    }
+
+    /// The worker stood still for too long: before anything else nothing more is done for what may be the partner's now.
+    pub(super) fn was_away<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) {
+        for identity in [Node::A, Node::B] {
+            let share = &mut self.shares[identity as usize];
+            let logs = &mut stations.parts.logs;
+            let both = share.slots.keys().any(|number| logs.get_by_number(*number).is_some_and(Log::requires_both));
+            if !share.assumed || !both {
+                continue;
+            }
+            for number in share.slots.keys() {
+                logs.by_number(*number).into_iter().for_each(|log| log.freeze(true));
+            }
+            share.away = share.slots.values().map(|slot| slot.heard_at).min();
+            self.withdraw(stations, identity);
+        }
+        self.allow_ends(stations.parts);
     }
 
     /// When it must be looked at though nothing happens.
