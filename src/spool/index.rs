@@ -216,6 +216,16 @@ impl Index {
         queued.flat_map(move |(id, packed)| places(packed).into_iter().map(move |place| (id, place)))
     }
 
+    /// An attempt left a recipient out.
+    pub(super) fn spare(&mut self, id: MessageId, recipient: u32) {
+        let place = recipient as usize;
+        if let Some(packed) = self.queued_mut(id)
+            && let Some(state) = packed.state(place)
+        {
+            packed.set_state(place, State { unsettled: false, ..state });
+        }
+    }
+
     /// A recipient is not due before `at`. No record says so.
     pub(super) fn put_off(&mut self, id: MessageId, recipient: u32, at: WallTime) {
         let place = recipient as usize;

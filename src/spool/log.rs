@@ -425,6 +425,11 @@ impl<D: Disk> Log<D> {
         recorded
     }
 
+    /// An attempt left this recipient out. No record says so: after a crash it is in doubt for nothing.
+    pub fn spared(&mut self, id: MessageId, recipient: u32) {
+        self.index.spare(id, recipient);
+    }
+
     /// Whom attempts may have reached of which nobody knows how they ended: to be asked when the log begins to be led, while
     /// none is under way. They are not due for [`IN_DOUBT_DELAY`], as what reached a next hop may still be on its way there.
     pub fn in_doubt(&mut self, now: Now) -> Vec<(MessageId, u32)> {

@@ -407,7 +407,11 @@ impl Home {
         let remote = answer.remote.as_deref().map(str::to_owned);
         let text = answer.text.clone();
         let (outcome, event) = match verdict {
-            Verdict::Busy => return,
+            Verdict::Busy => {
+                // It was not part of the transaction.
+                parts.logs.of(id).into_iter().for_each(|log| log.spared(id, index));
+                return;
+            }
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
                 let delay = parts.now.wall.since(message.received_at());

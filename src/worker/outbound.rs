@@ -319,6 +319,9 @@ impl Outbound {
 
     /// Ends what was held back for want of a sign of the partner, and gives up what waits for too long. Whether there was any.
     pub(super) fn end_held<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
         let mut any = false;
         for (connection, until) in self.held.clone() {
             let Some(found) = self.connections.get_mut(&connection).filter(|found| found.end_wanted()) else {
@@ -404,12 +407,16 @@ impl Outbound {
 
     /// Lets what ends a message go out, if that is all that is missing and it may.
     fn end<T, D: Disk>(&mut self, parts: &Parts<T, D>, connection: ConnectionId) -> bool {
+        if parts.ends_until.is_none() {
+            return false;
+        }
         let Some(found) = self.connections.get_mut(&connection).filter(|found| found.end_wanted()) else {
             return false;
         };
         let may_end = found.may_end(parts);
         if may_end && let Some(session) = &mut found.session {
             session.allow_end(parts.now.mono);
+            self.held.remove(&connection);
         } else {
             self.held.entry(connection).or_insert(parts.now.mono + END_HELD_MAX);
         }

@@ -36,7 +36,12 @@ fn an_attempt_without_an_outcome_is_in_doubt_after_a_crash() {
     assert_eq!(due, [false, false, false, true, true], "they wait, and nobody else does");
     assert!(!bench.log.message(other).unwrap().to_message().recipients[0].unsettled);
 
-    // Whatever comes of it ends the doubt.
+    // Whatever comes of it ends the doubt; who was left out is in no doubt but after a crash.
+    assert!(bench.log.attempt(other, &[0], 8));
+    assert_eq!(bench.log.in_doubt(bench.now).len(), 3);
+    bench.log.spared(other, 0);
+    assert_eq!(bench.log.in_doubt(bench.now).len(), 2);
+    bench.log.settle(other, 0, delivered());
     bench.log.settle(id, 3, deferred(&bench));
     bench.log.settle(id, 4, delivered());
     bench.breathe_until(|bench| bench.log.idle());
