@@ -17,6 +17,9 @@ const OUTCOME_DELAY_MAX: Duration = Duration::from_secs(30);
 /// for so much longer without having been tried at all.
 const OVERTAKE_MAX: Duration = Duration::from_secs(1800);
 
+/// For so long the former owner of a pair may go on with what it has begun: it hears its partner and is not heard by it.
+const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
+
 /// The clock of a breath is a little behind the one of its log lines.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
@@ -252,7 +255,8 @@ impl Ledger {
         let known_at = entry.known_at;
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
         let (due, is_first) = (fate.due, !std::mem::replace(&mut fate.attempted, true));
-        if due > now + CLOCK_SLACK {
+        let former_owner = self.pair && self.upsets.last().is_some_and(|at| now.since(*at) <= FORMER_OWNER_MAX);
+        if due > now + CLOCK_SLACK && !former_owner {
             let early = due.since(now);
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
