@@ -156,6 +156,16 @@ pub enum Event {
         #[serde(with = "rfc3339")]
         next_attempt_at: WallTime,
     },
+    /// Whoever led the log before may have delivered a message and said so to nobody, or may not: it is tried again after a
+    /// while, and may be delivered twice.
+    DeliveryInDoubt {
+        /// The queue id.
+        id: MessageId,
+        /// The forward-paths.
+        recipients: Vec<String>,
+        /// The route.
+        destination: String,
+    },
     /// A recipient failed for good.
     Bounced {
         /// The queue id.
@@ -283,6 +293,7 @@ impl Event {
             Event::Accepted { .. }
                 | Event::Delivered { .. }
                 | Event::Deferred { .. }
+                | Event::DeliveryInDoubt { .. }
                 | Event::Bounced { .. }
                 | Event::Expired { .. }
                 | Event::Held { .. }

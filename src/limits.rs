@@ -549,6 +549,14 @@ pub const MOVE_RETRY_DELAY: Duration = Duration::from_secs(5);
 /// What a queued recipient is counted with, bytes, for the outcome records that it will need.
 pub const OUTCOME_RESERVE: u64 = 256;
 
+/// The end of a message that must not go out (the record of the attempt is not durable, the partner is not heard) is held back
+/// for so long, then the delivery is deferred. A server waits for minutes (RFC 5321 §4.5.3.2), a pair decides within seconds.
+pub const END_HELD_MAX: Duration = Duration::from_secs(60);
+
+/// How long a recipient in doubt waits: the end of the message may still be on its way to the next hop, or be worked on there,
+/// and one that looks for duplicates finds only what it has. Scanners take seconds, seldom more than half a minute.
+pub const IN_DOUBT_DELAY: Duration = Duration::from_secs(30);
+
 /// Outcomes and other changes that wait for room in a log before nothing more is given out for delivery: what comes of it
 /// could only be kept in memory. More than come in during one breath, and about a megabyte.
 pub const CHANGES_WAITING_MAX: usize = 4096;

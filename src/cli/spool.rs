@@ -68,7 +68,7 @@ fn is_sound(examination: &Examination) -> bool {
 }
 
 fn write_examination(name: &str, examination: &Examination, out: &mut dyn Write) -> io::Result<()> {
-    let Examination { recovery, content_bytes, damaged } = examination;
+    let Examination { recovery, content_bytes, damaged, in_doubt } = examination;
     let damages = &recovery.damages;
     write!(
         out,
@@ -79,6 +79,9 @@ fn write_examination(name: &str, examination: &Examination, out: &mut dyn Write)
     )?;
     if let Some(cut) = recovery.cut {
         write!(out, ", {} of a crash behind them that were never acknowledged", cut.batches)?;
+    }
+    if *in_doubt > 0 {
+        write!(out, ", {in_doubt} recipients in doubt")?;
     }
     if is_sound(examination) {
         return writeln!(out, ", sound");

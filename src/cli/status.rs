@@ -67,11 +67,15 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     )?;
     let messages = report.messages;
     writeln!(out, "messages   {} accepted, {} refused", messages.accepted, messages.refused)?;
-    writeln!(
+    write!(
         out,
         "recipients {} delivered, {} attempts deferred, {} bounced",
         messages.delivered, messages.deferred, messages.bounced
     )?;
+    match messages.in_doubt {
+        0 => writeln!(out)?,
+        count => writeln!(out, ", {count} were in doubt")?,
+    }
     let queue = report.queue;
     writeln!(
         out,

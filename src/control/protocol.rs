@@ -291,6 +291,8 @@ pub enum RecipientState {
     Active,
     /// Waiting for the next attempt.
     Deferred,
+    /// It may have been delivered by whoever led the log before; waiting for the next attempt.
+    InDoubt,
     /// The next hop has it.
     Delivered,
     /// Failed for good, or given up for its age.
@@ -303,6 +305,7 @@ impl fmt::Display for RecipientState {
             RecipientState::Queued => "queued",
             RecipientState::Active => "active",
             RecipientState::Deferred => "deferred",
+            RecipientState::InDoubt => "in doubt",
             RecipientState::Delivered => "delivered",
             RecipientState::Failed => "failed",
         })

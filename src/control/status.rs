@@ -58,6 +58,8 @@ pub struct MessageCounts {
     pub deferred: u64,
     /// Recipients failed for good or expired.
     pub bounced: u64,
+    /// Recipients that may be delivered to twice, as whoever led the log before did not say whether it had.
+    pub in_doubt: u64,
 }
 
 /// What is in a queue now.
@@ -420,12 +422,13 @@ impl AddAssign for SessionCounts {
 
 impl AddAssign for MessageCounts {
     fn add_assign(&mut self, part: MessageCounts) {
-        let MessageCounts { accepted, refused, delivered, deferred, bounced } = part;
+        let MessageCounts { accepted, refused, delivered, deferred, bounced, in_doubt } = part;
         self.accepted += accepted;
         self.refused += refused;
         self.delivered += delivered;
         self.deferred += deferred;
         self.bounced += bounced;
+        self.in_doubt += in_doubt;
     }
 }
 

@@ -17,6 +17,9 @@ const OUTCOME_DELAY_MAX: Duration = Duration::from_secs(30);
 /// for so much longer without having been tried at all.
 const OVERTAKE_MAX: Duration = Duration::from_secs(1800);
 
+/// For so long the former owner of a pair may go on with what it has begun: it hears its partner and is not heard by it.
+const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
+
 /// The clock of a breath is a little behind the one of its log lines.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ struct Fate {
     attempted: bool,
     /// It must not be tried again before then.
     due: Instant,
+    /// How many times the appliance said that it may be delivered again, and it was not.
+    doubts: u32,
 }
 
 /// One time that a next hop took the message.
@@ -147,7 +152,9 @@ pub(super) struct Ledger {
     pub trace: Trace,
     promise: Promise,
     entries: BTreeMap<u32, Entry>,
-    /// Crashes, kills and failures of the storage.
+    /// The appliance has a partner, and says of whom it may deliver to again.
+    pair: bool,
+    /// Crashes, kills and failures of the storage, and takeovers.
     upsets: Vec<Instant>,
     /// Nothing is written before then.
     stalled_until: Instant,
@@ -159,16 +166,19 @@ pub(super) struct Ledger {
     pub clock_jumped: bool,
     /// The appliance reported damage that it cannot put a name to.
     damage_reported: bool,
+    /// How many times a next hop took a message.
+    pub deliveries: u64,
     age_max: Duration,
     retry: Retry,
     violation: Option<String>,
 }
 
 impl Ledger {
-    pub(super) fn new(promise: Promise, age_max: Duration, retry: Retry, trace: Trace) -> Ledger {
+    pub(super) fn new(promise: Promise, pair: bool, age_max: Duration, retry: Retry, trace: Trace) -> Ledger {
         Ledger {
             trace,
             promise,
+            pair,
             entries: BTreeMap::new(),
             upsets: Vec::new(),
             stalled_until: Instant::ZERO,
@@ -176,6 +186,7 @@ impl Ledger {
             failed: false,
             clock_jumped: false,
             damage_reported: false,
+            deliveries: 0,
             age_max,
             retry,
             violation: None,
@@ -230,6 +241,15 @@ impl Ledger {
         }
     }
 
+    /// The appliance says that a recipient may have been delivered to, and that it will try again: not before `delay` is over.
+    pub(super) fn in_doubt(&mut self, now: Instant, number: u32, to: &str, delay: Duration) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
+        self.trace.note(now, format_args!("message {number} to {to} is in doubt"));
+        fate.doubts += 1;
+        fate.due = fate.due.max(now + delay);
+    }
+
     /// A next hop is asked to take a message.
     pub(super) fn attempted(&mut self, now: Instant, sender: &str, to: &str) {
         let Some(number) = super::mail::number_of_sender(sender) else { return };
@@ -237,7 +257,8 @@ impl Ledger {
         let known_at = entry.known_at;
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
         let (due, is_first) = (fate.due, !std::mem::replace(&mut fate.attempted, true));
-        if due > now + CLOCK_SLACK {
+        let former_owner = self.pair && self.upsets.last().is_some_and(|at| now.since(*at) <= FORMER_OWNER_MAX);
+        if due > now + CLOCK_SLACK && !former_owner {
             let early = due.since(now);
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
@@ -303,6 +324,7 @@ impl Ledger {
             refused: false,
             attempted: false,
             due: Instant::ZERO,
+            doubts: 0,
         };
         let entry = Entry {
             mail: mail.clone(),
@@ -366,12 +388,16 @@ impl Ledger {
             let recorded_by = before.recorded_by.unwrap_or(Instant::FAR);
             let upset = |at: &Instant| *at >= before.at && *at <= recorded_by;
             let damaged = self.promise == Promise::Detected && self.started_at >= before.at;
-            let excused = before.recorded_by.is_none() || before.forgotten || self.upsets.iter().any(upset) || damaged;
+            let forgotten = before.forgotten || self.upsets.iter().any(upset) || damaged;
+            // What a pair cannot know it says, whoever of the two it is.
+            let excused = if self.pair { fate.doubts > 0 } else { before.recorded_by.is_none() || forgotten };
+            fate.doubts = fate.doubts.saturating_sub(1);
             if !excused {
                 self.violate(now, format_args!("duplicated: message {number} to {to} again, without a cause"));
                 return None;
             }
         }
+        self.deliveries += 1;
         fate.deliveries.push(Delivery { at: now, recorded_by: None, forgotten: self.failed });
         Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
     }

@@ -59,6 +59,8 @@ pub(super) enum Fault {
     PowerLoss(Duration),
     /// Power is lost as soon as a log has come round and writes over what it no longer needs.
     PowerLossAtReuse(Duration),
+    /// Power is lost as soon as a next hop has taken a message and said so to nobody yet.
+    PowerLossAtDelivery(Duration),
     Stop(Duration),
     Manner(usize, Manner, Duration),
     /// A box of a pair does not reach the store.
@@ -98,6 +100,7 @@ impl Fault {
             Fault::Kill(_) => "kill",
             Fault::PowerLoss(_) => "power loss",
             Fault::PowerLossAtReuse(_) => "power loss at reuse",
+            Fault::PowerLossAtDelivery(_) => "power loss at delivery",
             Fault::Stop(_) => "stop",
             Fault::Manner(..) => "manner",
             Fault::StoreCut(_) => "no store",
@@ -127,6 +130,12 @@ const HASTY_PERCENT: u32 = 15;
 /// What was added later is drawn from a stream of its own. It is one in which the worlds that had shown a bug by then, and
 /// are kept in `tests/sim.rs`, stay what they were.
 const LATER_STREAM: u64 = 0x2_cd71 << 32;
+
+/// The same for worlds with a pair.
+const LATER_STREAM_OF_PAIRS: u64 = 0x7_a11e << 32;
+
+/// Of a hundred worlds with a pair, in so many a box dies with a delivery that it knows nothing of.
+const DOUBT_PERCENT: u32 = 40;
 
 /// Of a hundred worlds, so many have a medium that does not keep what it promised.
 const ROTTEN_PERCENT: u32 = 8;
@@ -224,7 +233,7 @@ impl Plan {
 
     /// The plan of a world with a pair: what a world with one box may suffer, and what only a pair can. Damage comes to one box
     /// only, and then to that one alone comes anything else: the other copy must be there to mend it.
-    pub(super) fn of_pair(random: &mut StdRng) -> Plan {
+    pub(super) fn of_pair(seed: u64, random: &mut StdRng) -> Plan {
         let load_duration = seconds(random, 20..=180);
         let segment_size = (64 * 1024) << random.random_range(1..=3);
         let mut plan = Plan {
@@ -275,6 +284,13 @@ impl Plan {
                 _ => Fault::Pause(duration / 10),
             };
             plan.faults.push((at, fault));
+        }
+        let later = &mut StdRng::seed_from_u64(seed ^ LATER_STREAM_OF_PAIRS);
+        if later.random_range(0..100) < DOUBT_PERCENT {
+            for _ in 0..later.random_range(1..=2) {
+                let at = load_duration.mul_f64(later.random::<f64>());
+                plan.faults.push((at, Fault::PowerLossAtDelivery(seconds(later, 1..=30))));
+            }
         }
         plan
     }

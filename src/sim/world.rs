@@ -17,7 +17,7 @@ use crate::appliance::Appliance;
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::limits::Gauge;
+use crate::limits::{Gauge, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Command, Stage};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
@@ -65,6 +65,9 @@ const SETUP_PAUSE: Duration = Duration::from_millis(50);
 
 /// Places that are looked at for something that can rot.
 const ROT_TRIES: usize = 1000;
+
+/// What the appliance says of a message whose end was sent and never answered.
+const UNKNOWN_OUTCOME: &str = "the whole message was sent, but its acknowledgement never came";
 
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
@@ -124,14 +127,22 @@ pub(super) struct World {
     /// What each box was asked, and whether it was seen to hold nothing since everything was put right.
     listings: Vec<Listing>,
     starts_fail_since: Vec<Option<Instant>>,
-    /// Power that will be lost when a log comes round, or then at the latest; and for how long.
-    ambushes: Vec<(Instant, Duration, usize)>,
+    ambushes: Vec<Ambush>,
     last_sessions: u32,
     faults_left: usize,
     /// What each box of a pair said of its links.
     #[cfg(test)]
     troubles: [BTreeSet<String>; 2],
     steps: u64,
+}
+
+/// Power that will be lost at a bad moment, or then at the latest.
+struct Ambush {
+    fault: Fault,
+    until: Instant,
+    place: usize,
+    /// How many times next hops had taken a message by then.
+    deliveries: u64,
 }
 
 /// What a box was asked of its queue.
@@ -145,7 +156,7 @@ impl World {
     /// The world of a seed; with `pair`, the one in which the appliance has a partner.
     pub(super) fn new(seed: u64, pair: bool, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = if pair { Plan::of_pair(&mut random) } else { Plan::new(seed, &mut random) };
+        let plan = if pair { Plan::of_pair(seed, &mut random) } else { Plan::new(seed, &mut random) };
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let policy_seed = random.random();
@@ -167,7 +178,7 @@ impl World {
         let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1));
         let hop = |place| Rc::new(RefCell::new(Hop::new(place == LMTP)));
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
-        let ledger = Ledger::new(plan.promise, plan.age_max, retry, Trace::new(echo));
+        let ledger = Ledger::new(plan.promise, plan.pair, plan.age_max, retry, Trace::new(echo));
         let mut world = World {
             seed,
             random,
@@ -463,6 +474,13 @@ impl World {
                 #[cfg(test)]
                 self.troubles[place].insert(trouble);
             }
+            Event::DeliveryInDoubt { recipients, .. } => {
+                for recipient in recipients {
+                    if let Some(number) = number_of_recipient(&recipient) {
+                        self.ledger.in_doubt(now, number, &recipient, IN_DOUBT_DELAY);
+                    }
+                }
+            }
             Event::Accepted { id, sender, .. } => {
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));
             }
@@ -490,10 +508,13 @@ impl World {
             }
             // The former owner, which does not know yet: what it found out is written nowhere.
             Event::Deferred { id, .. } if self.is_deposed(place, id) => {}
-            Event::Deferred { id, recipient, attempts, next_attempt_at, .. } => {
+            Event::Deferred { id, recipient, attempts, next_attempt_at, reply, .. } => {
                 let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
+                    if reply == UNKNOWN_OUTCOME {
+                        self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
+                    }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
                 }
                 let before = self.attempts.insert((id, recipient.clone()), attempts).unwrap_or(0);
@@ -587,8 +608,9 @@ impl World {
                 self.at(duration, Happening::Start(place));
                 running
             }
-            Fault::PowerLossAtReuse(duration) => {
-                return self.ambushes.push((now + AMBUSH_PATIENCE, duration, place));
+            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) => {
+                let (until, deliveries) = (now + AMBUSH_PATIENCE, self.ledger.deliveries);
+                return self.ambushes.push(Ambush { fault, until, place, deliveries });
             }
             Fault::Stop(duration) => {
                 self.nodes[place].stop(FINISH_WITHIN);
@@ -631,14 +653,18 @@ impl World {
         }
     }
 
-    /// Power is lost where its loss would show best what a log depends on.
+    /// Power is lost where its loss would show best what depends on what.
     fn spring_ambush(&mut self, now: Instant) {
-        let Some(&(until, duration, place)) = self.ambushes.first() else { return };
-        let comes_round = self.nodes[place].is_reusing();
-        if comes_round || now >= until {
+        let Some(&Ambush { fault, until, place, deliveries }) = self.ambushes.first() else { return };
+        let (comes, duration) = match fault {
+            Fault::PowerLossAtReuse(duration) => (self.nodes[place].is_reusing(), duration),
+            Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
+            _ => unreachable!("nothing else waits"),
+        };
+        if comes || now >= until {
             self.ambushes.remove(0);
-            if comes_round {
-                *self.injected.entry(Fault::PowerLossAtReuse(duration).name()).or_default() += 1;
+            if comes {
+                *self.injected.entry(fault.name()).or_default() += 1;
             }
             self.break_something(now, Fault::PowerLoss(duration), place);
         }

@@ -53,6 +53,8 @@ pub(super) struct Filling {
     open: Option<OpenChunk>,
     pub finished: Vec<Finished>,
     pub moved: Vec<Moved>,
+    /// Names of the attempts whose records are in it.
+    pub attempts: Vec<u64>,
     /// Someone waits for a record in it.
     pub hurried: bool,
     /// Something did not fit.
@@ -76,6 +78,7 @@ impl Filling {
             open: None,
             finished: Vec::new(),
             moved: Vec::new(),
+            attempts: Vec::new(),
             hurried: false,
             full: false,
             tainted: false,
@@ -175,7 +178,8 @@ impl Filling {
         let payload = crc32c::crc32c(&self.block.bytes()[HEADER_SIZE..self.len]);
         let length = u32::try_from(length).expect("batches are small");
         fill(length, payload, &mut self.block.bytes_mut()[..HEADER_SIZE]);
-        Sealed { block: self.block, length: end, finished: self.finished, moved: self.moved }
+        let Filling { block, finished, moved, attempts, .. } = self;
+        Sealed { block, length: end, finished, moved, attempts }
     }
 
     pub(super) fn into_block(self) -> Block {
@@ -226,6 +230,7 @@ pub(super) struct Sealed {
     pub length: usize,
     pub finished: Vec<Finished>,
     pub moved: Vec<Moved>,
+    pub attempts: Vec<u64>,
 }
 
 /// Recent batches in memory, oldest first, so that immediate delivery reads no disk.

@@ -107,6 +107,7 @@ impl<D: Disk> Log<D> {
                 let copy = *moved.message;
                 self.index.relocate(copy.id, &copy.extents, copy.generation);
             }
+            events.extend(batch.attempts.into_iter().map(|name| LogEvent::Attempted { name }));
         }
         self.segments.synced(self.synced);
     }
@@ -119,7 +120,7 @@ impl<D: Disk> Log<D> {
         self.backlog_bytes = 0;
         let waiting = std::mem::take(&mut self.backlog).into_iter().filter_map(|(_, waits)| match waits {
             Waits::Finish(finished) => Some(finished),
-            Waits::Move(_) | Waits::Change(_) => None,
+            Waits::Move(_) | Waits::Attempt(_) | Waits::Change(_) => None,
         });
         let lost: Vec<_> = batches.chain(filling).chain(waiting).collect();
         for finished in lost {
@@ -176,6 +177,7 @@ impl<D: Disk> Log<D> {
                     moved.message.generation = filling.at.generation;
                     filling.moved.push(moved);
                 }
+                Waits::Attempt(name) => filling.attempts.push(name),
                 Waits::Change(_) => {}
             }
         }
@@ -284,13 +286,13 @@ impl<D: Disk> Log<D> {
             opening: self.opening,
         };
         let mut checksum = 0;
-        let Sealed { block, length, finished, moved } = filling.seal(|length, payload_checksum, out| {
+        let Sealed { block, length, finished, moved, attempts } = filling.seal(|length, payload_checksum, out| {
             header.length = length;
             header.payload_checksum = payload_checksum;
             checksum = header.encode(out);
         });
         let point = Point { sequence, checksum, generation: at.generation, offset: header.offset };
-        self.write_batch(at, point, (Arc::new(block), length), tainted, (finished, moved), now);
+        self.write_batch(at, point, (Arc::new(block), length), tainted, (finished, moved, attempts), now);
         self.sequence_next += 1;
         self.synced_announced = self.synced;
         self.closing_at = None;
@@ -307,7 +309,7 @@ impl<D: Disk> Log<D> {
         point: Point,
         (block, length): (Arc<Block>, usize),
         tainted: bool,
-        (finished, moved): (Vec<Finished>, Vec<Moved>),
+        (finished, moved, attempts): (Vec<Finished>, Vec<Moved>, Vec<u64>),
         now: Now,
     ) {
         let offset = u64::from(point.offset);
@@ -317,7 +319,7 @@ impl<D: Disk> Log<D> {
         }
         self.points.push(point);
         let (submitted_at, done) = (now.mono, false);
-        self.in_flight.push_back(InFlight { point, block, length, submitted_at, done, finished, moved });
+        self.in_flight.push_back(InFlight { point, block, length, submitted_at, done, finished, moved, attempts });
         self.segments.offset = offset + length as u64;
         self.segments.announce(point.sequence);
         self.previous = point.link();

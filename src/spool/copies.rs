@@ -189,6 +189,11 @@ impl<D: Disk> Log<D> {
         self.frozen = frozen;
     }
 
+    /// Whether a batch has to be durable there, too.
+    pub fn requires_both(&self) -> bool {
+        self.copies == Copies::Both
+    }
+
     /// Whether this batch is durable where it must be.
     pub(super) fn is_durable(&self, batch: &InFlight) -> bool {
         let there = self.copies == Copies::Own || batch.point.sequence <= self.partner.durable;

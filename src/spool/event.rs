@@ -46,6 +46,11 @@ pub enum LogEvent {
         /// Of which.
         draft: Draft,
     },
+    /// That an attempt began is durable: it may come to its end.
+    Attempted {
+        /// As it was given to [`Log::attempt`](super::Log::attempt).
+        name: u64,
+    },
     /// [`Log::read`](super::Log::read) may be called again after [`Piece::Pending`](super::Piece::Pending).
     Read {
         /// Of which message.

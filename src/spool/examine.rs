@@ -18,6 +18,8 @@ pub struct Examination {
     pub content_bytes: u64,
     /// Messages whose content is damaged.
     pub damaged: Vec<MessageId>,
+    /// Recipients that may have been delivered to: an attempt was begun, and how it ended is not known.
+    pub in_doubt: usize,
 }
 
 impl<D: Disk> Log<D> {
@@ -44,7 +46,8 @@ impl<D: Disk> Log<D> {
         let mut log = Log::new(disk, settings);
         let now = Now { mono: Instant::ZERO, wall: WallTime::default() };
         let recovery = log.recover(now)?;
-        Ok(Examination { recovery, content_bytes: log.index.size(), damaged: log.damaged().collect() })
+        let (damaged, in_doubt) = (log.damaged().collect(), log.index.in_doubt().count());
+        Ok(Examination { recovery, content_bytes: log.index.size(), damaged, in_doubt })
     }
 }
 

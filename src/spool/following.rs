@@ -163,7 +163,7 @@ impl<D: Disk> Log<D> {
             self.segments.release_oldest();
         }
         let tainted = header.flags & FLAG_TAINTED != 0;
-        self.write_batch(at, point, (Arc::new(block), length), tainted, (Vec::new(), Vec::new()), now);
+        self.write_batch(at, point, (Arc::new(block), length), tainted, (Vec::new(), Vec::new(), Vec::new()), now);
         self.incarnation = header.incarnation;
         self.opened = self.opened.max(header.opening.at);
         self.sequence_next = header.sequence + 1;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use super::MessageId;
 use super::id_map::{IdMap, IdSet};
-use super::message::{DeliveryState, Extent, Message, Outcome};
+use super::message::{Extent, Message, Outcome};
 use super::packed::{Head, Packed, State};
 use super::queued::Queued;
 use super::record::CHUNK_HEADER_SIZE;
 use super::replies::Replies;
+use crate::env::WallTime;
 use crate::limits::{OUTCOME_RESERVE, QUEUED_MESSAGE_MEMORY, QUEUED_RECIPIENT_MEMORY};
 
 /// What a final record is counted with besides its recipients, bytes.
@@ -192,6 +193,49 @@ impl Index {
         true
     }
 
+    /// An attempt begins for these recipients; false if none of them is open.
+    pub(super) fn attempt(&mut self, id: MessageId, recipients: &[u32]) -> bool {
+        let Some(packed) = self.queued_mut(id) else { return false };
+        let mut any = false;
+        for place in recipients.iter().map(|recipient| *recipient as usize) {
+            if let Some(state) = packed.state(place).filter(|state| state.state.is_open()) {
+                packed.set_state(place, State { unsettled: true, ..state });
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Whom unsettled attempts may have reached, in the order of the ids.
+    pub(super) fn in_doubt(&self) -> impl Iterator<Item = (MessageId, u32)> {
+        let places = |packed: &Packed| {
+            let doubted = (0..).zip(packed.states()).filter(|(_, state)| state.is_in_doubt());
+            doubted.map(|(place, _)| place).collect::<Vec<u32>>()
+        };
+        let queued = self.messages.from(MessageId::from_bits(0)).filter(|(id, _)| !self.is_done(*id));
+        queued.flat_map(move |(id, packed)| places(packed).into_iter().map(move |place| (id, place)))
+    }
+
+    /// An attempt left a recipient out.
+    pub(super) fn spare(&mut self, id: MessageId, recipient: u32) {
+        let place = recipient as usize;
+        if let Some(packed) = self.queued_mut(id)
+            && let Some(state) = packed.state(place)
+        {
+            packed.set_state(place, State { unsettled: false, ..state });
+        }
+    }
+
+    /// A recipient is not due before `at`. No record says so.
+    pub(super) fn put_off(&mut self, id: MessageId, recipient: u32, at: WallTime) {
+        let place = recipient as usize;
+        if let Some(packed) = self.queued_mut(id)
+            && let Some(state) = packed.state(place)
+        {
+            packed.set_state(place, State { next_attempt_at: state.next_attempt_at.max(at), ..state });
+        }
+    }
+
     pub(super) fn hold(&mut self, id: MessageId, held: bool) -> bool {
         let Some(packed) = self.queued_mut(id) else { return false };
         let before = packed.head().held();
@@ -204,7 +248,7 @@ impl Index {
         let Some(packed) = self.queued_mut(id) else { return false };
         for place in 0..packed.head().recipients {
             if let Some(state) = packed.state(place).filter(|state| state.state.is_open()) {
-                packed.set_state(place, State { state: DeliveryState::Deleted, ..state });
+                packed.set_state(place, state.after(&Outcome::Deleted));
             }
         }
         self.conclude(id);

@@ -19,12 +19,16 @@ use super::moving::Mover;
 use super::quarantine::Quarantine;
 use super::queued::Queued;
 use super::reader::ReaderSlot;
-use super::record::{CHUNK_HEADER_SIZE, Seal, encode_delete, encode_hold, encode_message, encode_outcome};
+use super::record::{
+    CHUNK_HEADER_SIZE, Seal, encode_attempt, encode_delete, encode_hold, encode_message, encode_outcome,
+};
 use super::segments::Segments;
 use super::settings::Settings;
 use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
-use crate::limits::{BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, SEGMENTS_MIN, SEGMENTS_RESERVED};
+use crate::limits::{
+    BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, IN_DOUBT_DELAY, SEGMENTS_MIN, SEGMENTS_RESERVED,
+};
 use crate::smtp::Envelope;
 
 /// A batch is not begun with less than this left in the segment, bytes.
@@ -62,6 +66,8 @@ pub(super) enum Reserve {
 pub(super) enum Waits {
     Finish(Finished),
     Move(Moved),
+    /// The attempt of this name may come to its end.
+    Attempt(u64),
     /// The index knows already; until this is in a batch the disk needs the message, from this segment on.
     Change(u64),
 }
@@ -77,6 +83,7 @@ pub(super) struct InFlight {
     pub done: bool,
     pub finished: Vec<Finished>,
     pub moved: Vec<Moved>,
+    pub attempts: Vec<u64>,
 }
 
 /// The last link of the chain.
@@ -406,6 +413,31 @@ impl<D: Disk> Log<D> {
             self.forget_damage(id);
             self.append(encode_outcome(id, recipient, &outcome), Waits::Change(needed));
         }
+    }
+
+    /// Records that an attempt begins for these recipients. [`LogEvent::Attempted`](super::LogEvent::Attempted) with this
+    /// `name` follows when that is durable: before, the end of the content must not go out. False if it cannot be recorded.
+    pub fn attempt(&mut self, id: MessageId, recipients: &[u32], name: u64) -> bool {
+        let recorded = self.failed.is_none() && !self.is_replica() && self.index.attempt(id, recipients);
+        if recorded {
+            self.append(encode_attempt(id, recipients), Waits::Attempt(name));
+        }
+        recorded
+    }
+
+    /// An attempt left this recipient out. No record says so: after a crash it is in doubt for nothing.
+    pub fn spared(&mut self, id: MessageId, recipient: u32) {
+        self.index.spare(id, recipient);
+    }
+
+    /// Whom attempts may have reached of which nobody knows how they ended: to be asked when the log begins to be led, while
+    /// none is under way. They are not due for [`IN_DOUBT_DELAY`], as what reached a next hop may still be on its way there.
+    pub fn in_doubt(&mut self, now: Now) -> Vec<(MessageId, u32)> {
+        let doubted: Vec<_> = self.index.in_doubt().collect();
+        for (id, recipient) in &doubted {
+            self.index.put_off(*id, *recipient, now.wall + IN_DOUBT_DELAY);
+        }
+        doubted
     }
 
     /// Keeps a message from being delivered, or lets it go on.

@@ -81,6 +81,8 @@ impl DeliveryState {
 pub struct RecipientState {
     /// How far it is.
     pub state: DeliveryState,
+    /// An attempt was begun, and how it ended is not written down.
+    pub unsettled: bool,
     /// Attempts that ended.
     pub attempts: u32,
     /// When to try (again); 1970 for at once.

@@ -25,7 +25,7 @@
 //!  56  synced watermark               124  checksum of bytes 0..124 (32)
 //!
 //! record: 8 bytes, body, zeros up to a multiple of 8
-//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete      1  body bytes (24)
+//!   0  kind (8): 1 chunk, 2 message, 3 outcome, 4 hold, 5 delete, 6 attempt      1  body bytes (24)
 //!   4  checksum (32) over incarnation, opening, segment generation (64 each), offset of the record in the segment (32),
 //!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
@@ -37,11 +37,13 @@
 //! outcome  id (64), recipient (32), state (8), attempts (32), next attempt µs (64), reply
 //! hold     id (64), held (8)
 //! delete   id (64)
+//! attempt  id (64), count (32) × recipient (32)
 //! ```
 //!
 //! A text is its length (32) and its bytes; `?` is preceded by 0 or 1. All checksums are CRC32C; the digest of a message is
 //! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
-//! record like the first, with the states of the moment; on replay the later one stands.
+//! record like the first, with the states of the moment; on replay the later one stands. In its states bit 7 says that an
+//! attempt is unsettled.
 //!
 //! Flags of a batch: 1, sealed by a shutdown; 2, holds a copy of damaged content.
 //!
@@ -80,6 +82,13 @@
 //! - What a copy has behind the last batch that both know is put aside before it goes on, never deleted.
 //! - Whoever begins to lead passes over sequences, numbers and uses of segments that the former owner may have given out.
 //!
+//! # Attempts
+//!
+//! Whoever has a partner records an attempt before it can succeed, so that whoever leads the log next knows what may have been
+//! delivered. An outcome of a recipient ends its attempt; one that has none when the log begins to be led, after a takeover or
+//! a crash, is **in doubt** ([`Log::in_doubt`]). A box without a partner records none: it is the only one that could deliver
+//! the message twice, and only after a crash.
+//!
 //! # Room
 //!
 //! What frees segments needs room itself, so each use of what is ready to be written leaves some to those below it:
@@ -88,7 +97,7 @@
 //! 2. Content of messages that were let in takes half of that quarter, as they seldom say how large they are. It leaves the
 //!    [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED).
 //! 3. What can be refused, put off or left undone leaves two of them: ends of messages, notices of our own, closing batches,
-//!    and what is given out for delivery, each job with the room that its outcomes may take.
+//!    and what is given out for delivery, each job with the room that its attempt and its outcomes may take.
 //! 4. What operators ask for leaves one. It waits in memory, in order, and a crash takes it back.
 //! 5. Copies leave what the outcomes of all jobs in hand may take, so that none of them ever waits for room.
 //! 6. The batch that says that segments are free finds the last block of the last segment.
@@ -137,6 +146,6 @@ pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};
 pub use queued::{Queued, QueuedRecipient};
 pub use reader::{Piece, Reader};
-pub use record::{outcomes_size_max, rewritten};
+pub use record::{attempt_size_max, outcomes_size_max, rewritten};
 pub use recovery::{Cut, OpenError, Recovery};
 pub use settings::Settings;

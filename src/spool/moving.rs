@@ -165,7 +165,7 @@ impl<D: Disk> Log<D> {
     fn note_emptied(&mut self) {
         let outcomes = self.backlog.iter().filter_map(|(_, waits)| match waits {
             Waits::Change(needed) => Some(*needed),
-            Waits::Finish(_) | Waits::Move(_) => None,
+            Waits::Finish(_) | Waits::Move(_) | Waits::Attempt(_) => None,
         });
         let waiting = outcomes.chain(self.requests.iter().map(|(_, needed)| *needed));
         let needed = waiting.min().unwrap_or(u64::MAX).min(self.index.oldest_needed());

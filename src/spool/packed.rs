@@ -6,14 +6,14 @@
 //! ```text
 //! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
-//! states   count × { state (8), attempts (32), next attempt µs (64), number of the reply (32) }
+//! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
 //! texts    reverse-path, ENVID?, count × { forward-path, NOTIFY and whether ORCPT is given (8), ORCPT? }
 //! ```
 //!
 //! Integers without a width are varints (LEB128); a text is its length and its bytes.
 
-use super::message::{DeliveryState, Extent, Message, Outcome};
+use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState};
 use crate::env::WallTime;
 use crate::smtp::{BodyType, Notify, Recipient, Return};
 
@@ -25,6 +25,8 @@ const ENVELOPE_ID: u8 = 1 << 6;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
+
+const UNSETTLED: u8 = 1 << 7;
 
 const HEAD_SIZE: usize = 33;
 const STATE_SIZE: usize = 17;
@@ -49,6 +51,7 @@ pub(super) struct Head {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct State {
     pub state: DeliveryState,
+    pub unsettled: bool,
     pub attempts: u32,
     pub next_attempt_at: WallTime,
     pub reply: u32,
@@ -63,20 +66,26 @@ pub(super) struct Address<'a> {
 }
 
 impl State {
+    /// Whether an attempt was begun that may have delivered it.
+    pub(super) fn is_in_doubt(self) -> bool {
+        self.unsettled && self.state.is_open()
+    }
+
     /// What an outcome makes of it; the reply is the caller's.
     pub(super) fn after(self, outcome: &Outcome) -> State {
-        let concluded = |state| State { state, attempts: self.attempts.saturating_add(1), ..self };
+        let concluded = |state| State { state, unsettled: false, attempts: self.attempts.saturating_add(1), ..self };
         match outcome {
             Outcome::Delivered { .. } => concluded(DeliveryState::Delivered),
             Outcome::Bounced { .. } => concluded(DeliveryState::Bounced),
             Outcome::Expired { .. } => concluded(DeliveryState::Expired),
             Outcome::Deferred { attempts, next_attempt_at, .. } => State {
                 state: DeliveryState::Deferred,
+                unsettled: false,
                 attempts: *attempts,
                 next_attempt_at: *next_attempt_at,
                 reply: self.reply,
             },
-            Outcome::Deleted => State { state: DeliveryState::Deleted, ..self },
+            Outcome::Deleted => State { state: DeliveryState::Deleted, unsettled: false, ..self },
         }
     }
 }
@@ -137,8 +146,8 @@ impl Packed {
         out.counts(message.recipients.len(), message.extents.len());
         for recipient in &message.recipients {
             let reply = recipient.last_reply.as_deref().map_or(0, &mut reply);
-            let (state, attempts) = (recipient.state, recipient.attempts);
-            out.0.extend(State { state, attempts, next_attempt_at: recipient.next_attempt_at, reply }.bytes());
+            let RecipientState { state, unsettled, attempts, next_attempt_at, .. } = *recipient;
+            out.0.extend(State { state, unsettled, attempts, next_attempt_at, reply }.bytes());
         }
         out.extents(&message.extents, message.generation);
         out.text(&envelope.reverse_path);
@@ -263,7 +272,7 @@ impl Packed {
 impl State {
     fn bytes(self) -> [u8; STATE_SIZE] {
         let mut bytes = [0; STATE_SIZE];
-        bytes[0] = self.state.number();
+        bytes[0] = self.state.number() | if self.unsettled { UNSETTLED } else { 0 };
         bytes[1..5].copy_from_slice(&self.attempts.to_le_bytes());
         bytes[5..13].copy_from_slice(&self.next_attempt_at.micros().to_le_bytes());
         bytes[13..].copy_from_slice(&self.reply.to_le_bytes());
@@ -272,8 +281,10 @@ impl State {
 
     fn at(bytes: &[u8]) -> State {
         let mut reader = Reader(bytes);
+        let number = reader.u8();
         State {
-            state: DeliveryState::from_number(reader.u8()).expect("a state that was packed"),
+            state: DeliveryState::from_number(number & !UNSETTLED).expect("a state that was packed"),
+            unsettled: number & UNSETTLED != 0,
             attempts: reader.u32(),
             next_attempt_at: WallTime::from_micros(reader.u64()),
             reply: reader.u32(),

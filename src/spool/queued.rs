@@ -30,6 +30,8 @@ pub struct QueuedRecipient<'a> {
     pub original: Option<&'a str>,
     /// How far it is.
     pub state: DeliveryState,
+    /// An attempt was begun, and how it ended is not written down.
+    pub unsettled: bool,
     /// Attempts that ended.
     pub attempts: u32,
     /// When to try (again); 1970 for at once.
@@ -103,12 +105,13 @@ impl<'a> Queued<'a> {
         let replies = self.replies;
         self.packed.addresses().zip(self.packed.states()).map(move |(address, state)| {
             let Address { address, notify, original } = address;
-            let State { state, attempts, next_attempt_at, reply } = state;
+            let State { state, unsettled, attempts, next_attempt_at, reply } = state;
             QueuedRecipient {
                 address,
                 notify,
                 original,
                 state,
+                unsettled,
                 attempts,
                 next_attempt_at,
                 last_reply: replies.text(reply),
@@ -125,9 +128,11 @@ impl<'a> Queued<'a> {
     pub fn to_message(&self) -> Message {
         let (mut states, mut recipients) = (Vec::new(), Vec::new());
         for recipient in self.recipients() {
-            let QueuedRecipient { address, notify, original, state, attempts, next_attempt_at, last_reply } = recipient;
+            let QueuedRecipient { address, notify, original, state, unsettled, attempts, next_attempt_at, last_reply } =
+                recipient;
             recipients.push(Recipient { address: address.into(), notify, original: original.map(Into::into) });
-            states.push(RecipientState { state, attempts, next_attempt_at, last_reply: last_reply.map(Into::into) });
+            let last_reply = last_reply.map(Into::into);
+            states.push(RecipientState { state, unsettled, attempts, next_attempt_at, last_reply });
         }
         Message {
             id: self.id,
@@ -180,9 +185,10 @@ mod tests {
             .prop_map(|notify| notify.map(|(success, failure, delay)| Notify { success, failure, delay }));
         let recipient = (text(), notify, proptest::option::of(text()))
             .prop_map(|(address, notify, original)| Recipient { address, notify, original });
-        let state = (0u8..6, any::<u32>(), any::<u64>(), proptest::option::of(text())).prop_map(
-            |(state, attempts, next, last_reply)| RecipientState {
+        let state = (0u8..6, any::<bool>(), any::<u32>(), any::<u64>(), proptest::option::of(text())).prop_map(
+            |(state, unsettled, attempts, next, last_reply)| RecipientState {
                 state: DeliveryState::from_number(state).unwrap(),
+                unsettled,
                 attempts,
                 next_attempt_at: WallTime::from_micros(next),
                 last_reply,
@@ -245,7 +251,7 @@ mod tests {
                 packed.set_state(place, State { reply, ..packed.state(place).unwrap().after(&outcome) });
                 let last_reply = Some("451 later".into());
                 message.recipients[place] =
-                    RecipientState { state: DeliveryState::Deferred, attempts: 3, next_attempt_at, last_reply };
+                    RecipientState { state: DeliveryState::Deferred, unsettled: false, attempts: 3, next_attempt_at, last_reply };
             }
             prop_assert_eq!(unpacked(&packed, &replies, message.id), format!("{message:?}"));
             let packed = packed.moved_to(&other.extents, other.generation);

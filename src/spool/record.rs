@@ -9,7 +9,10 @@ use super::MessageId;
 use super::format::{HEADER_SIZE, NUMBER_END};
 use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState, clip, digest};
 use crate::env::WallTime;
-use crate::limits::{BLOCK_SIZE, CHUNK_SIZE_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX, SEGMENT_SIZE_MAX};
+use crate::limits::{
+    BLOCK_SIZE, CHUNK_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX,
+    SEGMENT_SIZE_MAX,
+};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 
 /// Bytes before the body of every record.
@@ -24,6 +27,10 @@ const MESSAGE: u8 = 2;
 const OUTCOME: u8 = 3;
 const HOLD: u8 = 4;
 const DELETE: u8 = 5;
+const ATTEMPT: u8 = 6;
+
+/// In the state of a recipient: an attempt was begun, and how it ended is not known.
+const UNSETTLED: u8 = 1 << 7;
 
 /// Bytes of an outcome with the longest reply.
 const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
@@ -96,6 +103,7 @@ pub(super) fn plausible_size(bytes: &[u8]) -> Option<usize> {
         OUTCOME => (29..=29 + REMOTE_REPLY_SIZE_MAX).contains(&length),
         HOLD => length == 9,
         DELETE => length == 8,
+        ATTEMPT => (16..=12 + 4 * RECIPIENTS_PER_TRANSACTION_MAX).contains(&length) && length.is_multiple_of(4),
         _ => false,
     };
     fits.then_some(RECORD_HEADER_SIZE + length)
@@ -122,6 +130,10 @@ pub(super) enum Record {
     },
     Delete {
         id: MessageId,
+    },
+    Attempt {
+        id: MessageId,
+        recipients: Vec<u32>,
     },
 }
 
@@ -211,7 +223,7 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
         out.u8(recipient.notify.map_or(0, |notify| {
             8 | u8::from(notify.success) | u8::from(notify.failure) << 1 | u8::from(notify.delay) << 2
         }));
-        out.u8(state.state.number());
+        out.u8(state.state.number() | if state.unsettled { UNSETTLED } else { 0 });
         out.u32(state.attempts);
         out.u64(state.next_attempt_at.micros());
         out.optional_text(state.last_reply.as_deref());
@@ -245,6 +257,22 @@ pub(super) fn encode_outcome(id: MessageId, recipient: u32, outcome: &Outcome) -
     out.u64(next.micros());
     out.text(clip(reply));
     out.finish()
+}
+
+/// An attempt begins for these recipients: the end of the content goes out once this is durable.
+pub(super) fn encode_attempt(id: MessageId, recipients: &[u32]) -> Vec<u8> {
+    let mut out = Writer::record(ATTEMPT);
+    out.u64(id.bits());
+    out.u32(u32::try_from(recipients.len()).expect("recipients are bounded"));
+    recipients.iter().for_each(|recipient| out.u32(*recipient));
+    out.finish()
+}
+
+/// Bytes of a log that the record of an attempt for so many recipients takes at most: it is written before its outcomes, and
+/// may have a batch for itself.
+pub fn attempt_size_max(recipients: usize) -> u32 {
+    let record = HEADER_SIZE + (RECORD_HEADER_SIZE + 12 + 4 * recipients).next_multiple_of(RECORD_ALIGNMENT);
+    u32::try_from(record.next_multiple_of(BLOCK_SIZE)).unwrap_or(u32::MAX)
 }
 
 /// Bytes of a log that the outcomes of one job for so many recipients take at most: they are written at once, or in two
@@ -363,6 +391,13 @@ pub(super) fn decode(bytes: &mut &[u8], generation: u64) -> Result<Record, BadRe
         }
         HOLD => Record::Hold { id: body.id()?, held: body.flag()? },
         DELETE => Record::Delete { id: body.id()? },
+        ATTEMPT => {
+            let (id, count) = (body.id()?, body.u32()? as usize);
+            if count == 0 || body.0.len() != 4 * count {
+                return Err(BadRecord);
+            }
+            Record::Attempt { id, recipients: (0..count).map(|_| body.u32()).collect::<Result<_, _>>()? }
+        }
         _ => return Err(BadRecord),
     };
     if body.0.is_empty() { Ok(record) } else { Err(BadRecord) }
@@ -382,6 +417,7 @@ pub fn rewritten(mut bytes: &[u8]) -> Option<Vec<u8>> {
         Record::Outcome { id, recipient, outcome } => encode_outcome(id, recipient, &outcome),
         Record::Hold { id, held } => encode_hold(id, held),
         Record::Delete { id } => encode_delete(id),
+        Record::Attempt { id, recipients } => encode_attempt(id, &recipients),
     })
 }
 
@@ -415,9 +451,16 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
             _ => return Err(BadRecord),
         };
         envelope.recipients.push(Recipient { address, notify, original });
-        let (state, attempts) = (body.state()?, body.u32()?);
-        let next_attempt_at = WallTime::from_micros(body.u64()?);
-        recipients.push(RecipientState { state, attempts, next_attempt_at, last_reply: body.optional_text()? });
+        let number = body.u8()?;
+        let (state, unsettled) =
+            (DeliveryState::from_number(number & !UNSETTLED).ok_or(BadRecord)?, number & UNSETTLED != 0);
+        // What is over is settled.
+        if unsettled && !state.is_open() {
+            return Err(BadRecord);
+        }
+        let (attempts, next_attempt_at) = (body.u32()?, WallTime::from_micros(body.u64()?));
+        let last_reply = body.optional_text()?;
+        recipients.push(RecipientState { state, unsettled, attempts, next_attempt_at, last_reply });
     }
     let mut extents = Vec::new();
     for _ in 0..body.u32()? {
@@ -466,6 +509,7 @@ mod tests {
                 RecipientState::default(),
                 RecipientState {
                     state: DeliveryState::Deferred,
+                    unsettled: true,
                     attempts: 3,
                     next_attempt_at: WallTime::from_micros(5),
                     last_reply: Some("451 4.3.0 later".into()),
@@ -526,6 +570,28 @@ mod tests {
         }
     }
 
+    #[test]
+    fn an_attempt_survives_its_record() {
+        for recipients in [vec![0], vec![3, 1, u32::MAX], (0..100).collect()] {
+            let bytes = encode_attempt(MessageId::new(0, 1), &recipients);
+            assert!(plausible_size(&bytes).is_some_and(|size| size <= bytes.len()));
+            assert!(HEADER_SIZE + bytes.len() <= attempt_size_max(recipients.len()) as usize);
+            let Ok(Record::Attempt { id, recipients: read }) = decode(&mut bytes.as_slice(), 1) else {
+                panic!("not an attempt")
+            };
+            assert_eq!((id, read), (MessageId::new(0, 1), recipients));
+        }
+        let nobody = encode_attempt(MessageId::new(0, 1), &[]);
+        assert!(plausible_size(&nobody).is_none() && decode(&mut nobody.as_slice(), 1).is_err());
+    }
+
+    #[test]
+    fn nothing_that_is_over_is_unsettled() {
+        let mut message = message();
+        message.recipients[1].state = DeliveryState::Delivered;
+        assert!(decode(&mut encode_message(&message).as_slice(), 4).is_err());
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -539,7 +605,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..7) {
+        fn arbitrary_records_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 0u8..8) {
             let mut record = head(kind, bytes.len()).to_vec();
             record.extend([0; 4]);
             record.extend(bytes);

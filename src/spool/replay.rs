@@ -253,6 +253,10 @@ pub(super) fn apply(index: &mut Index, unfinished: &mut Unfinished, number_next:
             index.settle(id, recipient, &outcome);
             id
         }
+        Record::Attempt { id, recipients } => {
+            index.attempt(id, &recipients);
+            id
+        }
         Record::Hold { id, held } => {
             index.hold(id, held);
             id

@@ -175,6 +175,7 @@ impl Home {
                     address: recipient.address.to_owned(),
                     state: match recipient.state {
                         _ if active => RecipientState::Active,
+                        _ if is_open && recipient.unsettled => RecipientState::InDoubt,
                         DeliveryState::Pending => RecipientState::Queued,
                         DeliveryState::Deferred => RecipientState::Deferred,
                         DeliveryState::Delivered => RecipientState::Delivered,

@@ -1,8 +1,8 @@
 //! Rings between workers.
 //!
 //! Workers exchange owned values only. What a ring has no room for waits in an outbox of its sender; the outbox is
-//! bounded because every kind of letter is: jobs by the jobs in hand, results by the jobs, content by one request a
-//! connection. Frames alone may be dropped, as a wire would.
+//! bounded because every kind of letter is: jobs by the jobs in hand, results and attempts by the jobs, content by one request
+//! a connection. Frames alone may be dropped, as a wire would.
 
 use crate::delivery::{ConnectionId, Work, WorkResult};
 use crate::env::Wakeup;
@@ -29,6 +29,11 @@ pub enum Letter {
     Content { connection: ConnectionId, offset: u64, content: Option<ContentPiece> },
     /// The connection wants no more of this message's content.
     ContentDone { from: u16, connection: ConnectionId },
+    /// A delivery begins, on a box with a partner: the worker whose log holds the message records that before the delivery may
+    /// come to its end. `number` tells it from others of the connection.
+    Attempt { from: u16, connection: ConnectionId, number: u64, id: MessageId, recipients: Vec<u32> },
+    /// It is recorded, durably; or it is not and never will be.
+    Attempted { connection: ConnectionId, number: u64, recorded: bool },
     /// A worker that was told to stop has nothing left to do.
     Finished,
 }

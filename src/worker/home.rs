@@ -3,6 +3,10 @@
 //! In: messages that became durable, results of jobs, requests for content. Out: jobs, outcome records, notices to
 //! senders, pieces of content for other workers.
 //!
+//! With a partner, each job is recorded before it may come to its end ([`Letter::Attempt`]), so that whoever leads the log next
+//! knows of it. What is found in a log that begins to be led, and has no outcome, is in doubt: it is told, counted, and tried
+//! again with a delay.
+//!
 //! A result that may end in a notice is held until the beginning of the message has been read for it. The notice is
 //! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
@@ -21,7 +25,7 @@ use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
-use crate::smtp::{BodyType, Return};
+use crate::smtp::{BodyType, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -46,6 +50,9 @@ pub(super) struct Home {
     waiting: [bool; 2],
     /// When the held results are looked at again.
     held_until: Option<Instant>,
+    /// Attempts whose records are on their way to the disks, by the names that the logs know them by.
+    attempts: BTreeMap<u64, Attempt>,
+    attempts_count: u64,
     /// Messages that other workers deliver and are reading.
     readers: BTreeMap<(u16, ConnectionId), Remote>,
     pub(super) counts: MessageCounts,
@@ -57,6 +64,17 @@ struct Held {
     result: JobResult,
     reader: Option<Reader>,
     returned: Vec<u8>,
+}
+
+/// A delivery that waits for its record.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt {
+    /// The worker that delivers.
+    pub from: u16,
+    pub connection: ConnectionId,
+    pub number: u64,
+    /// The log that it is recorded in.
+    pub log: u16,
 }
 
 /// Another worker's reading of a message.
@@ -89,22 +107,77 @@ impl Home {
             closed: false,
             waiting: [false; 2],
             held_until: None,
+            attempts: BTreeMap::new(),
+            attempts_count: 0,
             readers: BTreeMap::new(),
             counts: MessageCounts::default(),
         }
     }
 
     /// Schedules what the logs hold at the start.
-    pub(super) fn recover<T, D: Disk>(&mut self, parts: &Parts<T, D>) {
-        for log in parts.logs.iter().filter(|log| !log.is_replica()) {
-            self.schedule(parts.now, log);
+    pub(super) fn recover<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        let led: Vec<u16> =
+            parts.logs.numbered().filter(|(_, log)| !log.is_replica()).map(|(number, _)| number).collect();
+        led.into_iter().for_each(|number| self.schedule(parts, number));
+    }
+
+    /// Schedules what a log holds that begins to be led.
+    pub(super) fn schedule<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, number: u16) {
+        let now = parts.now;
+        let Some(log) = parts.logs.by_number(number) else { return };
+        let doubted = log.in_doubt(now);
+        for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
+            self.queue(message.id()).add(now, &message);
+        }
+        for doubted in doubted.chunk_by(|(id, _), (other, _)| id == other) {
+            self.tell_doubts(parts, doubted);
         }
     }
 
-    /// Schedules what a log holds.
-    pub(super) fn schedule<D: Disk>(&mut self, now: Now, log: &Log<D>) {
-        for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
-            self.queue(message.id()).add(now, &message);
+    /// These recipients of a message may have it.
+    fn tell_doubts<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, doubted: &[(MessageId, u32)]) {
+        let Some(id) = doubted.first().map(|(id, _)| *id) else { return };
+        let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
+        let mut by_destination: BTreeMap<DestinationId, Vec<String>> = BTreeMap::new();
+        for recipient in doubted.iter().filter_map(|(_, recipient)| message.recipient(*recipient)) {
+            let destination = parts.routes.destination(domain_of(recipient.address));
+            by_destination.entry(destination).or_default().push(recipient.address.to_owned());
+        }
+        for (destination, recipients) in by_destination {
+            self.counts.in_doubt += recipients.len() as u64;
+            let destination = parts.routes.name(destination).to_string();
+            parts.reporter.event(Event::DeliveryInDoubt { id, recipients, destination });
+        }
+    }
+
+    /// A delivery begins: it is recorded, or refused.
+    pub(super) fn attempt<T, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        attempt: Attempt,
+        id: MessageId,
+        recipients: &[u32],
+    ) {
+        self.attempts_count += 1;
+        let name = self.attempts_count;
+        self.attempts.insert(name, attempt);
+        if !parts.logs.of(id).is_some_and(|log| log.attempt(id, recipients, name)) {
+            self.attempted(parts, name, false);
+        }
+    }
+
+    /// The record of an attempt is durable, or never will be.
+    pub(super) fn attempted<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, name: u64, recorded: bool) {
+        if let Some(Attempt { from, connection, number, .. }) = self.attempts.remove(&name) {
+            parts.exchange.send(from, Letter::Attempted { connection, number, recorded });
+        }
+    }
+
+    /// Of this log nothing more will become durable here.
+    pub(super) fn refuse_attempts<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, log: u16) {
+        let lost = self.attempts.iter().filter(|(_, attempt)| attempt.log == log).map(|(name, _)| *name);
+        for name in lost.collect::<Vec<_>>() {
+            self.attempted(parts, name, false);
         }
     }
 
@@ -334,7 +407,11 @@ impl Home {
         let remote = answer.remote.as_deref().map(str::to_owned);
         let text = answer.text.clone();
         let (outcome, event) = match verdict {
-            Verdict::Busy => return,
+            Verdict::Busy => {
+                // It was not part of the transaction.
+                parts.logs.of(id).into_iter().for_each(|log| log.spared(id, index));
+                return;
+            }
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
                 let delay = parts.now.wall.since(message.received_at());

@@ -19,6 +19,8 @@ mod mirror;
 mod notice;
 mod outbound;
 mod parts;
+#[cfg(test)]
+mod tests;
 
 pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
@@ -42,7 +44,7 @@ use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
 use hdrhistogram::Histogram;
-use home::Home;
+use home::{Attempt, Home};
 use inbound::Inbound;
 use mirror::{Mirror, Stations};
 use outbound::Outbound;
@@ -127,7 +129,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     /// Puts a worker together and schedules what its logs hold.
     pub fn new(equipment: Equipment<T, D, C>) -> Worker<T, D, C> {
         let now = equipment.clock.now();
-        let queue = || Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+        let queue = || {
+            let queue = Queue::new(Arc::clone(&equipment.routes), equipment.retry, equipment.seed);
+            queue.with_attempts(equipment.pair.is_some())
+        };
         let queues = [queue(), queue()];
         let mut parts = Parts {
             transport: equipment.transport,
@@ -140,6 +145,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             timers: Wheel::default(),
             stages: Stages::new(),
             now,
+            ends_until: None,
         };
         let mirror = equipment.pair.map(|pair| Box::new(Mirror::new(pair, &mut parts)));
         let mut inbound = Inbound::new(equipment.listeners);
@@ -147,7 +153,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             inbound.watch_clients();
         }
         let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed);
-        home.recover(&parts);
+        home.recover(&mut parts);
         Worker {
             clock: equipment.clock,
             parts,
@@ -225,13 +231,16 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
 
     /// One turn of the loop. Whether anything was done.
     pub fn breath(&mut self) -> bool {
+        let before = self.parts.now.mono;
         self.parts.now = self.clock.now();
         let mut busy = self.take_requests();
+        self.notice_pause(before);
         busy |= self.take_letters();
         busy |= self.take_flows();
         busy |= self.take_timers();
         busy |= self.commit();
         busy |= self.pump_mirror();
+        busy |= self.outbound.end_held(&mut self.parts);
         busy |= self.home.tick(&mut self.parts);
         busy |= self.home.give_out(&mut self.parts);
         busy |= self.take_letters();
@@ -243,6 +252,22 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         self.parts.exchange.flush();
         self.parts.reporter.flush();
         busy
+    }
+
+    /// Whether the worker stood still since the breath `before`, and what follows from that: before any frame is looked at, and
+    /// after what the control thread wanted earlier, which knew nothing of it.
+    fn notice_pause(&mut self, before: Instant) {
+        let now = self.parts.now.mono;
+        // What it had to do when it was due is still to be done.
+        let is_late =
+            |mirror: &Mirror<D>| mirror.is_late(now, before) && mirror.is_late(now, self.next_deadline().max(before));
+        if !self.mirror.as_deref().is_some_and(is_late) {
+            return;
+        }
+        let Worker { mirror, parts, inbound, outbound, home, .. } = self;
+        if let Some(mirror) = mirror {
+            mirror.was_away(&mut Stations { parts, inbound, outbound, home });
+        }
     }
 
     fn take_flows(&mut self) -> bool {
@@ -337,8 +362,10 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.read(parts, id);
                     self.home.read(parts, id);
                 }
+                LogEvent::Attempted { name } => self.home.attempted(parts, name, true),
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Closed { error } => {
+                    self.home.refuse_attempts(parts, log);
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
                 LogEvent::Full { shortage } => {
@@ -376,6 +403,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.outbound.content(parts, connection, offset, content);
                 }
                 Letter::ContentDone { from, connection } => self.home.content_done(parts, from, connection),
+                Letter::Attempt { from, connection, number, id, recipients } => {
+                    self.home.attempt(parts, Attempt { from, connection, number, log: id.log() }, id, &recipients);
+                }
+                Letter::Attempted { connection, number, recorded } => {
+                    self.outbound.attempted(parts, connection, number, recorded);
+                }
                 Letter::Finished => self.finished_count += 1,
             }
         }

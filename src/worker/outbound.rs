@@ -2,6 +2,11 @@
 //!
 //! [`Destinations`] decides; this carries out: it connects flows, runs a client session on each, and feeds it
 //! the content straight from the log's memory, or piece by piece from the worker that holds it.
+//!
+//! On a box with a partner nothing is delivered of which the partner could not know. When a job begins, the worker that holds
+//! the message records it, and all content goes out meanwhile. What ends the content goes out when the record is durable and,
+//! at that moment, nobody else can have taken over ([`Parts::may_end`]). So one of two is true of a job when its log gets
+//! another leader: it has not ended, or that leader knows that it may have.
 
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
@@ -9,8 +14,12 @@ use crate::delivery::{Action, Answer, ConnectionId, Destinations, Fate, Job, Tas
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
-use crate::limits::READER_RETRY_DELAY;
-use crate::smtp::client::{self, Event, Reason, Session, Settings, Task, Transaction, TransactionRecipient};
+use crate::limits::{END_HELD_MAX, READER_RETRY_DELAY};
+use crate::mirror::identity_of_log;
+use crate::mirror::register::Node;
+use crate::smtp::client::{
+    self, Event, LocalReason, Reason, Session, Settings, Task, Transaction, TransactionRecipient,
+};
 use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
 use hashbrown::HashMap;
@@ -27,6 +36,10 @@ pub(super) struct Outbound {
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
     settings: HashMap<(Arc<str>, client::Protocol), Arc<Settings>>,
+    /// Attempts that others were asked to record.
+    attempts: u64,
+    /// Connections on which nothing but the end of a message is missing, which is held back until then at most.
+    held: BTreeMap<ConnectionId, Instant>,
 }
 
 #[derive(Debug)]
@@ -49,8 +62,19 @@ struct Connection {
 #[derive(Debug)]
 enum InHand {
     Nothing,
-    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content, broken_off: bool },
+    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content, attempt: Attempt, broken_off: bool },
     Verification { fate: Option<Fate> },
+}
+
+/// What is known of a job by those who may have to go on with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Attempt {
+    /// There is nobody else.
+    Alone,
+    /// The record with this number is not durable yet.
+    Recording { number: u64 },
+    /// Whoever takes over knows of it.
+    Recorded,
 }
 
 /// Where the content of a job comes from.
@@ -66,7 +90,14 @@ enum Content {
 
 impl Outbound {
     pub(super) fn new(destinations: Destinations) -> Outbound {
-        Outbound { destinations, connections: BTreeMap::new(), flows: HashMap::new(), settings: HashMap::new() }
+        Outbound {
+            destinations,
+            connections: BTreeMap::new(),
+            flows: HashMap::new(),
+            settings: HashMap::new(),
+            attempts: 0,
+            held: BTreeMap::new(),
+        }
     }
 
     /// Open connections.
@@ -155,9 +186,19 @@ impl Outbound {
                 Task::Verify { recipient }
             }
             Work::Deliver(job) => {
-                let task = Task::Deliver(transaction(&job));
+                let mut attempt = Attempt::Alone;
+                if parts.ends_until.is_some() {
+                    self.attempts += 1;
+                    let number = self.attempts;
+                    attempt = Attempt::Recording { number };
+                    let (from, workers) = (parts.exchange.worker(), parts.exchange.workers());
+                    let recipients = job.recipients.iter().map(|recipient| recipient.index).collect();
+                    let letter = Letter::Attempt { from, connection, number, id: job.id, recipients };
+                    parts.exchange.send(worker_of_log(job.id.log(), workers), letter);
+                }
+                let task = Task::Deliver(transaction(&job, attempt != Attempt::Alone));
                 let fates = Vec::with_capacity(job.recipients.len());
-                found.task = InHand::Delivery { job, fates, content: Content::Unopened, broken_off: false };
+                found.task = InHand::Delivery { job, fates, content: Content::Unopened, attempt, broken_off: false };
                 task
             }
         };
@@ -174,7 +215,7 @@ impl Outbound {
 
     /// When something must be done even if nothing happens.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.destinations.next_deadline()
+        self.destinations.next_deadline().into_iter().chain(self.held.values().copied()).min()
     }
 
     /// Whose flow this is.
@@ -254,6 +295,51 @@ impl Outbound {
         self.pump(parts, connection);
     }
 
+    /// The attempt that a job is was recorded, or never will be.
+    pub(super) fn attempted<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        connection: ConnectionId,
+        number: u64,
+        recorded: bool,
+    ) {
+        let Some(found) = self.connections.get_mut(&connection) else { return };
+        // What was said of another job, which had ended before, means nothing for this one.
+        let InHand::Delivery { attempt, .. } = &mut found.task else { return };
+        if *attempt != (Attempt::Recording { number }) {
+            return;
+        }
+        if recorded {
+            *attempt = Attempt::Recorded;
+        } else {
+            found.refuse_end(parts.now.mono);
+        }
+        self.pump(parts, connection);
+    }
+
+    /// Ends what was held back for want of a sign of the partner, and gives up what waits for too long. Whether there was any.
+    pub(super) fn end_held<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
+        if self.held.is_empty() {
+            return false;
+        }
+        let mut any = false;
+        for (connection, until) in self.held.clone() {
+            let Some(found) = self.connections.get_mut(&connection).filter(|found| found.end_wanted()) else {
+                self.held.remove(&connection);
+                continue;
+            };
+            if until <= parts.now.mono {
+                found.refuse_end(parts.now.mono);
+            } else if !found.may_end(parts) {
+                continue;
+            }
+            any = true;
+            self.held.remove(&connection);
+            self.pump(parts, connection);
+        }
+        any
+    }
+
     /// Content that was being read from the disk is there.
     pub(super) fn read<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
         let waiting: Vec<ConnectionId> = (self.connections.iter())
@@ -296,6 +382,7 @@ impl Outbound {
                 moved = true;
             }
             moved |= self.events(parts, connection);
+            moved |= self.end(parts, connection);
             if !moved {
                 break;
             }
@@ -316,6 +403,24 @@ impl Outbound {
             found.armed = Some(deadline);
             parts.timers.schedule(found.flow, deadline);
         }
+    }
+
+    /// Lets what ends a message go out, if that is all that is missing and it may.
+    fn end<T, D: Disk>(&mut self, parts: &Parts<T, D>, connection: ConnectionId) -> bool {
+        if parts.ends_until.is_none() {
+            return false;
+        }
+        let Some(found) = self.connections.get_mut(&connection).filter(|found| found.end_wanted()) else {
+            return false;
+        };
+        let may_end = found.may_end(parts);
+        if may_end && let Some(session) = &mut found.session {
+            session.allow_end(parts.now.mono);
+            self.held.remove(&connection);
+        } else {
+            self.held.entry(connection).or_insert(parts.now.mono + END_HELD_MAX);
+        }
+        may_end
     }
 
     /// Passes on what the session tells.
@@ -341,7 +446,7 @@ impl Outbound {
                     let dsn_offered = session.extensions().dsn;
                     let task = std::mem::replace(&mut found.task, InHand::Nothing);
                     let result = match task {
-                        InHand::Delivery { job: _, fates, content, broken_off } => {
+                        InHand::Delivery { job: _, fates, content, attempt: _, broken_off } => {
                             close_content(parts, connection, content);
                             Some(TaskResult::Deliver { fates, dsn_offered, broken_off })
                         }
@@ -373,6 +478,7 @@ impl Outbound {
     ) -> Option<Connection> {
         let mut gone = self.connections.remove(&connection)?;
         self.flows.remove(&gone.flow);
+        self.held.remove(&connection);
         parts.timers.cancel(gone.flow);
         if let InHand::Delivery { content, .. } = std::mem::replace(&mut gone.task, InHand::Nothing) {
             close_content(parts, connection, content);
@@ -380,23 +486,26 @@ impl Outbound {
         Some(gone)
     }
 
-    /// Breaks off what delivers out of a log, and what leaves from these own addresses: both are the partner's now.
+    /// Breaks off what delivers messages of an identity, and what leaves from these own addresses: both are the partner's now.
     pub(super) fn break_off<T: Transport, D: Disk>(
         &mut self,
         parts: &mut Parts<T, D>,
-        log: Option<u16>,
+        identity: Option<Node>,
         gone: &[IpAddr],
     ) {
         let affected = |connection: &Connection| {
-            let delivers = matches!(&connection.task, InHand::Delivery { job, .. } if Some(job.id.log()) == log);
+            let InHand::Delivery { job, .. } = &connection.task else { return gone.contains(&connection.local) };
+            let delivers = Some(identity_of_log(job.id.log())) == identity;
             delivers || gone.contains(&connection.local)
         };
         let all = self.connections.iter().filter(|(_, connection)| affected(connection)).map(|(id, _)| *id);
         for connection in all.collect::<Vec<_>>() {
-            let Some(found) = self.connections.get(&connection) else { continue };
+            let Some(found) = self.connections.get_mut(&connection) else { continue };
             let is_open = found.session.is_some();
             parts.transport.abort(found.flow);
             if is_open {
+                found.break_off(parts.now.mono);
+                self.events(parts, connection);
                 self.gone(parts, connection);
             } else {
                 self.forget(parts, connection);
@@ -418,6 +527,25 @@ impl Outbound {
 }
 
 impl Connection {
+    /// Whether nothing but the end of a message is missing.
+    fn end_wanted(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::end_wanted)
+    }
+
+    /// Whether what ends the message in hand may go out.
+    fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
+        matches!(&self.task, InHand::Delivery { job, attempt: Attempt::Recorded, .. } if parts.may_end(job.id))
+    }
+
+    /// The message in hand is not delivered, unless its end has gone out.
+    fn refuse_end(&mut self, now: Instant) {
+        if let InHand::Delivery { broken_off, .. } = &mut self.task
+            && let Some(session) = &mut self.session
+        {
+            *broken_off |= session.refuse_end(now);
+        }
+    }
+
     /// Gives content to the session for as long as both sides have some to give and to take.
     fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
         let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
@@ -496,6 +624,18 @@ impl Connection {
         moved
     }
 
+    /// The flow was ended by us: the host has nothing to do with it.
+    fn break_off(&mut self, now: Instant) {
+        if let InHand::Delivery { broken_off, .. } = &mut self.task {
+            *broken_off = true;
+        }
+        if let Some(session) = &mut self.session
+            && !session.refuse_end(now)
+        {
+            session.ended(now);
+        }
+    }
+
     fn fate(&self, fate: client::Fate) -> Fate {
         match fate {
             client::Fate::Delivered(reply) => {
@@ -504,7 +644,8 @@ impl Connection {
             }
             client::Fate::Deferred(reason) => {
                 let soon = matches!(reason, Reason::TooManyRecipients);
-                Fate::Deferred { answer: self.answer(&reason), soon, tried: true }
+                let tried = reason != Reason::Local(LocalReason::Unrecorded);
+                Fate::Deferred { answer: self.answer(&reason), soon, tried }
             }
             client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
         }
@@ -536,7 +677,7 @@ fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: Con
     }
 }
 
-fn transaction(job: &Job) -> Transaction {
+fn transaction(job: &Job, end_held: bool) -> Transaction {
     Transaction {
         reverse_path: job.reverse_path.clone(),
         recipients: (job.recipients.iter())
@@ -553,6 +694,7 @@ fn transaction(job: &Job) -> Transaction {
         ret: job.ret,
         envelope_id: job.envelope_id.clone(),
         eight_bit: false,
+        end_held,
     }
 }
 

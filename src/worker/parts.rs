@@ -3,8 +3,8 @@
 use super::exchange::{Exchange, Letter};
 use crate::control::{Reporter, Stages};
 use crate::delivery::{Routes, Work};
-use crate::env::Now;
 use crate::env::disk::Disk;
+use crate::env::{Instant, Now};
 use crate::flow::FlowId;
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
@@ -28,9 +28,17 @@ pub(super) struct Parts<T, D: Disk> {
     pub stages: Stages,
     /// Read once a breath.
     pub now: Now,
+    /// Until when what ends a message of identity a and of b may go out to a next hop; nothing where there is no partner that
+    /// has to know of it first. The mirror says so.
+    pub ends_until: Option<[Instant; 2]>,
 }
 
 impl<T, D: Disk> Parts<T, D> {
+    /// Whether what ends this message may go out now: nobody else can be delivering it.
+    pub(super) fn may_end(&self, id: MessageId) -> bool {
+        self.ends_until.is_none_or(|until| self.now.mono < until[identity_of_log(id.log()) as usize])
+    }
+
     /// Gives work to the owner of its destination.
     pub(super) fn give(&mut self, work: Work) {
         let owner = self.routes.owner(work.destination(), self.exchange.workers());
@@ -66,6 +74,11 @@ impl<D: Disk> Logs<D> {
         self.logs.iter_mut().find(|(other, _)| *other == number).map(|(_, log)| log)
     }
 
+    /// A log by its number, replica or not, to be read.
+    pub(super) fn get_by_number(&self, number: u16) -> Option<&Log<D>> {
+        self.logs.iter().find(|(other, _)| *other == number).map(|(_, log)| log)
+    }
+
     pub(super) fn put(&mut self, number: u16, log: Log<D>) {
         debug_assert!(self.logs.iter().all(|(other, _)| *other != number));
         let place = self.logs.partition_point(|(other, _)| *other < number);
@@ -84,8 +97,7 @@ impl<D: Disk> Logs<D> {
 
     /// The log that holds a message, to be read.
     pub(super) fn get(&self, id: MessageId) -> Option<&Log<D>> {
-        let log = self.logs.iter().find(|(number, _)| *number == id.log()).map(|(_, log)| log);
-        log.filter(|log| !log.is_replica())
+        self.get_by_number(id.log()).filter(|log| !log.is_replica())
     }
 
     /// The queued messages whose ids come after this one, in the order of their ids.

@@ -106,7 +106,7 @@ const NONE_FORCED: u32 = u32::MAX;
 struct InHand {
     forced_from: u32,
     removed: bool,
-    /// What its outcomes may take in the log, bytes.
+    /// What its attempt and its outcomes may take in the log, bytes.
     outcomes_size: u32,
 }
 
@@ -141,6 +141,8 @@ pub struct Queue {
     retry: Retry,
     seed: u64,
     in_hand_max: u32,
+    /// A record is written of each job that begins, too.
+    records_attempts: bool,
     /// Entries that wait, and the times under which they stand in their lanes.
     waiting: BTreeMap<Key, Instant>,
     /// Of those that wait: recipients from this place on are due whatever their time, as the operator asked.
@@ -165,6 +167,7 @@ impl Queue {
             retry,
             seed,
             in_hand_max: JOBS_IN_HAND_MAX,
+            records_attempts: false,
             waiting: BTreeMap::new(),
             forced: BTreeMap::new(),
             in_hand: BTreeMap::new(),
@@ -178,6 +181,12 @@ impl Queue {
     /// With another limit of jobs in hand per destination.
     pub fn with_in_hand_max(mut self, in_hand_max: u32) -> Queue {
         self.in_hand_max = in_hand_max.max(1);
+        self
+    }
+
+    /// Jobs need room in the log for the record of their attempt, too.
+    pub fn with_attempts(mut self, recorded: bool) -> Queue {
+        self.records_attempts = recorded;
         self
     }
 
@@ -327,7 +336,7 @@ impl Queue {
         if self.ready.is_empty() { self.timed.first().map(|(at, _)| *at) } else { Some(Instant::ZERO) }
     }
 
-    /// What the outcomes of the jobs in hand may take in the log, bytes.
+    /// What the attempts and outcomes of the jobs in hand may take in the log, bytes.
     pub fn outcomes_size(&self) -> u64 {
         self.outcomes_size
     }
@@ -347,7 +356,9 @@ impl Queue {
             Some(self.job(&message, key.1, open, due, forced_from))
         });
         made.map(|(job, forced_from)| {
-            let outcomes_size = spool::outcomes_size_max(job.recipients.len());
+            let count = job.recipients.len();
+            let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
+            let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
             self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size });
             self.outcomes_size += u64::from(outcomes_size);
             let place = self.place_of(key.1);

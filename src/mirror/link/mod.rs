@@ -43,6 +43,7 @@ mod tests;
 mod voice;
 mod wire;
 
+use crate::limits::MIRROR_SILENCE_DEFAULT;
 use std::time::Duration;
 
 /// What links wait for.
@@ -54,13 +55,23 @@ pub struct Timing {
     pub silence: Duration,
     /// A link on which nothing is heard for so long is opened anew.
     pub timeout: Duration,
+    /// Who stood still for so long may have been replaced meanwhile.
+    pub away: Duration,
 }
 
 impl Timing {
     /// For a pair in which a silence of this length has consequences: a beat every sixth of it, silent after two beats and some,
     /// and opened anew after three times as long, where TCP alone would wait ever longer.
+    /// Who stood still for four thirds of it would have given up its addresses had it been awake and heard nobody; the replica
+    /// heard it a beat before it stopped, and waits for longer than both.
     pub fn of(silence: Duration) -> Timing {
-        Timing { beat: silence / 6, silence: silence * 2 / 5, timeout: silence * 10 / 3 }
+        Timing { beat: silence / 6, silence: silence * 2 / 5, timeout: silence * 10 / 3, away: silence * 4 / 3 }
+    }
+}
+
+impl Default for Timing {
+    fn default() -> Timing {
+        Timing::of(MIRROR_SILENCE_DEFAULT)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::smtp::{Envelope, Recipient};
 use crate::spool::{Copies, Log, LogEvent, MessageId, Outcome, Piece, Settings};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 const BEAT: Duration = Duration::from_millis(25);
@@ -68,6 +68,9 @@ struct Pair {
     drafts: HashMap<crate::spool::Draft, Vec<u8>>,
     /// What was acknowledged and not settled since.
     acknowledged: BTreeMap<MessageId, Vec<u8>>,
+    /// Attempts that could come to their end, and are not settled.
+    attempted: BTreeSet<MessageId>,
+    doubts: usize,
     rewinds: u32,
 }
 
@@ -88,6 +91,8 @@ impl Pair {
             link: None,
             drafts: HashMap::new(),
             acknowledged: BTreeMap::new(),
+            attempted: BTreeSet::new(),
+            doubts: 0,
             rewinds: 0,
         }
     }
@@ -106,10 +111,16 @@ impl Pair {
         let mut events = Vec::new();
         self.owner.log.poll(self.now, &mut events);
         for event in events {
-            if let LogEvent::Durable { draft } = event
-                && let Some(content) = self.drafts.remove(&draft)
-            {
-                self.acknowledged.insert(draft.id, content);
+            match event {
+                LogEvent::Durable { draft } => {
+                    let content = self.drafts.remove(&draft);
+                    self.acknowledged.extend(content.map(|content| (draft.id, content)));
+                }
+                LogEvent::Attempted { name } => {
+                    let id = MessageId::from_bits(name);
+                    self.attempted.extend(self.acknowledged.contains_key(&id).then_some(id));
+                }
+                _ => {}
             }
         }
         self.replica.log.poll(self.now, &mut Vec::new());
@@ -155,7 +166,7 @@ impl Pair {
 
     /// Something happens to the queue.
     fn act(&mut self) {
-        match self.random.random_range(0..10) {
+        match self.random.random_range(0..11) {
             0..6 => {
                 let size = self.random.random_range(0..60_000);
                 let content: Vec<u8> = (0..size).map(|place: usize| (place * 7 + size) as u8).collect();
@@ -174,7 +185,13 @@ impl Pair {
                     let place = self.random.random_range(0..count);
                     let id = *self.acknowledged.keys().nth(place).expect("there are so many");
                     self.acknowledged.remove(&id);
+                    self.attempted.remove(&id);
                     self.owner.log.settle(id, 0, Outcome::Delivered { reply: "250 ok".into() });
+                }
+            }
+            9 => {
+                if let Some(id) = self.acknowledged.keys().next_back().copied() {
+                    assert!(self.owner.log.attempt(id, &[0], id.bits()));
                 }
             }
             _ => {
@@ -211,6 +228,10 @@ impl Pair {
         self.drafts.clear();
         std::mem::swap(&mut self.owner, &mut self.replica);
         self.owner.log.lead(self.epoch, Copies::Both, self.now);
+        // Whatever may have been delivered is known to whoever leads next.
+        let doubts: BTreeSet<MessageId> = self.owner.log.in_doubt(self.now).into_iter().map(|(id, _)| id).collect();
+        assert!(self.attempted.is_subset(&doubts), "{:?} and {doubts:?}", self.attempted);
+        self.doubts += self.attempted.len();
     }
 
     fn crash_replica(&mut self) {
@@ -244,7 +265,7 @@ impl Pair {
 
 #[test]
 fn what_is_acknowledged_is_on_both_disks_whoever_crashes() {
-    let (mut rewinds, mut acknowledged) = (0, 0);
+    let (mut rewinds, mut acknowledged, mut doubts) = (0, 0, 0);
     for seed in 0..60 {
         let mut pair = Pair::new(seed);
         pair.connect();
@@ -280,9 +301,11 @@ fn what_is_acknowledged_is_on_both_disks_whoever_crashes() {
         pair.come_level();
         pair.check();
         rewinds += pair.rewinds;
+        doubts += pair.doubts;
     }
     assert!(rewinds > 10, "{rewinds}");
     assert!(acknowledged > 500, "{acknowledged}");
+    assert!(doubts > 20, "{doubts}");
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Bench {
             mailbox: Mailbox::default(),
             attacker,
             random: StdRng::seed_from_u64(4),
-            ledger: Ledger::new(Promise::Kept, Duration::MAX, retry, Trace::new(false)),
+            ledger: Ledger::new(Promise::Kept, false, Duration::MAX, retry, Trace::new(false)),
             events: Vec::new(),
             recipients: BTreeMap::new(),
             acknowledged: BTreeMap::new(),

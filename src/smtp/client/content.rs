@@ -128,6 +128,4 @@ pub(super) struct Chunks {
     pub(super) last: bool,
     /// Chunks sent whose answers are due.
     pub(super) unanswered_count: u32,
-    /// All content is sent, but not in a chunk called the last: an empty one has to follow.
-    pub(super) ending: bool,
 }

@@ -16,6 +16,8 @@
 //! - Content is declared `BODY=8BITMIME` when it needs that and the server offers it; to a server that does not,
 //!   it is sent as it is. Converting would break signatures, refusing would lose mail that nearly always arrives.
 //! - BDAT is used for BINARYMIME content only.
+//! - What ends the content, and makes it the server's, can be held back until somebody allows it. A chunk that is called the
+//!   last ends it with its last byte: none is, then, and an empty one follows.
 //! - A refusal during content ends the connection: the content can only be stopped by dropping it.
 
 mod command;
@@ -118,6 +120,8 @@ pub struct Transaction {
     pub envelope_id: Option<Box<str>>,
     /// The content holds bytes above 127, whatever its body type says.
     pub eight_bit: bool,
+    /// What ends the content waits for [`Session::allow_end`]; all that comes before goes out.
+    pub end_held: bool,
 }
 
 /// One forward-path of a [`Transaction`].
@@ -222,6 +226,9 @@ pub enum LocalReason {
     /// A CR or LF stands alone in the content, and may not be sent (RFC 5321 §2.3.8). The connection was dropped before it.
     #[error("the content has a CR or LF that stands alone, and cannot be sent")]
     LoneNewline,
+    /// The attempt could not be recorded, which has to come first; the connection was dropped before the final dot.
+    #[error("the attempt could not be recorded before the end of the message was sent")]
+    Unrecorded,
     /// The server said what the protocol does not allow.
     #[error("the server broke the protocol {0}")]
     Protocol(Stage),
@@ -230,7 +237,7 @@ pub enum LocalReason {
 impl LocalReason {
     /// Whether another try may end differently: at the same server, or at one that behaves.
     pub fn is_temporary(self) -> bool {
-        matches!(self, LocalReason::ContentUnreadable | LocalReason::Protocol(_))
+        matches!(self, LocalReason::ContentUnreadable | LocalReason::Unrecorded | LocalReason::Protocol(_))
     }
 }
 

@@ -32,6 +32,8 @@ pub struct Session {
     transactions_count: u32,
     /// `quit` was asked for while a task was under way.
     quit_wanted: bool,
+    /// What ends the content of this task waits for [`Session::allow_end`].
+    end_held: bool,
 }
 
 #[derive(Debug)]
@@ -44,8 +46,8 @@ enum State {
     Idle,
     /// MAIL, RCPT and DATA on their way, or their answers.
     Envelope(Exchange),
-    /// The server waits for content.
-    Content { exchange: Exchange, framing: Framing, block_size: u64 },
+    /// The server waits for content. `ending`: it has all of it, but for what ends it.
+    Content { exchange: Exchange, framing: Framing, block_size: u64, ending: bool },
     /// The content is sent (but for what of its end waits in the output); the answers to `chunks_count` chunks, then
     /// those to its end, are due.
     Outcome { exchange: Exchange, chunks_count: u32 },
@@ -78,6 +80,8 @@ enum Cause {
     ContentUnreadable,
     /// What the spool gave cannot be sent.
     LoneNewline,
+    /// The end of the content is not allowed.
+    Unrecorded,
 }
 
 impl Session {
@@ -94,6 +98,7 @@ impl Session {
             events: VecDeque::new(),
             transactions_count: 0,
             quit_wanted: false,
+            end_held: false,
         }
     }
 
@@ -140,6 +145,7 @@ impl Session {
             return self.events.push_back(Event::TaskDone);
         }
         self.transactions_count += 1;
+        self.end_held = transaction.end_held;
         let exchange = Exchange {
             purpose,
             transaction,
@@ -172,9 +178,10 @@ impl Session {
     /// Whether [`content`](Session::content) would take bytes, or the news that there are no more.
     pub fn wants_content(&self) -> bool {
         match &self.state {
+            State::Content { ending: true, .. } => false,
             State::Content { framing: Framing::Data(_), .. } => true,
             State::Content { framing: Framing::Bdat(chunks), .. } => {
-                !chunks.ending && (chunks.open_size > 0 || self.may_send_chunk(chunks))
+                chunks.open_size > 0 || self.may_send_chunk(chunks)
             }
             _ => false,
         }
@@ -189,16 +196,17 @@ impl Session {
             return 0;
         }
         let taken = match &mut self.state {
-            State::Content { framing: Framing::Data(stuffing), .. } => {
+            State::Content { framing: Framing::Data(stuffing), ending, .. } => {
                 let written = stuffing.write(bytes, send).and_then(|taken| {
-                    let end = if last && taken == bytes.len() { Some(stuffing.end()?) } else { None };
-                    Ok((taken, end))
+                    *ending = last && taken == bytes.len();
+                    if *ending {
+                        stuffing.end()?;
+                    }
+                    Ok(taken)
                 });
                 match written {
-                    Ok((taken, None)) => taken,
-                    Ok((taken, Some(end))) => {
-                        self.output.end().extend_from_slice(end);
-                        self.content_sent(now);
+                    Ok(taken) => {
+                        self.end_content(now);
                         taken
                     }
                     Err(LoneNewline) => {
@@ -220,6 +228,32 @@ impl Session {
         if matches!(self.state, State::Envelope(_) | State::Content { .. }) {
             self.fail(Cause::ContentUnreadable);
         }
+    }
+
+    /// Whether nothing but [`allow_end`](Session::allow_end) is missing for the end of the content to go out.
+    pub fn end_wanted(&self) -> bool {
+        let State::Content { framing, ending: true, .. } = &self.state else { return false };
+        self.end_held
+            && match framing {
+                Framing::Data(_) => true,
+                Framing::Bdat(chunks) => self.may_send_chunk(chunks),
+            }
+    }
+
+    /// What ends the content may go out, and does so if the content is through.
+    pub fn allow_end(&mut self, now: Instant) {
+        self.end_held = false;
+        self.end_content(now);
+    }
+
+    /// What ends the content must not go out. The connection is given up without it, and the recipients are deferred. False if
+    /// there is none that is held back.
+    pub fn refuse_end(&mut self, _now: Instant) -> bool {
+        let refused = self.end_held && matches!(self.state, State::Envelope(_) | State::Content { .. });
+        if refused {
+            self.fail(Cause::Unrecorded);
+        }
+        refused
     }
 
     /// The session is no longer needed. While a task is under way, that is finished first.
@@ -287,6 +321,8 @@ impl Session {
                 Stage::Rcpt => timeouts.rcpt,
                 _ => timeouts.data,
             }),
+            // It is not the server that is waited for.
+            State::Content { .. } if self.end_wanted() => None,
             State::Content { .. } => Some(timeouts.block),
             State::Outcome { .. } | State::Discard => Some(timeouts.dot),
             State::Reset => Some(timeouts.rset),
@@ -328,7 +364,7 @@ impl Session {
     }
 
     fn begin_content(&mut self, now: Instant, exchange: Exchange, framing: Framing) {
-        self.enter(now, State::Content { exchange, framing, block_size: 0 });
+        self.enter(now, State::Content { exchange, framing, block_size: 0, ending: false });
         self.events.push_back(Event::ContentWanted);
     }
 
@@ -339,18 +375,20 @@ impl Session {
 
     fn send_chunks(&mut self, now: Instant, bytes: &[u8], last: bool, send: &mut dyn FnMut(&[u8]) -> usize) -> usize {
         let pipelining = self.extensions.pipelining;
-        let State::Content { framing: Framing::Bdat(chunks), .. } = &mut self.state else { return 0 };
+        // The end of a chunk that is called the last ends the content: while that is held back, none is.
+        let may_end = !self.end_held;
+        let State::Content { framing: Framing::Bdat(chunks), ending, .. } = &mut self.state else { return 0 };
         let mut taken = 0;
         loop {
             let rest = &bytes[taken..];
             if chunks.open_size == 0 {
-                let finished = chunks.last || (rest.is_empty() && !last);
+                let finished = chunks.last || (rest.is_empty() && !(last && may_end));
                 if finished || (rest.is_empty() && taken > 0) || !(pipelining || chunks.unanswered_count == 0) {
                     break;
                 }
-                command::bdat(self.output.end(), rest.len(), last);
+                command::bdat(self.output.end(), rest.len(), last && may_end);
                 chunks.open_size = rest.len();
-                chunks.last = last;
+                chunks.last = last && may_end;
                 chunks.unanswered_count += 1;
             }
             if !self.output.drain_into(send) {
@@ -364,24 +402,33 @@ impl Session {
                 break;
             }
         }
-        chunks.ending = last && taken == bytes.len() && chunks.open_size == 0;
-        self.end_chunks(now);
+        *ending = last && taken == bytes.len() && chunks.open_size == 0;
+        self.end_content(now);
         taken
     }
 
-    /// When all content is sent: goes on to its outcome, with an empty last chunk where none was called the last.
-    fn end_chunks(&mut self, now: Instant) {
-        let State::Content { framing: Framing::Bdat(chunks), .. } = &mut self.state else { return };
-        if !chunks.ending {
+    /// When all content is sent: goes on to its outcome with what ends it, a dot or an empty last chunk where none was called
+    /// the last. Unless it is held back, or the answer to a chunk must come first.
+    fn end_content(&mut self, now: Instant) {
+        if self.end_wanted() {
+            self.deadline = self.patience().map(|patience| now + patience);
             return;
         }
-        if !chunks.last {
-            if !(self.extensions.pipelining || chunks.unanswered_count == 0) {
-                return;
+        let State::Content { framing, ending: true, .. } = &mut self.state else { return };
+        match framing {
+            Framing::Data(stuffing) => match stuffing.end() {
+                Ok(end) => self.output.end().extend_from_slice(end),
+                Err(LoneNewline) => return self.fail(Cause::LoneNewline),
+            },
+            Framing::Bdat(chunks) if !chunks.last => {
+                if !(self.extensions.pipelining || chunks.unanswered_count == 0) {
+                    return;
+                }
+                command::bdat(self.output.end(), 0, true);
+                chunks.last = true;
+                chunks.unanswered_count += 1;
             }
-            command::bdat(self.output.end(), 0, true);
-            chunks.last = true;
-            chunks.unanswered_count += 1;
+            Framing::Bdat(_) => {}
         }
         self.content_sent(now);
     }
@@ -399,7 +446,7 @@ impl Session {
 
     /// Puts the deadline off for each block that the flow has taken.
     fn note_progress(&mut self, now: Instant, taken: u64) {
-        let State::Content { block_size, .. } = &mut self.state else { return };
+        let State::Content { block_size, ending: false, .. } = &mut self.state else { return };
         *block_size += taken;
         if *block_size >= CLIENT_BLOCK_SIZE {
             *block_size = 0;
@@ -521,6 +568,7 @@ impl Session {
             Cause::Reply(reply) => Reason::Reply { command: stage.command(), reply },
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),
             Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
+            Cause::Unrecorded => Reason::Local(LocalReason::Unrecorded),
             Cause::Connection(_) | Cause::Protocol if whole => Reason::UnknownOutcome,
             Cause::Connection(failure) => Reason::Connection(failure, stage),
             Cause::Protocol => Reason::Local(LocalReason::Protocol(stage)),

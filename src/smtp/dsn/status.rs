@@ -87,7 +87,7 @@ pub fn status_of(reason: &Reason) -> Status {
             LocalReason::AddressUnusable => Status::new(5, 1, 3),
             LocalReason::SenderUnusable => Status::new(5, 1, 7),
             LocalReason::LoneNewline => Status::new(5, 6, 0),
-            LocalReason::ContentUnreadable => Status::new(4, 3, 0),
+            LocalReason::ContentUnreadable | LocalReason::Unrecorded => Status::new(4, 3, 0),
             LocalReason::Protocol(_) => Status::new(4, 5, 0),
         },
     }

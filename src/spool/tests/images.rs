@@ -195,7 +195,7 @@ impl Life {
         }
     }
 
-    /// An outcome, a hold or a delete for any queued message; some are left alone until space is short.
+    /// An outcome, an attempt, a hold or a delete for any queued message; some are left alone until space is short.
     fn deliver(&mut self) {
         let (full, count) = (self.bench.log.accepts(None).is_err(), self.bench.log.count());
         if count == 0 || (count < 20 && !full && self.random.random_bool(0.5)) {
@@ -208,7 +208,7 @@ impl Life {
             return;
         }
         let recipient = u32::try_from(self.random.random_range(0..recipients)).expect("small");
-        let call = self.random.random_range(0..10);
+        let call = self.random.random_range(0..11);
         if call < 5 {
             for recipient in 0..u32::try_from(recipients).expect("small") {
                 self.bench.log.settle(id, recipient, delivered());
@@ -222,6 +222,7 @@ impl Life {
             6 => log.settle(id, recipient, Outcome::Bounced { reply: "550 5.1.1 no".into() }),
             7 => log.delete(id),
             8 => log.hold(id, !held),
+            9 if log.attempt(id, &[recipient], 0) => {}
             _ => {
                 let (attempts, next_attempt_at) = (self.random.random_range(1..9), self.bench.now.wall);
                 log.settle(id, recipient, Outcome::Deferred { attempts, next_attempt_at, reply: "451 later".into() });

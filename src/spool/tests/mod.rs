@@ -1,5 +1,6 @@
 //! Claims about a log, made on the simulated disk and on real ones.
 
+mod attempts;
 mod crash;
 mod damage;
 mod images;

@@ -146,7 +146,7 @@ fn outcomes_of_what_is_being_delivered_never_wait_for_room() {
                 && let Some(id) = given.next()
             {
                 in_hand.push(id);
-                owed += u64::from(outcomes_size_max(3));
+                owed += u64::from(attempt_size_max(3) + outcomes_size_max(3));
                 bench.log.owe(owed);
             }
             assert!(!in_hand.is_empty(), "seed {seed}, round {round}: nothing can be given out");
@@ -162,6 +162,9 @@ fn outcomes_of_what_is_being_delivered_never_wait_for_room() {
             bench.breathe();
             let done = in_hand.len().div_ceil(2);
             for (place, id) in in_hand.drain(..done).enumerate() {
+                assert!(bench.log.attempt(id, &[0, 1, 2], 0));
+                bench.breathe();
+                assert_eq!(bench.log.backlog.len(), 0, "seed {seed}, round {round}: an attempt waits");
                 let reply: Box<str> = "x".repeat(REMOTE_REPLY_SIZE_MAX).into();
                 for recipient in 0..3 {
                     let outcome = match (round + place as u64) % 4 {
@@ -173,7 +176,7 @@ fn outcomes_of_what_is_being_delivered_never_wait_for_room() {
                 bench.breathe();
                 bench.breathe();
                 assert_eq!(bench.log.backlog.len(), 0, "seed {seed}, round {round}: an outcome waits");
-                owed -= u64::from(outcomes_size_max(3));
+                owed -= u64::from(attempt_size_max(3) + outcomes_size_max(3));
                 bench.log.owe(owed);
             }
             bench.events.clear();

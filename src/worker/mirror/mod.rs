@@ -4,6 +4,16 @@
 //! out and what was heard of the partner, batches, logs that are to be read anew. It decides nothing: the arbiter does, on the
 //! control thread, and everything here follows from the last order.
 //!
+//! # Pauses
+//!
+//! A worker may stand still: its process is stopped, its core or the whole machine taken away. What it knows of the partner is
+//! old then, and what waits in its queues says nothing about now: beats that came before the partner took over would pass for
+//! signs of life. So a breath that begins more than [`Timing::away`] too late, while both copies count, looks at no frame
+//! before it has frozen the logs and given up the addresses, as the arbiter would have ordered if nobody had been heard for as long
+//! ([`Mirror::was_away`]). It then reports that silence. The arbiter leaves the epoch for it, as for any other, and asks the store
+//! for the next one: that is the confirmation. The sessions of that time are lost. A shorter pause is none, as no partner
+//! takes over sooner; nor is one of an identity that is `solo`, which nobody can take over.
+//!
 //! What blocks (reading a log anew) is done by the keeper, a thread of its own: a log goes there and comes back as a value.
 
 mod clients;
@@ -96,6 +106,8 @@ struct Share {
     drained_at: Instant,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
+    /// We stood still for too long, and had heard the partner last then; it is not told yet.
+    away: Option<Instant>,
     reported: Option<PairReport>,
 }
 
@@ -175,6 +187,7 @@ impl<D: Disk> Mirror<D> {
     /// Answers for no address of an identity before it is ordered to.
     pub(super) fn new<T: Transport>(equipment: PairEquipment<D>, parts: &mut Parts<T, D>) -> Mirror<D> {
         let now = parts.now.mono;
+        parts.ends_until = Some([Instant::ZERO; 2]);
         let [a, b] = equipment.addresses.clone();
         let mut shares = [(Node::A, a), (Node::B, b)].map(|(identity, addresses)| {
             parts.transport.withdraw(&addresses);
@@ -193,6 +206,7 @@ impl<D: Disk> Mirror<D> {
                 drained_at: Instant::FAR,
                 slots: BTreeMap::new(),
                 heard: None,
+                away: None,
                 reported: None,
             }
         });
@@ -267,6 +281,34 @@ impl<D: Disk> Mirror<D> {
                 }
             }
         }
+        self.allow_ends(stations.parts);
+    }
+
+    /// Says until when deliveries may come to their end: while the identity is ours for certain. Where both copies are required
+    /// that is so for as long as the partner would say if it had taken over, and be heard.
+    fn allow_ends<T>(&self, parts: &mut Parts<T, D>) {
+        let silence = self.equipment.timing.silence;
+        let until = |share: &Share| {
+            let leads = |order| {
+                matches!(order, Order::Lead { .. } | Order::Adopt { .. } | Order::CatchUp { .. })
+                    || matches!(order, Order::RequireBoth { .. } | Order::Drain { .. })
+            };
+            if !share.order.is_some_and(leads) {
+                return Instant::ZERO;
+            }
+            let each = share.slots.iter().map(|(number, slot)| match parts.logs.get_by_number(*number) {
+                Some(log) if log.leads() && !log.failed() => {
+                    if log.requires_both() {
+                        slot.heard_at + silence
+                    } else {
+                        Instant::FAR
+                    }
+                }
+                _ => Instant::ZERO,
+            });
+            each.min().unwrap_or(Instant::FAR)
+        };
+        parts.ends_until = Some([until(&self.shares[0]), until(&self.shares[1])]);
     }
 
     /// What an order changes at once. What takes longer is looked at after every poll of the logs.
@@ -335,7 +377,8 @@ impl<D: Disk> Mirror<D> {
             let Some(log) = stations.parts.logs.take(number) else { continue };
             if !log.is_replica() {
                 stations.home.forget(&log, number);
-                stations.outbound.break_off(stations.parts, Some(number), &[]);
+                stations.home.refuse_attempts(stations.parts, number);
+                stations.outbound.break_off(stations.parts, Some(identity), &[]);
                 stations.inbound.forget_drafts(number);
             }
             if let Some(slot) = self.shares[identity as usize].slots.get_mut(&number) {
@@ -389,6 +432,7 @@ impl<D: Disk> Mirror<D> {
             busy |= self.reset_stale(stations.parts, identity);
             self.report(stations.parts, identity);
         }
+        self.allow_ends(stations.parts);
         busy
     }
 
@@ -440,7 +484,7 @@ impl<D: Disk> Mirror<D> {
                             let replica = log.is_replica();
                             log.lead(epoch, copies, parts.now);
                             if replica {
-                                stations.home.schedule(parts.now, log);
+                                stations.home.schedule(parts, *number);
                             }
                         }
                     }
@@ -477,13 +521,37 @@ impl<D: Disk> Mirror<D> {
             identity,
             done: if share.done { share.number } else { share.number.saturating_sub(1) },
             heard: share.heard,
-            silent_since: silent.then_some(heard_at),
+            silent_since: share.away.or(silent.then_some(heard_at)),
             failed,
         };
         // One that finds no room is told in the next breath.
         if share.reported != Some(report) && parts.reporter.pair(report) {
             share.reported = Some(report);
+            share.away = None;
         }
+    }
+
+    /// Whether a breath that begins `now` and was due at that time is so late that the partner may have taken over meanwhile.
+    pub(super) fn is_late(&self, now: Instant, due: Instant) -> bool {
+        now.since(due) >= self.equipment.timing.away
+    }
+
+    /// The worker stood still for too long: before anything else nothing more is done for what may be the partner's now.
+    pub(super) fn was_away<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) {
+        for identity in [Node::A, Node::B] {
+            let share = &mut self.shares[identity as usize];
+            let logs = &mut stations.parts.logs;
+            let both = share.slots.keys().any(|number| logs.get_by_number(*number).is_some_and(Log::requires_both));
+            if !share.assumed || !both {
+                continue;
+            }
+            for number in share.slots.keys() {
+                logs.by_number(*number).into_iter().for_each(|log| log.freeze(true));
+            }
+            share.away = share.slots.values().map(|slot| slot.heard_at).min();
+            self.withdraw(stations, identity);
+        }
+        self.allow_ends(stations.parts);
     }
 
     /// When it must be looked at though nothing happens.

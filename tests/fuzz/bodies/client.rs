@@ -26,6 +26,8 @@ struct Glue {
     room: usize,
     content_taken: usize,
     wire: Vec<u8>,
+    /// Where in it the task began.
+    task_at: usize,
     events: Vec<Event>,
 }
 
@@ -52,6 +54,10 @@ impl Glue {
                 assert!(taken <= bytes.len());
                 self.content_taken += taken;
             }
+            if self.session.end_wanted() {
+                assert!(!calls_last(&self.wire[self.task_at..]), "the end is held back");
+                self.session.allow_end(NOW);
+            }
             if before == (self.wire.len(), self.events.len(), self.content_taken) {
                 return;
             }
@@ -63,6 +69,7 @@ impl Glue {
             Event::ContentWanted if self.content_taken == CONTENT.len() => self.content_taken = 0,
             Event::Ready | Event::TaskDone if self.session.ready() => {
                 if let Some(task) = self.tasks.pop() {
+                    self.task_at = self.wire.len();
                     self.session.start(NOW, task);
                 }
             }
@@ -78,11 +85,16 @@ impl Glue {
     }
 }
 
+/// Whether a chunk is called the last.
+fn calls_last(wire: &[u8]) -> bool {
+    wire.windows(7).any(|window| window == b" LAST\r\n")
+}
+
 fn play(protocol: Protocol, tasks: &[Task], turns: &[&[u8]], cuts: Cuts, room: usize, ending: u8) -> Glue {
     let settings = Settings { ehlo_name: "us.example".into(), protocol, timeouts: Timeouts::default() };
     let session = Session::new(Arc::new(settings), NOW);
     let tasks = tasks.iter().rev().cloned().collect();
-    let mut glue = Glue { session, tasks, room, content_taken: 0, wire: Vec::new(), events: Vec::new() };
+    let mut glue = Glue { session, tasks, room, content_taken: 0, wire: Vec::new(), task_at: 0, events: Vec::new() };
     for turn in turns {
         for piece in cuts.pieces(turn) {
             assert_eq!(glue.session.receive(NOW, piece), piece.len());
@@ -123,6 +135,7 @@ pub fn run(data: &[u8]) {
         body,
         ret: (kind & 8 != 0).then_some(Return::Headers),
         envelope_id: (kind & 8 != 0).then(|| "id\r\nRSET".into()),
+        end_held: kind & 128 != 0,
         ..Transaction::default()
     };
     let count = transaction.recipients.len() as u32;

@@ -94,6 +94,7 @@ fn transaction(envelope: &Envelope, size: u64) -> Transaction {
         ret: envelope.ret,
         envelope_id: envelope.envelope_id.clone(),
         eight_bit: false,
+        end_held: false,
     }
 }
 

@@ -25,16 +25,16 @@ impl Session {
             State::Hello(stage) => self.answer_hello(now, stage, reply),
             State::Envelope(exchange) => self.answer_envelope(now, exchange, reply),
             State::Outcome { exchange, chunks_count } => self.answer_outcome(now, exchange, chunks_count, reply),
-            State::Content { exchange, framing: Framing::Bdat(mut chunks), block_size }
+            State::Content { exchange, framing: Framing::Bdat(mut chunks), block_size, ending }
                 if reply.is_positive() && chunks.unanswered_count > u32::from(chunks.open_size > 0) =>
             {
                 chunks.unanswered_count -= 1;
-                let resumes = !self.extensions.pipelining && !chunks.ending;
-                self.enter(now, State::Content { exchange, framing: Framing::Bdat(chunks), block_size });
+                let resumes = !self.extensions.pipelining && !ending;
+                self.enter(now, State::Content { exchange, framing: Framing::Bdat(chunks), block_size, ending });
                 if resumes {
                     self.events.push_back(Event::ContentWanted);
                 }
-                self.end_chunks(now);
+                self.end_content(now);
             }
             // A refusal before the content is through: it can only be stopped by leaving.
             state @ State::Content { .. } => {
