@@ -299,6 +299,8 @@ impl Plan {
     fn rots(&mut self, random: &mut StdRng) {
         self.rotten = Some(random.random_range(0..2));
         self.promise = Promise::Mended;
+        // The other box's copy counts all the time.
+        self.heals_in_place = true;
         for _ in 0..random.random_range(1..=4) {
             let at = |random: &mut StdRng| self.load_duration.mul_f64(random.random::<f64>());
             let (first, second, third) = (at(random), at(random), at(random));

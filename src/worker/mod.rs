@@ -187,12 +187,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             .map(|log| (log.status().state, log.idle(), log.status().segments_free, log.status().segments))
             .collect();
         format!(
-            "now {:?}, deadlines {:?} {:?} {:?} {:?}, stopping {:?}, {} server and {} client sessions, {} held, exchange busy {}, logs {:?}; ",
+            "now {:?}, deadlines {:?}, stopping {:?}, {} server and {} client sessions, {} held, exchange busy {}, logs {:?}; ",
             self.parts.now.mono,
-            self.parts.transport.next_deadline(),
-            self.parts.timers.next_deadline(),
-            self.home.next_deadline(),
-            self.outbound.next_deadline(),
+            self.deadlines(),
             self.stopping,
             self.inbound.count(),
             self.outbound.count(),
@@ -510,23 +507,26 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
 
     /// When [`breath`](Worker::breath) must be called even if nothing happens.
     pub fn next_deadline(&self) -> Instant {
+        self.deadlines().into_iter().flatten().min().unwrap_or(Instant::FAR)
+    }
+
+    /// Those of each station.
+    fn deadlines(&self) -> [Option<Instant>; 7] {
         let parts = &self.parts;
         let stop = match self.stopping {
             Some(Stopping::Sessions { until } | Stopping::Others { until }) => Some(until),
             Some(Stopping::Logs { until }) if self.mirror.is_some() => Some(until),
             _ => None,
         };
-        let logs = parts.logs.iter().filter_map(Log::next_deadline).min();
-        let deadlines = [
+        [
             parts.transport.next_deadline(),
             parts.timers.next_deadline(),
             self.home.next_deadline(),
             self.outbound.next_deadline(),
-            logs,
+            parts.logs.iter().filter_map(Log::next_deadline).min(),
             self.mirror.as_ref().and_then(|mirror| mirror.next_deadline()),
             stop,
-        ];
-        deadlines.into_iter().flatten().min().unwrap_or(Instant::FAR)
+        ]
     }
 
     /// Sleeps until something arrives or is due.
