@@ -219,14 +219,19 @@ impl Core {
         self.timers.schedule(Timer::Announce, at);
     }
 
-    /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.
-    pub fn withdraw(&mut self, addresses: &[IpAddr]) {
+    /// Answers for these addresses no more. Their flows wait for the addresses to come back.
+    pub fn suspend(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             if self.own(*address).is_some() {
                 self.withdrawn.push(*address);
             }
         }
         self.tell_interface();
+    }
+
+    /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.
+    pub fn withdraw(&mut self, addresses: &[IpAddr]) {
+        self.suspend(addresses);
         for index in self.table.indices() {
             if self.table.at(index).is_some_and(|flow| addresses.contains(&flow.tuple.local)) {
                 self.forget(index);

@@ -464,6 +464,10 @@ impl<P: Port> Transport for Stack<P> {
         self.core.assume(addresses);
     }
 
+    fn suspend(&mut self, addresses: &[IpAddr]) {
+        self.core.suspend(addresses);
+    }
+
     fn withdraw(&mut self, addresses: &[IpAddr]) {
         self.core.withdraw(addresses);
     }

@@ -261,7 +261,7 @@ impl<D: Disk> Mirror<D> {
                     }
                 }
             }
-            PairWish::Withdraw => self.withdraw(stations, identity),
+            PairWish::Withdraw => self.suspend(stations, identity),
             PairWish::Renew => {
                 (share.order, share.owns) = (None, false);
                 self.withdraw(stations, identity);
@@ -388,14 +388,22 @@ impl<D: Disk> Mirror<D> {
         }
     }
 
-    /// Answers for the addresses no more.
-    fn withdraw<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
+    /// Answers for the addresses no more while it is open whose they are. Sessions wait: if they stay ours, what is durable in
+    /// the new epoch is answered in the same session; a client that heard nothing would send it a second time.
+    fn suspend<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
         self.shares[identity as usize].assumed = false;
         self.tell_destinations(stations.outbound);
         let addresses = &self.shares[identity as usize].addresses;
+        stations.parts.transport.suspend(addresses);
+        stations.outbound.break_off(stations.parts, None, addresses);
+    }
+
+    /// Answers for the addresses no more: they are the partner's.
+    fn withdraw<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
+        self.suspend(stations, identity);
+        let addresses = &self.shares[identity as usize].addresses;
         stations.parts.transport.withdraw(addresses);
         stations.inbound.forget_at(stations.parts, addresses);
-        stations.outbound.break_off(stations.parts, None, addresses);
     }
 
     /// New connections leave from the addresses that we answer for.
