@@ -581,6 +581,9 @@ pub const MIRROR_SILENCE_DEFAULT: Duration = Duration::from_millis(150);
 /// A partner that has batches and makes none of them durable for so long is as good as silent: its disk hangs.
 pub const MIRROR_PROGRESS_MAX: Duration = Duration::from_secs(2);
 
+/// What a partner that catches up is given, bytes a second: a third of what a disk of today writes, so that live mail has the rest.
+pub const CATCH_UP_RATE_DEFAULT: u64 = 200_000_000;
+
 /// Clients of a log that the partner is told of: more are not reset when it takes over. 60 bytes each.
 pub const MIRROR_CLIENTS_MAX: usize = 1 << 20;
 

@@ -140,6 +140,7 @@ pub(crate) fn pair<D: Disk>(
         addresses: addresses_of_identities(config),
         segment_size: *config.spool.segment_size,
         timing: Timing::of(*pair.silence),
+        catch_up_rate: *pair.catch_up_rate / config.workers.cores.len().max(1) as u64,
         tls,
         keeper,
         kept,

@@ -645,6 +645,11 @@ pub struct Pair {
     #[serde(default = "silence_default")]
     #[schemars(extend("x-minimum" = "60ms", "x-maximum" = "10s"))]
     pub silence: Period,
+    /// Bytes a second that a partner which was away is given at most, of each identity, until it has caught up: the disks serve
+    /// live mail at the same time. It must be more than comes in meanwhile, or the partner never gets there.
+    #[serde(default = "catch_up_rate_default")]
+    #[schemars(extend("x-minimum" = "1MB", "x-maximum" = "100GB"))]
+    pub catch_up_rate: Size,
 }
 
 /// What is said on the links of a pair.
@@ -677,6 +682,10 @@ fn pair_port_default() -> u16 {
 
 fn etcd_prefix_default() -> String {
     "/rohrpost/".to_owned()
+}
+
+fn catch_up_rate_default() -> Size {
+    Size(limits::CATCH_UP_RATE_DEFAULT)
 }
 
 fn silence_default() -> Period {

@@ -67,7 +67,7 @@ pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
 pub use pair::{
-    IdentityStatus, Keeper, MemoryError, PairBoard, PairSettings, PairStatus, PairTask, Store, StoreError,
+    IdentityStatus, Keeper, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask, Store, StoreError,
     begin_memory, recall,
 };
 pub use protocol::{

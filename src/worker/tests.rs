@@ -473,6 +473,7 @@ impl Half {
             addresses: [vec![HERE], Vec::new()],
             segment_size: 256 * 1024,
             timing: Timing::default(),
+            catch_up_rate: u64::MAX,
             tls: None,
             keeper,
             kept,

@@ -6,8 +6,9 @@
 use crate::control::links::{PairReport, PairWish, ToWorker, WorkerLink};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal};
+use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal, Stage};
 use crate::mirror::register::{Memory, Node, Register};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
 /// What the control thread does for an arbiter. Each is answered by [`PairBoard::tell`] but for `Renew`.
@@ -51,6 +52,18 @@ struct Seat {
     told: bool,
     is_silent: bool,
     has_failed: bool,
+    counts: PairCounts,
+}
+
+/// What has happened to an identity on this box since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PairCounts {
+    /// Other stages.
+    pub transitions: u64,
+    /// Takeovers of the other box's work, the first start of an identity among them.
+    pub takeovers: u64,
+    /// Copies that were set aside and begun anew.
+    pub renewals: u64,
 }
 
 impl PairBoard {
@@ -76,6 +89,7 @@ impl PairBoard {
                 told: true,
                 is_silent: false,
                 has_failed: false,
+                counts: PairCounts::default(),
             }
         };
         let mut board =
@@ -87,6 +101,11 @@ impl PairBoard {
     /// The arbiter of an identity.
     pub fn arbiter(&self, identity: Node) -> &Arbiter {
         &self.seats[identity as usize].arbiter
+    }
+
+    /// What has happened to an identity since the start.
+    pub fn counts(&self, identity: Node) -> PairCounts {
+        self.seats[identity as usize].counts
     }
 
     /// A worker's part has changed.
@@ -149,7 +168,7 @@ impl PairBoard {
     /// A copy that is damaged and counts for nothing is of no use to anybody but as room for another one.
     fn replace_useless(&mut self, now: Instant) {
         for seat in &mut self.seats {
-            if seat.arbiter.stage() == arbiter::Stage::Barred {
+            if seat.arbiter.stage() == Stage::Barred {
                 // Refused where somebody counts on it.
                 let _ = seat.arbiter.command(Command::Rejoin, now);
             }
@@ -188,6 +207,7 @@ impl PairBoard {
                     Action::Persist(memory) => PairTask::Persist(memory),
                     Action::Renew => {
                         seat.wish(PairWish::Renew);
+                        seat.counts.renewals += 1;
                         self.events.push_back(Event::PairRenewed { identity: seat.identity });
                         PairTask::Renew
                     }
@@ -206,6 +226,10 @@ impl PairBoard {
                         continue;
                     }
                     Action::Tell(notice) => {
+                        if let Notice::Stage { stage, .. } = notice {
+                            seat.counts.transitions += 1;
+                            seat.counts.takeovers += u64::from(stage == Stage::Adopting);
+                        }
                         self.events.push_back(event(seat.identity, notice));
                         continue;
                     }

@@ -176,7 +176,7 @@ impl Desk {
 
     /// How the pair stands.
     pub fn status(&self) -> PairStatus {
-        let identities = [Node::A, Node::B].map(|identity| IdentityStatus::of(identity, self.board.arbiter(identity)));
+        let identities = [Node::A, Node::B].map(|identity| IdentityStatus::of(identity, &self.board));
         PairStatus { node: self.node, store_error: self.store.error(), identities }
     }
 }

@@ -22,7 +22,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use board::{PairBoard, PairTask};
+pub use board::{PairBoard, PairCounts, PairTask};
 pub use desk::PairSettings;
 pub(super) use desk::{Desk, News};
 pub use keeper::Keeper;

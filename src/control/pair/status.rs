@@ -1,6 +1,7 @@
 //! What `rohrpost pair status` shows.
 
-use crate::mirror::arbiter::{Arbiter, Stage, Trouble};
+use super::{PairBoard, PairCounts};
+use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::{Mode, Node};
 use serde::{Deserialize, Serialize};
 
@@ -35,10 +36,13 @@ pub struct IdentityStatus {
     pub partner_heard: bool,
     /// What needs an operator, if anything does.
     pub trouble: Option<Trouble>,
+    /// What has happened to it here since the start.
+    pub counts: PairCounts,
 }
 
 impl IdentityStatus {
-    pub(super) fn of(identity: Node, arbiter: &Arbiter) -> IdentityStatus {
+    pub(super) fn of(identity: Node, board: &PairBoard) -> IdentityStatus {
+        let arbiter = board.arbiter(identity);
         let register = arbiter.register();
         IdentityStatus {
             identity,
@@ -49,6 +53,7 @@ impl IdentityStatus {
             mode: register.map(|register| register.mode),
             partner_heard: arbiter.hears_partner(),
             trouble: arbiter.trouble(),
+            counts: board.counts(identity),
         }
     }
 }

@@ -11,8 +11,10 @@ use std::collections::{BTreeSet, VecDeque};
 /// The owner's side: what the partner has not been told yet.
 #[derive(Debug, Default)]
 pub struct ClientFeed {
-    /// The partner knows who was there before what follows.
+    /// The partner knows, or is about to be told, who was there before what follows.
     begun: bool,
+    /// The next message says that whoever was named before counts no more.
+    anew: bool,
     changes: VecDeque<(ClientNews, ClientFlow)>,
 }
 
@@ -29,12 +31,8 @@ impl ClientFeed {
 
     /// These are all.
     pub fn begin(&mut self, all: impl Iterator<Item = ClientFlow>) {
-        self.begun = true;
+        (self.begun, self.anew) = (true, true);
         self.changes = all.take(MIRROR_CLIENTS_MAX).map(|client| (ClientNews::Joined, client)).collect();
-        match self.changes.front_mut() {
-            Some((news, _)) => *news = ClientNews::Anew,
-            None => {}
-        }
     }
 
     /// One has come or gone.
@@ -51,15 +49,12 @@ impl ClientFeed {
 
     /// The next message's worth.
     pub(super) fn next(&mut self) -> Option<(ClientNews, Vec<ClientFlow>)> {
-        let (news, first) = self.changes.pop_front()?;
-        let mut list = vec![first];
-        let follows = if news == ClientNews::Anew { ClientNews::Joined } else { news };
-        while list.len() < MIRROR_CLIENTS_PER_MESSAGE
-            && let Some((_, client)) = self.changes.pop_front_if(|(next, _)| *next == follows)
-        {
-            list.push(client);
-        }
-        Some((news, list))
+        let anew = std::mem::take(&mut self.anew);
+        let first = self.changes.front().map(|(news, _)| *news);
+        let told = if anew { Some(ClientNews::Joined) } else { first }?;
+        let same = self.changes.iter().take(MIRROR_CLIENTS_PER_MESSAGE).take_while(|(news, _)| *news == told).count();
+        let list = self.changes.drain(..same).map(|(_, client)| client).collect();
+        Some((if anew { ClientNews::Anew } else { told }, list))
     }
 }
 
@@ -129,5 +124,11 @@ mod tests {
         let there: Vec<u16> = std::iter::from_fn(|| book.take()).map(|client| client.remote.port()).collect();
         let expected: Vec<u16> = (0..1000).filter(|port| *port != 7).chain([2000]).collect();
         assert_eq!(there, expected);
+        // On another link nobody may be there.
+        book.note(ClientNews::Joined, &[client(3000)]);
+        feed.begin(std::iter::empty());
+        let (news, list) = feed.next().unwrap();
+        book.note(news, &list);
+        assert!(book.is_empty() && feed.next().is_none());
     }
 }

@@ -44,8 +44,10 @@ impl Fault {
     pub fn of_end(end: End) -> Option<Fault> {
         match end {
             End::Wire(error) => Some(Fault::Wire(error)),
-            End::Refused(refusal @ (Refusal::SegmentSize | Refusal::Unfit(_))) => Some(Fault::Refused(refusal)),
-            End::Refused(Refusal::WrongWorker | Refusal::NotFollowing | Refusal::Rewinding) | End::Lost => None,
+            End::Refused(refusal @ (Refusal::SegmentSize | Refusal::UnknownLog | Refusal::Unfit(_))) => {
+                Some(Fault::Refused(refusal))
+            }
+            End::Refused(Refusal::NotFollowing | Refusal::Rewinding) | End::Lost => None,
         }
     }
 

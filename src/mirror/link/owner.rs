@@ -66,6 +66,9 @@ pub struct OwnerEnd {
     durable: Option<(u64, bool, Point)>,
     /// It was once given all that there was.
     had_all: bool,
+    /// Bytes a second that it is given until then, and when it may be given more.
+    rate: u64,
+    more_at: Instant,
     /// When it last came on, or had nothing to do.
     progress_at: Instant,
 }
@@ -85,8 +88,15 @@ impl OwnerEnd {
             given_bytes: 0,
             durable: None,
             had_all: false,
+            rate: u64::MAX,
+            more_at: now,
             progress_at: now,
         }
+    }
+
+    /// Until the partner has come near, it is given no more than so many bytes a second.
+    pub fn limit_rate(&mut self, rate: u64) {
+        self.rate = rate.max(1);
     }
 
     /// Takes what came; all of it, or as much as matters.
@@ -144,7 +154,8 @@ impl OwnerEnd {
             let chosen = loop {
                 let Some(point) = points.front().copied() else { break None };
                 match log.goes_on_from(point) {
-                    None => return,
+                    // The disk is being read: the partner shall know that we are still here.
+                    None => return self.voice.beat(now),
                     Some(true) => break Some(point),
                     Some(false) => drop(points.pop_front()),
                 }
@@ -160,12 +171,14 @@ impl OwnerEnd {
             if idle && let Some((news, list)) = clients.next() {
                 self.voice.message(&Message::Clients { news, list });
             }
-            while self.given_bytes < MIRROR_WINDOW && idle {
+            while self.given_bytes < MIRROR_WINDOW && idle && (self.had_all || now >= self.more_at) {
                 match log.next_for_partner() {
                     ForPartner::Batch(batch) => {
                         let length = batch.bytes().len();
                         self.given.push_back((batch.point.sequence, length));
                         self.given_bytes += length;
+                        let nanos = (length as u64).saturating_mul(1_000_000_000) / self.rate;
+                        self.more_at = self.more_at.max(now) + Duration::from_nanos(nanos);
                         self.voice.batch(batch);
                         idle = false;
                     }
@@ -230,6 +243,9 @@ impl OwnerEnd {
 
     /// When [`pump`](OwnerEnd::pump) has something to do though nothing came.
     pub fn next_deadline(&self) -> Instant {
-        self.voice.next_deadline()
+        let waits = matches!(self.state, State::Giving) && !self.had_all && self.voice.is_empty();
+        // What fills the window waits for the partner.
+        let more = if waits && self.given_bytes < MIRROR_WINDOW { self.more_at } else { Instant::FAR };
+        self.voice.next_deadline().min(more)
     }
 }

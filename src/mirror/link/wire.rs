@@ -102,9 +102,9 @@ pub enum ClientNews {
 /// Why a replica does not take a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// Another of its workers has the log: another source port may come to that one.
-    #[error("another worker has the log")]
-    WrongWorker,
+    /// It has fewer workers.
+    #[error("the partner has no log of this number: [workers] cores must be as many on both boxes")]
+    UnknownLog,
     /// It does not follow: it owns the identity itself, or is being set up.
     #[error("the partner does not follow now")]
     NotFollowing,

@@ -39,13 +39,14 @@ impl<D: Disk> Mirror<D> {
         let Some(Some(number)) = self.flows.get(&flow).copied() else { return };
         let share = &mut self.shares[identity_of_log(number) as usize];
         let (Some(slot), Some(words)) = (share.slots.get_mut(&number), share.words) else { return };
-        let end = OwnerEnd::new(
+        let mut end = OwnerEnd::new(
             share.identity,
             (number, self.equipment.segment_size),
             words,
             self.equipment.timing.beat,
             now,
         );
+        end.limit_rate(self.equipment.catch_up_rate);
         let line = Line::new(flow, self.equipment.tls.as_ref().map(|tls| tls.connect()));
         let link = slot.link.insert(Link::Owner { line, end: Box::new(end) });
         send(parts, link);
@@ -188,7 +189,7 @@ impl<D: Disk> Mirror<D> {
         let follows = matches!(share.order, Some(Order::Follow { .. }));
         let refusal = match share.slots.get_mut(&number) {
             _ if segment_size != self.equipment.segment_size => Some(Refusal::SegmentSize),
-            None => Some(Refusal::WrongWorker),
+            None => Some(Refusal::UnknownLog),
             Some(slot) => {
                 slot.heard_at = parts.now.mono;
                 if !follows {

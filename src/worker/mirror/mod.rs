@@ -50,6 +50,8 @@ pub struct PairEquipment<D: Disk> {
     pub segment_size: u64,
     /// What links wait for.
     pub timing: Timing,
+    /// Bytes a second that a partner's log is given at most while it catches up.
+    pub catch_up_rate: u64,
     /// What they are encrypted with; `None`: they are in the clear.
     pub tls: Option<Arc<Pinned>>,
     /// Where logs go to be read anew.

@@ -59,7 +59,7 @@ fn replica(mut data: &[u8]) {
                     end.welcome(&log);
                     knows_log = true;
                 }
-                Some(Want::Log(_)) if log.is_settled() => end.refuse(Refusal::WrongWorker),
+                Some(Want::Log(_)) if log.is_settled() => end.refuse(Refusal::UnknownLog),
                 Some(Want::Rewind { until }) => {
                     let known = until.is_none_or(|until| log.durable_points().any(|point| point == until));
                     // A point that this copy never had makes it begin anew, like any that is gone.
