@@ -236,9 +236,11 @@ impl Inbound {
         self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
     }
 
-    /// The sessions of these own addresses are gone, as their flows are.
-    pub(super) fn forget_at<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, addresses: &[IpAddr]) {
+    /// Resets the sessions of these own addresses, which are another box's now: a client that waits for an answer would wait for
+    /// ten minutes, and one that is reset comes again, to that box.
+    pub(super) fn abort_at<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, addresses: &[IpAddr]) {
         for flow in self.flows_at(addresses) {
+            parts.transport.abort(flow);
             self.remove(parts, flow);
         }
     }

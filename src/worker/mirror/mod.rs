@@ -404,8 +404,8 @@ impl<D: Disk> Mirror<D> {
     fn withdraw<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
         self.suspend(stations, identity);
         let addresses = &self.shares[identity as usize].addresses;
+        stations.inbound.abort_at(stations.parts, addresses);
         stations.parts.transport.withdraw(addresses);
-        stations.inbound.forget_at(stations.parts, addresses);
     }
 
     /// New connections leave from the addresses that we answer for.
