@@ -5,6 +5,7 @@ use super::receiver::Receiver;
 use super::{Appliance, Lab, MX, eventually};
 use rohrpost::control::{Answer, Client, IdentityStatus, PairCommand, PairStatus, Request};
 use rohrpost::mirror::register::{Mode, Node};
+use rohrpost::tls::OwnKey;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,6 +41,7 @@ impl Pair {
     pub fn up_on(prepare: impl Fn(&Path)) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
+        NODES.map(|node| fingerprint(&lab, node));
         let mx = format!("{MX}:25").parse().expect("an address");
         let receiver = Receiver::start(&lab.namespace("mx"), mx, message);
         let start = |node: Node| {
@@ -157,6 +159,19 @@ fn socket(lab: &Lab, node: Node) -> PathBuf {
     folder(lab, node).join("admin.sock")
 }
 
+/// The fingerprint of a box's certificate, which is made the first time that somebody asks.
+fn fingerprint(lab: &Lab, node: Node) -> String {
+    let folder = folder(lab, node);
+    let note = folder.join("pair.fingerprint");
+    if let Ok(known) = std::fs::read_to_string(&note) {
+        return known;
+    }
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let made = OwnKey::make(&folder.join("pair.crt"), &folder.join("pair.key")).expect("a key").to_string();
+    std::fs::write(note, &made).expect("a note");
+    made
+}
+
 /// The file of one of the two boxes.
 pub fn configuration(lab: &Lab, node: Node) -> String {
     let (address, partner) = match node {
@@ -175,7 +190,10 @@ pub fn configuration(lab: &Lab, node: Node) -> String {
          [[route]]\ndomain = \"*\"\nto = [\"smtp://{MX}:25\"]\n\
          [spool]\ndirectory = \"{spool}\"\nsize_max = \"128MiB\"\nsegment_size = \"4MiB\"\nfree_min = \"0B\"\n\
          [pair]\nnode = \"{node}\"\naddress = \"{address}\"\npartner = \"{partner}\"\netcd = [\"http://192.0.2.40:2379\"]\n\
+         certificate = \"{folder}/pair.crt\"\nkey = \"{folder}/pair.key\"\npartner_fingerprint = \"{known}\"\n\
          [admin]\nsocket = \"{socket}\"\n{MORE}",
+        folder = folder(lab, node).display(),
+        known = fingerprint(lab, node.partner()),
         spool = spool(lab, node).display(),
         socket = socket(lab, node).display(),
     )

@@ -186,6 +186,10 @@ impl<D: Disk> Mirror<D> {
         let Hello { identity, log: number, segment_size } = hello;
         let share = &mut self.shares[identity as usize];
         share.heard = end.heard().or(share.heard);
+        // What we said of ourselves when it came may be old by now: with TLS there were some round trips in between.
+        if let Some(words) = share.words {
+            end.say(words);
+        }
         let follows = matches!(share.order, Some(Order::Follow { .. }));
         let refusal = match share.slots.get_mut(&number) {
             _ if segment_size != self.equipment.segment_size => Some(Refusal::SegmentSize),
