@@ -41,7 +41,9 @@ impl Pair {
     pub fn up_on(prepare: impl Fn(&Path)) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
-        NODES.map(|node| fingerprint(&lab, node));
+        for node in NODES {
+            fingerprint(&lab, node);
+        }
         let mx = format!("{MX}:25").parse().expect("an address");
         let receiver = Receiver::start(&lab.namespace("mx"), mx, message);
         let start = |node: Node| {
