@@ -11,7 +11,7 @@ const OFF: Duration = Duration::from_secs(3);
 /// How long a wire stays cut.
 const CUT: Duration = Duration::from_secs(5);
 /// How long a disk is full, while what is accepted stays queued: time enough to need new segments.
-const FULL: Duration = Duration::from_secs(12);
+const FULL: Duration = Duration::from_secs(20);
 /// How long etcd is away.
 const ETCD_AWAY: Duration = Duration::from_secs(10);
 /// Between a move and the move back.
