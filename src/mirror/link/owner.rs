@@ -69,6 +69,8 @@ pub struct OwnerEnd {
     /// Bytes a second that it is given until then, and when it may be given more.
     rate: u64,
     more_at: Instant,
+    /// Only the rate keeps it from being given more.
+    throttled: bool,
     /// When it last came on, or had nothing to do.
     progress_at: Instant,
 }
@@ -90,6 +92,7 @@ impl OwnerEnd {
             had_all: false,
             rate: u64::MAX,
             more_at: now,
+            throttled: false,
             progress_at: now,
         }
     }
@@ -193,6 +196,7 @@ impl OwnerEnd {
                     }
                 }
             }
+            self.throttled = idle && !self.had_all && self.given_bytes < MIRROR_WINDOW && now < self.more_at;
             if self.given.is_empty() {
                 self.progress_at = now;
             }
@@ -243,9 +247,6 @@ impl OwnerEnd {
 
     /// When [`pump`](OwnerEnd::pump) has something to do though nothing came.
     pub fn next_deadline(&self) -> Instant {
-        let waits = matches!(self.state, State::Giving) && !self.had_all && self.voice.is_empty();
-        // What fills the window waits for the partner.
-        let more = if waits && self.given_bytes < MIRROR_WINDOW { self.more_at } else { Instant::FAR };
-        self.voice.next_deadline().min(more)
+        self.voice.next_deadline().min(if self.throttled { self.more_at } else { Instant::FAR })
     }
 }
