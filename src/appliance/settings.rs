@@ -120,10 +120,11 @@ pub(crate) fn arbiter(config: &Config, pair: &config::Pair) -> arbiter::Settings
 /// # Errors
 /// What is wrong with them.
 pub(crate) fn pinned(pair: &config::Pair) -> Result<Option<Pinned>, KeyError> {
-    let fingerprint = pair.partner_fingerprint.as_deref().filter(|_| pair.encryption == config::Encryption::Tls);
-    // Whoever wrote the configuration has held it against the schema.
-    let fingerprint = fingerprint.and_then(|text| text.parse().ok());
-    fingerprint.map(|partner| Pinned::load(&pair.certificate, &pair.key, partner)).transpose()
+    if pair.encryption == config::Encryption::None {
+        return Ok(None);
+    }
+    let partner = pair.partner_fingerprint.ok_or(KeyError::NoPeer)?;
+    Pinned::load(&pair.certificate, &pair.key, partner).map(Some)
 }
 
 /// What a worker's part in a pair is told.

@@ -24,7 +24,7 @@ use std::path::Path;
 pub(super) type OpenLogs = Vec<Vec<(u16, Log<LogDisk>, Recovery)>>;
 
 /// What a box remembers of both identities of its pair, and whether their logs are without damage.
-pub(super) type Copies = [Option<(Memory, bool)>; 2];
+pub(super) type Copies = [(Memory, bool); 2];
 
 /// Opens each worker's own log, and gives it those of workers that there were before: what is in them is delivered
 /// whatever the number of workers is now.
@@ -72,20 +72,18 @@ pub(super) fn open_copies(
         return Err(StartError::NotOfPair { directory: directory.clone() });
     }
     // A memory comes before its logs: none are ever there without it.
-    let mut copies = [None; 2];
-    for (identity, remembered) in [Node::A, Node::B].into_iter().zip(remembered) {
-        let memory = remembered.map_or_else(|| control::begin_memory(directory, identity), Ok)?;
-        copies[identity as usize] = Some((memory, true));
-    }
+    let [a, b] = remembered;
+    let memory = |identity, remembered: Option<Memory>| {
+        remembered.map_or_else(|| control::begin_memory(directory, identity), Ok).map(|memory| (memory, true))
+    };
+    let mut copies = [memory(Node::A, a)?, memory(Node::B, b)?];
     let open = |number| {
         let settings = settings::replica(config, number, workers);
         open_log(directory, settings, |disk, settings| Log::open_replica(disk, settings, clock.now()))
     };
     let logs = open_all(workers, &numbers, open)?;
     for (number, _, recovery) in logs.iter().flatten() {
-        if let Some((_, fit)) = &mut copies[identity_of_log(*number) as usize] {
-            *fit &= recovery.is_fit();
-        }
+        copies[identity_of_log(*number) as usize].1 &= recovery.is_fit();
     }
     Ok((logs, copies))
 }

@@ -100,8 +100,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let opened = transport::open(config, &clock)?;
     let workers = opened.lanes.count() as u16;
     let (logs, copies) = match &config.pair {
-        Some(pair) => logs::open_copies(config, pair, &clock, workers)?,
-        None => (logs::open(config, &clock, workers)?, [None; 2]),
+        Some(pair) => logs::open_copies(config, pair, &clock, workers).map(|(logs, copies)| (logs, Some(copies)))?,
+        None => (logs::open(config, &clock, workers)?, None),
     };
     let (links, ends, from) = control::links(workers, FROM_WORKERS_MAX)?;
     let wakeups = (0..workers).map(|_| Wakeup::new()).collect::<Result<Vec<_>, _>>()?;
@@ -143,11 +143,11 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         }
     }
     let mut pair = None;
-    if let (Some(of_pair), Some(store), [Some(a), Some(b)]) = (&config.pair, store, copies) {
+    if let (Some(of_pair), Some(store), Some(copies)) = (&config.pair, store, copies) {
         pair = Some(PairSettings {
             node: settings::node(of_pair),
             arbiter: settings::arbiter(config, of_pair),
-            copies: [a, b],
+            copies,
             store,
             directory: config.spool.directory.clone(),
             failures: keeper.start(clock)?,

@@ -6,6 +6,7 @@
 use super::hop::Hop;
 use super::value::{Network, Period, Queues, Size};
 use crate::limits;
+use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -609,8 +610,8 @@ pub struct Pair {
     pub key: PathBuf,
     /// The SHA-256 fingerprint of the other box's certificate, which `rohrpost pair key` says there. With "tls" it must be set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("format" = "fingerprint", "x-example" = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))]
-    pub partner_fingerprint: Option<String>,
+    #[schemars(with = "Option<String>", extend("format" = "fingerprint", "x-example" = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))]
+    pub partner_fingerprint: Option<Fingerprint>,
     /// The endpoints of the etcd cluster that knows who works for which identity, such as "http://10.9.9.10:2379"; https needs
     /// `etcd_ca`. The box's kernel reaches them.
     #[schemars(extend("x-example" = ["http://10.9.9.10:2379", "http://10.9.9.11:2379", "http://10.9.9.12:2379"]), length(min = 1, max = 16))]

@@ -189,11 +189,15 @@ impl Check<'_> {
     }
 
     fn addresses(&mut self, config: &Config) {
-        if config.addresses.len() > limits::ADDRESSES_MAX {
-            let place = self.places.of_entry("address", limits::ADDRESSES_MAX, "ip");
+        // The links to a partner have one more.
+        let (most, besides) = match config.pair {
+            Some(_) => (limits::ADDRESSES_MAX - 1, " besides that of the links"),
+            None => (limits::ADDRESSES_MAX, ""),
+        };
+        if config.addresses.len() > most {
+            let place = self.places.of_entry("address", most, "ip");
             let count = config.addresses.len();
-            let most = limits::ADDRESSES_MAX;
-            self.add(Problem::new(place, format!("{count} own addresses: at most {most} are possible")));
+            self.add(Problem::new(place, format!("{count} own addresses{besides}: at most {most} are possible")));
         }
         let mut own = Vec::new();
         for (index, address) in config.addresses.iter().enumerate() {
@@ -381,14 +385,18 @@ impl Check<'_> {
             self.add(Problem::new(place, "`segment_size` must be a multiple of 1MiB"));
         }
         let workers = config.workers.cores.len().max(1) as u64;
-        let least = u64::from(limits::SEGMENTS_MIN).saturating_mul(*spool.segment_size).saturating_mul(workers);
+        let (logs, counted) = match config.pair {
+            Some(_) => (2 * workers, ", the partner's counted:"),
+            None => (workers, ": at least"),
+        };
+        let least = u64::from(limits::SEGMENTS_MIN).saturating_mul(*spool.segment_size).saturating_mul(logs);
         if *spool.size_max < least {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
             let least = super::Size(least);
             self.add(
                 Problem::new(
                     place,
-                    format!("`size_max` is too small for {workers} logs of eight segments: at least {least}"),
+                    format!("`size_max` is too small for {logs} logs of eight segments{counted} {least}"),
                 )
                 .help("raise `size_max` or lower `segment_size`"),
             );

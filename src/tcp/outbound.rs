@@ -9,6 +9,7 @@ use super::tuple::Tuple;
 use crate::flow::{ConnectError, FlowId};
 use crate::limits::{CONNECT_TIMEOUT_MAX, LOCAL_PORTS, STALE_CLIENT_PATIENCE};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 impl Core {
     /// Sends a SYN at the next flush.
@@ -29,13 +30,18 @@ impl Core {
             return Err(ConnectError::TableFull);
         }
         let tuple = self.free_tuple(local, remote).ok_or(ConnectError::PortsExhausted)?;
-        let initial = initial_sequence(&self.settings.isn_key, &tuple, self.now);
-        let connection = Connection::connect(self.start(&tuple, initial), self.offers.of(to), self.now);
-        let stage = Stage::Connecting { until: self.now + CONNECT_TIMEOUT_MAX };
-        let flow = Flow::new(tuple, stage, connection, hop, None);
-        let index = self.table.insert(flow);
-        self.mark_dirty(index);
+        let index = self.begin(tuple, hop, CONNECT_TIMEOUT_MAX);
         Ok(self.table.id(index))
+    }
+
+    /// A flow whose SYN leaves at the next flush, by way of `hop`, and which is given up after so long.
+    fn begin(&mut self, tuple: Tuple, hop: IpAddr, patience: Duration) -> u32 {
+        let initial = initial_sequence(&self.settings.isn_key, &tuple, self.now);
+        let connection = Connection::connect(self.start(&tuple, initial), self.offers.of(tuple.remote), self.now);
+        let stage = Stage::Connecting { until: self.now + patience };
+        let index = self.table.insert(Flow::new(tuple, stage, connection, hop, None));
+        self.mark_dirty(index);
+        index
     }
 
     /// Has a client reset a connection to `local` that we do not have. A SYN within a connection is answered with an
@@ -48,14 +54,9 @@ impl Core {
         let is_full = self.table.len() >= self.settings.connections_max;
         // One that is there has come after the takeover.
         let Some(hop) = next_hop(&self.settings.addresses, tuple.remote).filter(|_| ours && !is_full) else { return };
-        if self.table.find(&tuple).is_some() {
-            return;
+        if self.table.find(&tuple).is_none() {
+            self.begin(tuple, hop, STALE_CLIENT_PATIENCE);
         }
-        let initial = initial_sequence(&self.settings.isn_key, &tuple, self.now);
-        let connection = Connection::connect(self.start(&tuple, initial), self.offers.of(tuple.remote), self.now);
-        let stage = Stage::Connecting { until: self.now + STALE_CLIENT_PATIENCE };
-        let index = self.table.insert(Flow::new(tuple, stage, connection, hop, None));
-        self.mark_dirty(index);
     }
 
     /// The next local port of this worker's that is free towards `remote`. Ports go round, so that the first one tried

@@ -56,6 +56,9 @@ pub enum KeyError {
     /// The two cannot be used.
     #[error("the key cannot be used: {0}")]
     Unfit(rustls::Error),
+    /// Nobody was named whom the key is to be shown to.
+    #[error("the fingerprint of the other box's certificate is wanted, which `rohrpost pair key` says there")]
+    NoPeer,
     /// The own fingerprint where that of the other box should be.
     #[error("{0} is the fingerprint of this box's own certificate: that of the other one is wanted here")]
     Own(Fingerprint),

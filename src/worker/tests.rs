@@ -368,11 +368,7 @@ fn what_cannot_be_recorded_is_deferred_and_the_host_is_not_blamed() {
     fate_of(&mut bench, flow);
 
     // Nobody says anything for too long.
-    let mut bench = Bench::new(true);
-    let id = bench.message(1);
-    let (_, flow) = bench.deliver(id);
-    bench.letters();
-    bench.envelope(flow);
+    let (mut bench, flow) = holding();
     bench.pass(END_HELD_MAX - Duration::from_nanos(1));
     assert!(!bench.outbound.end_held(&mut bench.parts));
     assert!(bench.outbound.next_deadline().is_some_and(|at| at > bench.parts.now.mono));
@@ -381,16 +377,22 @@ fn what_cannot_be_recorded_is_deferred_and_the_host_is_not_blamed() {
     fate_of(&mut bench, flow);
 
     // The identity is the partner's from now on.
-    let mut bench = Bench::new(true);
-    let id = bench.message(1);
-    let (_, flow) = bench.deliver(id);
-    bench.letters();
-    bench.envelope(flow);
+    let (mut bench, flow) = holding();
     bench.outbound.break_off(&mut bench.parts, Some(Node::B), &[]);
     assert!(!bench.wire(flow).aborted);
     bench.outbound.break_off(&mut bench.parts, Some(Node::A), &[]);
     assert!(bench.wire(flow).aborted);
     fate_of(&mut bench, flow);
+}
+
+/// A delivery whose end is held back, and whose record nobody speaks of.
+fn holding() -> (Bench, FlowId) {
+    let mut bench = Bench::new(true);
+    let id = bench.message(1);
+    let (_, flow) = bench.deliver(id);
+    bench.letters();
+    bench.envelope(flow);
+    (bench, flow)
 }
 
 #[test]

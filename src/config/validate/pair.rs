@@ -3,7 +3,6 @@
 use super::{Check, Step, on_link, unusable};
 use crate::config::error::Problem;
 use crate::config::{Config, Encryption, Identity, Pair};
-use crate::limits;
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -53,24 +52,6 @@ impl Check<'_> {
                 Problem::new(self.places.of(&[Step::Key("pair")]), message)
                     .help("say `rohrpost pair key` on both boxes, and give each the other's fingerprint"),
             );
-        }
-        let most = limits::ADDRESSES_MAX - 1;
-        if config.addresses.len() > most {
-            let place = self.places.of_entry("address", most, "ip");
-            let count = config.addresses.len();
-            let message = format!("{count} own addresses besides that of the links: at most {most} are possible");
-            self.add(Problem::new(place, message));
-        }
-        let workers = config.workers.cores.len().max(1) as u64;
-        let least = 2 * workers * u64::from(limits::SEGMENTS_MIN) * *config.spool.segment_size;
-        if *config.spool.size_max < least {
-            let place = self.places.of(&[Step::Key("spool"), Step::Key("size_max")]);
-            let least = crate::config::Size(least);
-            let message = format!(
-                "`size_max` is too small for {} logs of eight segments, the partner's counted: {least}",
-                2 * workers
-            );
-            self.add(Problem::new(place, message).help("raise `size_max` or lower `segment_size`"));
         }
     }
 

@@ -180,7 +180,7 @@ impl Store {
     }
 
     async fn watch_at(&self, place: usize, news: &mpsc::Sender<Node>) -> Result<(), Error> {
-        let mut client = Client::connect([&self.endpoints[place]], Some(self.options.clone())).await?;
+        let mut client = self.client(place).await?;
         let mut stream = client.watch(self.prefix.as_str(), Some(WatchOptions::new().with_prefix())).await?;
         while let Some(response) = stream.message().await? {
             for event in response.events() {

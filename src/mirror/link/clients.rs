@@ -84,19 +84,9 @@ impl ClientBook {
         self.clients.pop_first()
     }
 
-    /// How many they are.
-    pub fn len(&self) -> usize {
-        self.clients.len()
-    }
-
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
-    }
-
-    /// Nobody counts any more.
-    pub fn clear(&mut self) {
-        self.clients.clear();
     }
 }
 

@@ -11,7 +11,7 @@
 //!  From {point} ─────────────────────────────────────►         what stands behind it is put aside first, if anything does
 //!  Batch, Batch, … ──────────────────────────────────►         written as it is
 //!                    ◄────────────── Durable {epoch, point}
-//!  Clients {news, list} ─────────────────────────────────►         whose connections are to be reset if it takes over
+//!  Clients {news, list} ─────────────────────────────►         whose connections are to be reset if it takes over
 //!  Beat {said} ──────────────────────────────────────►         each way, when nothing else was said for a while
 //! ```
 //!
