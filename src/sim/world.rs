@@ -23,6 +23,7 @@ use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
 use crate::policy::Policy;
 use crate::port::sim::{HostId, Link, Network};
+use crate::smtp::client;
 use crate::spool::MessageId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -65,9 +66,6 @@ const SETUP_PAUSE: Duration = Duration::from_millis(50);
 
 /// Places that are looked at for something that can rot.
 const ROT_TRIES: usize = 1000;
-
-/// What the appliance says of a message whose end was sent and never answered.
-const UNKNOWN_OUTCOME: &str = "the whole message was sent, but its acknowledgement never came";
 
 /// Steps of a run; one that needs more turns in a circle.
 const STEPS_MAX: u64 = 20_000_000;
@@ -512,7 +510,7 @@ impl World {
                 let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
-                    if reply == UNKNOWN_OUTCOME {
+                    if reply == client::Reason::UnknownOutcome.to_string() {
                         self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
                     }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
