@@ -6,7 +6,7 @@ use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::env::disk::Disk;
 use crate::limits::{DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
-use crate::mirror::link::Timing;
+use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
@@ -141,6 +141,7 @@ pub(crate) fn pair<D: Disk>(
         addresses: addresses_of_identities(config),
         segment_size: *config.spool.segment_size,
         timing: Timing::of(*pair.silence),
+        protocol: VERSION,
         catch_up_rate: *pair.catch_up_rate / config.workers.cores.len().max(1) as u64,
         tls,
         keeper,

@@ -4,10 +4,11 @@
 //! if every promise was kept in every world, else 1.
 
 use super::SimArgs;
+use crate::mirror::arbiter::{Cause, Stage};
 use crate::sim::{self, Outcome, Sums};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,6 +35,11 @@ struct Total {
     sums: Sums,
     injected: BTreeMap<&'static str, u64>,
     digest: u32,
+    /// In which stages an arbiter of a pair met what.
+    #[serde(skip)]
+    met: BTreeSet<(Stage, Cause)>,
+    /// What should have been met in so many worlds and was not; each is a failure.
+    unmet: Vec<String>,
 }
 
 /// Lives through the worlds.
@@ -77,12 +83,15 @@ pub fn sim(args: &SimArgs) -> ExitCode {
         }
     });
     bar.finish_and_clear();
+    if args.pair {
+        total.unmet = sim::unmet(total.seeds, &total.injected, &total.met);
+    }
     if args.json {
         println!("{}", serde_json::to_string(&total).expect("the sums have text keys only"));
     } else {
         total.show();
     }
-    if total.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if total.failed.is_empty() && total.unmet.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
@@ -119,6 +128,7 @@ impl Total {
         for (fault, count) in &outcome.injected {
             *self.injected.entry(fault).or_default() += count;
         }
+        self.met.extend(&outcome.met);
         if outcome.failure.is_some() {
             self.failed.push(outcome.seed);
             self.failed.sort_unstable();
@@ -141,5 +151,11 @@ impl Total {
         println!("recipients: {delivered} delivered, {bounced} bounced, {duplicated} duplicated for a cause");
         let faults: Vec<String> = self.injected.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
         println!("faults: {}", faults.join(", "));
+        if !self.met.is_empty() {
+            println!("arbiters: {} kinds of events met in the stages in which they can come", self.met.len());
+        }
+        if !self.unmet.is_empty() {
+            println!("NOT MET in so many worlds: {}", self.unmet.join(", "));
+        }
     }
 }

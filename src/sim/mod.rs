@@ -56,7 +56,8 @@ mod world;
 
 pub use ledger::{Promise, Sums};
 
-use std::collections::BTreeMap;
+use crate::mirror::arbiter::{Cause, REACHED, Stage};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::catch_unwind;
 use std::time::Duration;
 
@@ -75,6 +76,8 @@ pub struct Outcome {
     pub sums: Sums,
     /// Faults that were injected, by kind: all that the plan had.
     pub injected: BTreeMap<&'static str, u64>,
+    /// In which stages an arbiter of a pair met what.
+    pub met: BTreeSet<(Stage, Cause)>,
     /// What is broken, if something is.
     pub failure: Option<Failure>,
 }
@@ -95,6 +98,22 @@ pub fn run(seed: u64, echo: bool) -> Outcome {
     live(seed, false, echo)
 }
 
+/// So many worlds with a pair meet all that there is.
+const EVERYTHING_IS_MET_AFTER: u64 = 5_000;
+
+/// What so many worlds with a pair should have met and have not: faults by name, and stages of an arbiter with what its model
+/// meets in them.
+pub fn unmet(worlds: u64, injected: &BTreeMap<&'static str, u64>, met: &BTreeSet<(Stage, Cause)>) -> Vec<String> {
+    if worlds < EVERYTHING_IS_MET_AFTER {
+        return Vec::new();
+    }
+    let met: BTreeSet<String> = met.iter().map(|(stage, cause)| format!("{stage:?} {cause:?}")).collect();
+    let faults = plan::FAULTS_OF_PAIRS.into_iter().filter(|name| !injected.contains_key(name)).map(str::to_owned);
+    let reached = REACHED.lines().filter_map(|line| line.split_once(": "));
+    let events = reached.flat_map(|(stage, causes)| causes.split(' ').map(move |cause| format!("{stage} {cause}")));
+    faults.chain(events.filter(|event| !met.contains(event) && !plan::BEYOND.contains(&event.as_str()))).collect()
+}
+
 /// Lives through the world of a seed in which the appliance has a partner.
 pub fn run_pair(seed: u64, echo: bool) -> Outcome {
     live(seed, true, echo)
@@ -112,6 +131,7 @@ fn live(seed: u64, pair: bool, echo: bool) -> Outcome {
             digest: 0,
             sums: Sums::default(),
             injected: BTreeMap::new(),
+            met: BTreeSet::new(),
             failure: Some(Failure { what, trace: Vec::new() }),
         }
     })

@@ -2,6 +2,7 @@
 
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
+use super::plan;
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::control::{
@@ -10,7 +11,8 @@ use crate::control::{
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::Gauge;
+use crate::limits::{Gauge, KEEPER_RETRY_DELAY};
+use crate::mirror::link::VERSION;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
@@ -18,10 +20,10 @@ use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::Stack;
 use crate::tls::Pinned;
-use crate::worker::{Errand, Exchange, Worker, worker_of_log};
+use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,6 +53,9 @@ pub(super) enum Death {
     PowerLoss,
 }
 
+/// Its disks and memories.
+type Snapshot = (BTreeMap<u16, SimDisk>, [Option<Memory>; 2]);
+
 /// The box, running or not.
 pub(super) struct Node {
     appliance: Appliance,
@@ -78,6 +83,10 @@ pub(super) struct Node {
     pub tls: Option<Arc<Pinned>>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
+    /// The version of the mirror protocol that its release speaks.
+    pub protocol: u8,
+    /// Its disks and memories as they were some time ago.
+    snapshot: Option<Snapshot>,
     /// How often it was started: what an earlier process asked is no answer to a later one.
     pub life: u64,
 }
@@ -162,6 +171,8 @@ impl Node {
             hardware_address: HARDWARE_ADDRESS,
             tls: None,
             memories: [None; 2],
+            protocol: VERSION,
+            snapshot: None,
             life: 0,
         }
     }
@@ -320,7 +331,9 @@ impl Node {
             let pair = self.appliance.config.pair.as_ref().map(|pair| {
                 let (back, from_keeper) = crossbeam::channel::unbounded();
                 kept.push(back);
-                settings::pair(&self.appliance.config, pair, self.tls.clone(), keeper.clone(), from_keeper)
+                let equipment =
+                    settings::pair(&self.appliance.config, pair, self.tls.clone(), keeper.clone(), from_keeper);
+                PairEquipment { protocol: self.protocol, ..equipment }
             });
             let station = Station {
                 clock: clock.clone(),
@@ -524,6 +537,37 @@ impl Node {
         Some(pair.board.arbiter(identity).stage())
     }
 
+    /// What its arbiters have met since the last time.
+    pub(super) fn met(&mut self) -> BTreeSet<(arbiter::Stage, arbiter::Cause)> {
+        let pair = self.running.as_mut().and_then(|running| running.pair.as_mut());
+        pair.map(|pair| pair.board.met()).unwrap_or_default()
+    }
+
+    /// Its disks take so long from now on, nanoseconds.
+    pub(super) fn set_latency(&mut self, latency: RangeInclusive<u64>) {
+        self.disks.values().for_each(|disk| disk.set_latency(latency.clone()));
+        self.disk_latency = latency;
+    }
+
+    pub(super) fn has_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+    }
+
+    /// Copies its disks as they are, as a backup of a box does that runs.
+    pub(super) fn take_snapshot(&mut self, random: &mut StdRng) {
+        let disks = self.disks.iter().map(|(number, disk)| (*number, disk.crash(random.random())));
+        self.snapshot = Some((disks.collect(), self.memories));
+    }
+
+    /// A box that is off is given other disks: what the snapshot has, or empty ones.
+    pub(super) fn exchange_disks(&mut self, exchange: plan::Exchange) {
+        assert!(self.running.is_none(), "it is off");
+        let snapshot = if exchange == plan::Exchange::Stale { self.snapshot.take() } else { None };
+        (self.disks, self.memories) = snapshot.unwrap_or_default();
+        let now = self.clock.now();
+        self.disks.values().for_each(|disk| disk.advance(now));
+    }
+
     /// SIGTERM.
     pub(super) fn stop(&mut self, finish_within: Duration) {
         if let Some(running) = &mut self.running {
@@ -598,7 +642,11 @@ impl Pair {
                     let _ = self.kept[usize::from(worker)].send((number, log));
                     self.links[usize::from(worker)].wakeup.notify();
                 }
-                Err(_) => self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono),
+                Err(failure) => {
+                    let errand = Errand { worker, number, log: failure.log, until };
+                    self.keeping.push((now.mono + KEEPER_RETRY_DELAY, errand));
+                    self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono);
+                }
             }
         }
         while let Some((identity, task)) = self.board.task() {

@@ -5,6 +5,7 @@ use super::ledger::Promise;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
 use crate::limits::SEGMENTS_MIN;
+use crate::mirror::arbiter::{Command, Stage};
 use crate::port::sim::{Link, Steering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -34,6 +35,26 @@ pub(super) enum Way {
     Both,
     ToAppliance,
     FromAppliance,
+}
+
+/// What is done to a register behind the back of the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Tampering {
+    /// It is what it was before.
+    SetBack,
+    /// It is gone.
+    Removed,
+    /// Something else stands there.
+    Overwritten,
+}
+
+/// What a box finds in the place of its disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// Nothing.
+    Empty,
+    /// What was there some time ago.
+    Stale,
 }
 
 /// Something that goes wrong, and for how long.
@@ -69,8 +90,24 @@ pub(super) enum Fault {
     StoreLossy(f64, Duration),
     /// The boxes of a pair do not reach each other.
     PartnersCut(Way, Duration),
+    /// Neither box of a pair reaches the other one or the store.
+    Isolation(Duration),
+    /// The store has gone back in time, or its keys were tampered with; then the operator puts it right.
+    StoreTampered(Tampering, Duration),
+    /// The disk of a box of a pair takes its time.
+    DiskSlow(Duration),
+    /// Both boxes of a pair lose power.
+    Blackout(Duration),
+    /// A box of a pair loses power as soon as it is there with one of the identities.
+    PowerLossAtStage(Stage, Duration),
+    /// A box of a pair dies, and comes back with another disk.
+    DiskExchanged(Exchange, Duration),
+    /// A box of a pair gets a release that speaks another version of the mirror protocol, and so long after the other one, too.
+    Upgrade(Duration),
     /// The operator gives the identity that this box owns to the other one, if it owns one.
     Move,
+    /// The operator of a pair asks for this.
+    Command(Command),
     Hold,
     Release,
     Delete,
@@ -106,7 +143,18 @@ impl Fault {
             Fault::StoreCut(_) => "no store",
             Fault::StoreLossy(..) => "lossy store",
             Fault::PartnersCut(..) => "partners cut",
+            Fault::Isolation(_) => "isolation",
+            Fault::StoreTampered(Tampering::SetBack, _) => "register set back",
+            Fault::StoreTampered(Tampering::Removed, _) => "register removed",
+            Fault::StoreTampered(Tampering::Overwritten, _) => "register overwritten",
+            Fault::DiskSlow(_) => "slow disk",
+            Fault::Blackout(_) => "blackout",
+            Fault::PowerLossAtStage(..) => "power loss at stage",
+            Fault::DiskExchanged(Exchange::Empty, _) => "disk replaced",
+            Fault::DiskExchanged(Exchange::Stale, _) => "disk restored",
+            Fault::Upgrade(_) => "upgrade",
             Fault::Move => "move",
+            Fault::Command(_) => "command",
             Fault::Hold => "hold",
             Fault::Release => "release",
             Fault::Delete => "delete",
@@ -114,6 +162,51 @@ impl Fault {
         }
     }
 }
+
+/// All that a world with a pair may suffer, by name.
+pub(super) const FAULTS_OF_PAIRS: [&str; 38] = [
+    "SYN flood",
+    "blackout",
+    "cable",
+    "clock jump",
+    "command",
+    "cut",
+    "delete",
+    "disk full",
+    "disk replaced",
+    "disk restored",
+    "disk stall",
+    "forged segments",
+    "frame shortage",
+    "hold",
+    "isolation",
+    "kill",
+    "lossy store",
+    "manner",
+    "move",
+    "no segment",
+    "no store",
+    "partners cut",
+    "pause",
+    "power loss",
+    "power loss at delivery",
+    "power loss at stage",
+    "read errors",
+    "register overwritten",
+    "register removed",
+    "register set back",
+    "release",
+    "retry",
+    "rot",
+    "rubbish",
+    "slow disk",
+    "stop",
+    "upgrade",
+    "write error",
+];
+
+/// What the model of the arbiter meets, and no simulated world: stages and what is met in them.
+pub(super) const BEYOND: [&str; 0] = [];
 
 /// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
 const KINDS: usize = 20;
@@ -133,6 +226,13 @@ const LATER_STREAM: u64 = 0x2_cd71 << 32;
 
 /// The same for worlds with a pair.
 const LATER_STREAM_OF_PAIRS: u64 = 0x7_a11e << 32;
+
+/// The same for what goes wrong with disks, stores and releases of a pair.
+const TRIALS_STREAM: u64 = 0x9_d15c << 32;
+
+/// Of a hundred worlds with a pair, so many see some of it, and so many others a disk that is exchanged.
+const TRIALS_PERCENT: u32 = 45;
+const EXCHANGED_PERCENT: u32 = 8;
 
 /// Of a hundred worlds with a pair, in so many a box dies with a delivery that it knows nothing of.
 const DOUBT_PERCENT: u32 = 40;
@@ -173,8 +273,10 @@ pub(super) struct Plan {
     pub regroups: bool,
     /// When everything is put right the process goes on, and nothing is scheduled anew, unless its storage failed.
     pub heals_in_place: bool,
-    /// The box of a pair to which everything comes, since its disk may change what is on it.
-    pub rotten: Option<usize>,
+    /// The box of a pair to which everything comes, since its disk is not what it was: the other one's is.
+    pub victim: Option<usize>,
+    /// The store tells the boxes of a pair when a register has changed.
+    pub watched: bool,
     pub faults: Vec<(Duration, Fault)>,
 }
 
@@ -204,7 +306,8 @@ impl Plan {
             checks: random.random_bool(0.3),
             regroups: random.random_bool(0.3),
             heals_in_place: false,
-            rotten: None,
+            victim: None,
+            watched: false,
             faults: Vec::new(),
         };
         for kind in 0..KINDS {
@@ -257,7 +360,8 @@ impl Plan {
             checks: random.random_bool(0.3),
             regroups: false,
             heals_in_place: random.random_bool(0.5),
-            rotten: None,
+            victim: None,
+            watched: false,
             faults: Vec::new(),
         };
         if random.random_range(0..100) < ROTTEN_PERCENT {
@@ -292,12 +396,91 @@ impl Plan {
                 plan.faults.push((at, Fault::PowerLossAtDelivery(seconds(later, 1..=30))));
             }
         }
+        plan.add_trials(&mut StdRng::seed_from_u64(seed ^ TRIALS_STREAM));
         plan
+    }
+
+    /// What else a pair may meet.
+    fn add_trials(&mut self, random: &mut StdRng) {
+        self.watched = random.random_bool(0.5);
+        let lot = random.random_range(0..100);
+        if lot < EXCHANGED_PERCENT {
+            return self.exchanges(random);
+        }
+        if lot >= EXCHANGED_PERCENT + TRIALS_PERCENT {
+            return;
+        }
+        for _ in 0..random.random_range(1..=3) {
+            let at = self.load_duration.mul_f64(random.random::<f64>());
+            let duration = Duration::from_millis(random.random_range(20..20_000));
+            let stages = [
+                Stage::Entering,
+                Stage::Adopting,
+                Stage::CatchingUp,
+                Stage::Requiring,
+                Stage::Pairing,
+                Stage::Draining,
+                Stage::Stopping,
+                Stage::Leaving,
+                Stage::Deciding,
+                Stage::Levelling,
+                Stage::Proposing,
+                Stage::SteppingDown,
+            ];
+            let commands = [
+                Command::Solo { accept_loss: false, partner_is_off: false },
+                Command::TakeOver { partner_is_off: false },
+                Command::Rejoin,
+            ];
+            let fault = match random.random_range(0..14) {
+                0 => Fault::WriteFails,
+                1 => Fault::ReadsFail(duration),
+                2 => Fault::DiskFull(duration),
+                3 => Fault::SegmentsFail(*pick(random, &[libc::ENOSPC, libc::EDQUOT, libc::EMFILE]), duration),
+                4 => Fault::DiskSlow(duration * 2),
+                5 => Fault::Blackout(duration),
+                6 => Fault::Isolation(duration),
+                7 => Fault::Upgrade(duration),
+                8 => Fault::Command(*pick(random, &commands)),
+                9 | 10 => {
+                    let tampering = [Tampering::SetBack, Tampering::Removed, Tampering::Overwritten];
+                    Fault::StoreTampered(*pick(random, &tampering), duration)
+                }
+                _ => {
+                    // Most of these a pair comes to when one has been away.
+                    let before = at.saturating_sub(Duration::from_millis(random.random_range(0..5000)));
+                    self.faults.push((before, Fault::Kill(duration / 4)));
+                    Fault::PowerLossAtStage(*pick(random, &stages), duration)
+                }
+            };
+            self.faults.push((at, fault));
+        }
+    }
+
+    /// The disk of one box of a pair is replaced, or restored from a copy that is old.
+    fn exchanges(&mut self, random: &mut StdRng) {
+        self.victim = Some(random.random_range(0..2));
+        // The other box's copy counts all the time.
+        self.heals_in_place = true;
+        self.faults.clear();
+        for _ in 0..random.random_range(1..=3) {
+            let at = |random: &mut StdRng| self.load_duration.mul_f64(random.random::<f64>());
+            let (first, second, third) = (at(random), at(random), at(random));
+            let duration = Duration::from_millis(random.random_range(20..20_000));
+            let exchange = *pick(random, &[Exchange::Empty, Exchange::Stale, Exchange::Stale]);
+            self.faults.push((first, Fault::DiskExchanged(exchange, duration)));
+            let fault =
+                *pick(random, &[Fault::Stop(duration), Fault::Kill(duration), Fault::PowerLoss(duration), Fault::Move]);
+            self.faults.push((second, fault));
+            let slow = Manner { defer_recipient: random.random_range(0.1..0.9), ..Manner::default() };
+            let hop = random.random_range(0..HOPS);
+            self.faults.push((third, Fault::Manner(hop, slow, duration * 4)));
+        }
     }
 
     /// The disk of one box of a pair changes what is on it.
     fn rots(&mut self, random: &mut StdRng) {
-        self.rotten = Some(random.random_range(0..2));
+        self.victim = Some(random.random_range(0..2));
         self.promise = Promise::Mended;
         // The other box's copy counts all the time.
         self.heals_in_place = true;

@@ -4,6 +4,7 @@
 //! same, or much later, or never.
 
 use super::node::Question;
+use super::plan::Tampering;
 use crate::control::PairTask;
 use crate::env::Instant;
 use crate::mirror::arbiter::{Event, Found, Outcome};
@@ -34,6 +35,14 @@ enum Parcel {
 /// The registers of both identities.
 pub(super) struct Store {
     registers: [Option<Register>; 2],
+    /// What each was before.
+    previous: [Option<Register>; 2],
+    /// Something that is no register stands there.
+    overwritten: [bool; 2],
+    /// What stood there before somebody tampered with it, and what that left.
+    truths: [Option<[Option<Register>; 2]>; 2],
+    /// Boxes are told when a register has changed: which process of which.
+    watchers: Vec<(usize, u64)>,
     under_way: BTreeMap<(Instant, u64), Parcel>,
     count: u64,
     /// Boxes that cannot reach it before then.
@@ -44,7 +53,17 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn new() -> Store {
-        Store { registers: [None; 2], under_way: BTreeMap::new(), count: 0, cut_until: [Instant::ZERO; 2], lossy: 0.0 }
+        Store {
+            registers: [None; 2],
+            previous: [None; 2],
+            overwritten: [false; 2],
+            truths: [None; 2],
+            watchers: Vec::new(),
+            under_way: BTreeMap::new(),
+            count: 0,
+            cut_until: [Instant::ZERO; 2],
+            lossy: 0.0,
+        }
     }
 
     pub(super) fn register(&self, identity: Identity) -> Option<Register> {
@@ -53,7 +72,7 @@ impl Store {
 
     /// A box cannot reach it before then.
     pub(super) fn cut(&mut self, place: usize, until: Instant) {
-        self.cut_until[place] = until;
+        self.cut_until[place] = self.cut_until[place].max(until);
     }
 
     /// From now on it answers this share of questions late or not at all.
@@ -66,6 +85,59 @@ impl Store {
         self.lossy = 0.0;
     }
 
+    /// These processes are told of changes from now on.
+    pub(super) fn watch(&mut self, watchers: Vec<(usize, u64)>) {
+        self.watchers = watchers;
+    }
+
+    /// Somebody does this to a register. A store to which that happens has lost its connections, and what was on its way.
+    pub(super) fn tamper(&mut self, now: Instant, identity: Identity, how: Tampering) {
+        let place = identity as usize;
+        for parcel in self.under_way.values_mut() {
+            if let Parcel::Question { place, question, awaited } = *parcel {
+                let (life, identity) = (question.life, question.identity);
+                let event = unanswered(question.task);
+                // A box of no life takes no answer.
+                *parcel = Parcel::Answer { place, life: if awaited { life } else { 0 }, identity, event };
+            }
+        }
+        let truth = self.registers[place];
+        match how {
+            Tampering::SetBack => self.registers[place] = self.previous[place],
+            Tampering::Removed => self.registers[place] = None,
+            Tampering::Overwritten => self.overwritten[place] = true,
+        }
+        self.truths[place] = Some([truth, self.registers[place]]);
+        self.stir(now, identity);
+    }
+
+    /// The operator puts the registers right. False if one of them was believed and changed.
+    pub(super) fn put_right(&mut self, now: Instant) -> bool {
+        let mut untouched = true;
+        for identity in [Identity::A, Identity::B] {
+            let place = identity as usize;
+            let Some([truth, left]) = self.truths[place].take() else { continue };
+            untouched &= self.registers[place] == left;
+            self.registers[place] = truth;
+            self.overwritten[place] = false;
+            self.stir(now, identity);
+        }
+        untouched
+    }
+
+    /// Whether one of the registers is not what the pair made of it.
+    pub(super) fn is_tampered(&self) -> bool {
+        self.truths.iter().any(Option::is_some)
+    }
+
+    fn stir(&mut self, now: Instant, identity: Identity) {
+        for (place, life) in self.watchers.clone() {
+            // A watch that is cut off begins anew, and tells then.
+            let at = now.max(self.cut_until[place]) + Duration::from_nanos(self.count * 7919 % WAY_MAX);
+            self.send(at, Parcel::Answer { place, life, identity, event: Event::Stirred });
+        }
+    }
+
     fn send(&mut self, at: Instant, parcel: Parcel) {
         self.count += 1;
         self.under_way.insert((at, self.count), parcel);
@@ -75,10 +147,7 @@ impl Store {
     pub(super) fn ask(&mut self, now: Instant, place: usize, question: Question, random: &mut StdRng) {
         let way = Duration::from_nanos(random.random_range(0..WAY_MAX));
         let (life, identity) = (question.life, question.identity);
-        let unknown = match question.task {
-            PairTask::Read => Event::Read(Found::Unreachable),
-            _ => Event::Proposed(Outcome::Unknown),
-        };
+        let unknown = unanswered(question.task);
         let is_cut = now < self.cut_until[place];
         if is_cut || random.random_bool(self.lossy) {
             self.send(now + PATIENCE, Parcel::Answer { place, life, identity, event: unknown });
@@ -105,7 +174,7 @@ impl Store {
             match entry.remove() {
                 Parcel::Answer { place, life, identity, event } => return Some((place, life, identity, event)),
                 Parcel::Question { place, question, awaited } => {
-                    let event = self.decide(question);
+                    let event = self.decide(now, question);
                     if awaited {
                         let (life, identity) = (question.life, question.identity);
                         let back = now + Duration::from_nanos(self.count * 7919 % WAY_MAX);
@@ -117,16 +186,31 @@ impl Store {
         None
     }
 
-    fn decide(&mut self, question: Question) -> Event {
-        let stands = &mut self.registers[question.identity as usize];
-        let found = |stands: Option<Register>| stands.map_or(Found::Missing, Found::Register);
+    fn decide(&mut self, now: Instant, question: Question) -> Event {
+        let place = question.identity as usize;
+        let stands = self.registers[place];
+        let found = match stands {
+            _ if self.overwritten[place] => Found::Unreadable,
+            Some(register) => Found::Register(register),
+            None => Found::Missing,
+        };
         match question.task {
-            PairTask::Propose { expected, wanted } if *stands == expected => {
-                *stands = Some(wanted);
+            PairTask::Propose { expected, wanted } if stands == expected && found != Found::Unreadable => {
+                self.previous[place] = stands;
+                self.registers[place] = Some(wanted);
+                self.stir(now, question.identity);
                 Event::Proposed(Outcome::Won)
             }
-            PairTask::Propose { .. } => Event::Proposed(Outcome::Lost(found(*stands))),
-            _ => Event::Read(found(*stands)),
+            PairTask::Propose { .. } => Event::Proposed(Outcome::Lost(found)),
+            _ => Event::Read(found),
         }
+    }
+}
+
+/// What is said where there is no answer.
+fn unanswered(task: PairTask) -> Event {
+    match task {
+        PairTask::Read => Event::Read(Found::Unreachable),
+        _ => Event::Proposed(Outcome::Unknown),
     }
 }

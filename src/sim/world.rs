@@ -1,5 +1,7 @@
 //! The wheel: who is next, what happens then, and until when.
 
+mod pair;
+
 use super::attacker::Attacker;
 use super::client::{Client, Style};
 use super::clock::BoxClock;
@@ -18,23 +20,23 @@ use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter
 use crate::env::Instant;
 use crate::event::Event;
 use crate::limits::{Gauge, IN_DOUBT_DELAY};
-use crate::mirror::arbiter::{Command, Stage};
+use crate::mirror::arbiter::{Cause, Command, Stage};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
 use crate::policy::Policy;
 use crate::port::sim::{HostId, Link, Network};
 use crate::smtp::client;
 use crate::spool::MessageId;
+#[cfg(test)]
+use crate::tls::Pinned;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-#[cfg(test)]
-use {crate::tls::Pinned, std::collections::BTreeSet};
 
 /// How often the queue is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(300);
@@ -128,6 +130,11 @@ pub(super) struct World {
     ambushes: Vec<Ambush>,
     last_sessions: u32,
     faults_left: usize,
+    /// Who has led in each epoch: which process of which box.
+    leaders: BTreeMap<(Identity, u64), (usize, u64)>,
+    /// Neither box of a pair reaches anybody from then until then.
+    isolated: Option<(Instant, Instant)>,
+    met: BTreeSet<(Stage, Cause)>,
     /// What each box of a pair said of its links.
     #[cfg(test)]
     troubles: [BTreeSet<String>; 2],
@@ -201,6 +208,9 @@ impl World {
             ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
             faults_left: plan.faults.len(),
+            leaders: BTreeMap::new(),
+            isolated: None,
+            met: BTreeSet::new(),
             #[cfg(test)]
             troubles: Default::default(),
             steps: 0,
@@ -221,7 +231,7 @@ impl World {
             self.at(at, Happening::Session);
         }
         for (at, fault) in self.plan.faults.clone() {
-            let place = self.plan.rotten.unwrap_or_else(|| self.victim());
+            let place = self.plan.victim.unwrap_or_else(|| self.victim());
             self.at(at, Happening::Fault(fault, place));
         }
         if self.plan.pair {
@@ -308,6 +318,7 @@ impl World {
             if self.nodes[place].next() <= now {
                 self.nodes[place].step();
                 self.listen(now, place);
+                self.met.extend(self.nodes[place].met());
                 if let Some(Gauge { name, count, limit }) = self.nodes[place].exceeded {
                     self.ledger.violate(now, format_args!("limit: {count} {name} where {limit} are allowed"));
                 }
@@ -368,6 +379,10 @@ impl World {
                 self.starts_fail_since[place] = None;
                 self.ledger.restarted(now);
                 self.ledger.trace.note(now, format_args!("box {place} starts with {workers} workers"));
+                if self.plan.watched {
+                    let lives = self.nodes.iter().map(|node| node.life).enumerate();
+                    self.store.watch(lives.collect());
+                }
             }
             Err(Refused { why: error, size_max }) => {
                 size_max.into_iter().for_each(|size_max| self.nodes[place].set_size_max(size_max));
@@ -461,6 +476,12 @@ impl World {
                 self.ledger.storage_failed(now);
                 self.at(REPAIR_DURATION, Happening::Mend(Fault::WriteFails, place));
             }
+            Event::PairStage { identity, stage, epoch } if stage.works() => {
+                let life = (place, self.nodes[place].life);
+                if *self.leaders.entry((identity, epoch)).or_insert(life) != life {
+                    self.ledger.violate(now, format_args!("two owners of identity {identity} in epoch {epoch}"));
+                }
+            }
             Event::PairStage { stage: Stage::Adopting, .. } => {
                 // What the former owner learnt last may have been on its own disk only.
                 self.ledger.upset(now);
@@ -480,6 +501,7 @@ impl World {
                 }
             }
             Event::Accepted { id, sender, .. } => {
+                self.check_isolation(now, id);
                 self.ids.extend(number_of_sender(&sender).map(|number| (id, number)));
             }
             Event::Held { id } | Event::Released { id } => {
@@ -596,18 +618,12 @@ impl World {
             }
             Fault::Kill(duration) | Fault::PowerLoss(duration) => {
                 let death = if matches!(fault, Fault::Kill(_)) { Death::Kill } else { Death::PowerLoss };
-                self.ledger.upset(now);
-                for event in self.nodes[place].die(&self.network, death, &mut self.random) {
-                    self.hear(now, event, place);
-                }
-                // What it told last may not be durable.
-                self.ledger.forget_dues();
-                self.listings[place].asked = None;
-                self.at(duration, Happening::Start(place));
+                self.kill(now, place, death, duration);
                 running
             }
-            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) => {
-                let (until, deliveries) = (now + AMBUSH_PATIENCE, self.ledger.deliveries);
+            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) | Fault::PowerLossAtStage(..) => {
+                let patience = if self.plan.pair { AMBUSH_PATIENCE / 15 } else { AMBUSH_PATIENCE };
+                let (until, deliveries) = (now + patience, self.ledger.deliveries);
                 return self.ambushes.push(Ambush { fault, until, place, deliveries });
             }
             Fault::Stop(duration) => {
@@ -635,6 +651,13 @@ impl World {
                 let _ = [Identity::A, Identity::B].map(moves);
                 true
             }
+            Fault::Isolation(_)
+            | Fault::StoreTampered(..)
+            | Fault::DiskSlow(_)
+            | Fault::Blackout(_)
+            | Fault::DiskExchanged(..)
+            | Fault::Upgrade(_)
+            | Fault::Command(_) => self.try_pair(now, fault, place),
             Fault::PartnersCut(way, duration) => {
                 self.cut_partners(way);
                 self.at(duration, Happening::Mend(fault, place));
@@ -651,12 +674,28 @@ impl World {
         }
     }
 
+    /// The process ends at once, and is started again so long after.
+    fn kill(&mut self, now: Instant, place: usize, death: Death, duration: Duration) {
+        self.ledger.upset(now);
+        for event in self.nodes[place].die(&self.network, death, &mut self.random) {
+            self.hear(now, event, place);
+        }
+        // What it told last may not be durable.
+        self.ledger.forget_dues();
+        self.listings[place].asked = None;
+        self.at(duration, Happening::Start(place));
+    }
+
     /// Power is lost where its loss would show best what depends on what.
     fn spring_ambush(&mut self, now: Instant) {
         let Some(&Ambush { fault, until, place, deliveries }) = self.ambushes.first() else { return };
         let (comes, duration) = match fault {
             Fault::PowerLossAtReuse(duration) => (self.nodes[place].is_reusing(), duration),
             Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
+            Fault::PowerLossAtStage(stage, duration) => {
+                let is_there = |identity| self.nodes[place].stage(identity) == Some(stage);
+                ([Identity::A, Identity::B].into_iter().any(is_there), duration)
+            }
             _ => unreachable!("nothing else waits"),
         };
         if comes || now >= until {
@@ -672,7 +711,13 @@ impl World {
         self.ledger.trace.note(now, format_args!("over: {fault:?}"));
         match fault {
             Fault::Cable(..) => self.nodes[place].set_link(&self.network, Link::default()),
-            Fault::Cut(..) | Fault::PartnersCut(..) => self.network.heal_all(),
+            Fault::Cut(..) | Fault::PartnersCut(..) | Fault::Isolation(_) => {
+                self.network.heal_all();
+                self.isolated = None;
+            }
+            Fault::StoreTampered(..) => self.put_store_right(now),
+            Fault::DiskSlow(_) => self.nodes[place].set_latency(self.plan.disk_latency.clone()),
+            Fault::Upgrade(_) => self.upgrade_partner(place),
             Fault::StoreLossy(..) => self.store.set_lossy(0.0),
             Fault::WriteFails => {
                 self.nodes[place].disks.values().for_each(|disk| disk.fail_writes(None));
@@ -714,11 +759,7 @@ impl World {
 
     fn rot(&mut self, place: usize) -> bool {
         // Where a box of a pair works alone its copy is the only one.
-        let is_alone = |identity: &Identity| {
-            let register = self.store.register(*identity);
-            register.is_some_and(|register| register.mode == Mode::Solo && register.owner as usize == place)
-        };
-        if self.plan.pair && [Identity::A, Identity::B].iter().any(is_alone) {
+        if self.plan.pair && [Identity::A, Identity::B].iter().any(|identity| self.is_alone(*identity, place)) {
             return false;
         }
         let mut places = Vec::new();
@@ -798,6 +839,7 @@ impl World {
             return;
         }
         self.listings[place].is_empty = waiting == 0 && self.last_sessions == 0 && self.clients.count() == 0;
+        self.rejoin(place);
         if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
             self.nodes[place].ask(Request::Queue(QueueCommand::Release { selection }));
@@ -825,7 +867,9 @@ impl World {
         }
         self.ledger.trace.note(now, format_args!("everything is put right"));
         self.network.heal_all();
+        self.isolated = None;
         self.store.heal();
+        self.put_store_right(now);
         for node in &mut self.nodes {
             node.set_link(&self.network, Link::default());
             for disk in node.disks.values() {
@@ -834,6 +878,7 @@ impl World {
                 disk.fail_prepares(None);
             }
             node.set_shortage(&self.network, 0.0);
+            node.set_latency(self.plan.disk_latency.clone());
         }
         self.attacker.end();
         for hop in &self.hops {
@@ -872,6 +917,7 @@ impl World {
             digest,
             sums,
             injected: self.injected,
+            met: self.met,
             failure: failure.map(|what| Failure { what, trace: lines }),
         }
     }

@@ -57,16 +57,34 @@ pub enum Unfit {
     NoRoom,
 }
 
+/// A log that could not be read anew.
+pub struct NotRewound<D: Disk> {
+    /// What is left of it: good for another try.
+    pub log: Log<D>,
+    /// Why.
+    pub error: OpenError,
+}
+
 impl<D: Disk> Log<D> {
     /// Opens the copy of a log as one that follows its owner; [`Log::lead`] makes it take mail. Blocks.
     pub fn open_replica(disk: D, settings: Settings, now: Now) -> Result<(Log<D>, Recovery), OpenError> {
         settings.check().map_err(OpenError::Settings)?;
+        let mut log = Log::new_replica(disk, settings);
+        let recovery = log.read_all(now)?;
+        Ok((log, recovery))
+    }
+
+    fn new_replica(disk: D, settings: Settings) -> Log<D> {
         let mut log = Log::new(disk, settings);
         log.following = Some(Following::default());
-        log.disk.settle_now()?;
-        let recovery = log.recover(now)?;
-        log.make_ready(now)?;
-        Ok((log, recovery))
+        log
+    }
+
+    fn read_all(&mut self, now: Now) -> Result<Recovery, OpenError> {
+        self.disk.settle_now()?;
+        let recovery = self.recover(now)?;
+        self.make_ready(now)?;
+        Ok(recovery)
     }
 
     /// Begins to take mail in `epoch`: the box owns the identity now. All that it took as a replica must be durable.
@@ -215,28 +233,57 @@ impl<D: Disk> Log<D> {
 
     /// Goes back to a batch that the owner has, too, or begins anew where there is none: what stands behind it was never
     /// acknowledged, and is put aside. Reads the log again. Blocks.
-    pub fn rewind(mut self, until: Option<Point>, now: Now) -> Result<(Log<D>, Recovery), OpenError> {
+    ///
+    /// # Errors
+    /// The disk; the log is good for nothing but for another try then.
+    pub fn rewind(mut self, until: Option<Point>, now: Now) -> Result<(Log<D>, Recovery), Box<NotRewound<D>>> {
         self.drain();
         if let Some(until) = until {
-            for point in self.points.iter().filter(|point| point.sequence > until.sequence).collect::<Vec<_>>() {
-                self.put_aside(point)?;
+            if let Err(error) = self.put_aside_behind(until) {
+                return Err(Box::new(NotRewound { log: self, error }));
             }
-            let mut log = Log::new(self.disk, self.settings);
-            log.following = Some(Following::default());
-            log.until = Some(until.sequence);
-            log.disk.settle_now()?;
-            let recovery = log.recover(now)?;
-            // A watermark behind the cut would make every later start take the cut for damage.
-            if log.previous == until.link() && !log.cut_a_watermark {
-                log.make_ready(now)?;
-                return Ok((log, recovery));
+            self = Log::new_replica(self.disk, self.settings);
+            self.until = Some(until.sequence);
+            match self.read_through(until, now) {
+                Ok(Some(recovery)) => return Ok((self, recovery)),
+                Ok(None) => {}
+                Err(error) => return Err(Box::new(NotRewound { log: self, error })),
             }
-            self = log;
         }
+        if let Err(error) = self.retire_all() {
+            return Err(Box::new(NotRewound { log: self, error }));
+        }
+        self = Log::new_replica(self.disk, self.settings);
+        match self.read_all(now) {
+            Ok(recovery) => Ok((self, recovery)),
+            Err(error) => Err(Box::new(NotRewound { log: self, error })),
+        }
+    }
+
+    /// `None`: the log cannot end there.
+    fn read_through(&mut self, until: Point, now: Now) -> Result<Option<Recovery>, OpenError> {
+        self.disk.settle_now()?;
+        let recovery = self.recover(now)?;
+        // A watermark behind the cut would make every later start take the cut for damage.
+        if self.previous != until.link() || self.cut_a_watermark {
+            return Ok(None);
+        }
+        self.make_ready(now)?;
+        Ok(Some(recovery))
+    }
+
+    fn retire_all(&mut self) -> Result<(), OpenError> {
         for (segment, _) in self.disk.segments()? {
             self.disk.retire_now(segment)?;
         }
-        Log::open_replica(self.disk, self.settings, now)
+        Ok(())
+    }
+
+    fn put_aside_behind(&mut self, until: Point) -> Result<(), OpenError> {
+        for point in self.points.iter().filter(|point| point.sequence > until.sequence).collect::<Vec<_>>() {
+            self.put_aside(point)?;
+        }
+        Ok(())
     }
 
     fn put_aside(&mut self, point: Point) -> Result<(), OpenError> {

@@ -140,7 +140,7 @@ pub use copies::{Batch, Copies, ForPartner, Point};
 pub use damage::{Damage, Damaged, Damages};
 pub use event::{Draft, LogEvent, LogState, Refusal, Shortage, Status};
 pub use examine::Examination;
-pub use following::Unfit;
+pub use following::{NotRewound, Unfit};
 pub use id::MessageId;
 pub use log::Log;
 pub use message::{DeliveryState, Message, Outcome, RecipientState};

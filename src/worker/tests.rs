@@ -10,7 +10,7 @@ use crate::flow::{ConnectError, FlowId, Received, TransportCounters};
 use crate::limits::{END_HELD_MAX, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
-use crate::mirror::link::Timing;
+use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Incarnation;
 use crate::smtp::{BodyType, Envelope, Recipient};
 use crate::spool::{Copies, MessageId, Outcome};
@@ -475,6 +475,7 @@ impl Half {
             addresses: [vec![HERE], Vec::new()],
             segment_size: 256 * 1024,
             timing: Timing::default(),
+            protocol: VERSION,
             catch_up_rate: u64::MAX,
             tls: None,
             keeper,

@@ -6,10 +6,10 @@
 use crate::control::links::{PairReport, PairWish, ToWorker, WorkerLink};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal, Stage};
+use crate::mirror::arbiter::{self, Action, Arbiter, Cause, Command, Notice, Refusal, Stage};
 use crate::mirror::register::{Memory, Node, Register};
 use serde::{Deserialize, Serialize};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// What the control thread does for an arbiter. Each is answered by [`PairBoard::tell`] but for `Renew`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +53,8 @@ struct Seat {
     is_silent: bool,
     has_failed: bool,
     counts: PairCounts,
+    /// In which stages what was met since somebody asked: no more than there are stages and causes.
+    met: BTreeSet<(Stage, Cause)>,
 }
 
 /// What has happened to an identity on this box since the start.
@@ -90,6 +92,7 @@ impl PairBoard {
                 is_silent: false,
                 has_failed: false,
                 counts: PairCounts::default(),
+                met: BTreeSet::new(),
             }
         };
         let mut board =
@@ -101,6 +104,11 @@ impl PairBoard {
     /// The arbiter of an identity.
     pub fn arbiter(&self, identity: Node) -> &Arbiter {
         &self.seats[identity as usize].arbiter
+    }
+
+    /// In which stages what was met since this was asked last, whichever the identity.
+    pub fn met(&mut self) -> BTreeSet<(Stage, Cause)> {
+        self.seats.iter_mut().flat_map(|seat| std::mem::take(&mut seat.met)).collect()
     }
 
     /// What has happened to an identity since the start.
@@ -117,20 +125,20 @@ impl PairBoard {
         match (silent, seat.is_silent) {
             (Some(heard_at), false) => {
                 seat.is_silent = true;
-                seat.arbiter.handle(arbiter::Event::Silent { heard_at }, now);
+                seat.handle(arbiter::Event::Silent { heard_at }, now);
             }
             (None, silent_before) => {
                 seat.is_silent = false;
                 let words = if silent_before { report.heard } else { words };
                 if let Some(words) = words {
-                    seat.arbiter.handle(arbiter::Event::Heard(words), now);
+                    seat.handle(arbiter::Event::Heard(words), now);
                 }
             }
             // What a partner says on one link while another is silent: it is there, and of no use.
             (Some(_), true) => {}
         }
         if report.failed && !std::mem::replace(&mut seat.has_failed, true) {
-            seat.arbiter.handle(arbiter::Event::StorageFailed, now);
+            seat.handle(arbiter::Event::StorageFailed, now);
         }
         self.settle();
         self.tell_done(report.identity, now);
@@ -141,14 +149,14 @@ impl PairBoard {
         let order = seat.order;
         let done = seat.reports.iter().all(|report| report.is_some_and(|report| report.done >= seat.base + order));
         if done && !std::mem::replace(&mut seat.told, done) {
-            seat.arbiter.handle(arbiter::Event::Done { order }, now);
+            seat.handle(arbiter::Event::Done { order }, now);
             self.settle();
         }
     }
 
     /// The answer to a task, or news of the register.
     pub fn tell(&mut self, identity: Node, event: arbiter::Event, now: Instant) {
-        self.seats[identity as usize].arbiter.handle(event, now);
+        self.seats[identity as usize].handle(event, now);
         self.replace_useless(now);
         self.settle();
     }
@@ -160,7 +168,7 @@ impl PairBoard {
         (seat.order, seat.told, seat.has_failed) = (0, true, false);
         seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
         if let Some(words) = seat.reports.iter().flatten().find_map(|report| report.heard).filter(|_| !seat.is_silent) {
-            seat.arbiter.handle(arbiter::Event::Heard(words), now);
+            seat.handle(arbiter::Event::Heard(words), now);
         }
         self.settle();
     }
@@ -170,14 +178,14 @@ impl PairBoard {
         for seat in &mut self.seats {
             if seat.arbiter.stage() == Stage::Barred {
                 // Refused where somebody counts on it.
-                let _ = seat.arbiter.command(Command::Rejoin, now);
+                let _ = seat.command(Command::Rejoin, now);
             }
         }
     }
 
     /// An operator's command.
     pub fn command(&mut self, identity: Node, command: Command, now: Instant) -> Result<(), Refusal> {
-        let result = self.seats[identity as usize].arbiter.command(command, now);
+        let result = self.seats[identity as usize].command(command, now);
         self.settle();
         result
     }
@@ -186,6 +194,7 @@ impl PairBoard {
     pub fn expire(&mut self, now: Instant) {
         for seat in &mut self.seats {
             if seat.arbiter.deadline() <= now {
+                seat.met.insert((seat.arbiter.stage(), Cause::Deadline));
                 seat.arbiter.expire(now);
             }
         }
@@ -273,6 +282,18 @@ impl PairBoard {
 }
 
 impl Seat {
+    fn handle(&mut self, event: arbiter::Event, now: Instant) {
+        self.met.insert((self.arbiter.stage(), event.cause()));
+        self.arbiter.handle(event, now);
+    }
+
+    fn command(&mut self, command: Command, now: Instant) -> Result<(), Refusal> {
+        let stage = self.arbiter.stage();
+        self.arbiter.command(command, now)?;
+        self.met.insert((stage, command.cause()));
+        Ok(())
+    }
+
     fn wish(&mut self, wish: PairWish) {
         self.outboxes.iter_mut().for_each(|outbox| outbox.push_back(wish));
     }

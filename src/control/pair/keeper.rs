@@ -1,11 +1,14 @@
 //! The keeper: a thread that reads logs anew for workers, which would have to wait for the disk.
 //!
-//! In: errands. Out: each log back to its worker, or to the desk the word that it cannot be read.
+//! In: errands. Out: each log back to its worker, and to the desk the word that one cannot be read; that one is tried again
+//! until it can.
 
 use crate::env::disk::Disk;
 use crate::env::{Clock, Wakeup};
+use crate::limits::KEEPER_RETRY_DELAY;
+use crate::spool::NotRewound;
 use crate::worker::{Errand, Kept};
-use crossbeam::channel::{Receiver, Sender, unbounded};
+use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use std::io;
 use tokio::sync::mpsc;
 
@@ -47,15 +50,34 @@ impl<D: Disk + Send + 'static> Keeper<D> {
         let Keeper { to, errands, back } = self;
         drop(to);
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            for Errand { worker, number, log, until } in errands {
-                let (back, wakeup) = &back[usize::from(worker)];
-                match log.rewind(until, clock.now()) {
-                    Ok((log, _)) => {
-                        // A worker that has ended wants nothing back.
-                        let _ = back.send((number, log));
-                        wakeup.notify();
+            // Each with whether its failure was told.
+            let mut undone: Vec<(Errand<D>, bool)> = Vec::new();
+            loop {
+                let errand = match undone.is_empty() {
+                    true => errands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                    false => errands.recv_timeout(KEEPER_RETRY_DELAY),
+                };
+                match errand {
+                    Ok(errand) => undone.push((errand, false)),
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Err(RecvTimeoutError::Disconnected) => return,
+                }
+                for (Errand { worker, number, log, until }, told) in std::mem::take(&mut undone) {
+                    let (back, wakeup) = &back[usize::from(worker)];
+                    match log.rewind(until, clock.now()) {
+                        Ok((log, _)) => {
+                            // A worker that has ended wants nothing back.
+                            let _ = back.send((number, log));
+                            wakeup.notify();
+                        }
+                        Err(failure) => {
+                            let NotRewound { log, error } = *failure;
+                            if !told {
+                                let _ = failed.send((number, error.to_string()));
+                            }
+                            undone.push((Errand { worker, number, log, until }, true));
+                        }
                     }
-                    Err(error) => drop(failed.send((number, error.to_string()))),
                 }
             }
         })?;

@@ -94,8 +94,11 @@ mod types;
 
 pub use machine::Arbiter;
 pub use types::{
-    Action, Command, Event, Found, Notice, Order, Outcome, Refusal, Role, Settings, Stage, Trouble, Words,
+    Action, Cause, Command, Event, Found, Notice, Order, Outcome, Refusal, Role, Settings, Stage, Trouble, Words,
 };
+
+/// Each stage with all that is met in it on the walks of the model.
+pub const REACHED: &str = include_str!("reached.txt");
 
 #[cfg(test)]
 mod model;

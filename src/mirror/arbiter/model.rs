@@ -19,14 +19,15 @@
 mod steps;
 mod world;
 
-use super::{Command, Settings, Stage};
+use super::{Cause, Command, Settings, Stage};
 use crate::env::Instant;
 use crate::mirror::register::{Mode, Node};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use world::{Budget, NODES, Step, Timer, World};
+use std::path::PathBuf;
+use world::{Budget, MET, NODES, Step, Timer, World};
 
 /// Worlds visited from each start, unless the environment asks for more.
 const WORLDS: usize = 5_000;
@@ -315,6 +316,22 @@ fn a_copy_is_not_counted_on_before_it_is_level() {
     run("catch-up and crash", &start, Budget { crashes: 1, disks: 1, unreachable: 1, ..FEW });
 }
 
+/// `reached.txt` has the stages, and what was met in each on the walks: simulated worlds must meet it, too.
+fn compare_what_was_met() {
+    let mut met: BTreeMap<Stage, Vec<Cause>> = BTreeMap::new();
+    MET.with_borrow(|all| all.iter().for_each(|(stage, cause)| met.entry(*stage).or_default().push(*cause)));
+    let line = |(stage, causes): (&Stage, &Vec<Cause>)| {
+        let causes: Vec<String> = causes.iter().map(|cause| format!("{cause:?}")).collect();
+        format!("{stage:?}: {}\n", causes.join(" "))
+    };
+    let rendered: String = met.iter().map(line).collect();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/mirror/arbiter/reached.txt");
+    if std::env::var_os("ROHRPOST_WRITE_TABLE").is_some() {
+        std::fs::write(&path, &rendered).expect("it can be written");
+    }
+    assert_eq!(rendered, super::REACHED, "run this test with ROHRPOST_WRITE_TABLE=1, and then the simulator");
+}
+
 #[test]
 fn long_walks_lose_nothing() {
     let first = from_environment("ROHRPOST_ARBITER_SEED", 0);
@@ -324,6 +341,7 @@ fn long_walks_lose_nothing() {
         [mirrored(settings), solo(settings), created(settings)]
     });
     let mut steps = 0;
+    MET.with_borrow_mut(std::collections::BTreeSet::clear);
     for seed in first as u64..(first + count) as u64 {
         let mut random = StdRng::seed_from_u64(seed);
         let mut start = starts[usize::from(seed % 8 == 7)][random.random_range(0..3)].clone();
@@ -345,4 +363,7 @@ fn long_walks_lose_nothing() {
         steps += walk(&start, seed, random);
     }
     println!("{steps} steps in {count} walks");
+    if (first, count) == (0, WORLDS) {
+        compare_what_was_met();
+    }
 }

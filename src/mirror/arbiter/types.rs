@@ -232,6 +232,83 @@ pub enum Order {
     StopFollowing,
 }
 
+/// The kind of what a machine is told: with the stages, what `reached.txt` counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// A read found a register.
+    Read,
+    /// A read found nothing.
+    Missing,
+    /// A read found something else.
+    Unreadable,
+    /// A read was not answered.
+    Unreachable,
+    /// A watch.
+    Stirred,
+    /// A proposal stands in the store.
+    Won,
+    /// It does not.
+    Lost,
+    /// Nobody knows.
+    Unknown,
+    /// A memory is durable.
+    Persisted,
+    /// The partner's words.
+    Heard,
+    /// None.
+    Silent,
+    /// An order was carried out.
+    Done,
+    /// The copy or the memory failed.
+    StorageFailed,
+    /// A time came.
+    Deadline,
+    /// A command that was taken.
+    Create,
+    /// Another one.
+    Move,
+    /// Another one.
+    Solo,
+    /// Another one.
+    TakeOver,
+    /// Another one.
+    Rejoin,
+}
+
+impl Event {
+    /// Its kind.
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Event::Read(Found::Register(_)) => Cause::Read,
+            Event::Read(Found::Missing) => Cause::Missing,
+            Event::Read(Found::Unreadable) => Cause::Unreadable,
+            Event::Read(Found::Unreachable) => Cause::Unreachable,
+            Event::Stirred => Cause::Stirred,
+            Event::Proposed(Outcome::Won) => Cause::Won,
+            Event::Proposed(Outcome::Lost(_)) => Cause::Lost,
+            Event::Proposed(Outcome::Unknown) => Cause::Unknown,
+            Event::Persisted => Cause::Persisted,
+            Event::Heard(_) => Cause::Heard,
+            Event::Silent { .. } => Cause::Silent,
+            Event::Done { .. } => Cause::Done,
+            Event::StorageFailed => Cause::StorageFailed,
+        }
+    }
+}
+
+impl Command {
+    /// Its kind.
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Command::Create => Cause::Create,
+            Command::Move => Cause::Move,
+            Command::Solo { .. } => Cause::Solo,
+            Command::TakeOver { .. } => Cause::TakeOver,
+            Command::Rejoin => Cause::Rejoin,
+        }
+    }
+}
+
 /// What an operator may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Command {

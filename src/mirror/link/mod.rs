@@ -79,4 +79,5 @@ pub use clients::{ClientBook, ClientFeed};
 pub use fault::Fault;
 pub use owner::{Counts, End, OwnerEnd};
 pub use replica::{Following, Hello, ReplicaEnd, Want};
+pub use voice::Speech;
 pub use wire::{ClientFlow, ClientNews, Message, Misfit, Refusal, VERSION, WireError};

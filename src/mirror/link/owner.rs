@@ -1,7 +1,7 @@
 //! The owner's end of a link.
 
 use super::clients::ClientFeed;
-use super::voice::Voice;
+use super::voice::{Speech, Voice};
 use super::wire::{Arrival, Incoming, Message, Refusal, WireError};
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -77,12 +77,12 @@ pub struct OwnerEnd {
 
 impl OwnerEnd {
     /// Greets the partner.
-    pub fn new(identity: Node, (log, segment_size): (u16, u64), said: Words, beat: Duration, now: Instant) -> OwnerEnd {
-        let mut voice = Voice::new(said, beat, now);
+    pub fn new(identity: Node, (log, segment_size): (u16, u64), said: Words, speech: Speech, now: Instant) -> OwnerEnd {
+        let mut voice = Voice::new(said, speech, now);
         voice.message(&Message::Hello { identity, log, segment_size, said });
         OwnerEnd {
             state: State::Greeting,
-            incoming: Incoming::default(),
+            incoming: Incoming::new(speech.version),
             voice,
             heard: None,
             heard_at: now,

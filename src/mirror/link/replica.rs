@@ -1,13 +1,12 @@
 //! The replica's end of a link.
 
-use super::voice::Voice;
+use super::voice::{Speech, Voice};
 use super::wire::{Arrival, ClientFlow, ClientNews, Incoming, Message, Misfit, Refusal, WireError};
 use crate::env::disk::{Block, Disk};
 use crate::env::{Instant, Now};
 use crate::mirror::arbiter::Words;
 use crate::mirror::register::Node;
 use crate::spool::{Log, Point, Unfit};
-use std::time::Duration;
 
 /// What an owner says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +78,11 @@ pub struct ReplicaEnd {
 
 impl ReplicaEnd {
     /// Waits for an owner.
-    pub fn new(said: Words, beat: Duration, now: Instant) -> ReplicaEnd {
+    pub fn new(said: Words, speech: Speech, now: Instant) -> ReplicaEnd {
         ReplicaEnd {
             state: State::Waiting,
-            incoming: Incoming::default(),
-            voice: Voice::new(said, beat, now),
+            incoming: Incoming::new(speech.version),
+            voice: Voice::new(said, speech, now),
             heard: None,
             heard_at: now,
             told: None,

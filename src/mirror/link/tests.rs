@@ -100,8 +100,8 @@ impl Pair {
     fn connect(&mut self) {
         self.owner.log.partner_gone();
         let said = words(self.epoch);
-        let end = OwnerEnd::new(Node::A, (3, settings().segment_size), said, BEAT, self.now.mono);
-        self.link = Some((end, ReplicaEnd::new(said, BEAT, self.now.mono)));
+        let end = OwnerEnd::new(Node::A, (3, settings().segment_size), said, Speech::of(BEAT), self.now.mono);
+        self.link = Some((end, ReplicaEnd::new(said, Speech::of(BEAT), self.now.mono)));
     }
 
     /// A breath of both boxes.
@@ -158,7 +158,7 @@ impl Pair {
         let disk = self.replica.disk.clone();
         let empty = SimDisk::new(0);
         let log = std::mem::replace(&mut self.replica, Side::open(empty, self.now)).log;
-        let (log, recovery) = log.rewind(until, self.now).expect("rewinds");
+        let (log, recovery) = log.rewind(until, self.now).ok().expect("rewinds");
         assert_eq!(recovery.damages.count, 0);
         self.replica = Side { disk, log };
         self.connect();
@@ -292,7 +292,7 @@ fn what_is_acknowledged_is_on_both_disks_whoever_crashes() {
                         let empty = Side::open(SimDisk::new(0), pair.now);
                         let former = std::mem::replace(&mut pair.replica, empty).log;
                         let last = former.last_point();
-                        let (log, _) = former.rewind(last, pair.now).expect("rewinds");
+                        let (log, _) = former.rewind(last, pair.now).ok().expect("rewinds");
                         pair.replica = Side { disk, log };
                     }
                 }

@@ -1,10 +1,26 @@
 //! What either end of a link says: messages and batches in order, and a beat when nothing else was said for a while.
 
-use super::wire::{Message, Outgoing};
+use super::wire::{Message, Outgoing, VERSION};
 use crate::env::Instant;
 use crate::mirror::arbiter::Words;
 use crate::spool::Batch;
 use std::time::Duration;
+
+/// How an end of a link speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Speech {
+    /// The version of the protocol, which the other end must speak, too: [`VERSION`] but where a test wants another one.
+    pub version: u8,
+    /// It is heard so often at least.
+    pub beat: Duration,
+}
+
+impl Speech {
+    /// As this release speaks.
+    pub const fn of(beat: Duration) -> Speech {
+        Speech { version: VERSION, beat }
+    }
+}
 
 /// One end's way to the other.
 #[derive(Debug)]
@@ -17,8 +33,8 @@ pub(super) struct Voice {
 }
 
 impl Voice {
-    pub(super) fn new(said: Words, beat: Duration, now: Instant) -> Voice {
-        Voice { outgoing: Outgoing::default(), beat, said, sent_at: now }
+    pub(super) fn new(said: Words, speech: Speech, now: Instant) -> Voice {
+        Voice { outgoing: Outgoing::new(speech.version), beat: speech.beat, said, sent_at: now }
     }
 
     pub(super) fn words(&self) -> Words {

@@ -148,8 +148,16 @@ pub enum WireError {
     )]
     Encrypted,
     /// A version of the protocol that is not spoken here.
-    #[error("the partner speaks version {0} of the mirror protocol, and only {VERSION} is spoken here")]
-    Version(u8),
+    #[error(
+        "the partner speaks version {theirs} of the mirror protocol, and only {ours} is spoken here: install the same \
+         release on both boxes"
+    )]
+    Version {
+        /// In its frames.
+        theirs: u8,
+        /// In ours.
+        ours: u8,
+    },
     /// Larger than anything that is sent.
     #[error("a frame is larger than any that is sent")]
     TooLarge,
@@ -162,19 +170,19 @@ pub enum WireError {
 }
 
 /// The bytes of a message.
-fn message(message: &Message) -> Vec<u8> {
+fn message(version: u8, message: &Message) -> Vec<u8> {
     let body = postcard::to_allocvec(message).expect("messages are plain data");
     debug_assert!(body.len() <= MIRROR_MESSAGE_SIZE_MAX);
-    let mut frame = header(MESSAGE, body.len(), &body).to_vec();
+    let mut frame = header(version, MESSAGE, body.len(), &body).to_vec();
     frame.extend(body);
     frame
 }
 
 /// The header of a frame. Of a batch its checksum covers no more than itself, since a batch has its own.
-fn header(kind: u8, length: usize, covered: &[u8]) -> [u8; FRAME_HEADER_SIZE] {
+fn header(version: u8, kind: u8, length: usize, covered: &[u8]) -> [u8; FRAME_HEADER_SIZE] {
     let mut out = [0; FRAME_HEADER_SIZE];
     out[..2].copy_from_slice(&MAGIC);
-    (out[2], out[3]) = (VERSION, kind);
+    (out[2], out[3]) = (version, kind);
     out[4..8].copy_from_slice(&u32::try_from(length).expect("frames are small").to_le_bytes());
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[..8]), covered);
     out[8..12].copy_from_slice(&checksum.to_le_bytes());
@@ -191,8 +199,10 @@ pub(super) enum Arrival {
 }
 
 /// Puts frames together as their bytes come.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Incoming {
+    /// What is spoken here.
+    version: u8,
     /// The header of a frame and, of a message, its body.
     front: Vec<u8>,
     /// The batch that is coming: where it is put, how long it is, and how much of it is there.
@@ -200,6 +210,10 @@ pub(super) struct Incoming {
 }
 
 impl Incoming {
+    pub(super) fn new(version: u8) -> Incoming {
+        Incoming { version, front: Vec::new(), batch: None }
+    }
+
     /// Takes bytes off the front of `bytes` until something has come or nothing is left.
     pub(super) fn take(&mut self, bytes: &mut &[u8]) -> Result<Option<Arrival>, WireError> {
         loop {
@@ -254,8 +268,8 @@ impl Incoming {
     fn head(&self) -> Result<usize, WireError> {
         self.magic()?;
         let head = &self.front;
-        if head[2] != VERSION {
-            return Err(WireError::Version(head[2]));
+        if head[2] != self.version {
+            return Err(WireError::Version { theirs: head[2], ours: self.version });
         }
         let length = body_length(head);
         match head[3] {
@@ -288,8 +302,9 @@ fn checksum(head: &[u8]) -> u32 {
 }
 
 /// What is to go out, in order.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Outgoing {
+    version: u8,
     parts: VecDeque<Part>,
     /// Bytes of the first that have gone.
     sent: usize,
@@ -311,12 +326,16 @@ impl Part {
 }
 
 impl Outgoing {
+    pub(super) fn new(version: u8) -> Outgoing {
+        Outgoing { version, parts: VecDeque::new(), sent: 0 }
+    }
+
     pub(super) fn message(&mut self, content: &Message) {
-        self.parts.push_back(Part::Bytes(message(content)));
+        self.parts.push_back(Part::Bytes(message(self.version, content)));
     }
 
     pub(super) fn batch(&mut self, batch: Batch) {
-        let header = header(BATCH, batch.bytes().len(), &[]);
+        let header = header(self.version, BATCH, batch.bytes().len(), &[]);
         self.parts.push_back(Part::Bytes(header.to_vec()));
         self.parts.push_back(Part::Batch(batch));
     }
@@ -359,11 +378,11 @@ mod tests {
             Message::Durable { epoch: 3, promised: true, point },
             Message::Beat { said: words() },
         ] {
-            out.extend(message(&content));
+            out.extend(message(VERSION, &content));
         }
-        out.extend(header(BATCH, 8192, &[]));
+        out.extend(header(VERSION, BATCH, 8192, &[]));
         out.extend((0..8192u32).map(|place| place as u8));
-        out.extend(message(&Message::From { point: None }));
+        out.extend(message(VERSION, &Message::From { point: None }));
         out
     }
 
@@ -381,8 +400,8 @@ mod tests {
     fn frames_come_whole_and_byte_by_byte() {
         let bytes = frames();
         let (mut whole, mut single) = (Vec::new(), Vec::new());
-        take_all(&mut Incoming::default(), &bytes, &mut whole).unwrap();
-        let mut incoming = Incoming::default();
+        take_all(&mut Incoming::new(VERSION), &bytes, &mut whole).unwrap();
+        let mut incoming = Incoming::new(VERSION);
         for byte in bytes.chunks(1) {
             take_all(&mut incoming, byte, &mut single).unwrap();
         }
@@ -394,36 +413,39 @@ mod tests {
     fn another_version_is_named() {
         let mut bytes = frames();
         bytes[2] = 9;
-        assert_eq!(take_all(&mut Incoming::default(), &bytes, &mut Vec::new()), Err(WireError::Version(9)));
+        assert_eq!(
+            take_all(&mut Incoming::new(VERSION), &bytes, &mut Vec::new()),
+            Err(WireError::Version { theirs: 9, ours: VERSION })
+        );
     }
 
     #[test]
     fn a_partner_that_speaks_tls_is_known_by_its_first_words() {
         // A ClientHello, and the alert of an end that was spoken to in the clear.
         for bytes in [&[22, 3, 1, 2, 0, 1][..], &[21, 3, 3, 0, 2, 2, 50]] {
-            assert_eq!(take_all(&mut Incoming::default(), bytes, &mut Vec::new()), Err(WireError::Encrypted));
+            assert_eq!(take_all(&mut Incoming::new(VERSION), bytes, &mut Vec::new()), Err(WireError::Encrypted));
         }
-        assert_eq!(take_all(&mut Incoming::default(), b"22", &mut Vec::new()), Err(WireError::NoFrame));
+        assert_eq!(take_all(&mut Incoming::new(VERSION), b"22", &mut Vec::new()), Err(WireError::NoFrame));
     }
 
     proptest! {
         #[test]
         fn no_flipped_bit_of_a_message_passes(place in 0usize..100, bit in 0u8..8) {
-            let mut bytes = message(&Message::Welcome { points: vec![Point::default(); 8], said: words() });
+            let mut bytes = message(VERSION, &Message::Welcome { points: vec![Point::default(); 8], said: words() });
             let place = place % bytes.len();
             // The last four bytes of a header mean nothing yet.
             prop_assume!(!(12..16).contains(&place));
             bytes[place] ^= 1 << bit;
             let mut arrivals = Vec::new();
-            let taken = take_all(&mut Incoming::default(), &bytes, &mut arrivals);
+            let taken = take_all(&mut Incoming::new(VERSION), &bytes, &mut arrivals);
             prop_assert!(taken.is_err() || arrivals.is_empty());
         }
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let mut framed = message(&Message::Beat { said: words() });
+            let mut framed = message(VERSION, &Message::Beat { said: words() });
             framed.extend(bytes);
-            let _ = take_all(&mut Incoming::default(), &framed, &mut Vec::new());
+            let _ = take_all(&mut Incoming::new(VERSION), &framed, &mut Vec::new());
         }
     }
 }

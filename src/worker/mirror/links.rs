@@ -27,7 +27,7 @@ impl<D: Disk> Mirror<D> {
             return parts.transport.abort(flow);
         };
         let line = Line::new(flow, self.equipment.tls.as_ref().map(|tls| tls.accept()));
-        let end = Box::new(ReplicaEnd::new(words, self.equipment.timing.beat, parts.now.mono));
+        let end = Box::new(ReplicaEnd::new(words, self.equipment.speech(), parts.now.mono));
         self.flows.insert(flow, None);
         self.strangers.insert(flow, Stranger { line, number, end });
         self.readable(parts, flow);
@@ -39,13 +39,8 @@ impl<D: Disk> Mirror<D> {
         let Some(Some(number)) = self.flows.get(&flow).copied() else { return };
         let share = &mut self.shares[identity_of_log(number) as usize];
         let (Some(slot), Some(words)) = (share.slots.get_mut(&number), share.words) else { return };
-        let mut end = OwnerEnd::new(
-            share.identity,
-            (number, self.equipment.segment_size),
-            words,
-            self.equipment.timing.beat,
-            now,
-        );
+        let mut end =
+            OwnerEnd::new(share.identity, (number, self.equipment.segment_size), words, self.equipment.speech(), now);
         end.limit_rate(self.equipment.catch_up_rate);
         let line = Line::new(flow, self.equipment.tls.as_ref().map(|tls| tls.connect()));
         let link = slot.link.insert(Link::Owner { line, end: Box::new(end) });

@@ -29,7 +29,7 @@ use crate::env::disk::Disk;
 use crate::flow::{FlowId, Transport};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::identity_of_log;
-use crate::mirror::link::{ClientBook, ClientFeed, Counts, OwnerEnd, ReplicaEnd, Timing};
+use crate::mirror::link::{ClientBook, ClientFeed, Counts, OwnerEnd, ReplicaEnd, Speech, Timing};
 use crate::mirror::register::Node;
 use crate::spool::{Copies, Log, Point};
 use crate::tls::{Line, Pinned};
@@ -50,6 +50,8 @@ pub struct PairEquipment<D: Disk> {
     pub segment_size: u64,
     /// What links wait for.
     pub timing: Timing,
+    /// The version of the protocol that is spoken on them.
+    pub protocol: u8,
     /// Bytes a second that a partner's log is given at most while it catches up.
     pub catch_up_rate: u64,
     /// What they are encrypted with; `None`: they are in the clear.
@@ -58,6 +60,12 @@ pub struct PairEquipment<D: Disk> {
     pub keeper: Sender<Errand<D>>,
     /// Where they come back.
     pub kept: Receiver<Kept<D>>,
+}
+
+impl<D: Disk> PairEquipment<D> {
+    fn speech(&self) -> Speech {
+        Speech { version: self.protocol, beat: self.timing.beat }
+    }
 }
 
 /// A log that is to be read anew. Both ways are as long as there are logs.
@@ -117,6 +125,8 @@ struct Share {
 struct Slot {
     /// The keeper has it.
     away: bool,
+    /// When it comes back it is to be begun anew.
+    renewed: bool,
     link: Option<Link>,
     /// When the partner was last heard on a link of this log.
     heard_at: Instant,
@@ -215,6 +225,7 @@ impl<D: Disk> Mirror<D> {
         for (number, _) in parts.logs.iter_mut() {
             let slot = Slot {
                 away: false,
+                renewed: false,
                 link: None,
                 heard_at: now,
                 connect_at: now,
@@ -268,6 +279,8 @@ impl<D: Disk> Mirror<D> {
                 (share.order, share.owns) = (None, false);
                 self.withdraw(stations, identity);
                 self.end_links(stations.parts, identity);
+                let slots = self.shares[identity as usize].slots.values_mut();
+                slots.filter(|slot| slot.away).for_each(|slot| slot.renewed = true);
                 self.give_to_keeper(stations, identity, |_| Some(None));
             }
             PairWish::Order { number, order } => {
@@ -453,6 +466,11 @@ impl<D: Disk> Mirror<D> {
             busy = true;
             let share = &mut self.shares[identity_of_log(number) as usize];
             if let Some(slot) = share.slots.get_mut(&number) {
+                if std::mem::take(&mut slot.renewed) {
+                    let worker = stations.parts.exchange.worker();
+                    let _ = self.equipment.keeper.send(Errand { worker, number, log, until: None });
+                    continue;
+                }
                 slot.away = false;
             }
             stations.parts.logs.put(number, log);

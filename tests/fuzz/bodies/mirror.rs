@@ -4,7 +4,7 @@
 use rohrpost::env::disk::SimDisk;
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::mirror::arbiter::{Role, Words};
-use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Want};
+use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Speech, Want};
 use rohrpost::mirror::register::{Incarnation, Node};
 use rohrpost::spool::{Copies, Log, Piece, Settings};
 use std::time::Duration;
@@ -50,7 +50,7 @@ fn replica(mut data: &[u8]) {
     let mut step = 1;
     // The partner may come again, after what it sent made a link end.
     for _ in 0..4 {
-        let mut end = ReplicaEnd::new(words(), BEAT, now(step).mono);
+        let mut end = ReplicaEnd::new(words(), Speech::of(BEAT), now(step).mono);
         let mut knows_log = false;
         loop {
             step += 1;
@@ -63,7 +63,7 @@ fn replica(mut data: &[u8]) {
                 Some(Want::Rewind { until }) => {
                     let known = until.is_none_or(|until| log.durable_points().any(|point| point == until));
                     // A point that this copy never had makes it begin anew, like any that is gone.
-                    log = log.rewind(until.filter(|_| known), now(step)).expect("the disk works").0;
+                    log = log.rewind(until.filter(|_| known), now(step)).ok().expect("the disk works").0;
                     break;
                 }
                 Some(Want::End) => break,
@@ -113,7 +113,7 @@ fn owner(mut data: &[u8]) {
     let draft = log.begin().expect("it leads");
     assert_eq!(log.content(draft, b"Subject: fuzz\r\n\r\n"), 17, "there is room");
     log.finish(draft, rohrpost::smtp::Envelope::default(), now(1));
-    let mut end = OwnerEnd::new(Node::A, (LOG, settings().segment_size), words(), BEAT, now(1).mono);
+    let mut end = OwnerEnd::new(Node::A, (LOG, settings().segment_size), words(), Speech::of(BEAT), now(1).mono);
     let counts = Some(Counts { with: words().incarnation, epoch: 1, promised: true });
     let mut step = 1;
     while !data.is_empty() && end.end().is_none() {

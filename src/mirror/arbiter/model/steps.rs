@@ -4,7 +4,7 @@ use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, NODES, Step, Timer, Work, Wor
 use crate::env::Instant;
 use crate::mirror::arbiter::machine::Arbiter;
 use crate::mirror::arbiter::state::Partner;
-use crate::mirror::arbiter::{Command, Event, Found, Outcome, Stage, Trouble};
+use crate::mirror::arbiter::{Cause, Command, Event, Found, Outcome, Stage, Trouble};
 use crate::mirror::register::{Node, Register};
 
 impl World {
@@ -252,7 +252,10 @@ impl World {
                 }
                 self.tell(node, Event::Silent { heard_at: zero });
             }
-            Step::Timer(node, timer) => self.with(node, |arbiter| arbiter.fire(timer)),
+            Step::Timer(node, timer) => {
+                self.note(node, Cause::Deadline);
+                self.with(node, |arbiter| arbiter.fire(timer));
+            }
             Step::Append(node) => {
                 self.budget.batches -= 1;
                 let batch = self.batches;
@@ -353,6 +356,7 @@ impl World {
             Command::TakeOver { .. } => budget.takeovers -= 1,
             Command::Create | Command::Rejoin => {}
         }
+        self.note(node, command.cause());
         self.with(node, |arbiter| arbiter.command(command, Instant::ZERO).expect("a step that is possible"));
     }
 

@@ -6,9 +6,16 @@
 use crate::env::Instant;
 use crate::mirror::arbiter::machine::Arbiter;
 use crate::mirror::arbiter::state::Partner;
-use crate::mirror::arbiter::{Action, Event, Found, Order, Outcome, Settings, Stage, Trouble, Words};
+use crate::mirror::arbiter::{Action, Cause, Event, Found, Order, Outcome, Settings, Stage, Trouble, Words};
 use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
 use arrayvec::ArrayVec;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+thread_local! {
+    /// In which stages what was met on this thread.
+    pub(super) static MET: RefCell<BTreeSet<(Stage, Cause)>> = const { RefCell::new(BTreeSet::new()) };
+}
 
 pub(super) const NODES: [Node; 2] = [Node::A, Node::B];
 
@@ -326,10 +333,18 @@ impl World {
     }
 
     pub fn tell(&mut self, node: Node, event: Event) {
+        self.note(node, event.cause());
         if let Some(arbiter) = &mut self.of_mut(node).arbiter {
             arbiter.handle(event, Instant::ZERO);
         }
         self.drain(node);
+    }
+
+    /// Notes that something is about to be told to a machine.
+    pub fn note(&self, node: Node, cause: Cause) {
+        if let Some(stage) = self.of(node).stage() {
+            MET.with_borrow_mut(|met| met.insert((stage, cause)));
+        }
     }
 
     pub fn with(&mut self, node: Node, act: impl FnOnce(&mut Arbiter)) {

@@ -1,0 +1,139 @@
+//! What only a pair may suffer, and what only a pair must keep to.
+
+use super::{FINISH_WITHIN, Happening, World};
+use crate::env::Instant;
+use crate::mirror::arbiter::Command;
+use crate::mirror::identity_of_log;
+use crate::mirror::register::{Mode, Node as Identity};
+use crate::sim::node::Death;
+use crate::sim::plan::{Exchange, Fault, Way};
+use crate::sim::setup::SILENCE;
+use crate::spool::MessageId;
+use rand::RngExt;
+use std::time::Duration;
+
+const IDENTITIES: [Identity; 2] = [Identity::A, Identity::B];
+
+/// What is under way when both boxes of a pair are cut off from everybody has come to its end after this time.
+const ISOLATION_NOTICED: Duration = SILENCE.saturating_mul(4);
+
+/// A slow disk takes so many times as long.
+const SLOWNESS: u64 = 20;
+
+impl World {
+    /// Has it happen, if it can. Whether it could.
+    pub(super) fn try_pair(&mut self, now: Instant, fault: Fault, place: usize) -> bool {
+        match fault {
+            Fault::Isolation(duration) => {
+                if !self.nodes.iter().all(|node| node.is_running()) || self.isolated.is_some() {
+                    return false;
+                }
+                [0, 1].into_iter().for_each(|place| self.store.cut(place, now + duration));
+                self.cut_partners(Way::Both);
+                self.isolated = Some((now, now + duration));
+                self.at(duration, Happening::Mend(fault, place));
+            }
+            Fault::StoreTampered(how, duration) => {
+                let identity = IDENTITIES[self.random.random_range(0..2)];
+                let register = self.store.register(identity);
+                // A box that was off and has not seen what was there could not tell.
+                let knows = |epoch| {
+                    let memories = self.nodes.iter().map(|node| node.memories[identity as usize]);
+                    memories.into_iter().all(|memory| memory.is_some_and(|memory| memory.epoch_seen >= epoch))
+                };
+                if self.store.is_tampered()
+                    || !register.is_some_and(|register| register.epoch > 1 && knows(register.epoch))
+                {
+                    return false;
+                }
+                self.store.tamper(now, identity, how);
+                self.at(duration, Happening::Mend(fault, place));
+            }
+            Fault::DiskSlow(duration) => {
+                let latency = &self.plan.disk_latency;
+                self.nodes[place].set_latency(latency.start() * SLOWNESS..=latency.end() * SLOWNESS);
+                self.at(duration, Happening::Mend(fault, place));
+            }
+            Fault::Blackout(duration) => {
+                if !self.nodes.iter().all(|node| node.is_running()) {
+                    return false;
+                }
+                for place in 0..self.nodes.len() {
+                    self.kill(now, place, Death::PowerLoss, duration.mul_f64(1.0 + place as f64 / 4.0));
+                }
+            }
+            Fault::DiskExchanged(exchange, duration) => return self.exchange(now, exchange, place, duration),
+            Fault::Upgrade(duration) => {
+                if self.nodes[0].protocol != self.nodes[1].protocol {
+                    return false;
+                }
+                self.upgrade(place);
+                self.at(duration, Happening::Mend(fault, place));
+            }
+            Fault::Command(command) => {
+                // Refused where it would make no sense.
+                let _ = IDENTITIES.map(|identity| self.nodes[place].command(identity, command));
+            }
+            _ => unreachable!("it may happen to one box as well"),
+        }
+        true
+    }
+
+    /// A box is off, and comes back with another disk, unless its own is the only one that counts.
+    fn exchange(&mut self, now: Instant, exchange: Exchange, place: usize, duration: Duration) -> bool {
+        if !self.nodes[place].is_running() || IDENTITIES.iter().any(|identity| self.is_alone(*identity, place)) {
+            return false;
+        }
+        if exchange == Exchange::Stale && !self.nodes[place].has_snapshot() {
+            self.nodes[place].take_snapshot(&mut self.random);
+            return false;
+        }
+        self.kill(now, place, Death::PowerLoss, duration);
+        self.nodes[place].exchange_disks(exchange);
+        true
+    }
+
+    /// Whether the copy of this box is the only one that counts.
+    pub(super) fn is_alone(&self, identity: Identity, place: usize) -> bool {
+        let register = self.store.register(identity);
+        register.is_some_and(|register| register.mode == Mode::Solo && register.owner as usize == place)
+    }
+
+    fn upgrade(&mut self, place: usize) {
+        self.nodes[place].protocol += 1;
+        self.nodes[place].stop(FINISH_WITHIN / 10);
+        self.at(FINISH_WITHIN / 10, Happening::Start(place));
+    }
+
+    /// The other box follows.
+    pub(super) fn upgrade_partner(&mut self, place: usize) {
+        let partner = 1 - place;
+        if self.nodes[partner].protocol != self.nodes[place].protocol {
+            self.upgrade(partner);
+        }
+    }
+
+    /// An operator whose registers were tampered with puts them right, and nobody has believed what stood there.
+    pub(super) fn put_store_right(&mut self, now: Instant) {
+        if !self.store.put_right(now) {
+            self.ledger.violate(now, format_args!("a register that was tampered with was believed"));
+        }
+    }
+
+    /// A box that was told to be alone is told that it need not be.
+    pub(super) fn rejoin(&mut self, place: usize) {
+        if self.plan.pair {
+            let _ = IDENTITIES.map(|identity| self.nodes[place].command(identity, Command::Rejoin));
+        }
+    }
+
+    /// Fail closed: what was mirrored takes no mail as long as the boxes reach neither each other nor the store.
+    pub(super) fn check_isolation(&mut self, now: Instant, id: MessageId) {
+        let Some((since, until)) = self.isolated else { return };
+        let register = self.store.register(identity_of_log(id.log()));
+        let mirrored = register.is_some_and(|register| register.mode == Mode::Mirrored);
+        if mirrored && since + ISOLATION_NOTICED < now && now < until {
+            self.ledger.violate(now, format_args!("{id} was taken by a box that reaches nobody"));
+        }
+    }
+}
