@@ -18,7 +18,7 @@ const OUTCOME_DELAY_MAX: Duration = Duration::from_secs(30);
 const OVERTAKE_MAX: Duration = Duration::from_secs(1800);
 
 /// For so long the former owner of a pair may go on with what it has begun: it hears its partner and is not heard by it.
-const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
+pub(super) const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
 
 /// The clock of a breath is a little behind the one of its log lines.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);

@@ -135,6 +135,8 @@ pub(super) struct World {
     /// Neither box of a pair reaches anybody from then until then.
     isolated: Option<(Instant, Instant)>,
     met: BTreeSet<(Stage, Cause)>,
+    /// Which box the store names as the owner of each identity, and since when.
+    owners: [(Option<usize>, Instant); 2],
     /// What each box of a pair said of its links.
     #[cfg(test)]
     troubles: [BTreeSet<String>; 2],
@@ -211,12 +213,16 @@ impl World {
             leaders: BTreeMap::new(),
             isolated: None,
             met: BTreeSet::new(),
+            owners: [(None, Instant::ZERO); 2],
             #[cfg(test)]
             troubles: Default::default(),
             steps: 0,
             plan,
         };
         world.ledger.trace.note(Instant::ZERO, format_args!("{:?}", world.plan));
+        if world.plan.pair {
+            world.network.tap();
+        }
         world.schedule();
         world
     }
@@ -331,6 +337,7 @@ impl World {
             self.ledger.trace.note(now, format_args!("box {place}, identity {identity}: {event:?}"));
             self.nodes[place].answer(life, identity, event);
         }
+        self.check_addresses(now);
         self.spring_ambush(now);
         self.attacker.step(now, &mut self.random);
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };

@@ -5,11 +5,14 @@ use crate::env::Instant;
 use crate::mirror::arbiter::Command;
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
+use crate::port::sim::Tapped;
+use crate::sim::ledger::FORMER_OWNER_MAX;
 use crate::sim::node::Death;
 use crate::sim::plan::{Exchange, Fault, Way};
-use crate::sim::setup::SILENCE;
+use crate::sim::setup::{SILENCE, address, address_v6};
 use crate::spool::MessageId;
 use rand::RngExt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 const IDENTITIES: [Identity; 2] = [Identity::A, Identity::B];
@@ -19,6 +22,9 @@ const ISOLATION_NOTICED: Duration = SILENCE.saturating_mul(4);
 
 /// A slow disk takes so many times as long.
 const SLOWNESS: u64 = 20;
+
+const IPPROTO_TCP: u8 = 6;
+const TCP_RESET: u8 = 4;
 
 impl World {
     /// Has it happen, if it can. Whether it could.
@@ -41,7 +47,7 @@ impl World {
                     let memories = self.nodes.iter().map(|node| node.memories[identity as usize]);
                     memories.into_iter().all(|memory| memory.is_some_and(|memory| memory.epoch_seen >= epoch))
                 };
-                if self.store.is_tampered()
+                if IDENTITIES.iter().any(|identity| self.store.is_tampered(*identity))
                     || !register.is_some_and(|register| register.epoch > 1 && knows(register.epoch))
                 {
                     return false;
@@ -136,4 +142,49 @@ impl World {
             self.ledger.violate(now, format_args!("{id} was taken by a box that reaches nobody"));
         }
     }
+
+    /// Nobody speaks from an address that is the partner's, whether it was cut off, paused or asleep when that came about.
+    pub(super) fn check_addresses(&mut self, now: Instant) {
+        if !self.plan.pair {
+            return;
+        }
+        // What somebody who tampered made of a register says nothing of who the owner is.
+        for identity in IDENTITIES.into_iter().filter(|identity| !self.store.is_tampered(*identity)) {
+            let owner = self.store.register(identity).map(|register| register.owner as usize);
+            let known = &mut self.owners[identity as usize];
+            if known.0 != owner {
+                *known = (owner, now);
+            }
+        }
+        for Tapped { from, bytes, .. } in self.network.take_tapped() {
+            let Some(place) = (0..self.nodes.len()).find(|place| self.nodes[*place].host() == Some(from)) else {
+                continue;
+            };
+            let Some(identity) = identity_of_sender(&bytes) else { continue };
+            let (owner, since) = self.owners[identity as usize];
+            if owner.is_some_and(|owner| owner != place) && now.since(since) > FORMER_OWNER_MAX {
+                let what = format_args!("box {place} speaks for identity {identity}, which is the partner's");
+                self.ledger.violate(now, what);
+            }
+        }
+    }
+}
+
+/// Whose address a frame comes from, whether it is ARP, IPv4 or IPv6. A reset is nobody's: it ends what is over, and a client is
+/// better told twice than not at all.
+fn identity_of_sender(frame: &[u8]) -> Option<Identity> {
+    let v4 = |at: usize| Some(IpAddr::from(<[u8; 4]>::try_from(frame.get(at..at + 4)?).ok()?));
+    let resets = |at: usize| frame.get(at + 13).is_some_and(|flags| flags & TCP_RESET != 0);
+    let sender = match frame.get(12..14)? {
+        [0x08, 0x00] if frame.get(23) == Some(&IPPROTO_TCP) && resets(34) => return None,
+        [0x86, 0xdd] if frame.get(20) == Some(&IPPROTO_TCP) && resets(54) => return None,
+        [0x08, 0x00] => v4(26)?,
+        [0x08, 0x06] => v4(28)?,
+        [0x86, 0xdd] => IpAddr::from(<[u8; 16]>::try_from(frame.get(22..38)?).ok()?),
+        _ => return None,
+    };
+    IDENTITIES.into_iter().find(|identity| {
+        let last = [1, 5][*identity as usize];
+        sender == address(last) || sender == address_v6(last.into())
+    })
 }
