@@ -19,7 +19,8 @@ use std::time::Duration;
 /// Names a flow for as long as it lives. The generation tells a dead flow from the next one in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId {
-    /// The place in the transport's table; small and dense, so that sessions can be kept in a vector.
+    /// The place in the transport's table; small and dense, so that sessions can be kept in a vector. That of a flow
+    /// on a second port is not.
     pub index: u32,
     /// Raised each time the place is used again.
     pub generation: u32,
@@ -149,14 +150,15 @@ pub trait Transport {
     /// Sleeps until something arrives, one of `wakeups` is readable, or `timeout` is over. May return early.
     fn wait(&mut self, timeout: Duration, wakeups: &[BorrowedFd<'_>]);
 
-    /// Frames that another worker's queue should have got, or should send: given away once a breath. Nothing by default.
-    fn take_foreign(&mut self, _give: &mut dyn FnMut(Peer, Box<[u8]>)) {}
+    /// Frames that another worker's queue should have got, or should send: given away once a breath, each with the place of its
+    /// port, of which all workers have the same ones. Nothing by default.
+    fn take_foreign(&mut self, _give: &mut dyn FnMut(Peer, u8, Box<[u8]>)) {}
 
-    /// A frame of ours that another worker's queue got. Dropped by default.
-    fn inject(&mut self, _now: Instant, _frame: &[u8]) {}
+    /// A frame of ours that another worker's queue on this port got. Dropped by default.
+    fn inject(&mut self, _now: Instant, _port: u8, _frame: &[u8]) {}
 
-    /// Sends a frame of a worker that has no queue. Dropped by default.
-    fn carry(&mut self, _frame: &[u8]) {}
+    /// Sends a frame of a worker that has no queue on this port. Dropped by default.
+    fn carry(&mut self, _port: u8, _frame: &[u8]) {}
 
     /// Accepts no new connections from now on; those that exist go on.
     fn stop_listening(&mut self);

@@ -604,6 +604,16 @@ pub const ANNOUNCEMENT_PAUSES: [Duration; 4] =
 /// learns so after this one. Less than any silence that has consequences, and more than a busy worker takes for a turn.
 pub const ANNOUNCEMENT_DELAY_MAX: Duration = Duration::from_millis(50);
 
+/// Flows of a worker on a port that carries links alone: it has two or a few, and those of the last minute that could not come
+/// to their end, as the cable was cut.
+pub const MIRROR_FLOWS_MAX: usize = 1024;
+
+/// Handshakes under way there: only the partner has any business with us.
+pub const MIRROR_HALF_OPEN_MAX: usize = 64;
+
+/// Bytes received and unread, or sent and unacknowledged, of all flows there: both buffers of 64 logs of each identity, full.
+pub const MIRROR_BUFFER_MEMORY: usize = 64 << 20;
+
 /// The pause before a link that failed or was refused is opened again.
 pub const MIRROR_RECONNECT_DELAY: Duration = Duration::from_millis(20);
 

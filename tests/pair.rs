@@ -2,7 +2,7 @@
 
 mod appliance;
 
-use appliance::pair::{NODES, PATIENCE, Pair, both_ways, configuration, host, server};
+use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server};
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
 use rohrpost::mirror::register::{Mode, Node};
@@ -45,7 +45,7 @@ fn copies_besides(pair: &Pair, sums: &Sums) -> u32 {
 /// What `rohrpost run` says when it refuses to start on the spool of a box, with a configuration that has been changed.
 fn refused(pair: &Pair, node: Node, change: impl Fn(String) -> String) -> String {
     let config = pair.lab.directory.path().join("other.toml");
-    std::fs::write(&config, change(configuration(&pair.lab, node))).expect("the configuration");
+    std::fs::write(&config, change(pair.configuration(node))).expect("the configuration");
     let mut command = pair.lab.command(host(node), &binary().to_string_lossy());
     let output = command.args(["run", "--config"]).arg(&config).output().expect("rohrpost run");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -62,7 +62,7 @@ fn single(text: String) -> String {
 
 #[test]
 fn a_pair_comes_up_and_says_why_it_refuses() {
-    let Some(mut pair) = Pair::up() else { return };
+    let Some(mut pair) = Pair::up(Links::OnePort) else { return };
     let a = pair.of(Node::A);
     let said = a.try_rohrpost(&["pair", "move", "a"]).expect_err("there is nothing to move");
     assert!(said.contains("identity a: this node does not own the identity"), "{said}");
@@ -106,7 +106,7 @@ fn a_pair_comes_up_and_says_why_it_refuses() {
     pair.wipe(Node::B);
     let folder = pair.lab.directory.path().join("alone");
     std::fs::create_dir(&folder).expect("a folder");
-    let text = single(configuration(&pair.lab, Node::B));
+    let text = single(pair.configuration(Node::B));
     let mut alone = appliance::Appliance::start_in(&pair.lab.namespace("b"), &folder, &text);
     assert!(alone.stop().success(), "an orderly end");
     let said = refused(&pair, Node::B, |text| text);
@@ -115,7 +115,7 @@ fn a_pair_comes_up_and_says_why_it_refuses() {
 
 #[test]
 fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
-    let Some(mut pair) = Pair::up() else { return };
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
     pair.create();
     let start = |pair: &Pair, name: &str, identity| {
         Stream::start(&pair.lab.namespace("client"), name, server(identity), PER_SECOND)
@@ -158,7 +158,7 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
 
 #[test]
 fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() {
-    let Some(mut pair) = Pair::up() else { return };
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
     pair.create();
     let stream = Stream::start(&pair.lab.namespace("client"), "etcd", server(Node::A), PER_SECOND);
     go_on(&stream, 20);
@@ -189,11 +189,11 @@ fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() 
 
 #[test]
 fn a_link_that_is_cut_leaves_the_owner_where_it_is() {
-    let Some(pair) = Pair::up() else { return };
+    let Some(pair) = Pair::up(Links::OwnPort) else { return };
     pair.create();
     let stream = Stream::start(&pair.lab.namespace("client"), "cut", server(Node::A), PER_SECOND);
     go_on(&stream, 20);
-    let cut = pair.lab.cut(&both_ways("a", "b"));
+    let cut = pair.lab.cut(&both_ways(link(Node::A), link(Node::B)));
     eventually("both work alone for what they owned", PATIENCE, || {
         NODES.iter().all(|node| pair.identity(*node, *node).is_some_and(|it| it.works && it.mode == Some(Mode::Solo)))
     });

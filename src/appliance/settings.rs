@@ -5,7 +5,10 @@
 use crate::config::{self, Config};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::env::disk::Disk;
-use crate::limits::{DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, NOTICE_SIZE_MAX};
+use crate::limits::{
+    DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, MIRROR_BUFFER_MEMORY, MIRROR_FLOWS_MAX, MIRROR_HALF_OPEN_MAX,
+    NOTICE_SIZE_MAX,
+};
 use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
@@ -18,6 +21,43 @@ use crossbeam::channel::{Receiver, Sender};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+/// What goes over a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Traffic {
+    /// All mail, and the links to a partner if there is one.
+    All,
+    /// All mail, as the links have a port of their own.
+    Mail,
+    /// The links to a partner, and nothing else.
+    Links,
+}
+
+impl Traffic {
+    fn has_mail(self) -> bool {
+        self != Traffic::Links
+    }
+
+    fn has_links(self) -> bool {
+        self != Traffic::Mail
+    }
+}
+
+/// What goes over a port.
+pub(crate) fn traffic(config: &Config, port: &config::Port) -> Traffic {
+    match config.pair.as_ref().and_then(|pair| pair.device.as_ref()) {
+        None => Traffic::All,
+        Some(device) if *device == port.device => Traffic::Links,
+        Some(_) => Traffic::Mail,
+    }
+}
+
+/// The ports in the order in which every worker has its stacks: mail comes first.
+pub(crate) fn ports(config: &Config) -> Vec<(&config::Port, Traffic)> {
+    let mut ports: Vec<_> = config.ports.iter().map(|port| (port, traffic(config, port))).collect();
+    ports.sort_by_key(|(_, traffic)| !traffic.has_mail());
+    ports
+}
+
 /// What `af_xdp` is told about a port.
 pub(crate) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings {
     af_xdp::PortSettings {
@@ -27,7 +67,7 @@ pub(crate) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings
             config::Queues::List(list) => af_xdp::Queues::List(list.clone()),
         },
         vlan: port.vlan,
-        addresses: addresses(config),
+        addresses: addresses(config, traffic(config, port)),
         frames_per_queue: port.frames,
     }
 }
@@ -38,7 +78,7 @@ pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSetti
         device: port.device.clone(),
         queues: config.workers.cores.len().max(1) as u16,
         vlan: port.vlan,
-        addresses: addresses(config),
+        addresses: addresses(config, traffic(config, port)),
         frames_per_queue: port.frames,
         offloads: config.dpdk.offloads,
         hugepages: config.dpdk.hugepages,
@@ -47,58 +87,73 @@ pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSetti
     }
 }
 
-/// Own addresses, that of the links to a partner among them.
-fn addresses(config: &Config) -> Vec<IpAddr> {
-    let links = config.pair.iter().map(|pair| pair.address.addr());
-    config.addresses.iter().map(|address| address.ip.addr()).chain(links).collect()
+/// Own addresses on a port, that of the links to a partner among them.
+fn addresses(config: &Config, traffic: Traffic) -> Vec<IpAddr> {
+    own_addresses(config, traffic).iter().map(|own| own.ip).collect()
 }
 
-/// Own addresses that nobody else may use when we start: those of a pair's identities may be with the partner.
-pub(crate) fn addresses_to_claim(config: &Config) -> Vec<IpAddr> {
+fn own_addresses(config: &Config, traffic: Traffic) -> Vec<tcp::OwnAddress> {
+    let of_mail = config.addresses.iter().filter(|_| traffic.has_mail()).map(|address| tcp::OwnAddress {
+        ip: address.ip.addr(),
+        prefix: address.ip.prefix_len(),
+        gateway: address.gateway,
+    });
+    let of_links = config.pair.iter().filter(|_| traffic.has_links()).map(|pair| tcp::OwnAddress {
+        ip: pair.address.addr(),
+        prefix: pair.address.prefix_len(),
+        gateway: None,
+    });
+    of_mail.chain(of_links).collect()
+}
+
+/// Own addresses on a port that nobody else may use when we start: those of a pair's identities may be with the partner.
+pub(crate) fn addresses_to_claim(config: &Config, traffic: Traffic) -> Vec<IpAddr> {
     match &config.pair {
-        Some(pair) => vec![pair.address.addr()],
-        None => addresses(config),
+        Some(pair) => Some(pair.address.addr()).filter(|_| traffic.has_links()).into_iter().collect(),
+        None => addresses(config, traffic),
     }
 }
 
-/// What a worker's TCP stack is told.
+/// What a worker's TCP stack on a port is told.
 pub(crate) fn tcp(
     config: &Config,
+    traffic: Traffic,
     worker: u16,
     (workers, queues): (u16, u16),
     isn_key: [u8; 16],
     seed: u64,
 ) -> tcp::Settings {
-    tcp::Settings {
-        addresses: (config.addresses.iter())
-            .map(|address| tcp::OwnAddress {
-                ip: address.ip.addr(),
-                prefix: address.ip.prefix_len(),
-                gateway: address.gateway,
-            })
-            .chain(config.pair.as_ref().map(|pair| tcp::OwnAddress {
-                ip: pair.address.addr(),
-                prefix: pair.address.prefix_len(),
-                gateway: None,
-            }))
-            .collect(),
-        chosen: config.pair.as_ref().map(|pair| tcp::ChosenListener {
+    let limits = &config.limits;
+    let of_mail = tcp::Settings {
+        addresses: own_addresses(config, traffic),
+        chosen: config.pair.as_ref().filter(|_| traffic.has_links()).map(|pair| tcp::ChosenListener {
             address: pair.address.addr(),
             port: pair.port,
             ports: 2 * LOGS_PER_IDENTITY,
         }),
         listeners: config.listeners.iter().map(|listener| listener.address).collect(),
-        connections_max: share(config.limits.connections, workers),
-        connections_per_client_max: config.limits.connections_per_client,
-        half_open_max: share(config.limits.half_open, workers),
-        receive_buffer: *config.limits.receive_buffer as usize,
-        send_buffer: *config.limits.send_buffer as usize,
-        buffer_memory: share(*config.limits.buffer_memory as usize, workers),
+        connections_max: share(limits.connections, workers),
+        connections_per_client_max: limits.connections_per_client,
+        half_open_max: share(limits.half_open, workers),
+        receive_buffer: *limits.receive_buffer as usize,
+        send_buffer: *limits.send_buffer as usize,
+        buffer_memory: share(*limits.buffer_memory as usize, workers),
         worker,
         workers,
         queues,
         isn_key,
         seed,
+    };
+    if traffic.has_mail() {
+        return of_mail;
+    }
+    tcp::Settings {
+        listeners: Vec::new(),
+        connections_max: MIRROR_FLOWS_MAX,
+        connections_per_client_max: MIRROR_FLOWS_MAX,
+        half_open_max: MIRROR_HALF_OPEN_MAX,
+        buffer_memory: share(MIRROR_BUFFER_MEMORY, workers),
+        ..of_mail
     }
 }
 
@@ -279,4 +334,57 @@ pub(crate) fn retry(config: &Config) -> Retry {
 /// A worker's part of a limit that is meant for all.
 pub(crate) fn share(limit: usize, workers: u16) -> usize {
     limit.div_ceil(usize::from(workers)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A box of a pair with these ports.
+    fn config(ports: &str, device: &str) -> Config {
+        let text = format!(
+            "transport = \"af_xdp\"\nhostname = \"mx1.example.net\"\n{ports}\
+             [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
+             [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
+             [pair]\nnode = \"a\"\naddress = \"10.9.9.1/24\"\npartner = \"10.9.9.2\"\n{device}\
+             encryption = \"none\"\netcd = [\"http://10.9.9.10:2379\"]\n"
+        );
+        config::parse(&text, "pair.toml").expect("a good file")
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    fn of_worker(config: &Config, traffic: Traffic) -> tcp::Settings {
+        tcp(config, traffic, 0, (1, 1), [0; 16], 0)
+    }
+
+    #[test]
+    fn one_port_carries_mail_and_links() {
+        let config = config("[[port]]\ndevice = \"eth1\"\n", "");
+        let ports = ports(&config);
+        assert_eq!(ports.iter().map(|(_, traffic)| *traffic).collect::<Vec<_>>(), [Traffic::All]);
+        assert_eq!(port(&config, ports[0].0).addresses, [ip("192.0.2.25"), ip("10.9.9.1")]);
+        assert_eq!(addresses_to_claim(&config, Traffic::All), [ip("10.9.9.1")]);
+        let tcp = of_worker(&config, Traffic::All);
+        assert_eq!((tcp.addresses.len(), tcp.listeners.len(), tcp.chosen.is_some()), (2, 1, true));
+    }
+
+    #[test]
+    fn mail_and_links_share_nothing_where_each_has_a_port() {
+        let both = "[[port]]\ndevice = \"eth2\"\n[[port]]\ndevice = \"eth1\"\n";
+        let config = config(both, "device = \"eth2\"\n");
+        let ports = ports(&config);
+        assert_eq!(ports.iter().map(|(_, traffic)| *traffic).collect::<Vec<_>>(), [Traffic::Mail, Traffic::Links]);
+        assert_eq!(port(&config, ports[0].0).addresses, [ip("192.0.2.25")]);
+        assert_eq!(port(&config, ports[1].0).addresses, [ip("10.9.9.1")]);
+        assert!(addresses_to_claim(&config, Traffic::Mail).is_empty());
+        assert_eq!(addresses_to_claim(&config, Traffic::Links), [ip("10.9.9.1")]);
+        let (mail, links) = (of_worker(&config, Traffic::Mail), of_worker(&config, Traffic::Links));
+        assert_eq!((mail.addresses.len(), mail.listeners.len(), mail.chosen.is_some()), (1, 1, false));
+        assert_eq!((links.addresses.len(), links.listeners.len(), links.chosen.is_some()), (1, 0, true));
+        assert!(links.connections_max < mail.connections_max);
+        assert!(links.buffer_memory < mail.buffer_memory);
+    }
 }

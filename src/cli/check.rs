@@ -3,7 +3,7 @@
 //! In: the file. Out: the summary on standard output and exit code 0, or every problem on standard error and 1. Never: a
 //! change to the machine.
 
-use crate::appliance::settings;
+use crate::appliance::settings::{self, Traffic};
 use crate::config::{self, Config, ConfigError, Queues, Transport};
 use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Store};
 use crate::policy::Policy;
@@ -160,7 +160,8 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
             Queues::List(list) => joined(list),
         };
         let vlan = if port.vlan == 0 { "untagged".to_owned() } else { format!("VLAN {}", port.vlan) };
-        line("port", format!("{}, queues {queues}, {vlan}", port.device));
+        let what = if settings::traffic(config, port) == Traffic::Links { ", for the links alone" } else { "" };
+        line("port", format!("{}, queues {queues}, {vlan}{what}", port.device));
     }
     if config.transport == Transport::Dpdk {
         let dpdk = &config.dpdk;

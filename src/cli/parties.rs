@@ -114,9 +114,9 @@ pub(super) fn run<P: Party + Send, E: From<StartError> + Send>(
     let now = clock.now().mono;
     let parties = match lanes {
         Lanes::Kernel(sockets) => drive_all(config, clock, sockets, make, tick, &detail),
-        Lanes::AfXdp(lanes) => drive_all(config, clock, stacks(config, lanes, now)?, make, tick, &detail),
+        Lanes::AfXdp(ports) => drive_all(config, clock, stacks(config, ports, now)?, make, tick, &detail),
         #[cfg(feature = "dpdk")]
-        Lanes::Dpdk(lanes) => drive_all(config, clock, stacks(config, lanes, now)?, make, tick, &detail),
+        Lanes::Dpdk(ports) => drive_all(config, clock, stacks(config, ports, now)?, make, tick, &detail),
     };
     drop(attachment);
     Ok((parties?, detail))

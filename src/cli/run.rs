@@ -5,7 +5,7 @@
 
 use super::check;
 use super::logs::{self, LogDisk};
-use super::transport::{self, Lanes, Opened, TransportError};
+use super::transport::{self, Lanes, Opened, Shared, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
@@ -20,7 +20,7 @@ use crate::policy::Policy;
 use crate::port::Port;
 use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
-use crate::tcp::Stack;
+use crate::tcp::{Stack, Stacks};
 use crate::tls::KeyError;
 use crate::worker::{Exchange, PairEquipment, Worker};
 use std::path::PathBuf;
@@ -205,38 +205,42 @@ fn spawn(appliance: &Appliance, lanes: Lanes, parts: Vec<Common>) -> Result<Thre
         Lanes::Kernel(sockets) => {
             sockets.into_iter().zip(parts).map(|(sockets, common)| launch(appliance, common, sockets)).collect()
         }
-        Lanes::AfXdp(lanes) => spawn_stacks(appliance, lanes, parts),
+        Lanes::AfXdp(ports) => spawn_stacks(appliance, ports, parts),
         #[cfg(feature = "dpdk")]
-        Lanes::Dpdk(lanes) => spawn_stacks(appliance, lanes, parts),
+        Lanes::Dpdk(ports) => spawn_stacks(appliance, ports, parts),
     }
 }
 
-/// Starts a worker with a TCP stack on each lane.
+/// Starts the workers, each with a TCP stack on its lane of each port.
 fn spawn_stacks<P: Port + Send + 'static>(
     appliance: &Appliance,
-    lanes: Vec<Lane<P>>,
+    ports: Vec<Shared<P>>,
     parts: Vec<Common>,
 ) -> Result<Threads, StartError> {
     let Some(first) = parts.first() else { return Ok(Threads::new()) };
-    let stacks = stacks(&appliance.config, lanes, first.clock.now().mono)?;
+    let stacks = stacks(&appliance.config, ports, first.clock.now().mono)?;
     stacks.into_iter().zip(parts).map(|(stack, common)| launch(appliance, common, stack)).collect()
 }
 
 /// The TCP of all workers.
 pub(super) fn stacks<P: Port>(
     config: &Config,
-    lanes: Vec<Lane<P>>,
+    ports: Vec<Shared<P>>,
     now: Instant,
-) -> Result<Vec<Stack<Lane<P>>>, StartError> {
-    let hosts = lanes.iter().filter(|lane| !lane.queues().is_empty()).count();
-    let counts = (lanes.len() as u16, hosts as u16);
+) -> Result<Vec<Stacks<Lane<P>>>, StartError> {
     // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
     let isn_key = entropy::<16>()?;
-    let stack = |(worker, lane)| {
-        let seed = u64::from_le_bytes(entropy()?);
-        Ok(Stack::new(lane, settings::tcp(config, worker, counts, isn_key, seed), now))
-    };
-    (0..).zip(lanes).map(stack).collect()
+    let mut of_workers: Vec<Vec<Stack<Lane<P>>>> = Vec::new();
+    for Shared { traffic, lanes } in ports {
+        let hosts = lanes.iter().filter(|lane| !lane.queues().is_empty()).count();
+        let counts = (lanes.len() as u16, hosts as u16);
+        of_workers.resize_with(lanes.len(), Vec::new);
+        for (worker, (lane, stacks)) in (0..).zip(lanes.into_iter().zip(&mut of_workers)) {
+            let seed = u64::from_le_bytes(entropy()?);
+            stacks.push(Stack::new(lane, settings::tcp(config, traffic, worker, counts, isn_key, seed), now));
+        }
+    }
+    Ok(of_workers.into_iter().map(Stacks::new).collect())
 }
 
 /// Starts one worker on its core.

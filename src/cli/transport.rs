@@ -3,7 +3,7 @@
 //! In: the configuration. Out: a queue or sockets for each worker, own addresses claimed; and what keeps the device going.
 //! Nothing falls back from one transport to another.
 
-use crate::appliance::settings;
+use crate::appliance::settings::{self, Traffic};
 use crate::config::{Config, Transport};
 use crate::env::{Clock, SystemClock};
 use crate::event::Event;
@@ -22,7 +22,7 @@ const CLAIM_SLEEP_MAX: Duration = Duration::from_millis(50);
 /// Why a transport does not open. Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TransportError {
-    #[error("exactly one [[port]] is supported; name the device that carries all own addresses")]
+    #[error("name the one device that carries all own addresses")]
     Ports,
     #[error("{0}")]
     AfXdp(#[from] af_xdp::OpenError),
@@ -36,11 +36,17 @@ pub(super) enum TransportError {
     Listen(#[from] kernel::OpenError),
 }
 
-/// What each worker works with.
+/// What all workers have of one device: a lane each.
+pub(super) struct Shared<P> {
+    pub traffic: Traffic,
+    pub lanes: Vec<Lane<P>>,
+}
+
+/// What the workers work with: shares of one device, or of several, of which that of mail comes first.
 pub(super) enum Lanes {
-    AfXdp(Vec<Lane<af_xdp::Queue>>),
+    AfXdp(Vec<Shared<af_xdp::Queue>>),
     #[cfg(feature = "dpdk")]
-    Dpdk(Vec<Lane<dpdk::Queue>>),
+    Dpdk(Vec<Shared<dpdk::Queue>>),
     Kernel(Vec<Sockets>),
 }
 
@@ -48,19 +54,19 @@ impl Lanes {
     /// How many workers there can be.
     pub fn count(&self) -> usize {
         match self {
-            Lanes::AfXdp(lanes) => lanes.len(),
+            Lanes::AfXdp(ports) => ports.first().map_or(0, |port| port.lanes.len()),
             #[cfg(feature = "dpdk")]
-            Lanes::Dpdk(lanes) => lanes.len(),
+            Lanes::Dpdk(ports) => ports.first().map_or(0, |port| port.lanes.len()),
             Lanes::Kernel(sockets) => sockets.len(),
         }
     }
 }
 
-/// What keeps the device going: frames come for as long as this is there.
+/// What keeps the devices going: frames come for as long as this is there.
 #[derive(Debug)]
 pub(super) enum Attachment {
     AfXdp {
-        _attachment: af_xdp::Attachment,
+        _attachments: Vec<af_xdp::Attachment>,
     },
     #[cfg(feature = "dpdk")]
     Dpdk(dpdk::Attachment),
@@ -119,30 +125,39 @@ fn open_kernel(config: &Config) -> Result<Opened, TransportError> {
 }
 
 fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, TransportError> {
-    let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
-    let settings = settings::port(config, port);
-    let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings)?;
-    claim(&mut queues, &settings::addresses_to_claim(config), clock)?;
-    let count = queues.len();
-    let lanes = share_out(queues, config)?;
-    let advice = format!("`ethtool -L {} combined {}` gives each one, if the card can", port.device, lanes.len());
+    let ports = settings::ports(config);
+    if ports.iter().filter(|(_, traffic)| *traffic != Traffic::Links).count() != 1 {
+        return Err(TransportError::Ports);
+    }
+    let (mut all, mut attachments, mut details, mut warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (port, traffic) in ports {
+        let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings::port(config, port))?;
+        claim(&mut queues, &settings::addresses_to_claim(config, traffic), clock)?;
+        let what = if traffic == Traffic::Links { "links over " } else { "" };
+        details.push(format!("{what}{} with {} queues, {mode}", port.device, queues.len()));
+        let lanes = share_out(queues, config)?;
+        let advice = format!("`ethtool -L {} combined {}` gives each one, if the card can", port.device, lanes.len());
+        warnings.extend(guests(&lanes, &port.device, &advice));
+        all.push(Shared { traffic, lanes });
+        attachments.push(attachment);
+    }
     Ok(Opened {
-        warnings: guests(&lanes, &advice).into_iter().collect(),
-        lanes: Lanes::AfXdp(lanes),
-        attachment: Attachment::AfXdp { _attachment: attachment },
-        detail: format!("{} with {count} queues, {mode}", port.device),
+        lanes: Lanes::AfXdp(all),
+        attachment: Attachment::AfXdp { _attachments: attachments },
+        detail: details.join("; "),
         link: None,
+        warnings,
     })
 }
 
 #[cfg(feature = "dpdk")]
 fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportError> {
     let [port] = &config.ports[..] else { return Err(TransportError::Ports) };
-    let settings = settings::dpdk_port(config, port);
+    let (settings, traffic) = (settings::dpdk_port(config, port), settings::traffic(config, port));
     let dpdk::Device { mut queues, attachment, mode, complaints } = dpdk::open(&settings)?;
     // On a link that is down nobody could object to our addresses.
     let link = attachment.wait_for_link(LINK_PATIENCE);
-    claim(&mut queues, &settings::addresses_to_claim(config), clock)?;
+    claim(&mut queues, &settings::addresses_to_claim(config, traffic), clock)?;
     let mut warnings: Vec<String> = complaints.into_iter().map(|line| format!("DPDK says: {line}")).collect();
     if !link.up {
         warnings.push(format!(
@@ -152,9 +167,9 @@ fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportEr
     }
     let count = queues.len();
     let lanes = share_out(queues, config)?;
-    warnings.extend(guests(&lanes, "drivers such as net_af_packet are told how many to make"));
+    warnings.extend(guests(&lanes, &port.device, "drivers such as net_af_packet are told how many to make"));
     Ok(Opened {
-        lanes: Lanes::Dpdk(lanes),
+        lanes: Lanes::Dpdk(vec![Shared { traffic, lanes }]),
         attachment: Attachment::Dpdk(attachment),
         detail: format!("{} with {count} queues, {mode}, link {link}", port.device),
         link: Some(link),
@@ -186,12 +201,12 @@ fn share_out<P: Port>(queues: Vec<P>, config: &Config) -> Result<Vec<Lane<P>>, T
 }
 
 /// What an operator should know if workers have no queue of their own.
-fn guests<P: Port>(lanes: &[Lane<P>], advice: &str) -> Option<String> {
+fn guests<P: Port>(lanes: &[Lane<P>], device: &str, advice: &str) -> Option<String> {
     let guests = lanes.iter().filter(|lane| lane.queues().is_empty()).count();
     (guests > 0).then(|| {
         let all = lanes.len();
         format!(
-            "{guests} of the {all} workers have no queue and get their frames from the others, which costs: {advice}"
+            "{guests} of the {all} workers have no queue of {device} and get their frames from the others, which costs: {advice}"
         )
     })
 }

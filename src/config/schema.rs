@@ -142,7 +142,8 @@ pub enum Poll {
     Sleep,
 }
 
-/// A network card whose queues the workers read (af_xdp, dpdk). The kernel transport takes no notice of it.
+/// A network card whose queues the workers read (af_xdp, dpdk). There is one, and a second one if the links of a pair go over a
+/// cable of their own. The kernel transport takes no notice of it.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Port {
@@ -426,7 +427,7 @@ pub struct Limits {
     /// Memory for what we have sent on one connection and the other side has not acknowledged.
     #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
     pub send_buffer: Size,
-    /// Memory for both of all connections together. A connection uses some only while it has something in it; when three
+    /// Memory for both of all connections together; links of a pair that have a [[port]] of their own have 64 MiB besides. A connection uses some only while it has something in it; when three
     /// quarters are in use, clients are offered smaller windows. Not for kernel sockets, which have their own.
     #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
     pub buffer_memory: Size,
@@ -580,7 +581,7 @@ impl Default for Retry {
 /// The other box of a pair. Each keeps a copy of the other's queue: a message is acknowledged only after it is on both
 /// disks, and when one box dies the other takes over its addresses and its queue. There are two identities, a and b, each with
 /// its [[address]]es and its logs; box a works for identity a as long as it can, box b for identity b, and either for both. The
-/// two files differ in `node`, `address` and `partner` only. Needs the transport "af_xdp" or "dpdk".
+/// two files differ in `node`, `address`, `partner` and `partner_fingerprint`. Needs the transport "af_xdp" or "dpdk".
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Pair {
@@ -594,6 +595,11 @@ pub struct Pair {
     /// The same of the other box: on the same network, since no router should stand between the two.
     #[schemars(with = "IpText", extend("x-example" = "10.9.9.2"))]
     pub partner: IpAddr,
+    /// The device of the links, if they have a cable of their own: that of a second [[port]], which then carries nothing else.
+    /// Not on dpdk. Unset: they go over the one [[port]], as all mail does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "eth2"), length(min = 1, max = 255))]
+    pub device: Option<String>,
     /// The first port of the links, of which each log has one: this one and the 127 above it.
     #[serde(default = "pair_port_default")]
     #[schemars(range(min = 1, max = 65408))]

@@ -131,6 +131,7 @@ impl Check<'_> {
     }
 
     fn ports(&mut self, config: &Config) {
+        self.one_port_for_mail(config);
         let mut devices = Vec::new();
         for (index, port) in config.ports.iter().enumerate() {
             let place = self.places.of_entry("port", index, "device");
@@ -161,6 +162,20 @@ impl Check<'_> {
         self.no_duplicates(devices, "two ports on");
     }
 
+    /// All ports but that of a pair's links are one.
+    fn one_port_for_mail(&mut self, config: &Config) {
+        let links = config.pair.as_ref().and_then(|pair| pair.device.as_ref());
+        let mut of_mail = config.ports.iter().enumerate().filter(|(_, port)| Some(&port.device) != links);
+        if let (true, Some((index, port))) = (config.transport.is_bypass(), of_mail.nth(1)) {
+            let message = format!("{} is one [[port]] too many: one carries all mail", port.device);
+            let help = match links {
+                None => "only the links of a pair may have a second one, which `device` of [pair] names",
+                Some(_) => "remove it",
+            };
+            self.add(Problem::new(self.places.of_entry("port", index, "device"), message).help(help));
+        }
+    }
+
     /// A port of DPDK's: its device, and what [dpdk] says for it.
     fn dpdk_port(&mut self, config: &Config, index: usize, port: &Port) {
         let place = self.places.of_entry("port", index, "device");
@@ -189,10 +204,10 @@ impl Check<'_> {
     }
 
     fn addresses(&mut self, config: &Config) {
-        // The links to a partner have one more.
-        let (most, besides) = match config.pair {
-            Some(_) => (limits::ADDRESSES_MAX - 1, " besides that of the links"),
-            None => (limits::ADDRESSES_MAX, ""),
+        // The links to a partner have one more, on the same port unless they have their own.
+        let (most, besides) = match &config.pair {
+            Some(pair) if pair.device.is_none() => (limits::ADDRESSES_MAX - 1, " besides that of the links"),
+            _ => (limits::ADDRESSES_MAX, ""),
         };
         if config.addresses.len() > most {
             let place = self.places.of_entry("address", most, "ip");

@@ -84,8 +84,8 @@ pub fn drive<T: Transport, P: Party>(
         for _ in 0..LETTERS_PER_BREATH {
             let Some(letter) = exchange.receive() else { break };
             match letter {
-                Letter::Frame(frame) => driver.transport.inject(now, &frame),
-                Letter::Outgoing(frame) => driver.transport.carry(&frame),
+                Letter::Frame { port, frame } => driver.transport.inject(now, port, &frame),
+                Letter::Outgoing { port, frame } => driver.transport.carry(port, &frame),
                 _ => {}
             }
         }

@@ -1,4 +1,4 @@
-//! Ethernet in memory: hosts on one switch, in virtual time, with every fault that a network has.
+//! Ethernet in memory: hosts on one switch, or on several that nothing connects, in virtual time, with every fault that a network has.
 //!
 //! In: frames that [`SimPort`]s transmit. Out: the same frames at other ports, late, twice, damaged or never, as the
 //! links and the seed say. The network never looks at a clock and never makes a frame of its own, and the same seed with
@@ -114,6 +114,8 @@ pub struct NetworkCounters {
 
 #[derive(Debug)]
 struct Host {
+    /// The switch that it hangs on.
+    switch: u8,
     hardware_address: [u8; 6],
     link: Link,
     steering: Steering,
@@ -153,7 +155,7 @@ struct State {
     counters: NetworkCounters,
 }
 
-/// A switch and all that hangs on it.
+/// The switches and all that hangs on them.
 #[derive(Clone, Debug)]
 pub struct Network(Rc<RefCell<State>>);
 
@@ -192,13 +194,18 @@ impl Network {
         let mut state = self.0.borrow_mut();
         let host = HostId(state.hosts.len());
         let queues = (0..count).map(|_| Some(Queue::default())).collect();
-        state.hosts.push(Host { hardware_address, link, steering, queues, shortage: 0.0 });
+        state.hosts.push(Host { switch: 0, hardware_address, link, steering, queues, shortage: 0.0 });
         (0..count).map(|queue| SimPort::new(self.clone(), host, queue, hardware_address, link.mtu)).collect()
     }
 
     /// Changes the cable of a host. Frames that are on the wire keep their fate.
     pub fn set_link(&self, host: HostId, link: Link) {
         self.0.borrow_mut().hosts[host.0].link = link;
+    }
+
+    /// Plugs a host into another switch than the first one, 0, on which all are. Hosts of two switches do not reach each other.
+    pub fn plug_into(&self, host: HostId, switch: u8) {
+        self.0.borrow_mut().hosts[host.0].switch = switch;
     }
 
     /// Changes which queue of a host its frames come to.
@@ -343,7 +350,7 @@ impl State {
         }
     }
 
-    /// The switch: unicast to the hosts with that address, everything with the group bit to all but the sender.
+    /// A switch: unicast to its hosts with that address, everything with the group bit to all but the sender.
     fn send(&mut self, from: HostId, bytes: Box<[u8]>) {
         if let Some(budget) = self.budgets.get_mut(&from) {
             if *budget == 0 {
@@ -366,7 +373,7 @@ impl State {
         let mut known = group;
         for to in (0..self.hosts.len()).map(HostId) {
             let host = &self.hosts[to.0];
-            let plugged = host.queues.iter().any(Option::is_some);
+            let plugged = host.switch == self.hosts[from.0].switch && host.queues.iter().any(Option::is_some);
             if to != from && plugged && (group || host.hardware_address == destination) {
                 known = true;
                 self.carry(from, to, &bytes);

@@ -3,8 +3,9 @@
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use super::plan;
+use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
-use crate::appliance::{Appliance, Station, settings};
+use crate::appliance::{Appliance, Station};
 use crate::control::{
     self, About, Answer, FromWorker, FromWorkers, PairBoard, PairTask, Request, Switchboard, WorkerLink,
 };
@@ -18,7 +19,7 @@ use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
-use crate::tcp::Stack;
+use crate::tcp::{Stack, Stacks};
 use crate::tls::Pinned;
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
@@ -37,6 +38,9 @@ const MESSAGES_MAX: usize = 4096;
 
 /// The address of the first box; the last byte of the second one's is another.
 pub(super) const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
+
+/// The switch between the ports that carry the links of a pair alone.
+const LINKS_SWITCH: u8 = 1;
 
 /// What it takes to make a memory durable, at most.
 const PERSIST_DURATION: u64 = 5_000_000;
@@ -91,14 +95,15 @@ pub(super) struct Node {
     pub life: u64,
 }
 
-type SimWorker = Worker<Stack<Lane<SimPort>>, SimDisk, ProcessClock>;
+type SimWorker = Worker<Stacks<Lane<SimPort>>, SimDisk, ProcessClock>;
 
 struct Running {
     clock: ProcessClock,
     workers: Vec<Option<SimWorker>>,
     switchboard: Switchboard,
     from: FromWorkers,
-    host: HostId,
+    /// Its places in the network: that of mail, and that of the links if they have a port of their own.
+    hosts: Vec<HostId>,
     due: Instant,
     pair: Option<Pair>,
 }
@@ -193,7 +198,12 @@ impl Node {
 
     /// Its place in the network, while it runs.
     pub(super) fn host(&self) -> Option<HostId> {
-        self.running.as_ref().map(|running| running.host)
+        self.running.as_ref().map(|running| running.hosts[0])
+    }
+
+    /// The place in the network of its links, while it runs.
+    pub(super) fn links_host(&self) -> Option<HostId> {
+        self.running.as_ref().and_then(|running| running.hosts.last().copied())
     }
 
     /// Starts the process, with `workers` workers; every log that there is finds one.
@@ -317,17 +327,32 @@ impl Node {
         let wakeups: Result<Vec<_>, _> = (0..workers).map(|_| Wakeup::new()).collect();
         let wakeups = wakeups.map_err(|error| error.to_string())?;
         let queues = self.queues.unwrap_or(workers);
-        let ports = network.attach_queues(self.hardware_address, self.link, usize::from(queues), self.steering);
-        let host = ports[0].host();
-        let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
-        network.set_shortage(host, self.shortage);
+        let (mut hosts, mut shares) = (Vec::new(), Vec::new());
+        for (_, traffic) in settings::ports(&self.appliance.config) {
+            let mut hardware_address = self.hardware_address;
+            hardware_address[4] = hosts.len() as u8;
+            let ports = network.attach_queues(hardware_address, self.link, usize::from(queues), self.steering);
+            let host = ports[0].host();
+            if traffic == Traffic::Links {
+                network.plug_into(host, LINKS_SWITCH);
+            }
+            network.set_shortage(host, self.shortage);
+            hosts.push(host);
+            let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
+            shares.push((traffic, lanes.into_iter()));
+        }
         let isn_key = random.random();
         let (keeper, errands) = crossbeam::channel::unbounded();
         let (mut kept, mut all) = (Vec::new(), Vec::new());
-        let parts =
-            lanes.into_iter().zip(ends).zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
-        for ((((lane, end), logs), exchange), exchange_wakeup) in parts {
-            let tcp = settings::tcp(&self.appliance.config, end.worker, (workers, queues), isn_key, random.random());
+        let parts = ends.into_iter().zip(of_workers).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned());
+        for (((end, logs), exchange), exchange_wakeup) in parts {
+            let stacks = shares.iter_mut().flat_map(|(traffic, lanes)| lanes.next().map(|lane| (*traffic, lane)));
+            let stacks = stacks.map(|(traffic, lane)| {
+                let (config, seed) = (&self.appliance.config, random.random());
+                let tcp = settings::tcp(config, traffic, end.worker, (workers, queues), isn_key, seed);
+                Stack::new(lane, tcp, clock.mono())
+            });
+            let transport = Stacks::new(stacks.collect());
             let pair = self.appliance.config.pair.as_ref().map(|pair| {
                 let (back, from_keeper) = crossbeam::channel::unbounded();
                 kept.push(back);
@@ -337,7 +362,7 @@ impl Node {
             });
             let station = Station {
                 clock: clock.clone(),
-                transport: Stack::new(lane, tcp, clock.mono()),
+                transport,
                 logs,
                 exchange,
                 exchange_wakeup,
@@ -363,7 +388,7 @@ impl Node {
             Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions }
         });
         let switchboard = Switchboard::new(about, links);
-        self.running = Some(Running { clock, workers: all, switchboard, from, host, due: self.clock.now(), pair });
+        self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due: self.clock.now(), pair });
         Ok(())
     }
 
@@ -377,20 +402,16 @@ impl Node {
         self.paused_until = until;
     }
 
-    /// Sets the link to the switch.
+    /// Sets its cables to the switches.
     pub(super) fn set_link(&mut self, network: &Network, link: Link) {
         self.link = link;
-        if let Some(host) = self.host() {
-            network.set_link(host, link);
-        }
+        self.running.iter().flat_map(|running| &running.hosts).for_each(|host| network.set_link(*host, link));
     }
 
-    /// In this share of breaths its network card has no free buffer.
+    /// In this share of breaths its network cards have no free buffer.
     pub(super) fn set_shortage(&mut self, network: &Network, share: f64) {
         self.shortage = share;
-        if let Some(host) = self.host() {
-            network.set_shortage(host, share);
-        }
+        self.running.iter().flat_map(|running| &running.hosts).for_each(|host| network.set_shortage(*host, share));
     }
 
     /// When it must be looked at.
@@ -399,7 +420,8 @@ impl Node {
         let Some(running) = &self.running else { return Instant::FAR };
         let awake = running.workers.iter().enumerate().filter(|(place, _)| Some(*place) != self.asleep);
         let waiting = (awake.filter_map(|(_, worker)| worker.as_ref()))
-            .any(|worker| worker.transport().port().queues().iter().any(SimPort::waiting));
+            .flat_map(|worker| worker.transport().each())
+            .any(|stack| stack.port().queues().iter().any(SimPort::waiting));
         // What a worker that has stopped left under way interests nobody.
         let workers = running.workers.len() as u16;
         let polled = |number: &u16| {
@@ -429,7 +451,8 @@ impl Node {
             let Some(worker) = place.as_mut().filter(|_| self.asleep != Some(number)) else { continue };
             busy |= worker.breath();
             running.due = running.due.min(running.clock.world(worker.next_deadline()));
-            let idle: usize = worker.transport().port().queues().iter().map(SimPort::frames_out).sum();
+            let queues = worker.transport().each().iter().flat_map(|stack| stack.port().queues());
+            let idle: usize = queues.map(SimPort::frames_out).sum();
             assert_eq!(idle, 0, "between two breaths no frame is out of its pool");
             let mut see = |gauge: Gauge| {
                 if !gauge.holds() {
@@ -581,11 +604,13 @@ impl Node {
         let Some(running) = &self.running else { return Vec::new() };
         // The disk comes first in a breath, the frames leave at its end.
         if random.random_bool(0.5) {
-            network.send_no_more_than(running.host, 0);
+            running.hosts.iter().for_each(|host| network.send_no_more_than(*host, 0));
             let operations = random.random_range(0..4);
             self.disks.values().for_each(|disk| disk.take_no_more_than(operations));
         } else {
-            network.send_no_more_than(running.host, random.random_range(0..8));
+            for host in &running.hosts {
+                network.send_no_more_than(*host, random.random_range(0..8));
+            }
         }
         self.paused_until = Instant::ZERO;
         self.step();

@@ -234,6 +234,12 @@ const TRIALS_STREAM: u64 = 0x9_d15c << 32;
 const TRIALS_PERCENT: u32 = 45;
 const EXCHANGED_PERCENT: u32 = 8;
 
+/// The same for whether their links have a network of their own.
+const LINK_STREAM: u64 = 0x7_11c0 << 32;
+
+/// Of a hundred worlds with a pair, so many have one.
+const OWN_LINK_PERCENT: u32 = 40;
+
 /// Of a hundred worlds with a pair, in so many a box dies with a delivery that it knows nothing of.
 const DOUBT_PERCENT: u32 = 40;
 
@@ -246,6 +252,8 @@ pub(super) struct Plan {
     pub promise: Promise,
     /// There are two boxes, each the other's partner.
     pub pair: bool,
+    /// Their links have a network of their own.
+    pub own_link: bool,
     pub workers: u16,
     pub steering: Steering,
     /// Queues of the card; as many as there are workers, where none are said.
@@ -288,6 +296,7 @@ impl Plan {
         let mut plan = Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
             pair: false,
+            own_link: false,
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
             queues: None,
@@ -342,6 +351,7 @@ impl Plan {
         let mut plan = Plan {
             promise: Promise::Kept,
             pair: true,
+            own_link: StdRng::seed_from_u64(seed ^ LINK_STREAM).random_range(0..100) < OWN_LINK_PERCENT,
             workers: *pick(random, &[1, 1, 1, 2]),
             steering: Steering::Flow,
             queues: None,

@@ -39,8 +39,13 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         text += "[[address]]\nidentity = \"b\"\nip = \"fd00::5/64\"\n[[address]]\nidentity = \"b\"\nip = \"10.0.0.5/24\"\n\
                  [[listener]]\naddress = \"10.0.0.5:25\"\nrole = \"relay\"\n";
         let (own, partner) = (101 + node as u8, 101 + node.partner() as u8);
+        let mut device = "";
+        if plan.own_link {
+            text += "[[port]]\ndevice = \"sim1\"\n";
+            device = "device = \"sim1\"\n";
+        }
         text += &format!(
-            "[pair]\nnode = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
+            "[pair]\n{device}node = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
              silence = \"{}ms\"\nencryption = \"none\"\netcd = [\"http://10.0.0.99:2379\"]\n",
             SILENCE.as_millis(),
         );

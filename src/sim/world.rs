@@ -754,7 +754,7 @@ impl World {
 
     /// The boxes of a pair do not reach each other.
     fn cut_partners(&mut self, way: Way) {
-        let [a, b] = [0, 1].map(|place| self.nodes[place].host());
+        let [a, b] = [0, 1].map(|place| self.nodes[place].links_host());
         let (Some(a), Some(b)) = (a, b) else { return };
         if way != Way::FromAppliance {
             self.network.cut(b, a);

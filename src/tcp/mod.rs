@@ -34,6 +34,7 @@ mod path;
 mod scratch;
 mod segment;
 mod stack;
+mod stacks;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub mod wheel;
 pub(crate) use frame::syn_packet;
 pub use hand_over::ImportError;
 pub use stack::Stack;
+pub use stacks::Stacks;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -83,7 +85,8 @@ pub struct Settings {
     pub addresses: Vec<OwnAddress>,
     /// Where to listen; `FlowEvent::Accepted` names the place in this list. An unspecified address means all of its family.
     pub listeners: Vec<SocketAddr>,
-    /// Where whoever connects chooses the worker, besides `listeners`: `FlowEvent::Accepted` names it as the place behind them.
+    /// Where whoever connects chooses the worker, besides `listeners`: `FlowEvent::Accepted` names it as the place behind them
+    /// and behind those of the stacks before this one.
     pub chosen: Option<ChosenListener>,
     /// Flows of both directions, those included that are closed and not yet gone.
     pub connections_max: usize,

@@ -28,7 +28,7 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// The pause after which something that could not go out at once is tried again.
-const RETRY_PAUSE: Duration = Duration::from_millis(1);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// TCP over a port.
 pub struct Stack<P: Port> {
@@ -51,6 +51,16 @@ impl<P: Port> Stack<P> {
     /// The port below.
     pub fn port_mut(&mut self) -> &mut P {
         &mut self.port
+    }
+
+    /// Whether this address is one of its own.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        self.core.settings.addresses.iter().any(|own| own.ip == address)
+    }
+
+    /// How many listeners it has, the chosen one apart.
+    pub(super) fn listeners_count(&self) -> usize {
+        self.core.settings.listeners.len()
     }
 
     /// How often a flow was looked at since the start: the work that must not grow with the number of flows.
@@ -430,16 +440,16 @@ impl<P: Port> Transport for Stack<P> {
         }
     }
 
-    fn take_foreign(&mut self, give: &mut dyn FnMut(Peer, Box<[u8]>)) {
+    fn take_foreign(&mut self, give: &mut dyn FnMut(Peer, u8, Box<[u8]>)) {
         for (peer, frame) in self.core.foreign.drain(..) {
-            give(peer, frame);
+            give(peer, 0, frame);
         }
         while let Some((carrier, frame)) = self.port.next_carried() {
-            give(Peer::Carrier(carrier), frame);
+            give(Peer::Carrier(carrier), 0, frame);
         }
     }
 
-    fn carry(&mut self, frame: &[u8]) {
+    fn carry(&mut self, _port: u8, frame: &[u8]) {
         // One that finds no room is lost, as on a wire.
         if let Some(mut own) = self.port.allocate(frame.len()) {
             self.port.bytes_mut(&mut own).copy_from_slice(frame);
@@ -447,7 +457,7 @@ impl<P: Port> Transport for Stack<P> {
         }
     }
 
-    fn inject(&mut self, now: Instant, frame: &[u8]) {
+    fn inject(&mut self, now: Instant, _port: u8, frame: &[u8]) {
         self.core.now = now;
         let packet = classify(frame);
         let hash = self.core.hash(&packet);

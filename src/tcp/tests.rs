@@ -8,6 +8,7 @@ mod hand_over;
 mod life;
 mod network;
 mod paths;
+mod ports;
 mod recovery;
 mod segmentation;
 mod workers;

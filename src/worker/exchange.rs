@@ -15,10 +15,10 @@ use std::collections::VecDeque;
 /// What one worker tells another.
 #[derive(Debug)]
 pub enum Letter {
-    /// A frame that came to the wrong queue.
-    Frame(Box<[u8]>),
-    /// A frame of a worker without a queue, to be sent.
-    Outgoing(Box<[u8]>),
+    /// A frame that came to the wrong queue of this port.
+    Frame { port: u8, frame: Box<[u8]> },
+    /// A frame of a worker without a queue on this port, to be sent.
+    Outgoing { port: u8, frame: Box<[u8]> },
     /// Something to do for the owner of a destination.
     Work { from: u16, work: Work },
     /// What became of some work, for the worker that gave it.
@@ -91,7 +91,7 @@ impl Exchange {
     pub fn send(&mut self, to: u16, letter: Letter) {
         if to == self.worker {
             self.to_self.push_back(letter);
-        } else if matches!(letter, Letter::Frame(_) | Letter::Outgoing(_)) {
+        } else if matches!(letter, Letter::Frame { .. } | Letter::Outgoing { .. }) {
             if self.to[usize::from(to)].try_send(letter).is_ok() {
                 self.wakeups[usize::from(to)].notify();
             }
@@ -104,12 +104,12 @@ impl Exchange {
     /// the workers that send them.
     pub fn send_frames(&mut self, transport: &mut impl Transport) {
         let (worker, workers) = (self.worker(), self.workers());
-        transport.take_foreign(&mut |peer, frame| match peer {
-            Peer::Worker(to) => self.send(to, Letter::Frame(frame)),
-            Peer::Carrier(to) => self.send(to, Letter::Outgoing(frame)),
+        transport.take_foreign(&mut |peer, port, frame| match peer {
+            Peer::Worker(to) => self.send(to, Letter::Frame { port, frame }),
+            Peer::Carrier(to) => self.send(to, Letter::Outgoing { port, frame }),
             Peer::AllOthers => {
                 for to in (0..workers).filter(|to| *to != worker) {
-                    self.send(to, Letter::Frame(frame.clone()));
+                    self.send(to, Letter::Frame { port, frame: frame.clone() });
                 }
             }
         });

@@ -388,8 +388,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             busy = true;
             let parts = &mut self.parts;
             match letter {
-                Letter::Frame(frame) => parts.transport.inject(parts.now.mono, &frame),
-                Letter::Outgoing(frame) => parts.transport.carry(&frame),
+                Letter::Frame { port, frame } => parts.transport.inject(parts.now.mono, port, &frame),
+                Letter::Outgoing { port, frame } => parts.transport.carry(port, &frame),
                 Letter::Work { from, work } => self.outbound.take(parts, from, work),
                 Letter::Result(WorkResult::Deliver(result)) => self.home.finished(parts, result),
                 Letter::Result(WorkResult::Verify { token, fate }) => self.inbound.verified(parts, token, &fate),

@@ -23,9 +23,19 @@ const MORE: &str = "[limits]\nconnections_per_client = 100000\nconnections = 100
                     [retry]\nfirst = \"1s\"\nmax = \"2s\"\n\
                     [delivery]\nhost_backoff = \"1s\"\nhost_backoff_max = \"1s\"\n";
 
+/// Where the links go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Links {
+    /// Over a cable of their own.
+    OwnPort,
+    /// Over the wire of all mail.
+    OnePort,
+}
+
 /// The two boxes.
 pub struct Pair {
     pub boxes: [Appliance; 2],
+    pub links: Links,
     pub receiver: Receiver,
     // Dropped last: the others run in it.
     pub lab: Lab,
@@ -33,12 +43,12 @@ pub struct Pair {
 
 impl Pair {
     /// A pair that has just been switched on: neither identity exists yet. `None`, aloud, where there cannot be one.
-    pub fn up() -> Option<Pair> {
-        Pair::up_on(|_| {})
+    pub fn up(links: Links) -> Option<Pair> {
+        Pair::up_on(links, |_| {})
     }
 
     /// The same on spools whose folders, which are there and empty, something was done with before.
-    pub fn up_on(prepare: impl Fn(&Path)) -> Option<Pair> {
+    pub fn up_on(links: Links, prepare: impl Fn(&Path)) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
         for node in NODES {
@@ -49,9 +59,9 @@ impl Pair {
         let start = |node: Node| {
             std::fs::create_dir_all(spool(&lab, node)).expect("a folder");
             prepare(&spool(&lab, node));
-            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &configuration(&lab, node))
+            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &configuration(&lab, node, links))
         };
-        Some(Pair { boxes: NODES.map(start), receiver, lab })
+        Some(Pair { boxes: NODES.map(start), links, receiver, lab })
     }
 
     /// Brings both identities into being, and waits until both are mirrored.
@@ -60,6 +70,11 @@ impl Pair {
             self.of(node).rohrpost(&["pair", "create"]);
         }
         self.wait_until_mirrored();
+    }
+
+    /// The file of one of the boxes.
+    pub fn configuration(&self, node: Node) -> String {
+        configuration(&self.lab, node, self.links)
     }
 
     /// One of the boxes.
@@ -138,6 +153,14 @@ pub fn host(node: Node) -> &'static str {
     }
 }
 
+/// A box's end of the cable that the links have for themselves, for [`Lab::cut`].
+pub fn link(node: Node) -> &'static str {
+    match node {
+        Node::A => "a-link",
+        Node::B => "b-link",
+    }
+}
+
 /// Where clients of an identity send to.
 pub fn server(identity: Node) -> SocketAddr {
     match identity {
@@ -174,16 +197,19 @@ fn fingerprint(lab: &Lab, node: Node) -> String {
     made
 }
 
-/// The file of one of the two boxes.
-pub fn configuration(lab: &Lab, node: Node) -> String {
-    let (address, partner) = match node {
-        Node::A => ("192.0.2.121/24", "192.0.2.122"),
-        Node::B => ("192.0.2.122/24", "192.0.2.121"),
+fn configuration(lab: &Lab, node: Node, links: Links) -> String {
+    let (network, port, device) = match links {
+        Links::OwnPort => ("10.9.9.", "[[port]]\ndevice = \"link0\"\nframes = 2048\n", "device = \"link0\"\n"),
+        Links::OnePort => ("192.0.2.12", "", ""),
+    };
+    let (own, other) = match node {
+        Node::A => (1, 2),
+        Node::B => (2, 1),
     };
     format!(
         "transport = \"af_xdp\"\nhostname = \"relay.example.test\"\n\
          [workers]\npoll = \"sleep\"\n\
-         [[port]]\ndevice = \"eth0\"\nframes = 2048\n\
+         [[port]]\ndevice = \"eth0\"\nframes = 2048\n{port}\
          [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
          [[address]]\nip = \"192.0.2.26/24\"\nidentity = \"b\"\n\
          [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
@@ -191,7 +217,8 @@ pub fn configuration(lab: &Lab, node: Node) -> String {
          [relay]\nnetworks = [\"192.0.2.0/24\"]\n\
          [[route]]\ndomain = \"*\"\nto = [\"smtp://{MX}:25\"]\n\
          [spool]\ndirectory = \"{spool}\"\nsize_max = \"128MiB\"\nsegment_size = \"4MiB\"\nfree_min = \"0B\"\n\
-         [pair]\nnode = \"{node}\"\naddress = \"{address}\"\npartner = \"{partner}\"\netcd = [\"http://192.0.2.40:2379\"]\n\
+         [pair]\nnode = \"{node}\"\naddress = \"{network}{own}/24\"\npartner = \"{network}{other}\"\n{device}\
+         etcd = [\"http://192.0.2.40:2379\"]\n\
          certificate = \"{folder}/pair.crt\"\nkey = \"{folder}/pair.key\"\npartner_fingerprint = \"{known}\"\n\
          [admin]\nsocket = \"{socket}\"\n{MORE}",
         folder = folder(lab, node).display(),
@@ -236,7 +263,7 @@ pub struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Tells the wire's own filter. Its hosts are the names of the bridge's ports, and whatever they send goes through it:
+    /// Tells the wire's own filter. Its hosts are the names of the bridges' ports, and whatever they send goes through it:
     /// ARP and broadcasts, too.
     fn nft(&self, rules: &str) {
         let mut command = self.lab.command("wire", "nft");

@@ -1,7 +1,7 @@
 //! `scripts/demo --pair`: one box is killed while mail comes in, told in plain words.
 
 use crate::appliance::eventually;
-use crate::appliance::pair::{NODES, PATIENCE, Pair, server};
+use crate::appliance::pair::{Links, NODES, PATIENCE, Pair, server};
 use crate::appliance::stream::Stream;
 use rohrpost::control::PairStatus;
 use rohrpost::mirror::register::{Mode, Node};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PER_SECOND: u32 = 100;
 
 pub fn demo() -> ExitCode {
-    let Some(mut pair) = Pair::up() else { return ExitCode::FAILURE };
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return ExitCode::FAILURE };
     println!(
         "Two boxes, a and b, with etcd beside them and a receiver behind them, each in a network namespace of its own:"
     );

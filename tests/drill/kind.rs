@@ -1,6 +1,6 @@
 //! What happens to a pair in a round.
 
-use crate::appliance::pair::{Pair, both_ways, host, spool};
+use crate::appliance::pair::{Pair, both_ways, host, link, spool};
 use crate::disk;
 use rohrpost::mirror::register::Node;
 use std::thread::sleep;
@@ -95,12 +95,12 @@ impl Kind {
             Kind::KillBoth => off(pair, &[active, standby], OFF),
             Kind::PauseShort => pause(pair, active, Duration::from_secs(1)),
             Kind::PauseLong => pause(pair, active, Duration::from_secs(10)),
-            Kind::CutPartner => cut(pair, &both_ways(host(active), host(standby)), CUT),
-            Kind::CutToStandby => cut(pair, &[(host(active), host(standby))], CUT),
-            Kind::CutToActive => cut(pair, &[(host(standby), host(active))], CUT),
+            Kind::CutPartner => cut(pair, &both_ways(link(active), link(standby)), CUT),
+            Kind::CutToStandby => cut(pair, &[(link(active), link(standby))], CUT),
+            Kind::CutToActive => cut(pair, &[(link(standby), link(active))], CUT),
             Kind::CutEtcd => cut(pair, &both_ways(host(active), "etcd"), CUT),
             Kind::Isolate => {
-                let ways = [both_ways(host(active), host(standby)), both_ways(host(active), "etcd")].concat();
+                let ways = [both_ways(link(active), link(standby)), both_ways(host(active), "etcd")].concat();
                 cut(pair, &ways, CUT)
             }
             Kind::CutClients => cut(pair, &both_ways("client", host(active)), CUT),

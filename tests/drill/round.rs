@@ -1,6 +1,6 @@
 //! A round: clients send, something happens, and it is counted what became of each message.
 
-use crate::appliance::pair::{NODES, PATIENCE, Pair, host, server, spool};
+use crate::appliance::pair::{Links, NODES, PATIENCE, Pair, host, server, spool};
 use crate::appliance::stream::{Stream, Sums};
 use crate::disk;
 use crate::kind::Kind;
@@ -58,13 +58,13 @@ pub fn drill(rounds: usize, kinds: &[Kind], json: bool, logs: bool) -> ExitCode 
 
 /// A pair on disks of its own.
 fn up() -> Option<Pair> {
-    let pair = Pair::up_on(disk::mount)?;
+    let pair = Pair::up_on(Links::OwnPort, disk::mount)?;
     pair.create();
     Some(pair)
 }
 
 fn down(pair: Pair) {
-    let Pair { boxes, receiver, lab } = pair;
+    let Pair { boxes, receiver, lab, .. } = pair;
     drop((boxes, receiver));
     NODES.iter().for_each(|node| disk::unmount(&spool(&lab, *node)));
 }

@@ -48,6 +48,48 @@ fn the_file_of_a_box_of_a_pair_is_good() {
 }
 
 #[test]
+fn links_may_have_a_port_of_their_own_and_nobody_else() {
+    let own = BASE
+        .replace("device = \"eth1\"\n", "device = \"eth1\"\n[[port]]\ndevice = \"eth2\"\n")
+        .replace("node = \"a\"\n", "node = \"a\"\ndevice = \"eth2\"\n");
+    let config = parse(&own, "pair.toml").expect("a good file");
+    assert!(warnings(&config).is_empty(), "{:?}", warnings(&config));
+    assert_eq!(config.pair.expect("a pair").device.as_deref(), Some("eth2"));
+    for (from, to, message) in [
+        (
+            "node = \"a\"\ndevice = \"eth2\"",
+            "node = \"a\"",
+            "line 6: eth2 is one [[port]] too many: one carries all mail | only the links of a pair may have a second one, which `device` of [pair] names",
+        ),
+        (
+            "[[port]]\ndevice = \"eth2\"\n",
+            "[[port]]\ndevice = \"eth2\"\n[[port]]\ndevice = \"eth3\"\n",
+            "line 8: eth3 is one [[port]] too many: one carries all mail | remove it",
+        ),
+        (
+            "[[port]]\ndevice = \"eth2\"\n",
+            "",
+            "line 26: `device`: there is no [[port]] with device = \"eth2\" | add one for the links, beside that of all mail",
+        ),
+        (
+            "[[port]]\ndevice = \"eth1\"\n",
+            "",
+            "line 26: `device`: eth2 is the only [[port]], and carries all mail | leave it out, or add a [[port]] for the mail",
+        ),
+        (
+            "[[port]]\ndevice = \"eth1\"",
+            "[[port]]\ndevice = \"eth2\"",
+            "line 6: two ports on eth2 | remove one of them",
+        ),
+    ] {
+        assert!(own.contains(from), "{from}");
+        assert_eq!(problems(&own.replacen(from, to, 1)).join("\n"), message, "{to}");
+    }
+    let dpdk = own.replace("af_xdp", "dpdk").replace("eth1", "0000:03:00.0").replace("eth2", "0000:04:00.0");
+    assert_eq!(problems(&dpdk), ["line 28: `device`: on dpdk the links go over the one [[port]] | leave it out"]);
+}
+
+#[test]
 fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
     for (from, to, message) in [
         (

@@ -2,7 +2,7 @@
 
 use super::{Check, Step, on_link, unusable};
 use crate::config::error::Problem;
-use crate::config::{Config, Encryption, Identity, Pair};
+use crate::config::{Config, Encryption, Identity, Pair, Transport};
 use std::net::IpAddr;
 use std::ops::Range;
 
@@ -16,6 +16,7 @@ impl Check<'_> {
             );
             self.add(problem.help("write transport = \"af_xdp\" and a [[port]], or leave [pair] out"));
         }
+        self.pair_device(config, pair);
         self.pair_links(config, pair);
         self.pair_identities(config);
         self.pair_store(pair);
@@ -23,6 +24,27 @@ impl Check<'_> {
 
     fn in_pair(&self, key: &str) -> Range<usize> {
         self.places.of(&[Step::Key("pair"), Step::Key(key)])
+    }
+
+    /// The port of the links, if they have one of their own.
+    fn pair_device(&mut self, config: &Config, pair: &Pair) {
+        let Some(device) = &pair.device else { return };
+        let (message, help) = if config.transport == Transport::Dpdk {
+            ("`device`: on dpdk the links go over the one [[port]]".to_owned(), "leave it out")
+        } else if !config.ports.iter().any(|port| port.device == *device) {
+            (
+                format!("`device`: there is no [[port]] with device = \"{device}\""),
+                "add one for the links, beside that of all mail",
+            )
+        } else if config.ports.len() == 1 {
+            (
+                format!("`device`: {device} is the only [[port]], and carries all mail"),
+                "leave it out, or add a [[port]] for the mail",
+            )
+        } else {
+            return;
+        };
+        self.add(Problem::new(self.in_pair("device"), message).help(help));
     }
 
     /// The two ends of the mirror links.

@@ -160,13 +160,16 @@ pub fn memory_lock_limit() -> io::Result<(u64, u64)> {
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 
-/// Raises the memory that may be locked to at least `size` bytes, as far as we are allowed to.
+/// Raises the memory that may be locked by `size` bytes, as far as we are allowed to: what was locked before counts, too.
 pub fn raise_memory_lock_limit(size: u64) -> io::Result<()> {
     let (soft, hard) = memory_lock_limit()?;
-    if soft >= size {
-        return Ok(());
-    }
-    let limit = libc::rlimit { rlim_cur: size, rlim_max: hard.max(size) };
+    let wanted = soft.saturating_add(size);
+    // Beyond the hard limit only some may; others get as far as it is.
+    set_memory_lock_limit(wanted, hard.max(wanted)).or_else(|_| set_memory_lock_limit(wanted.min(hard), hard))
+}
+
+fn set_memory_lock_limit(soft: u64, hard: u64) -> io::Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the kernel reads one live rlimit.
     if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &limit) } < 0 {
         return Err(io::Error::last_os_error());

@@ -42,6 +42,25 @@ fn run(seed: u64, link: Link, count: u32) -> (Vec<Box<[u8]>>, NetworkCounters) {
 }
 
 #[test]
+fn hosts_of_two_switches_do_not_reach_each_other() {
+    let network = Network::new(1);
+    let mut alice = network.attach(ALICE, Link::default());
+    let mut bob = network.attach(BOB, Link::default());
+    let mut carol = network.attach(CAROL, Link::default());
+    for port in [&bob, &carol] {
+        network.plug_into(port.host(), 1);
+    }
+    alice.send(&frame(BOB, ALICE, 1, 100));
+    alice.send(&frame(BROADCAST, ALICE, 2, 100));
+    bob.send(&frame(CAROL, BOB, 3, 100));
+    bob.send(&frame(BROADCAST, BOB, 4, 100));
+    settle(&network);
+    assert!(alice.take().is_empty() && bob.take().is_empty());
+    assert_eq!(numbers(&carol.take()), [3, 4]);
+    assert_eq!(network.counters().unknown, 1);
+}
+
+#[test]
 fn a_frame_arrives_after_the_delay_of_both_links_and_not_before() {
     let network = Network::new(1);
     let mut alice = network.attach(ALICE, Link::default());

@@ -140,7 +140,7 @@ proptest! {
                 }
             }
         }
-        server.stack.inject(network.now(), &bytes);
+        server.stack.inject(network.now(), 0, &bytes);
         server.stack.flush(network.now());
         prop_assert_eq!(server.stack.port().frames_out(), 0);
     }

@@ -71,9 +71,9 @@ fn an_acknowledgement_that_answers_no_cookie_is_refused() {
     let (remote, local) =
         (smoltcp::wire::Ipv4Address::new(192, 0, 2, 1), smoltcp::wire::Ipv4Address::new(192, 0, 2, 2));
     smoltcp::wire::TcpPacket::new_unchecked(&mut forged[34..]).fill_checksum(&remote.into(), &local.into());
-    server.stack.inject(network.now(), &forged);
+    server.stack.inject(network.now(), 0, &forged);
     assert_eq!(server.stack.counters().open, 1);
-    server.stack.inject(network.now(), &forged);
+    server.stack.inject(network.now(), 0, &forged);
     run(&network, &mut [&mut server], Duration::from_millis(1), |_| false);
     assert_eq!(server.accepted().len(), 1);
 }

@@ -55,8 +55,8 @@ fn a_router_that_says_how_much_it_takes_is_believed_at_once() {
     // One that quotes numbers which are not under way is a stranger's.
     let mut forged = large.bytes.to_vec();
     forged[38] ^= 0x40;
-    client.stack.inject(network.now(), &too_big(&forged, 600));
-    client.stack.inject(network.now(), &too_big(&large.bytes, 1300));
+    client.stack.inject(network.now(), 0, &too_big(&forged, 600));
+    client.stack.inject(network.now(), 0, &too_big(&large.bytes, 1300));
     client.stack.flush(network.now());
     let sizes = network.take_tapped().iter().map(|frame| frame.bytes.len()).max();
     assert_eq!(sizes, Some(1300 + 14));

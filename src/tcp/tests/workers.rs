@@ -56,14 +56,14 @@ fn guests_have_their_share_of_what_comes_and_send_by_their_hosts_queue() {
                 connected[place] += usize::from(matches!(event, FlowEvent::Connected { .. }));
             }
             let mut letters = Vec::new();
-            stack.take_foreign(&mut |peer, frame| letters.push((peer, frame)));
+            stack.take_foreign(&mut |peer, _, frame| letters.push((peer, frame)));
             for (peer, frame) in letters {
                 match peer {
-                    Peer::Worker(to) => workers[usize::from(to)].0.inject(network.now(), &frame),
-                    Peer::Carrier(to) => workers[usize::from(to)].0.carry(&frame),
+                    Peer::Worker(to) => workers[usize::from(to)].0.inject(network.now(), 0, &frame),
+                    Peer::Carrier(to) => workers[usize::from(to)].0.carry(0, &frame),
                     Peer::AllOthers => {
                         for other in (0..workers.len()).filter(|other| *other != place) {
-                            workers[other].0.inject(network.now(), &frame);
+                            workers[other].0.inject(network.now(), 0, &frame);
                         }
                     }
                 }
@@ -84,11 +84,11 @@ fn guests_have_their_share_of_what_comes_and_send_by_their_hosts_queue() {
 fn forward(hosts: &mut [&mut Host], now: Instant) {
     for from in 1..3 {
         let mut letters = Vec::new();
-        hosts[from].stack.take_foreign(&mut |peer, frame| letters.push((peer, frame)));
+        hosts[from].stack.take_foreign(&mut |peer, _, frame| letters.push((peer, frame)));
         for (peer, frame) in letters {
             let other = 3 - from;
             assert!(matches!(peer, Peer::AllOthers) || peer == Peer::Worker(other as u16 - 1));
-            hosts[other].stack.inject(now, &frame);
+            hosts[other].stack.inject(now, 0, &frame);
         }
     }
 }

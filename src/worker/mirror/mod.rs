@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 /// What a worker of a pair is told.
 pub struct PairEquipment<D: Disk> {
-    /// The own address of the links, which never moves.
+    /// The own address of the links, which never moves. It says by which port they go: their own, or that of all mail.
     pub address: IpAddr,
     /// The partner's, with the port of log 0.
     pub partner: SocketAddr,
