@@ -8,6 +8,7 @@ use crate::env::Instant;
 use crate::event::Event;
 use crate::mirror::arbiter::{self, Action, Arbiter, Command, Notice, Refusal, Stage};
 use crate::mirror::register::{Memory, Node, Register};
+use crate::spool::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -52,6 +53,7 @@ struct Seat {
     told: bool,
     is_silent: bool,
     has_failed: bool,
+    room: Room,
     counts: PairCounts,
 }
 
@@ -89,6 +91,7 @@ impl PairBoard {
                 told: true,
                 is_silent: false,
                 has_failed: false,
+                room: Room::Enough,
                 counts: PairCounts::default(),
             }
         };
@@ -132,6 +135,7 @@ impl PairBoard {
         if report.failed && !std::mem::replace(&mut seat.has_failed, true) {
             seat.arbiter.handle(arbiter::Event::StorageFailed, now);
         }
+        seat.tell_room(now);
         self.settle();
         self.tell_done(report.identity, now);
     }
@@ -157,11 +161,12 @@ impl PairBoard {
     pub fn renew(&mut self, identity: Node, memory: Memory, now: Instant) {
         let seat = &mut self.seats[identity as usize];
         seat.base += seat.order;
-        (seat.order, seat.told, seat.has_failed) = (0, true, false);
+        (seat.order, seat.told, seat.has_failed, seat.room) = (0, true, false, Room::Enough);
         seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
         if let Some(words) = seat.reports.iter().flatten().find_map(|report| report.heard).filter(|_| !seat.is_silent) {
             seat.arbiter.handle(arbiter::Event::Heard(words), now);
         }
+        seat.tell_room(now);
         self.settle();
     }
 
@@ -273,6 +278,14 @@ impl PairBoard {
 }
 
 impl Seat {
+    /// Tells the arbiter what the disk has, if that is something new.
+    fn tell_room(&mut self, now: Instant) {
+        let room = self.reports.iter().flatten().map(|report| report.room).min().unwrap_or(Room::Enough);
+        if std::mem::replace(&mut self.room, room) != room {
+            self.arbiter.handle(arbiter::Event::Room(room), now);
+        }
+    }
+
     fn wish(&mut self, wish: PairWish) {
         self.outboxes.iter_mut().for_each(|outbox| outbox.push_back(wish));
     }
