@@ -852,6 +852,10 @@ pub const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// How long sessions may go on when an identity is moved on command.
 pub const DRAIN_DELAY: Duration = Duration::from_secs(30);
 
+/// How long sessions may go on when an identity is given away because this box's disk is full: it takes no new mail meanwhile,
+/// so this is part of the time for which there is nobody who does.
+pub const DRAIN_DELAY_FULL: Duration = Duration::from_millis(500);
+
 // tls
 
 /// Output of a connection under TLS that waits for room in its flow, bytes: four records, enough to fill a window while the next

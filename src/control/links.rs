@@ -8,6 +8,7 @@ use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::register::Node;
 use crate::policy::Policy;
+use crate::spool::Room;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -104,6 +105,8 @@ pub struct PairReport {
     pub silent_since: Option<Instant>,
     /// A log cannot be written any more, or is damaged where the partner's copy is whole.
     pub failed: bool,
+    /// What the disk has for its logs: for that which has least.
+    pub room: Room,
 }
 
 /// The control thread's end of the way to a worker.

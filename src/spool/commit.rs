@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::batch::{Filling, Finished, Moved, Sealed};
 use super::copies::{self, Point};
-use super::event::{LogEvent, Shortage};
+use super::event::{LogEvent, Room, Shortage};
 use super::format::{FLAG_CLEAN, FLAG_TAINTED, Header};
 use super::log::{InFlight, Log, Reserve, Waits};
 use super::moving;
@@ -18,7 +18,7 @@ use crate::env::Now;
 use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::limits::{
     BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY,
-    SPACE_WAIT_MAX,
+    SEGMENTS_RESERVED, SPACE_WAIT_MAX,
 };
 
 /// Tokens: the upper byte says what for.
@@ -35,6 +35,7 @@ impl<D: Disk> Log<D> {
         }
         if self.failed.is_none() && self.following.is_some() {
             self.make_segments(now);
+            self.look_for_room();
         } else if self.failed.is_none() {
             self.make_segments(now);
             self.drain_backlog();
@@ -392,17 +393,41 @@ impl<D: Disk> Log<D> {
 
     fn announce_space(&mut self, events: &mut Vec<LogEvent>) {
         // A margin before it is over, so that it does not flap with every message.
-        let (space, memory) = match self.full {
-            None => (0, 0),
-            Some(_) => (self.settings.segment_size / 2, self.settings.memory_max / 64),
-        };
-        let shortage = self.shortage(space, memory);
+        let shortage = self.shortage_beyond(u64::from(self.full.is_some()));
         match (&self.full, &shortage) {
             (None, Some(shortage)) => events.push(LogEvent::Full { shortage: shortage.clone() }),
             (Some(_), None) => events.push(LogEvent::Space),
             _ => {}
         }
         self.full = shortage;
+        // Where the queue itself is as large as it may be, another disk would not help.
+        self.room = match self.full {
+            Some(Shortage::FileSystem | Shortage::Segment(_)) => Room::Scarce,
+            Some(Shortage::Log | Shortage::Memory) | None => Room::Enough,
+        };
+    }
+
+    /// What a replica's disk has for it, and would have for mail.
+    fn look_for_room(&mut self) {
+        let ready = self.segments.free_count() >= SEGMENTS_RESERVED as usize;
+        let starved = self.following.as_mut().is_some_and(|following| {
+            following.starved &= !ready;
+            following.starved
+        });
+        // More than an owner wants, so that an owner without room does not give its work to a box that soon has as little.
+        let scarce = self.shortage_beyond(if self.room == Room::Enough { 2 } else { 4 }).is_some();
+        self.room = if starved {
+            Room::None
+        } else if scarce {
+            Room::Scarce
+        } else {
+            Room::Enough
+        };
+    }
+
+    /// What there is too little of, if so many half segments are to be left besides, and as much of the memory.
+    fn shortage_beyond(&self, margin: u64) -> Option<Shortage> {
+        self.shortage(margin * (self.settings.segment_size / 2), margin * (self.settings.memory_max / 64))
     }
 
     /// What there is too little of to accept a message, if anything; `space` and `memory` are left besides.

@@ -93,6 +93,17 @@ pub enum Shortage {
     Memory,
 }
 
+/// What the own disk has for a log: what the two boxes of a pair tell each other, so that the one with room takes the mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Room {
+    /// A replica cannot take the next batch: no segment is ready, and none can be made.
+    None,
+    /// New mail is refused, or would be if this were the owner's log. What is there already is worked on.
+    Scarce,
+    /// There is room.
+    Enough,
+}
+
 /// Whether the log accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LogState {

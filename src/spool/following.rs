@@ -29,6 +29,8 @@ const GENERATIONS_SKIPPED: u64 = 1024;
 #[derive(Debug, Default)]
 pub(super) struct Following {
     unfinished: Unfinished,
+    /// A batch found no segment, and none could be made; so it is until enough are ready.
+    pub starved: bool,
 }
 
 /// Why a batch is not taken.
@@ -161,6 +163,9 @@ impl<D: Disk> Log<D> {
         }
         let begun = self.segments.current().is_some_and(|current| current.generation == header.generation);
         if !begun && !self.segments.roll_to(header.generation) {
+            if let Some(following) = &mut self.following {
+                following.starved |= self.segments.available() == 0;
+            }
             return Err(Unfit::NoRoom);
         }
         Ok((header, checksum, records))

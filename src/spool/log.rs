@@ -10,7 +10,7 @@ use slab::Slab;
 use super::MessageId;
 use super::batch::{Cache, Filling, Finished, Moved};
 use super::copies::{Copies, Partner, Point, Points};
-use super::event::{Draft, LogState, Refusal, Shortage, Status};
+use super::event::{Draft, LogState, Refusal, Room, Shortage, Status};
 use super::following::Following;
 use super::format::{HEADER_SIZE, NUMBER_END, Opening};
 use super::index::Index;
@@ -158,6 +158,7 @@ pub struct Log<D> {
 
     /// Why nothing is accepted, while that is so.
     pub(super) full: Option<Shortage>,
+    pub(super) room: Room,
     pub(super) free_bytes: u64,
     pub(super) free_bytes_at: Instant,
     /// The time of the last poll.
@@ -216,6 +217,7 @@ impl<D: Disk> Log<D> {
             mover: Mover::default(),
             emptied: VecDeque::new(),
             full: None,
+            room: Room::Enough,
             free_bytes: 0,
             free_bytes_at: Instant::ZERO,
             polled_at: Instant::ZERO,
@@ -536,7 +538,7 @@ impl<D: Disk> Log<D> {
         if self.failed.is_some() {
             return None;
         }
-        let space = (self.full.is_some() || !self.starved.is_empty())
+        let space = (self.full.is_some() || self.room != Room::Enough || !self.starved.is_empty())
             .then(|| self.free_bytes_at + crate::limits::FREE_SPACE_INTERVAL);
         let segment = self.segments.wanted_at(self.segments_ahead());
         // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
@@ -561,6 +563,11 @@ impl<D: Disk> Log<D> {
             Some(error) => LogState::Failed { error: error.clone() },
             None => self.full.clone().map_or(LogState::Open, |shortage| LogState::Full { shortage }),
         }
+    }
+
+    /// What the own disk has for it.
+    pub fn room(&self) -> Room {
+        self.room
     }
 
     /// Figures.

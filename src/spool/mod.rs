@@ -80,6 +80,8 @@
 //! - With [`Copies::Both`] a batch counts, also as synced, when it is durable on both disks.
 //! - A replica writes no batch while one before it is under way that this one's watermark vouches for.
 //! - What a copy has behind the last batch that both know is put aside before it goes on, never deleted.
+//! - A replica that finds no segment for the next batch waits for one, and says so ([`Room::None`]). It takes up its work only with
+//!   [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED) ready, lest it stop again with the next.
 //! - Whoever begins to lead passes over sequences, numbers and uses of segments that the former owner may have given out.
 //!
 //! # Attempts
@@ -138,7 +140,7 @@ mod tests;
 
 pub use copies::{Batch, Copies, ForPartner, Point};
 pub use damage::{Damage, Damaged, Damages};
-pub use event::{Draft, LogEvent, LogState, Refusal, Shortage, Status};
+pub use event::{Draft, LogEvent, LogState, Refusal, Room, Shortage, Status};
 pub use examine::Examination;
 pub use following::{NotRewound, Unfit};
 pub use id::MessageId;

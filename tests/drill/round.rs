@@ -85,7 +85,9 @@ fn round(pair: &mut Pair, number: usize, kind: Kind, watched: Node) -> Row {
     sleep(BEHIND);
     let sums = stream.finish(SETTLE);
     let besides = beside.finish(SETTLE);
-    until(PATIENCE, || NODES.iter().all(|node| is_empty(pair, *node)));
+    // A queue on its way from one box to the other is shown by neither.
+    let is_settled = || NODES.iter().all(|identity| pair.owner(*identity).is_some());
+    until(PATIENCE, || is_settled() && NODES.iter().all(|node| is_empty(pair, *node)) && is_settled());
 
     let events = |name: &str| -> Vec<serde_json::Value> {
         NODES.iter().flat_map(|node| pair.of(*node).events_from(lines_before[*node as usize], name)).collect()
@@ -151,7 +153,7 @@ fn go_home(pair: &Pair) -> bool {
 fn queued(pair: &Pair) -> HashSet<String> {
     let mut ids = HashSet::new();
     for node in NODES {
-        let Ok(text) = pair.of(node).try_rohrpost(&["queue", "list", "--json"]) else { continue };
+        let Ok(text) = pair.of(node).try_rohrpost(&["queue", "list", "--limit", "1000000", "--json"]) else { continue };
         let list: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         for entry in list["entries"].as_array().expect("entries") {
             let recipients = entry["recipients"].as_array().expect("recipients");

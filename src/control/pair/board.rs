@@ -8,6 +8,7 @@ use crate::env::Instant;
 use crate::event::Event;
 use crate::mirror::arbiter::{self, Action, Arbiter, Cause, Command, Notice, Refusal, Stage};
 use crate::mirror::register::{Memory, Node, Register};
+use crate::spool::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
@@ -52,6 +53,7 @@ struct Seat {
     told: bool,
     is_silent: bool,
     has_failed: bool,
+    room: Room,
     counts: PairCounts,
     /// In which stages what was met since somebody asked: no more than there are stages and causes.
     met: BTreeSet<(Stage, Cause)>,
@@ -91,6 +93,7 @@ impl PairBoard {
                 told: true,
                 is_silent: false,
                 has_failed: false,
+                room: Room::Enough,
                 counts: PairCounts::default(),
                 met: BTreeSet::new(),
             }
@@ -140,6 +143,7 @@ impl PairBoard {
         if report.failed && !std::mem::replace(&mut seat.has_failed, true) {
             seat.handle(arbiter::Event::StorageFailed, now);
         }
+        seat.tell_room(now);
         self.settle();
         self.tell_done(report.identity, now);
     }
@@ -165,11 +169,12 @@ impl PairBoard {
     pub fn renew(&mut self, identity: Node, memory: Memory, now: Instant) {
         let seat = &mut self.seats[identity as usize];
         seat.base += seat.order;
-        (seat.order, seat.told, seat.has_failed) = (0, true, false);
+        (seat.order, seat.told, seat.has_failed, seat.room) = (0, true, false, Room::Enough);
         seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
         if let Some(words) = seat.reports.iter().flatten().find_map(|report| report.heard).filter(|_| !seat.is_silent) {
             seat.handle(arbiter::Event::Heard(words), now);
         }
+        seat.tell_room(now);
         self.settle();
     }
 
@@ -292,6 +297,14 @@ impl Seat {
         self.arbiter.command(command, now)?;
         self.met.insert((stage, command.cause()));
         Ok(())
+    }
+
+    /// Tells the arbiter what the disk has, if that is something new.
+    fn tell_room(&mut self, now: Instant) {
+        let room = self.reports.iter().flatten().map(|report| report.room).min().unwrap_or(Room::Enough);
+        if std::mem::replace(&mut self.room, room) != room {
+            self.handle(arbiter::Event::Room(room), now);
+        }
     }
 
     fn wish(&mut self, wish: PairWish) {

@@ -1,7 +1,12 @@
 //! The memories of the two identities: a small file for each beside the logs, replaced as a whole. Blocking.
+//!
+//! A box whose disk is full must still be able to give its work away, and to leave an epoch before that. So the file that was
+//! replaced stays, and the next one is written over it: that takes no room.
 
 use crate::limits::REGISTER_SIZE_MAX;
 use crate::mirror::register::{FormError, Incarnation, Memory, Node};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -63,17 +68,32 @@ pub fn recall(directory: &Path, identity: Node) -> Result<Option<Memory>, Memory
 pub(super) fn persist(directory: &Path, identity: Node, memory: Memory) -> Result<(), MemoryError> {
     let path = path_of(directory, identity);
     let new = path.with_extension("new");
+    let bytes = memory.to_bytes();
+    write_over(&new, &bytes)?;
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| MemoryError::Io { action, path, source }
     };
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.write(true).create(true).truncate(true).mode(0o600).open(&new).map_err(failed("create", &new))?;
-    file.write_all(&memory.to_bytes()).map_err(failed("write", &new))?;
-    file.sync_all().map_err(failed("sync", &new))?;
-    fs::rename(&new, &path).map_err(failed("rename", &new))?;
+    match renameat_with(CWD, &new, CWD, &path, RenameFlags::EXCHANGE) {
+        Ok(()) => {}
+        // There is none to be exchanged, or the file system cannot do it.
+        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            fs::rename(&new, &path).map_err(failed("rename", &new))?;
+            write_over(&new, &bytes)?;
+        }
+        Err(error) => return Err(failed("exchange", &new)(error.into())),
+    }
     File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
+}
+
+/// Makes these bytes all that is in a file, in the place that it has on the disk if it has one.
+fn write_over(path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
+    let failed = |action| move |source| MemoryError::Io { action, path: path.to_owned(), source };
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed("create"))?;
+    file.write_all(bytes).map_err(failed("write"))?;
+    file.set_len(bytes.len() as u64).map_err(failed("shorten"))?;
+    file.sync_all().map_err(failed("sync"))
 }
 
 /// A name for a copy that begins empty.

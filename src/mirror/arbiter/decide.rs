@@ -6,6 +6,7 @@ use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Order, Role, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Mode, Register};
+use crate::spool::Room;
 
 impl Arbiter {
     /// One step, if one is due.
@@ -188,6 +189,10 @@ impl Arbiter {
         match self.replica_of(register) {
             Replica::Ready(words) if words.role == Role::Left => self.stop(register, Goal::Stay, now),
             Replica::Ready(_) if phase == Phase::Draining && self.done => self.stop(register, Goal::Move, now),
+            Replica::Ready(words) if phase == Phase::Steady && self.gives_way_to(words) => {
+                self.order(Order::Drain { within: self.settings.give_way_within });
+                self.enter(State::Leading { register, phase: Phase::Draining }, now);
+            }
             Replica::Ready(_) => self.join_at = None,
             Replica::Late => self.wait_for_partner(now),
             Replica::Useless => self.stop(register, Goal::Stay, now),
@@ -278,6 +283,12 @@ impl Arbiter {
 
     fn solo_after(&self, from: Register) -> Register {
         Register::solo(from.epoch + 1, self.me, self.memory.incarnation)
+    }
+
+    /// Whether the replica shall own the identity, since its disk has room for mail and ours has none. If neither has, nothing
+    /// is better there than here.
+    fn gives_way_to(&self, replica: Words) -> bool {
+        self.room != Room::Enough && replica.roomy && replica.role == Role::Follows && !self.settings.manual
     }
 
     /// What the partner is worth to us, the owner by this register.

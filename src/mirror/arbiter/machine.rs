@@ -5,6 +5,7 @@ use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Action, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
+use crate::spool::Room;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -23,6 +24,8 @@ pub struct Arbiter {
     pub(super) persisting: Option<Memory>,
     /// The logs can be worked with.
     pub(super) fit: bool,
+    /// What the disk has for them.
+    pub(super) room: Room,
     /// The copy and its memory are of an earlier time than the register: somebody has restored a disk.
     pub(super) set_back: bool,
     /// The newest register that was read or won. Never older than what was known before.
@@ -79,6 +82,7 @@ impl Arbiter {
             durable: memory,
             persisting: None,
             fit,
+            room: Room::Enough,
             set_back: false,
             known: None,
             amiss: None,
@@ -138,6 +142,7 @@ impl Arbiter {
             },
             Event::Done { order } => self.done |= order == self.order,
             Event::StorageFailed => self.fit = false,
+            Event::Room(room) => self.room = room,
         }
         self.decide(now);
     }
@@ -239,8 +244,10 @@ impl Arbiter {
             _ if self.is_owner() => Role::Frozen,
             _ => Role::Waits,
         };
-        let able = self.is_fit() && !self.isolated && !matches!(self.state, State::Closed | State::Barred);
-        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able }
+        let stuck = self.room == Room::None && matches!(self.state, State::Following { .. });
+        let able = self.is_fit() && !self.isolated && !stuck && !matches!(self.state, State::Closed | State::Barred);
+        let roomy = self.room == Room::Enough;
+        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able, roomy }
     }
 
     /// The highest epoch that this node knows of; a register below it is not the true one.

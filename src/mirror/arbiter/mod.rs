@@ -45,6 +45,7 @@
 //! | `Entering` | as before | `epoch_seen` on the disk | owner: `Leading`, or `Adopting` if the logs are not applied; replica: `Following`, or `SteppingDown` |
 //! | `Adopting` | apply, lead | all of them to confirm | `Leading` |
 //! | `Leading`, mirrored | lead | silence, "has left", "not able", another copy | `Stopping` |
+//! | | | no room here, and room there | `Draining` |
 //! | `Leading`, solo | lead | a partner that follows | `CatchingUp` |
 //! | `CatchingUp` | lead, send | the partner to be near | `Requiring` |
 //! | `Requiring` | lead with both | the partner to be level | `Pairing`; back to `Leading` without it |
@@ -70,6 +71,10 @@
 //!   has not was restored from a snapshot, and is treated as damaged. A snapshot of the same epoch or the one before is not
 //!   noticed here: whoever compares logs over the link must see that a copy has less than it acknowledged.
 //! - A watch only makes the machine read. A value that was true when a watch sent it may have been overtaken by an answer.
+//! - An owner whose own disk is full, while its replica has room for mail, gives the identity away as if an operator had said so,
+//!   with little patience for sessions. So both copies count on: what is kept of the disk for moving is room for a replica. When
+//!   there is none left even for that, the replica says that it is not able, and the owner goes on alone until there is. Nothing
+//!   moves back by itself, and where neither has room nothing moves at all. The manual arbiter leaves it to the operator.
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than
 //!   `takeover_after` takes what it may.

@@ -248,6 +248,7 @@ const FEW: Budget = Budget {
     unreachable: 0,
     disks: 0,
     storage: 0,
+    rooms: 0,
     tampering: 0,
     moves: 0,
     solos: 0,
@@ -277,6 +278,16 @@ fn no_acknowledged_batch_is_lost_when_disks_fail() {
     run("disk", &start, Budget { crashes: 1, disks: 1, ..FEW });
     run("disks", &start, Budget { crashes: 2, disks: 2, ..FEW });
     run("storage", &start, Budget { storage: 1, crashes: 1, unreachable: 1, ..FEW });
+}
+
+#[test]
+fn no_acknowledged_batch_is_lost_when_disks_are_full() {
+    let start = mirrored(Settings::default());
+    let found = run("full", &start, Budget { rooms: 3, ..FEW });
+    assert!(found.registers.contains(&(Node::B, Mode::Mirrored)), "{found:?}");
+    run("full and link", &start, Budget { rooms: 2, silences: 1, unreachable: 1, ..FEW });
+    run("full and crash", &start, Budget { rooms: 2, crashes: 1, ..FEW });
+    run("full and catch-up", &solo(Settings::default()), Budget { rooms: 2, unreachable: 1, ..FEW });
 }
 
 #[test]
@@ -353,6 +364,7 @@ fn long_walks_lose_nothing() {
             unreachable: up_to(8),
             disks: up_to(2),
             storage: up_to(1),
+            rooms: up_to(4),
             tampering: up_to(1),
             moves: up_to(3),
             solos: up_to(2),

@@ -7,6 +7,7 @@ use super::machine::Arbiter;
 use super::{Action, Command, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
+use crate::spool::Room;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -42,7 +43,7 @@ fn their_solo(epoch: u64) -> Register {
 }
 
 fn words(epoch: u64, role: Role) -> Event {
-    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true })
+    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true, roomy: true })
 }
 
 /// A machine and what it said last.
@@ -249,7 +250,7 @@ fn events(bench: &Bench) -> Vec<(String, Option<Bench>)> {
     let expected = asked.and_then(|(expected, _)| expected);
     let heard = |epoch: u64, role: Role| told(words(epoch, role));
     let other = |incarnation: Incarnation, able: bool| {
-        told(Event::Heard(Words { epoch: known, role: Role::Follows, incarnation, able }))
+        told(Event::Heard(Words { epoch: known, role: Role::Follows, incarnation, able, roomy: true }))
     };
     let mut events = vec![
         ("reads what it knows".to_owned(), arbiter.known.and_then(|register| read(Found::Register(register)))),
@@ -286,6 +287,8 @@ fn events(bench: &Bench) -> Vec<(String, Option<Bench>)> {
         ("heard: leads the next epoch".to_owned(), heard(next, Role::Leads)),
         ("heard: with another copy".to_owned(), other(foreign(), true)),
         ("heard: not able".to_owned(), other(theirs(), false)),
+        ("the disk is full".to_owned(), told(Event::Room(Room::Scarce))),
+        ("nothing more can be written".to_owned(), told(Event::Room(Room::None))),
         ("not heard any more".to_owned(), told(Event::Silent { heard_at: bench.now })),
         ("not heard for too long".to_owned(), Some(bench.clone().silent())),
         ("storage failed".to_owned(), told(Event::StorageFailed)),
@@ -340,8 +343,9 @@ fn action_text(action: Action) -> Option<String> {
         Action::Persist(memory) => format!("persist seen {} left {}", memory.epoch_seen, memory.left),
         Action::Order { order, .. } => order_text(order),
         Action::Withdraw => "withdraw".to_owned(),
-        Action::Say(Words { epoch, role, able, .. }) => {
-            format!("say {role:?} {epoch}{}", if able { "" } else { ", not able" })
+        Action::Say(Words { epoch, role, able, roomy, .. }) => {
+            let (able, roomy) = (if able { "" } else { ", not able" }, if roomy { "" } else { ", no room" });
+            format!("say {role:?} {epoch}{able}{roomy}")
         }
         Action::Renew => "renew".to_owned(),
         Action::Tell(Notice::Trouble(Some(trouble))) => format!("TROUBLE {trouble:?}"),
@@ -532,4 +536,45 @@ fn a_copy_that_is_renewed_goes_on_with_what_was_remembered() {
     let mut counted = Bench::with(Settings::default(), memory, false).register(their_mirrored(7));
     let refused = counted.arbiter.command(Command::Rejoin, START);
     assert_eq!(refused, Err(super::Refusal::CopyCounts));
+}
+
+fn room_there(epoch: u64, roomy: bool) -> Event {
+    Event::Heard(Words { epoch, role: Role::Follows, incarnation: theirs(), able: true, roomy })
+}
+
+#[test]
+fn an_owner_without_room_gives_way_to_a_replica_that_has_some_and_to_no_other() {
+    // Neither has: there is nobody who could take the mail.
+    let full = leading().event(room_there(8, false)).event(Event::Room(Room::Scarce)).at(Stage::Leading);
+    assert!(full.arbiter.words().able, "it is asked for nothing");
+    // The replica has, from then on.
+    let full = full.event(room_there(8, true)).at(Stage::Draining);
+    let within = Settings::default().give_way_within;
+    assert!(full.said.iter().any(
+        |action| matches!(action, Action::Order { order: Order::Drain { within: given }, .. } if *given == within)
+    ));
+    let moving = full.done().done().persisted().done().at(Stage::Proposing);
+    assert_eq!(moving.arbiter.asked, Some((Some(own_mirrored(8)), their_mirrored(9))), "both copies count on");
+    // It follows, with what is left of its disk, and says that there is no room for more.
+    let follows = moving.won().persisted().done().at(Stage::Following);
+    let words = follows.arbiter.words();
+    assert!(words.able && !words.roomy, "{words:?}");
+    // There is room again, and nothing moves.
+    let follows = follows.event(Event::Room(Room::Enough)).heard(9, Role::Leads).at(Stage::Following);
+    assert!(follows.arbiter.words().roomy);
+
+    let manual = Bench::with(Settings { manual: true, ..Settings::default() }, leading().arbiter.memory(), true);
+    let manual = manual.heard(8, Role::Follows).register(own_mirrored(8)).done().persisted().done().won().persisted();
+    manual.done().heard(9, Role::Follows).event(Event::Room(Room::Scarce)).at(Stage::Leading);
+}
+
+#[test]
+fn a_replica_that_cannot_take_a_batch_says_so_and_its_owner_waits_for_no_silence() {
+    let stuck = following().event(Event::Room(Room::None)).at(Stage::Following);
+    assert!(!stuck.arbiter.words().able);
+    assert!(stuck.event(Event::Room(Room::Scarce)).arbiter.words().able);
+    let hears = Event::Heard(Words { epoch: 8, role: Role::Follows, incarnation: theirs(), able: false, roomy: false });
+    leading().event(hears).at(Stage::Stopping).done().persisted().at(Stage::Proposing);
+    // A full owner is able: an order to take over from it would make its copy stale.
+    assert!(leading().event(Event::Room(Room::None)).arbiter.words().able);
 }

@@ -1,8 +1,11 @@
 //! What the arbiter is told and what it says.
 
 use crate::env::Instant;
-use crate::limits::{DRAIN_DELAY, JOIN_DELAY, MIRROR_SILENCE_DEFAULT, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY};
+use crate::limits::{
+    DRAIN_DELAY, DRAIN_DELAY_FULL, JOIN_DELAY, MIRROR_SILENCE_DEFAULT, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY,
+};
 use crate::mirror::register::{Incarnation, Memory, Register};
+use crate::spool::Room;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
@@ -26,6 +29,8 @@ pub struct Settings {
     pub retry_after: Duration,
     /// How long sessions may go on when the identity is moved.
     pub drain_within: Duration,
+    /// The same when it is given away for want of room.
+    pub give_way_within: Duration,
 }
 
 impl Settings {
@@ -41,6 +46,7 @@ impl Settings {
             read_every: REGISTER_READ_INTERVAL,
             retry_after: REGISTER_RETRY_DELAY,
             drain_within: DRAIN_DELAY,
+            give_way_within: DRAIN_DELAY_FULL,
         }
     }
 }
@@ -80,6 +86,8 @@ pub enum Event {
     },
     /// This node's copy or memory cannot be written any more, or damage was found in it. Nothing but a restart ends this.
     StorageFailed,
+    /// How much room this node's disk has for its copy now; until this is told, enough.
+    Room(Room),
 }
 
 /// What a read of the register found.
@@ -115,8 +123,11 @@ pub struct Words {
     pub role: Role,
     /// Its copy.
     pub incarnation: Incarnation,
-    /// Whether it can do its part. An owner that is not able asks its replica to take over.
+    /// Whether it can do its part. An owner that is not able asks its replica to take over; a replica that is not, its owner
+    /// to go on alone.
     pub able: bool,
+    /// Whether its disk has room for new mail, or would have if it were the owner.
+    pub roomy: bool,
 }
 
 /// What a node does for an identity, as far as its partner must know.
@@ -261,6 +272,8 @@ pub enum Cause {
     Done,
     /// The copy or the memory failed.
     StorageFailed,
+    /// What the disk has is something new.
+    Room,
     /// A time came.
     Deadline,
     /// A command that was taken.
@@ -292,6 +305,7 @@ impl Event {
             Event::Silent { .. } => Cause::Silent,
             Event::Done { .. } => Cause::Done,
             Event::StorageFailed => Cause::StorageFailed,
+            Event::Room(_) => Cause::Room,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::env::{Instant, Now, WallTime};
 use crate::mirror::arbiter::{Role, Words};
 use crate::mirror::register::{Incarnation, Node};
 use crate::smtp::{Envelope, Recipient};
-use crate::spool::{Copies, Log, LogEvent, MessageId, Outcome, Piece, Settings};
+use crate::spool::{Copies, Log, LogEvent, MessageId, Outcome, Piece, Room, Settings};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -54,7 +54,7 @@ impl Side {
 }
 
 fn words(epoch: u64) -> Words {
-    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true }
+    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true, roomy: true }
 }
 
 struct Pair {
@@ -326,5 +326,75 @@ fn an_empty_replica_catches_up_and_can_lead() {
         pair.come_level();
         pair.take_over();
         pair.check();
+    }
+}
+
+/// From now on no further segment can be made on this disk, or as many as the log wants.
+fn fill(side: &Side, full: bool) {
+    side.disk.fail_prepares(full.then_some(libc::ENOSPC));
+    side.disk.set_free_bytes(if full { 0 } else { u64::MAX });
+}
+
+/// Something happens until it is so.
+fn until(pair: &mut Pair, so: impl Fn(&Pair) -> bool) {
+    for _ in 0..20_000 {
+        if so(pair) {
+            return;
+        }
+        pair.act();
+        pair.breathe();
+    }
+    panic!("it never comes: {:?} and {:?}", pair.owner.log.room(), pair.replica.log.room());
+}
+
+#[test]
+fn a_replica_without_room_says_so_and_goes_on_when_there_is_some() {
+    for seed in 0..10 {
+        let mut pair = Pair::new(seed);
+        pair.come_level();
+        fill(&pair.replica, true);
+        until(&mut pair, |pair| pair.replica.log.room() == Room::None);
+        assert_eq!(pair.owner.log.room(), Room::Enough, "seed {seed}");
+        // The owner is told, and works alone.
+        pair.owner.log.set_copies(Copies::Own);
+        let before = pair.acknowledged.len();
+        for _ in 0..100 {
+            pair.act();
+            pair.breathe();
+        }
+        assert_ne!(pair.acknowledged.len(), before, "seed {seed}");
+        assert_eq!(pair.replica.log.room(), Room::None, "seed {seed}: it does not flap");
+        fill(&pair.replica, false);
+        until(&mut pair, |pair| pair.replica.log.room() == Room::Enough);
+        pair.come_level();
+        pair.take_over();
+        pair.check();
+    }
+}
+
+#[test]
+fn an_owner_without_room_gives_its_log_to_a_box_that_has_some_and_follows_it() {
+    for seed in 0..10 {
+        let mut pair = Pair::new(seed);
+        pair.come_level();
+        fill(&pair.owner, true);
+        until(&mut pair, |pair| pair.owner.log.room() == Room::Scarce);
+        assert_eq!(pair.replica.log.room(), Room::Enough, "seed {seed}");
+        // What is kept for moving takes what the replica lacks.
+        pair.come_level();
+        let empty = Side::open(SimDisk::new(0), pair.now);
+        pair.take_over();
+        let Side { disk, log } = std::mem::replace(&mut pair.replica, empty);
+        let last = log.last_point();
+        let (log, recovery) = log.rewind(last, pair.now).expect("it takes no room");
+        assert!(recovery.is_fit(), "seed {seed}: {recovery:?}");
+        pair.replica = Side { disk, log };
+        pair.connect();
+        pair.come_level();
+        pair.check();
+        assert_eq!(pair.rewinds, 0, "seed {seed}: nothing of it had to be put aside");
+        pair.breathe();
+        assert_eq!(pair.replica.log.room(), Room::Scarce, "seed {seed}");
+        assert!(pair.owner.log.accepts(None).is_ok(), "seed {seed}");
     }
 }

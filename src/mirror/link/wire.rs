@@ -367,7 +367,7 @@ mod tests {
 
     fn words() -> Words {
         let incarnation = Incarnation::new(7).expect("not zero");
-        Words { epoch: 3, role: Role::Follows, incarnation, able: true }
+        Words { epoch: 3, role: Role::Follows, incarnation, able: true, roomy: true }
     }
 
     fn frames() -> Vec<u8> {

@@ -31,7 +31,7 @@ use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::identity_of_log;
 use crate::mirror::link::{ClientBook, ClientFeed, Counts, OwnerEnd, ReplicaEnd, Speech, Timing};
 use crate::mirror::register::Node;
-use crate::spool::{Copies, Log, Point};
+use crate::spool::{Copies, Log, Point, Room};
 use crate::tls::{Line, Pinned};
 use crossbeam::channel::{Receiver, Sender};
 use std::collections::BTreeMap;
@@ -544,6 +544,10 @@ impl<D: Disk> Mirror<D> {
         let unsound = |slot: &Slot, log: &Log<D>| log.failed() || both && log.damages().count > slot.damages;
         let mut slots = share.slots.iter();
         let failed = slots.any(|(number, slot)| parts.logs.by_number(*number).is_some_and(|log| unsound(slot, log)));
+        // A log that is away is on the same disk as before.
+        let known = share.reported.filter(|_| share.slots.values().any(|slot| slot.away)).map(|report| report.room);
+        let rooms = share.slots.keys().filter_map(|number| parts.logs.get_by_number(*number).map(Log::room));
+        let room = rooms.chain(known).min().unwrap_or(Room::Enough);
         let report = PairReport {
             worker: parts.exchange.worker(),
             identity,
@@ -551,6 +555,7 @@ impl<D: Disk> Mirror<D> {
             heard: share.heard,
             silent_since: share.away.or(silent.then_some(heard_at)),
             failed,
+            room,
         };
         // One that finds no room is told in the next breath.
         if share.reported != Some(report) && parts.reporter.pair(report) {

@@ -6,6 +6,7 @@ use crate::mirror::arbiter::machine::Arbiter;
 use crate::mirror::arbiter::state::Partner;
 use crate::mirror::arbiter::{Cause, Command, Event, Found, Outcome, Stage, Trouble};
 use crate::mirror::register::{Node, Register};
+use crate::spool::Room;
 
 impl World {
     /// Steps that belong to the ordinary course of things, in the order in which a calm world takes them.
@@ -133,6 +134,10 @@ impl World {
             }
             if budget.storage > 0 && it.fit {
                 steps.push(Step::StorageFails(node));
+            }
+            if budget.rooms > 0 {
+                let rooms = [Room::None, Room::Scarce, Room::Enough].into_iter().filter(|room| *room != arbiter.room);
+                steps.extend(rooms.map(|room| Step::Room(node, room)));
             }
             let mut probe = |command: Command, step: Step| {
                 if arbiter.clone().command(command, Instant::ZERO).is_ok() {
@@ -304,6 +309,10 @@ impl World {
                 self.of_mut(node).persisting = None;
                 self.tell(node, Event::StorageFailed);
             }
+            Step::Room(node, room) => {
+                self.budget.rooms = self.budget.rooms.saturating_sub(1);
+                self.tell(node, Event::Room(room));
+            }
             Step::SetBack => {
                 self.budget.tampering -= 1;
                 self.truth = self.register;
@@ -376,6 +385,10 @@ impl World {
             }
             if self.of(node).arbiter.as_ref().is_some_and(|arbiter| arbiter.alone) {
                 self.take(Step::Rejoin(node), trace)?;
+            }
+            // A disk that has room for batches is enough, also where it has none for mail.
+            if self.of(node).arbiter.as_ref().is_some_and(|arbiter| arbiter.room == Room::None) {
+                self.take(Step::Room(node, Room::Scarce), trace)?;
             }
         }
         let mut steps = Vec::new();

@@ -8,6 +8,7 @@ use crate::mirror::arbiter::machine::Arbiter;
 use crate::mirror::arbiter::state::Partner;
 use crate::mirror::arbiter::{Action, Cause, Event, Found, Order, Outcome, Settings, Stage, Trouble, Words};
 use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
+use crate::spool::Room;
 use arrayvec::ArrayVec;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -37,6 +38,8 @@ pub(super) struct Budget {
     pub disks: u8,
     /// Failures of a disk while it is in use.
     pub storage: u8,
+    /// Times that a disk has another amount of room.
+    pub rooms: u8,
     /// The register set back or removed.
     pub tampering: u8,
     pub moves: u8,
@@ -171,6 +174,7 @@ pub(super) enum Step {
     RestartEmpty(Node),
     RestartUnfit(Node),
     StorageFails(Node),
+    Room(Node, Room),
     SetBack,
     Remove,
     PutRight,
