@@ -134,6 +134,10 @@ const LATER_STREAM: u64 = 0x2_cd71 << 32;
 /// The same for worlds with a pair.
 const LATER_STREAM_OF_PAIRS: u64 = 0x7_a11e << 32;
 
+/// Which worlds with a pair have the manual arbiter, and how many of a hundred do.
+const MANUAL_STREAM_OF_PAIRS: u64 = 0x0_4a1d << 32;
+const MANUAL_PERCENT: u32 = 15;
+
 /// Of a hundred worlds with a pair, in so many a box dies with a delivery that it knows nothing of.
 const DOUBT_PERCENT: u32 = 40;
 
@@ -146,6 +150,8 @@ pub(super) struct Plan {
     pub promise: Promise,
     /// There are two boxes, each the other's partner.
     pub pair: bool,
+    /// They have no store.
+    pub manual: bool,
     pub workers: u16,
     pub steering: Steering,
     /// Queues of the card; as many as there are workers, where none are said.
@@ -186,6 +192,7 @@ impl Plan {
         let mut plan = Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
             pair: false,
+            manual: false,
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
             queues: None,
@@ -239,6 +246,7 @@ impl Plan {
         let mut plan = Plan {
             promise: Promise::Kept,
             pair: true,
+            manual: StdRng::seed_from_u64(seed ^ MANUAL_STREAM_OF_PAIRS).random_range(0..100) < MANUAL_PERCENT,
             workers: *pick(random, &[1, 1, 1, 2]),
             steering: Steering::Flow,
             queues: None,

@@ -41,8 +41,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         let (own, partner) = (101 + node as u8, 101 + node.partner() as u8);
         text += &format!(
             "[pair]\nnode = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
-             silence = \"{}ms\"\nencryption = \"none\"\netcd = [\"http://10.0.0.99:2379\"]\n",
+             silence = \"{}ms\"\nencryption = \"none\"\n{}\n",
             SILENCE.as_millis(),
+            if plan.manual { "arbiter = \"manual\"" } else { "etcd = [\"http://10.0.0.99:2379\"]" },
         );
     }
     for domain in 0..mail::DOMAINS {

@@ -54,7 +54,7 @@ impl Side {
 }
 
 fn words(epoch: u64) -> Words {
-    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true }
+    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true, standing: None }
 }
 
 struct Pair {

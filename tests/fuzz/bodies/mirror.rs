@@ -30,7 +30,13 @@ fn settings() -> Settings {
 }
 
 fn words() -> Words {
-    Words { epoch: 1, role: Role::Follows, incarnation: Incarnation::new(7).expect("not zero"), able: true }
+    Words {
+        epoch: 1,
+        role: Role::Follows,
+        incarnation: Incarnation::new(7).expect("not zero"),
+        able: true,
+        standing: None,
+    }
 }
 
 fn now(step: u64) -> Now {
