@@ -827,6 +827,9 @@ pub const READER_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The largest register or memory of an identity that is read, bytes: none that is written has 200.
 pub const REGISTER_SIZE_MAX: usize = 512;
 
+/// The largest file that is read of what a box with the manual arbiter keeps of a register, bytes: three of them and a little.
+pub const STANDING_SIZE_MAX: usize = 1024;
+
 /// The highest epoch. Nobody gets there, and one more than it can still be said.
 pub const EPOCH_MAX: u64 = (1 << 62) - 1;
 
@@ -834,6 +837,10 @@ pub const EPOCH_MAX: u64 = (1 << 62) - 1;
 /// No 250 leaves meanwhile, so it is less than a client waits; more than a slow store needs, lest the pair swing for ever
 /// between solo and mirrored.
 pub const JOIN_DELAY: Duration = Duration::from_secs(2);
+
+/// With the manual arbiter: an owner that is alone by its register looks for its partner so long after a start, before it works.
+/// The partner may have been made to work meanwhile, and a link may need some seconds to come up.
+pub const SEEK_DELAY: Duration = Duration::from_secs(10);
 
 /// How often the register is read when all is well. A watch tells changes at once, and may be lost without a word.
 pub const REGISTER_READ_INTERVAL: Duration = Duration::from_secs(5);

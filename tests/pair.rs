@@ -1,10 +1,11 @@
-//! Two real boxes with a real etcd: they mirror each other's queue, and take over from each other.
+//! Two real boxes with a real etcd, or without one: they mirror each other's queue, and take over from each other.
 
 mod appliance;
 
 use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server};
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
+use rohrpost::mirror::arbiter::Trouble;
 use rohrpost::mirror::register::{Mode, Node};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -204,5 +205,65 @@ fn a_link_that_is_cut_leaves_the_owner_where_it_is() {
     let owners: HashSet<_> = NODES.iter().map(|identity| (pair.owner(*identity), Some(*identity))).collect();
     assert!(owners.iter().all(|(owner, home)| owner == home), "{owners:?}");
     let sums = stream.finish(PATIENCE);
+    copies_besides(&pair, &sums);
+}
+
+#[test]
+fn by_hand_nothing_is_taken_over_before_an_operator_says_so() {
+    let Some(mut pair) = Pair::up_by_hand() else { return };
+    let needs = |pair: &Pair, node, trouble| {
+        eventually("a box says what it needs", PATIENCE, || {
+            let needs = |identity| pair.identity(node, identity).is_some_and(|status| status.trouble == Some(trouble));
+            NODES.into_iter().all(needs)
+        });
+    };
+    let refused = |pair: &Pair, node, command: &[&str], why: &str| {
+        let said = pair.of(node).try_rohrpost(command).expect_err("it is refused");
+        assert!(said.contains(why), "{command:?}: {said}");
+    };
+    let off = ["pair", "take-over", "a", "--partner-is-off"];
+    refused(&pair, Node::A, &["pair", "create", "b"], "identity b: it is created on its home box");
+    pair.create();
+    let said = pair.of(Node::B).rohrpost(&["pair", "status"]);
+    assert!(said.contains("the arbiter is manual"), "{said}");
+    refused(&pair, Node::B, &off[..3], "confirm that it is off");
+    refused(&pair, Node::B, &off, "it is not off: stop it first");
+    refused(&pair, Node::A, &["pair", "solo", "a", "--partner-is-off"], "it is not off: stop it first");
+
+    let stream = Stream::start(&pair.lab.namespace("client"), "by-hand", server(Node::A), PER_SECOND);
+    go_on(&stream, 50);
+    pair.of_mut(Node::A).kill();
+    needs(&pair, Node::B, Trouble::CommandNeeded);
+    // What was released in the moment before may still be on its way.
+    begin(&stream, 10);
+    let until_then = stream.acknowledged();
+    begin(&stream, 100);
+    assert_eq!(stream.acknowledged(), until_then, "nobody works");
+    assert!(NODES.iter().all(|identity| pair.owner(*identity).is_none()));
+    let said = pair.of(Node::B).rohrpost(&["pair", "status"]);
+    assert!(said.contains("rohrpost pair take-over a --partner-is-off"), "{said}");
+    assert!(said.contains("rohrpost pair take-over b --partner-is-off"), "{said}");
+
+    pair.of(Node::B).rohrpost(&off);
+    go_on(&stream, 50);
+    pair.of(Node::B).rohrpost(&["pair", "take-over", "b", "--partner-is-off"]);
+    for identity in NODES {
+        let status = pair.identity(Node::B, identity).expect("a status");
+        assert!(status.works && status.mode == Some(Mode::Solo), "{status:?}");
+    }
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    go_on(&stream, 50);
+
+    // Of two that were off, one alone does not know what the other did.
+    NODES.iter().for_each(|node| pair.of_mut(*node).kill());
+    pair.of_mut(Node::A).restart();
+    needs(&pair, Node::A, Trouble::Unmet);
+    refused(&pair, Node::A, &off, "has not heard the other one since it was started");
+    pair.of_mut(Node::B).restart();
+    pair.wait_until_mirrored();
+    go_on(&stream, 50);
+    assert!(NODES.iter().all(|identity| pair.owner(*identity) == Some(Node::B)), "they stay where they are");
+    let sums = stream.finish(Duration::from_secs(1));
     copies_besides(&pair, &sums);
 }

@@ -167,7 +167,11 @@ pub(crate) fn node(pair: &config::Pair) -> Node {
 
 /// What the arbiters of a pair's identities are told.
 pub(crate) fn arbiter(config: &Config, pair: &config::Pair) -> arbiter::Settings {
-    arbiter::Settings { drain_within: *config.limits.shutdown_timeout, ..arbiter::Settings::of(*pair.silence) }
+    arbiter::Settings {
+        manual: pair.arbiter == config::Arbiter::Manual,
+        drain_within: *config.limits.shutdown_timeout,
+        ..arbiter::Settings::of(*pair.silence)
+    }
 }
 
 /// The keys of a pair's links, read; `None`: they are in the clear.
@@ -197,6 +201,7 @@ pub(crate) fn pair<D: Disk>(
         segment_size: *config.spool.segment_size,
         timing: Timing::of(*pair.silence),
         protocol: VERSION,
+        calls: pair.arbiter == config::Arbiter::Manual && node(pair) == Node::A,
         catch_up_rate: *pair.catch_up_rate / config.workers.cores.len().max(1) as u64,
         tls,
         keeper,

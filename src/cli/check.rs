@@ -5,7 +5,7 @@
 
 use crate::appliance::settings::{self, Traffic};
 use crate::config::{self, Config, ConfigError, Queues, Transport};
-use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Store};
+use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Registers};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
 use miette::Diagnostic as _;
@@ -114,7 +114,7 @@ pub fn environment(config: &Config) -> Vec<Problem> {
         Some(Ok(_)) | None => {}
     }
     if let Some(pair) = &config.pair {
-        problems.extend(Store::open(pair).err().map(|error| said(&error)));
+        problems.extend(Registers::open(pair, &config.spool.directory).err().map(|error| said(&error)));
         problems.extend(settings::pinned(pair).err().map(|error| said(&error)));
     }
     problems.extend(Hooks::open(&config.alert).err().map(|error| said(&error)));
@@ -175,7 +175,7 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("address", format!("{}, {gateway}, EHLO {name}", address.ip));
     }
     if let Some(pair) = &config.pair {
-        let (silence, etcd) = (pair.silence, joined(&pair.etcd));
+        let silence = pair.silence;
         line(
             "pair",
             format!("box {}, links {} to {}, silent after {silence}", settings::node(pair), pair.address, pair.partner),
@@ -187,7 +187,15 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
                 config::Encryption::None => "in the clear: whoever reaches them reads all mail".to_owned(),
             },
         );
-        line("etcd", format!("{etcd}, keys {}a and {}b", pair.etcd_prefix, pair.etcd_prefix));
+        match pair.arbiter {
+            config::Arbiter::Etcd => {
+                let (etcd, prefix) = (joined(&pair.etcd), &pair.etcd_prefix);
+                line("etcd", format!("{etcd}, keys {prefix}a and {prefix}b"));
+            }
+            config::Arbiter::Manual => {
+                line("arbiter", "manual: a box that is not heard is replaced by command only".to_owned())
+            }
+        }
     }
     for listener in &config.listeners {
         line("listener", format!("{}, {}", listener.address, format!("{:?}", listener.role).to_lowercase()));

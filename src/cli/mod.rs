@@ -107,6 +107,9 @@ pub struct SimArgs {
     /// Worlds with a pair of boxes, each of which mirrors the other's queue.
     #[arg(long)]
     pub pair: bool,
+    /// All of those with the manual arbiter; otherwise some have it.
+    #[arg(long, requires = "pair")]
+    pub manual: bool,
     /// This one.
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub seed: Option<u64>,

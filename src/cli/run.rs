@@ -9,7 +9,7 @@ use super::transport::{self, Lanes, Opened, Shared, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
-    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Stopper, Store, Tick, ToWorker,
+    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers, Stopper, Tick, ToWorker,
     WorkerEnd, WorkerLink,
 };
 use crate::delivery;
@@ -95,7 +95,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
     let hooks = Hooks::open(&config.alert)?;
-    let store = config.pair.as_ref().map(Store::open).transpose()?;
+    let registers = config.pair.as_ref().map(|pair| Registers::open(pair, &config.spool.directory)).transpose()?;
     let tls = config.pair.as_ref().map(settings::pinned).transpose()?.flatten().map(Arc::new);
     let opened = transport::open(config, &clock)?;
     let workers = opened.lanes.count() as u16;
@@ -143,12 +143,12 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         }
     }
     let mut pair = None;
-    if let (Some(of_pair), Some(store), Some(copies)) = (&config.pair, store, copies) {
+    if let (Some(of_pair), Some(registers), Some(copies)) = (&config.pair, registers, copies) {
         pair = Some(PairSettings {
             node: settings::node(of_pair),
             arbiter: settings::arbiter(config, of_pair),
             copies,
-            store,
+            registers,
             directory: config.spool.directory.clone(),
             failures: keeper.start(clock)?,
         });

@@ -55,7 +55,11 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
-    let run = if args.pair { sim::run_pair } else { sim::run };
+    let run = match (args.pair, args.manual) {
+        (false, _) => sim::run,
+        (true, false) => sim::run_pair,
+        (true, true) => sim::run_pair_by_hand,
+    };
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };
     let bar = progress(&seeds, limit);

@@ -23,8 +23,9 @@ mod tests;
 pub use error::{ConfigError, Invalid, Problem};
 pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
 pub use schema::{
-    Address, Admin, Alert, BareNewline, ClientRule, Config, Delivery, Domain, Dpdk, Encryption, Identity, Limits,
-    Listener, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role, Route, Spool, Transport, Workers,
+    Address, Admin, Alert, Arbiter, BareNewline, ClientRule, Config, Delivery, Domain, Dpdk, Encryption, Identity,
+    Limits, Listener, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role, Route, Spool, Transport,
+    Workers,
 };
 pub use value::{Network, Period, Queues, Size, ValueError, canonical_domain, is_host_name, webhook_host};
 

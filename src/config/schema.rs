@@ -618,8 +618,13 @@ pub struct Pair {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "fingerprint", "x-example" = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))]
     pub partner_fingerprint: Option<Fingerprint>,
+    /// Who decides which box works when they do not hear each other: "etcd", within milliseconds; or "manual", you, by `rohrpost pair
+    /// take-over` on the one while the other is off, and mail waits until then. The same on both boxes, and for good.
+    #[serde(default)]
+    pub arbiter: Arbiter,
     /// The endpoints of the etcd cluster that knows who works for which identity, such as "http://10.9.9.10:2379"; https needs
-    /// `etcd_ca`. The box's kernel reaches them.
+    /// `etcd_ca`. The box's kernel reaches them. With the arbiter "etcd" it must be set, and nothing that begins with etcd with "manual".
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-example" = ["http://10.9.9.10:2379", "http://10.9.9.11:2379", "http://10.9.9.12:2379"]), length(min = 1, max = 16))]
     #[schemars(with = "Vec<EndpointText>")]
     pub etcd: Vec<String>,
@@ -648,7 +653,7 @@ pub struct Pair {
     #[schemars(extend("x-example" = "/etc/rohrpost/etcd.key"))]
     pub etcd_key: Option<PathBuf>,
     /// How long a partner must not be heard before its silence has consequences: an owner then works alone, and a replica takes
-    /// over somewhat later, each after etcd has agreed.
+    /// over somewhat later, each after etcd has agreed; with the manual arbiter an owner stops, and waits.
     #[serde(default = "silence_default")]
     #[schemars(extend("x-minimum" = "60ms", "x-maximum" = "10s"))]
     pub silence: Period,
@@ -657,6 +662,16 @@ pub struct Pair {
     #[serde(default = "catch_up_rate_default")]
     #[schemars(extend("x-minimum" = "1MB", "x-maximum" = "100GB"))]
     pub catch_up_rate: Size,
+}
+
+/// Who decides which box of a pair works when they do not hear each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Arbiter {
+    #[default]
+    Etcd,
+    Manual,
 }
 
 /// What is said on the links of a pair.

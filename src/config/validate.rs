@@ -66,6 +66,12 @@ impl Places<'_> {
         place
     }
 
+    /// Whether the file has this key of a section that it may have once.
+    fn has(&self, section: &str, key: &str) -> bool {
+        let section = self.0.get_ref().get(section).and_then(|section| section.get_ref().as_table());
+        section.is_some_and(|section| section.get(key).is_some())
+    }
+
     /// The place of a key of the `index`-th section of a list of sections.
     fn of_entry(&self, section: &str, index: usize, key: &str) -> Range<usize> {
         self.of(&[Step::Key(section), Step::Index(index), Step::Key(key)])

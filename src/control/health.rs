@@ -8,7 +8,7 @@
 //! Both lead to the same table of conditions, so that a dropped event makes it wrong for a second at most.
 
 use super::condition::{Condition, Subject, Trouble};
-use super::pair::{IdentityStatus, PairStatus};
+use super::pair::{ArbiterKind, IdentityStatus, PairStatus};
 use super::protocol::PROTOCOL_VERSION;
 use super::status::LogState;
 use crate::env::{Instant, Now, WallTime};
@@ -276,7 +276,12 @@ impl Health {
         self.standby = !pair.identities.iter().any(|identity| identity.works);
         match &pair.store_error {
             Some(error) => {
-                let text = format!("etcd does not answer, so that neither box could take over from the other: {error}");
+                let text = match pair.arbiter {
+                    ArbiterKind::Etcd => {
+                        format!("etcd does not answer, so that neither box could take over from the other: {error}")
+                    }
+                    ArbiterKind::Manual => format!("this box cannot keep a register any more: {error}"),
+                };
                 self.raise(Condition::PairStore, Subject::Appliance, 1, text, now);
             }
             None => self.clear(Condition::PairStore, Subject::Appliance),

@@ -67,8 +67,8 @@ pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
 pub use pair::{
-    IdentityStatus, Keeper, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask, Store, StoreError,
-    begin_memory, recall,
+    ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
+    Registers, Store, StoreError, answer_by_hand, begin_memory, recall,
 };
 pub use protocol::{
     Answer, MessageState, PROTOCOL_VERSION, PairCommand, Question, QueueCommand, QueueEntry, QueueFilter, QueueReply,

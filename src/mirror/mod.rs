@@ -4,12 +4,14 @@
 //! durable. It never decides who owns an identity (`arbiter` does), and never looks into a message.
 //!
 //! [`register`] holds what both boxes agree on about an identity, and what a box remembers of it; [`arbiter`] decides, from what
-//! it is told, who works for an identity and when; [`link`] carries the batches. None of them opens a file or a socket, or asks a
+//! it is told, who works for an identity and when; [`standing`] is what stands for the store where there is none; [`link`] carries
+//! the batches. None of them opens a file or a socket, or asks a
 //! clock.
 
 pub mod arbiter;
 pub mod link;
 pub mod register;
+pub mod standing;
 
 use register::Node;
 

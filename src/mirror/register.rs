@@ -20,8 +20,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::num::NonZeroU64;
 
-/// The version of both objects.
-const VERSION: u32 = 1;
+/// The version of all that is kept of an identity.
+pub(super) const VERSION: u32 = 1;
 
 /// A box of the pair, named by its home identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -125,7 +125,8 @@ impl Incarnations {
 
 /// What both nodes agree on about one identity. Every 250 of its epoch and of those before it is in every copy that it
 /// names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "RegisterForm", into = "RegisterForm")]
 pub struct Register {
     /// One when it is created; each change raises it by one. At most [`EPOCH_MAX`].
     pub epoch: u64,
@@ -168,34 +169,43 @@ impl Register {
 
     /// Its one form in bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        encode(&RegisterForm {
-            version: VERSION,
-            epoch: self.epoch,
-            owner: self.owner,
-            mode: self.mode,
-            incarnations: self.incarnations,
-        })
+        encode(self)
     }
 
     /// Reads what stands in the store. Whoever could write there may have written anything.
     pub fn from_bytes(bytes: &[u8]) -> Result<Register, FormError> {
-        let form: RegisterForm = decode(bytes)?;
-        let register =
-            Register { epoch: form.epoch, owner: form.owner, mode: form.mode, incarnations: form.incarnations };
-        if form.version != VERSION {
-            return Err(FormError::Version { version: form.version });
-        }
-        if register.epoch == 0 || register.epoch > EPOCH_MAX {
-            return Err(FormError::Epoch { epoch: register.epoch });
-        }
-        let named = register.incarnations.of(register.owner).is_some();
-        if !named || register.replica().is_some() != (register.mode == Mode::Mirrored) {
-            return Err(FormError::Incarnations);
-        }
+        let register = Register::try_from(decode::<RegisterForm>(bytes, REGISTER_SIZE_MAX)?)?;
         if register.to_bytes() != bytes {
             return Err(FormError::OtherForm);
         }
         Ok(register)
+    }
+}
+
+impl TryFrom<RegisterForm> for Register {
+    type Error = FormError;
+
+    fn try_from(form: RegisterForm) -> Result<Register, FormError> {
+        let RegisterForm { version, epoch, owner, mode, incarnations } = form;
+        let register = Register { epoch, owner, mode, incarnations };
+        if version != VERSION {
+            return Err(FormError::Version { version });
+        }
+        if epoch == 0 || epoch > EPOCH_MAX {
+            return Err(FormError::Epoch { epoch });
+        }
+        let named = incarnations.of(owner).is_some();
+        if !named || register.replica().is_some() != (mode == Mode::Mirrored) {
+            return Err(FormError::Incarnations);
+        }
+        Ok(register)
+    }
+}
+
+impl From<Register> for RegisterForm {
+    fn from(register: Register) -> RegisterForm {
+        let Register { epoch, owner, mode, incarnations } = register;
+        RegisterForm { version: VERSION, epoch, owner, mode, incarnations }
     }
 }
 
@@ -230,7 +240,7 @@ impl Memory {
 
     /// Reads the file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Memory, FormError> {
-        let form: MemoryForm = decode(bytes)?;
+        let form: MemoryForm = decode(bytes, REGISTER_SIZE_MAX)?;
         let memory = Memory { epoch_seen: form.epoch_seen, left: form.left, incarnation: form.incarnation };
         if form.version != VERSION {
             return Err(FormError::Version { version: form.version });
@@ -299,12 +309,12 @@ struct MemoryForm {
     incarnation: Incarnation,
 }
 
-fn encode(form: &impl Serialize) -> Vec<u8> {
+pub(super) fn encode(form: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(form).expect("the forms have text keys only")
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, FormError> {
-    if bytes.len() > REGISTER_SIZE_MAX {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8], size_max: usize) -> Result<T, FormError> {
+    if bytes.len() > size_max {
         return Err(FormError::TooLarge { size: bytes.len() });
     }
     serde_json::from_slice(bytes).map_err(|error| FormError::NoObject { reason: error.to_string() })

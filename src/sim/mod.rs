@@ -17,7 +17,8 @@
 //! and forge. Then everything is put right, and the queue must become empty.
 //!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
-//! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over.
+//! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
+//! no store: an operator switches a box off for certain, and tells the other one to take over.
 //!
 //! # What is checked
 //!
@@ -46,6 +47,7 @@ mod client;
 mod clock;
 mod ledger;
 mod mail;
+mod manual;
 mod node;
 mod peer;
 mod plan;
@@ -98,7 +100,7 @@ pub struct Failure {
 ///
 /// A panic anywhere in it is a broken invariant like others, though without a story: `echo` tells that.
 pub fn run(seed: u64, echo: bool) -> Outcome {
-    live(seed, false, echo)
+    live(seed, Kind::Single, echo)
 }
 
 /// So many worlds with a pair meet all that there is.
@@ -119,11 +121,24 @@ pub fn unmet(worlds: u64, injected: &BTreeMap<&'static str, u64>, met: &BTreeSet
 
 /// Lives through the world of a seed in which the appliance has a partner.
 pub fn run_pair(seed: u64, echo: bool) -> Outcome {
-    live(seed, true, echo)
+    live(seed, Kind::Pair, echo)
 }
 
-fn live(seed: u64, pair: bool, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| world::World::new(seed, pair, echo).run());
+/// The same, and whatever the seed says, the pair has the manual arbiter.
+pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
+    live(seed, Kind::PairByHand, echo)
+}
+
+/// Which world a seed means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Pair,
+    PairByHand,
+}
+
+fn live(seed: u64, kind: Kind, echo: bool) -> Outcome {
+    let lived = catch_unwind(|| world::World::new(seed, kind, echo).run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));

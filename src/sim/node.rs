@@ -2,6 +2,7 @@
 
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
+use super::manual::Asking;
 use super::plan;
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
@@ -15,6 +16,7 @@ use crate::event::Event;
 use crate::limits::{Gauge, KEEPER_RETRY_DELAY};
 use crate::mirror::link::VERSION;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
+use crate::mirror::standing::Standing;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
@@ -91,6 +93,8 @@ pub(super) struct Node {
     pub protocol: u8,
     /// Its disks and memories as they were some time ago.
     snapshot: Option<Snapshot>,
+    /// What it keeps of their registers, where there is no store.
+    pub standings: Option<[Standing; 2]>,
     /// How often it was started: what an earlier process asked is no answer to a later one.
     pub life: u64,
 }
@@ -119,6 +123,9 @@ struct Pair {
     links: Vec<WorkerLink>,
     /// What is to be asked of the store.
     questions: Vec<Question>,
+    /// The same of what the box keeps, where there is none.
+    asking: Asking,
+    me: Identity,
 }
 
 /// Something that an arbiter asks of the store.
@@ -178,6 +185,7 @@ impl Node {
             memories: [None; 2],
             protocol: VERSION,
             snapshot: None,
+            standings: None,
             life: 0,
         }
     }
@@ -383,9 +391,10 @@ impl Node {
         self.life += 1;
         let pair = self.appliance.config.pair.as_ref().zip(copies).map(|(pair, copies)| {
             let settings = settings::arbiter(&self.appliance.config, pair);
-            let board = PairBoard::new(settings::node(pair), usize::from(workers), settings, copies, clock.mono());
+            let (me, asking) = (settings::node(pair), Asking::default());
+            let board = PairBoard::new(me, usize::from(workers), settings, copies, self.standings, clock.mono());
             let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
-            Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions }
+            Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions, asking, me }
         });
         let switchboard = Switchboard::new(about, links);
         self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due: self.clock.now(), pair });
@@ -497,7 +506,8 @@ impl Node {
         }
         running.switchboard.expire(now, 0);
         if let Some(pair) = &mut running.pair {
-            pair.step(now, (self.life, self.clock.now()), &self.disks, &mut self.memories, random);
+            let kept = (&mut self.memories, &mut self.standings);
+            pair.step(now, (self.life, self.clock.now()), &self.disks, kept, random);
             while let Some(event) = pair.board.event() {
                 events.push(event);
             }
@@ -511,7 +521,11 @@ impl Node {
 
     /// The process is gone, and with it all that the disks have not told it yet.
     fn end(&mut self, death: Death, random: &mut StdRng) {
-        self.running = None;
+        if let (Some(pair), Some(standings)) =
+            (self.running.take().and_then(|running| running.pair), &mut self.standings)
+        {
+            pair.asking.break_off(pair.me, standings, random);
+        }
         for disk in self.disks.values_mut() {
             *disk = match death {
                 Death::Kill => disk.kill(random.random()),
@@ -591,6 +605,12 @@ impl Node {
         self.disks.values().for_each(|disk| disk.advance(now));
     }
 
+    /// What needs an operator, while it runs.
+    pub(super) fn trouble(&self, identity: Identity) -> Option<arbiter::Trouble> {
+        let pair = self.running.as_ref()?.pair.as_ref()?;
+        pair.board.arbiter(identity).trouble()
+    }
+
     /// SIGTERM.
     pub(super) fn stop(&mut self, finish_within: Duration) {
         if let Some(running) = &mut self.running {
@@ -628,7 +648,8 @@ impl Pair {
         let persisted = self.persisting.iter().map(|(at, ..)| *at);
         let kept = self.keeping.iter().map(|(at, _)| *at);
         let arrived = (!self.errands.is_empty()).then_some(Instant::ZERO);
-        persisted.chain(kept).chain(arrived).min().unwrap_or(Instant::FAR).min(self.board.next_deadline())
+        let deadline = self.board.next_deadline().min(self.asking.next());
+        persisted.chain(kept).chain(arrived).min().unwrap_or(Instant::FAR).min(deadline)
     }
 
     fn step(
@@ -636,10 +657,13 @@ impl Pair {
         now: Now,
         (life, world): (u64, Instant),
         disks: &BTreeMap<u16, SimDisk>,
-        memories: &mut [Option<Memory>; 2],
+        (memories, standings): (&mut [Option<Memory>; 2], &mut Option<[Standing; 2]>),
         random: &mut StdRng,
     ) {
         self.board.expire(now.mono);
+        if let Some(standings) = standings {
+            self.asking.step(now.mono, self.me, standings, &mut self.board);
+        }
         for (at, identity, memory) in std::mem::take(&mut self.persisting) {
             if at > now.mono {
                 self.persisting.push((at, identity, memory));
@@ -687,6 +711,7 @@ impl Pair {
                     memories[identity as usize] = Some(memory);
                     self.board.renew(identity, memory, now.mono);
                 }
+                task if standings.is_some() => self.asking.push(now.mono, identity, task, random),
                 task => self.questions.push(Question { life, identity, task }),
             }
         }

@@ -240,6 +240,10 @@ const LINK_STREAM: u64 = 0x7_11c0 << 32;
 /// Of a hundred worlds with a pair, so many have one.
 const OWN_LINK_PERCENT: u32 = 40;
 
+/// Which worlds with a pair have the manual arbiter, and how many of a hundred do.
+const MANUAL_STREAM_OF_PAIRS: u64 = 0x0_4a1d << 32;
+const MANUAL_PERCENT: u32 = 15;
+
 /// Of a hundred worlds with a pair, in so many a box dies with a delivery that it knows nothing of.
 const DOUBT_PERCENT: u32 = 40;
 
@@ -254,6 +258,8 @@ pub(super) struct Plan {
     pub pair: bool,
     /// Their links have a network of their own.
     pub own_link: bool,
+    /// They have no store.
+    pub manual: bool,
     pub workers: u16,
     pub steering: Steering,
     /// Queues of the card; as many as there are workers, where none are said.
@@ -297,6 +303,7 @@ impl Plan {
             promise: if rotten { Promise::Detected } else { Promise::Kept },
             pair: false,
             own_link: false,
+            manual: false,
             workers: *pick(random, &[1, 1, 1, 2, 2, 3]),
             steering: *pick(random, &[Steering::Flow, Steering::Flow, Steering::Queue(0)]),
             queues: None,
@@ -345,13 +352,15 @@ impl Plan {
 
     /// The plan of a world with a pair: what a world with one box may suffer, and what only a pair can. Damage comes to one box
     /// only, and then to that one alone comes anything else: the other copy must be there to mend it.
-    pub(super) fn of_pair(seed: u64, random: &mut StdRng) -> Plan {
+    pub(super) fn of_pair(seed: u64, by_hand: bool, random: &mut StdRng) -> Plan {
         let load_duration = seconds(random, 20..=180);
         let segment_size = (64 * 1024) << random.random_range(1..=3);
         let mut plan = Plan {
             promise: Promise::Kept,
             pair: true,
             own_link: StdRng::seed_from_u64(seed ^ LINK_STREAM).random_range(0..100) < OWN_LINK_PERCENT,
+            manual: by_hand
+                || StdRng::seed_from_u64(seed ^ MANUAL_STREAM_OF_PAIRS).random_range(0..100) < MANUAL_PERCENT,
             workers: *pick(random, &[1, 1, 1, 2]),
             steering: Steering::Flow,
             queues: None,
@@ -413,6 +422,10 @@ impl Plan {
     /// What else a pair may meet.
     fn add_trials(&mut self, random: &mut StdRng) {
         self.watched = random.random_bool(0.5);
+        if self.manual {
+            // There is no store, and only an operator could tell a box that is off from one that will be another.
+            return;
+        }
         let lot = random.random_range(0..100);
         if lot < EXCHANGED_PERCENT {
             return self.exchanges(random);

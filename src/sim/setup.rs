@@ -46,8 +46,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         }
         text += &format!(
             "[pair]\n{device}node = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
-             silence = \"{}ms\"\nencryption = \"none\"\netcd = [\"http://10.0.0.99:2379\"]\n",
+             silence = \"{}ms\"\nencryption = \"none\"\n{}\n",
             SILENCE.as_millis(),
+            if plan.manual { "arbiter = \"manual\"" } else { "etcd = [\"http://10.0.0.99:2379\"]" },
         );
     }
     for domain in 0..mail::DOMAINS {

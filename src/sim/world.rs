@@ -14,7 +14,7 @@ use super::receiver::{Hop, Manner, Receiver};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
 use super::store::Store;
 use super::trace::Trace;
-use super::{Failure, Outcome};
+use super::{Failure, Kind, Outcome, manual};
 use crate::appliance::Appliance;
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
 use crate::env::Instant;
@@ -22,7 +22,7 @@ use crate::event::Event;
 use crate::limits::{Gauge, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Cause, Command, Stage};
 use crate::mirror::identity_of_log;
-use crate::mirror::register::{Mode, Node as Identity};
+use crate::mirror::register::{Mode, Node as Identity, Register};
 use crate::policy::Policy;
 use crate::port::sim::{HostId, Link, Network};
 use crate::smtp::client;
@@ -74,7 +74,7 @@ const STEPS_MAX: u64 = 20_000_000;
 
 /// What is to happen at some time.
 #[derive(Clone, Debug)]
-enum Happening {
+pub(super) enum Happening {
     Session,
     /// One of the sessions of a healed world.
     LastSession,
@@ -87,6 +87,8 @@ enum Happening {
     Heal,
     /// The operator sets an identity up.
     Create(Identity),
+    /// The operator of a pair without a store looks after it.
+    Watch,
 }
 
 /// How far a run is.
@@ -105,22 +107,23 @@ enum Phase {
 pub(super) struct World {
     seed: u64,
     plan: Plan,
-    random: StdRng,
+    pub(super) random: StdRng,
     time: Rc<Cell<Instant>>,
     network: Network,
     /// The box, or the two of a pair.
-    nodes: Vec<Node>,
+    pub(super) nodes: Vec<Node>,
     store: Store,
+    pub(super) operator: manual::Operator,
     clients: Peer<Client>,
     receivers: Peer<Receiver>,
     attacker: Attacker,
     hops: Vec<Rc<RefCell<Hop>>>,
-    ledger: Ledger,
+    pub(super) ledger: Ledger,
     agenda: BTreeMap<(Instant, u64), Happening>,
     agenda_count: u64,
     phase: Phase,
     mail_next: u32,
-    injected: BTreeMap<&'static str, u64>,
+    pub(super) injected: BTreeMap<&'static str, u64>,
     attempts: BTreeMap<(MessageId, String), u32>,
     /// Whose messages the queue holds, as it was last seen or told.
     ids: BTreeMap<MessageId, u32>,
@@ -160,10 +163,13 @@ struct Listing {
 }
 
 impl World {
-    /// The world of a seed; with `pair`, the one in which the appliance has a partner.
-    pub(super) fn new(seed: u64, pair: bool, echo: bool) -> World {
+    /// The world of a seed.
+    pub(super) fn new(seed: u64, kind: Kind, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = if pair { Plan::of_pair(seed, &mut random) } else { Plan::new(seed, &mut random) };
+        let plan = match kind {
+            Kind::Single => Plan::new(seed, &mut random),
+            Kind::Pair | Kind::PairByHand => Plan::of_pair(seed, kind == Kind::PairByHand, &mut random),
+        };
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let policy_seed = random.random();
@@ -175,6 +181,7 @@ impl World {
             let clock = BoxClock::new(Rc::clone(&time));
             let mut node = Node::new(appliance, clock, plan.disk_latency.clone(), plan.steering);
             node.queues = plan.queues;
+            node.standings = plan.manual.then(Default::default);
             node.hardware_address[5] += 100 * *identity as u8;
             nodes.push(node);
         }
@@ -195,6 +202,7 @@ impl World {
             starts_fail_since: vec![None; nodes.len()],
             nodes,
             store: Store::new(),
+            operator: manual::Operator::default(),
             clients: Peer::new(clients),
             receivers: Peer::new(receivers),
             attacker,
@@ -244,6 +252,9 @@ impl World {
             self.at(SETUP_PAUSE, Happening::Create(Identity::A));
             self.at(SETUP_PAUSE, Happening::Create(Identity::B));
         }
+        if self.plan.manual {
+            self.at(manual::WATCH_INTERVAL, Happening::Watch);
+        }
         self.at(self.look_interval(), Happening::Look);
         self.at(self.plan.load_duration, Happening::Heal);
     }
@@ -258,7 +269,7 @@ impl World {
         if self.nodes.len() > 1 { self.random.random_range(0..self.nodes.len()) } else { 0 }
     }
 
-    fn at(&mut self, delay: Duration, happening: Happening) {
+    pub(super) fn at(&mut self, delay: Duration, happening: Happening) {
         self.agenda_count += 1;
         self.agenda.insert((self.time.get() + delay, self.agenda_count), happening);
     }
@@ -364,10 +375,11 @@ impl World {
             Happening::Heal => self.heal(now),
             Happening::Create(identity) => {
                 let home = identity as usize;
-                if self.store.register(identity).is_none() && !self.nodes[home].command(identity, Command::Create) {
+                if self.register(identity).is_none() && !self.nodes[home].command(identity, Command::Create) {
                     self.at(SETUP_PAUSE, Happening::Create(identity));
                 }
             }
+            Happening::Watch => self.watch(now),
         }
     }
 
@@ -376,6 +388,10 @@ impl World {
             self.start_later(place);
         }
         if self.nodes[place].is_running() || self.phase == Phase::Over {
+            return;
+        }
+        if self.operator.off.is_some_and(|(off, _)| off == place) {
+            // Not before the operator says so, who then starts it.
             return;
         }
         let regroups = self.plan.regroups && self.random.random_bool(0.5);
@@ -555,8 +571,24 @@ impl World {
 
     /// Whether the store says that another box owns the log of this message.
     fn is_deposed(&self, place: usize, id: MessageId) -> bool {
-        let register = self.store.register(identity_of_log(id.log()));
+        let register = self.register(identity_of_log(id.log()));
         self.plan.pair && register.is_some_and(|register| register.owner as usize != place)
+    }
+
+    /// The register of an identity.
+    fn register(&self, identity: Identity) -> Option<Register> {
+        if self.plan.manual { manual::register(&self.nodes, identity) } else { self.store.register(identity) }
+    }
+
+    /// Ends the process of a box.
+    pub(super) fn kill(&mut self, now: Instant, place: usize, death: Death) {
+        self.ledger.upset(now);
+        for event in self.nodes[place].die(&self.network, death, &mut self.random) {
+            self.hear(now, event, place);
+        }
+        // What it told last may not be durable.
+        self.ledger.forget_dues();
+        self.listings[place].asked = None;
     }
 
     fn break_something(&mut self, now: Instant, fault: Fault, place: usize) {
@@ -625,7 +657,8 @@ impl World {
             }
             Fault::Kill(duration) | Fault::PowerLoss(duration) => {
                 let death = if matches!(fault, Fault::Kill(_)) { Death::Kill } else { Death::PowerLoss };
-                self.kill(now, place, death, duration);
+                self.kill(now, place, death);
+                self.at(duration, Happening::Start(place));
                 running
             }
             Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) | Fault::PowerLossAtStage(..) => {
@@ -679,18 +712,6 @@ impl World {
             // What needs a running process waits for one.
             self.at(POSTPONEMENT, Happening::Fault(fault, place));
         }
-    }
-
-    /// The process ends at once, and is started again so long after.
-    fn kill(&mut self, now: Instant, place: usize, death: Death, duration: Duration) {
-        self.ledger.upset(now);
-        for event in self.nodes[place].die(&self.network, death, &mut self.random) {
-            self.hear(now, event, place);
-        }
-        // What it told last may not be durable.
-        self.ledger.forget_dues();
-        self.listings[place].asked = None;
-        self.at(duration, Happening::Start(place));
     }
 
     /// Power is lost where its loss would show best what depends on what.
@@ -863,7 +884,7 @@ impl World {
             let stages: Vec<_> = self.nodes.iter().filter_map(|node| node.stage(identity)).collect();
             stages.contains(&Stage::Leading) && stages.contains(&Stage::Following)
         };
-        let mirrored = |identity| self.store.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
+        let mirrored = |identity| self.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
         !self.plan.pair || [Identity::A, Identity::B].into_iter().all(|identity| leads(identity) && mirrored(identity))
     }
 

@@ -7,6 +7,7 @@
 //! What the owner sends is believed as little as what a disk gives: a batch follows the one before, stands where it says, and
 //! holds what its checksum vouches for, or it is [`Unfit`] and changes nothing.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::copies::{Copies, Point};
@@ -65,6 +66,12 @@ pub struct NotRewound<D: Disk> {
     pub log: Log<D>,
     /// Why.
     pub error: OpenError,
+}
+
+impl<D: Disk> fmt::Debug for NotRewound<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
 }
 
 impl<D: Disk> Log<D> {

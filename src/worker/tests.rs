@@ -476,6 +476,7 @@ impl Half {
             segment_size: 256 * 1024,
             timing: Timing::default(),
             protocol: VERSION,
+            calls: false,
             catch_up_rate: u64::MAX,
             tls: None,
             keeper,
@@ -532,7 +533,7 @@ fn a_worker_that_stood_still_answers_for_nothing_before_it_is_ordered_to_again()
     let mut bench = Bench::new(false);
     let mut half = Half::new(&mut bench);
     let with = Incarnation::new(7).expect("not zero");
-    let words = Words { epoch: 3, role: Role::Leads, incarnation: with, able: true, roomy: true };
+    let words = Words { epoch: 3, role: Role::Leads, incarnation: with, able: true, roomy: true, standing: None };
     half.with(&mut bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Say(words)));
     let heard_at = bench.parts.now.mono;
     let silences = |bench: &Bench| {

@@ -1,4 +1,4 @@
-//! A pair of boxes, with etcd beside them and a receiver behind them.
+//! A pair of boxes, with etcd beside them or an operator instead, and a receiver behind them.
 
 use super::load::message;
 use super::receiver::Receiver;
@@ -51,6 +51,16 @@ impl Pair {
     pub fn up_on(links: Links, prepare: impl Fn(&Path)) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
+        Some(Pair::start(lab, links, prepare, |text| text))
+    }
+
+    /// A pair with the manual arbiter: there is no etcd.
+    pub fn up_by_hand() -> Option<Pair> {
+        let etcd = "etcd = [\"http://192.0.2.40:2379\"]";
+        Some(Pair::start(Lab::up_pair()?, Links::OwnPort, |_| {}, |text| text.replace(etcd, "arbiter = \"manual\"")))
+    }
+
+    fn start(lab: Lab, links: Links, prepare: impl Fn(&Path), change: impl Fn(String) -> String) -> Pair {
         for node in NODES {
             fingerprint(&lab, node);
         }
@@ -59,9 +69,10 @@ impl Pair {
         let start = |node: Node| {
             std::fs::create_dir_all(spool(&lab, node)).expect("a folder");
             prepare(&spool(&lab, node));
-            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &configuration(&lab, node, links))
+            let text = change(configuration(&lab, node, links));
+            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &text)
         };
-        Some(Pair { boxes: NODES.map(start), links, receiver, lab })
+        Pair { boxes: NODES.map(start), links, receiver, lab }
     }
 
     /// Brings both identities into being, and waits until both are mirrored.

@@ -7,7 +7,10 @@ mod key;
 use super::check;
 use super::text::{exit_code, plain};
 use crate::config::{self, Period};
-use crate::control::{Answer, Client, ClientError, IdentityStatus, PairCommand, PairStatus, Request, Versioned};
+use crate::control::{
+    Answer, ArbiterKind, Client, ClientError, IdentityStatus, PairCommand, PairStatus, Request, Versioned,
+};
+use crate::mirror::arbiter::Trouble;
 use crate::mirror::register::{Mode, Node};
 use clap::{Args, Subcommand, ValueEnum};
 use std::io::{self, Write};
@@ -59,11 +62,12 @@ pub enum PairAction {
         #[arg(long)]
         partner_is_off: bool,
     },
-    /// Take an identity over from the partner, whether it is heard or not.
+    /// Take an identity over from the partner, whether it is heard or not. With the manual arbiter also: work without a partner
+    /// that is off, until it is back.
     TakeOver {
         /// Which.
         identity: Identity,
-        /// You vouch for it that the other box is off.
+        /// You vouch for it that the other box is off, and stays off until this is done. Needed with the manual arbiter.
         #[arg(long)]
         partner_is_off: bool,
     },
@@ -182,8 +186,15 @@ fn ask(client: &mut Client, command: PairCommand) -> Result<PairStatus, ClientEr
 pub(super) fn write_status(pair: &PairStatus, out: &mut dyn Write) -> io::Result<()> {
     let heard = if pair.identities.iter().all(|identity| identity.partner_heard) { "heard" } else { "NOT HEARD" };
     writeln!(out, "this is box {}; its partner, box {}, is {heard}", pair.node, pair.node.partner())?;
-    if let Some(error) = &pair.store_error {
-        writeln!(out, "ETCD DOES NOT ANSWER: {}", plain(error))?;
+    match (pair.arbiter, &pair.store_error) {
+        (ArbiterKind::Etcd, None) => {}
+        (ArbiterKind::Etcd, Some(error)) => writeln!(out, "ETCD DOES NOT ANSWER: {}", plain(error))?,
+        (ArbiterKind::Manual, error) => {
+            writeln!(out, "the arbiter is manual: when a box is not heard, nothing is taken over but by command")?;
+            if let Some(error) = error {
+                writeln!(out, "NO REGISTER CAN BE KEPT: {}", plain(error))?;
+            }
+        }
     }
     for status in &pair.identities {
         let IdentityStatus { identity, stage, epoch, owner, mode, trouble, .. } = status;
@@ -200,6 +211,18 @@ pub(super) fn write_status(pair: &PairStatus, out: &mut dyn Write) -> io::Result
         }
         if let Some(trouble) = trouble {
             writeln!(out, "            NEEDS YOU: {trouble}")?;
+            let partner = pair.node.partner();
+            match trouble {
+                Trouble::CommandNeeded => {
+                    let command = format!("rohrpost pair take-over {identity} --partner-is-off");
+                    writeln!(out, "            here, once box {partner} is off for certain: {command}")?;
+                }
+                Trouble::Unmet | Trouble::RegisterSplit => {
+                    let command = format!("rohrpost pair solo {identity} --accept-loss --partner-is-off");
+                    writeln!(out, "            here, once box {partner} is off and its mail given up: {command}")?;
+                }
+                _ => {}
+            }
         }
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! What a pair's files must say.
 
 use super::broken::problems;
-use crate::config::{parse, warnings};
+use crate::config::{Arbiter, parse, warnings};
 
 const BASE: &str = r#"transport = "af_xdp"
 hostname = "mx1.example.net"
@@ -145,6 +145,27 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
     ] {
         assert_eq!(changed(from, to).join("\n"), message, "{to}");
     }
+    for (from, to, message) in [
+        (
+            "etcd = [\"http://10.9.9.10:2379\", \"http://10.9.9.11:2379\"]\n",
+            "",
+            "line 24: the arbiter \"etcd\" needs `etcd`: who works for which identity stands there | write etcd = [\"http://HOST:2379\", …], or arbiter = \"manual\" for a pair in which nothing is taken over but by command",
+        ),
+        (
+            "encryption = \"none\"\n",
+            "encryption = \"none\"\narbiter = \"manual\"\n",
+            "line 30: `etcd` is of no use with arbiter = \"manual\", which asks no etcd | remove `etcd`, or write arbiter = \"etcd\"",
+        ),
+        (
+            "etcd = [\"http://10.9.9.10:2379\", \"http://10.9.9.11:2379\"]\n",
+            "arbiter = \"manual\"\netcd_prefix = \"/rohrpost/\"\n",
+            "line 30: `etcd_prefix` is of no use with arbiter = \"manual\", which asks no etcd | remove `etcd_prefix`, or write arbiter = \"etcd\"",
+        ),
+    ] {
+        assert_eq!(changed(from, to).join("\n"), message, "{to}");
+    }
+    let by_hand = BASE.replace("etcd = [\"http://10.9.9.10:2379\", \"http://10.9.9.11:2379\"]", "arbiter = \"manual\"");
+    assert_eq!(parse(&by_hand, "pair.toml").expect("a good file").pair.map(|pair| pair.arbiter), Some(Arbiter::Manual));
     let kernel = BASE.replace("transport = \"af_xdp\"", "transport = \"kernel\"");
     let problems = problems(&kernel);
     assert!(problems[0].contains("a pair needs the transport"), "{problems:?}");

@@ -2,9 +2,13 @@
 
 use super::{Check, Step, on_link, unusable};
 use crate::config::error::Problem;
-use crate::config::{Config, Encryption, Identity, Pair, Transport};
+use crate::config::{Arbiter, Config, Encryption, Identity, Pair, Transport};
 use std::net::IpAddr;
 use std::ops::Range;
+
+/// Keys that only the arbiter "etcd" knows.
+const ETCD_KEYS: [&str; 7] =
+    ["etcd", "etcd_prefix", "etcd_user", "etcd_password_file", "etcd_ca", "etcd_certificate", "etcd_key"];
 
 impl Check<'_> {
     pub(super) fn pair(&mut self, config: &Config) {
@@ -90,6 +94,22 @@ impl Check<'_> {
 
     /// How the store is reached.
     fn pair_store(&mut self, pair: &Pair) {
+        if pair.arbiter == Arbiter::Manual {
+            for key in ETCD_KEYS {
+                if self.places.has("pair", key) {
+                    let message = format!("`{key}` is of no use with arbiter = \"manual\", which asks no etcd");
+                    let help = format!("remove `{key}`, or write arbiter = \"etcd\"");
+                    self.add(Problem::new(self.in_pair(key), message).help(help));
+                }
+            }
+            return;
+        }
+        if pair.etcd.is_empty() {
+            let message = "the arbiter \"etcd\" needs `etcd`: who works for which identity stands there";
+            self.add(Problem::new(self.places.of(&[Step::Key("pair")]), message).help(
+                "write etcd = [\"http://HOST:2379\", …], or arbiter = \"manual\" for a pair in which nothing is taken over but by command",
+            ));
+        }
         let endpoints = pair.etcd.iter().enumerate();
         let places = endpoints.map(|(item, endpoint)| {
             (endpoint.clone(), self.places.of(&[Step::Key("pair"), Step::Key("etcd"), Step::Index(item)]))

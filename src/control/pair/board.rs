@@ -6,13 +6,15 @@
 use crate::control::links::{PairReport, PairWish, ToWorker, WorkerLink};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::mirror::arbiter::{self, Action, Arbiter, Cause, Command, Notice, Refusal, Stage};
-use crate::mirror::register::{Memory, Node, Register};
+use crate::mirror::arbiter::{self, Action, Arbiter, Cause, Command, Notice, Refusal, Stage, Words};
+use crate::mirror::register::{Incarnation, Memory, Node, Register};
+use crate::mirror::standing::Standing;
 use crate::spool::Room;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, VecDeque};
 
-/// What the control thread does for an arbiter. Each is answered by [`PairBoard::tell`] but for `Renew`.
+/// What the control thread does for an arbiter, in the order in which it comes. Each is answered by [`PairBoard::tell`] but for
+/// those that say otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PairTask {
     /// Read the register.
@@ -26,6 +28,10 @@ pub enum PairTask {
     },
     /// Make this durable.
     Persist(Memory),
+    /// Without a store: this is what the partner keeps. The answer is [`PairBoard::keep`], and news of the register if it has changed.
+    Hear(Standing),
+    /// Without a store: end a split in favour of this copy. Answered like `Hear`.
+    Settle(Incarnation),
     /// The workers set the copy aside. A memory with another incarnation and the same epochs is made durable, and a new arbiter
     /// begins with it: [`PairBoard::renew`].
     Renew,
@@ -54,6 +60,11 @@ struct Seat {
     is_silent: bool,
     has_failed: bool,
     room: Room,
+    /// What the arbiter last said of itself.
+    words: Option<Words>,
+    /// What this box keeps of the register, where there is no store; and what the partner was last heard to keep.
+    standing: Option<Standing>,
+    heard_standing: Option<Standing>,
     counts: PairCounts,
     /// In which stages what was met since somebody asked: no more than there are stages and causes.
     met: BTreeSet<(Stage, Cause)>,
@@ -71,12 +82,14 @@ pub struct PairCounts {
 }
 
 impl PairBoard {
-    /// For a box with so many workers; each identity has a memory, and a copy that is fit or not.
+    /// For a box with so many workers; each identity has a memory, a copy that is fit or not, and without a store what this box
+    /// keeps of its register.
     pub fn new(
         me: Node,
         workers: usize,
         settings: arbiter::Settings,
         copies: [(Memory, bool); 2],
+        standings: Option<[Standing; 2]>,
         now: Instant,
     ) -> PairBoard {
         let seat = |identity: Node| {
@@ -94,6 +107,9 @@ impl PairBoard {
                 is_silent: false,
                 has_failed: false,
                 room: Room::Enough,
+                words: None,
+                standing: standings.map(|standings| standings[identity as usize]),
+                heard_standing: None,
                 counts: PairCounts::default(),
                 met: BTreeSet::new(),
             }
@@ -122,6 +138,13 @@ impl PairBoard {
     /// A worker's part has changed.
     pub fn report(&mut self, report: PairReport, now: Instant) {
         let seat = &mut self.seats[report.identity as usize];
+        let standing = report.heard.and_then(|words| words.standing);
+        if seat.standing.is_some() && standing.is_some() && standing != seat.heard_standing {
+            seat.heard_standing = standing;
+            self.tasks.extend(standing.map(|standing| (report.identity, PairTask::Hear(standing))));
+        }
+        // The arbiter reads of it.
+        let report = PairReport { heard: report.heard.map(|words| Words { standing: None, ..words }), ..report };
         let before = seat.reports[usize::from(report.worker)].replace(report);
         let words = report.heard.filter(|words| before.and_then(|before| before.heard) != Some(*words));
         let silent = seat.reports.iter().flatten().filter_map(|report| report.silent_since).min();
@@ -165,6 +188,13 @@ impl PairBoard {
         self.settle();
     }
 
+    /// Without a store: what this box keeps of the register, durably, is this now.
+    pub fn keep(&mut self, identity: Node, standing: Standing) {
+        let seat = &mut self.seats[identity as usize];
+        seat.standing = Some(standing);
+        seat.say();
+    }
+
     /// The copy of an identity was set aside: an arbiter begins that knows an empty one.
     pub fn renew(&mut self, identity: Node, memory: Memory, now: Instant) {
         let seat = &mut self.seats[identity as usize];
@@ -190,7 +220,12 @@ impl PairBoard {
 
     /// An operator's command.
     pub fn command(&mut self, identity: Node, command: Command, now: Instant) -> Result<(), Refusal> {
-        let result = self.seats[identity as usize].command(command, now);
+        let seat = &mut self.seats[identity as usize];
+        if command == Command::Create && identity != seat.me {
+            // A second box that does the same at home, and does not hear of it without a store, would have another one.
+            return Err(Refusal::NotHome);
+        }
+        let result = seat.command(command, now);
         self.settle();
         result
     }
@@ -235,8 +270,10 @@ impl PairBoard {
                         seat.wish(PairWish::Withdraw);
                         continue;
                     }
+                    Action::Settle(copy) => PairTask::Settle(copy),
                     Action::Say(words) => {
-                        seat.wish(PairWish::Say(words));
+                        seat.words = Some(words);
+                        seat.say();
                         continue;
                     }
                     Action::Tell(notice) => {
@@ -309,6 +346,13 @@ impl Seat {
 
     fn wish(&mut self, wish: PairWish) {
         self.outboxes.iter_mut().for_each(|outbox| outbox.push_back(wish));
+    }
+
+    /// Has the partner told what there is to be told.
+    fn say(&mut self) {
+        if let Some(words) = self.words {
+            self.wish(PairWish::Say(Words { standing: self.standing, ..words }));
+        }
     }
 }
 

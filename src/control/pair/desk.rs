@@ -1,14 +1,17 @@
 //! The adapter around the board: what its tasks take is done beside the control thread's loop, and comes back as an answer.
 
 use super::memory::{self, MemoryError};
-use super::{IdentityStatus, PairBoard, PairStatus, PairTask, Store};
+use super::{ArbiterKind, IdentityStatus, Kept, PairBoard, PairStatus, PairTask, Store, StoreError};
+use crate::config;
 use crate::control::links::{PairReport, WorkerLink};
 use crate::control::protocol::{Answer, PairCommand};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::mirror::arbiter;
+use crate::limits::REGISTER_RETRY_DELAY;
+use crate::mirror::arbiter::{self, Outcome};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Memory, Node};
+use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +27,32 @@ pub struct PairSettings {
     /// Of each identity the memory, and whether its logs opened without damage.
     pub copies: [(Memory, bool); 2],
     /// Where the registers are.
-    pub store: Store,
+    pub registers: Registers,
     /// Where the memories are.
     pub directory: PathBuf,
     /// Logs that the keeper could not read, with the reason.
     pub failures: mpsc::UnboundedReceiver<(u16, String)>,
+}
+
+/// Where the registers are.
+pub enum Registers {
+    /// In etcd.
+    Etcd(Arc<Store>),
+    /// On this box, and on the other one.
+    Manual(Box<Kept>),
+}
+
+impl Registers {
+    /// As the configuration says; asks nobody.
+    ///
+    /// # Errors
+    /// A file cannot be used.
+    pub fn open(pair: &config::Pair, directory: &Path) -> Result<Registers, StoreError> {
+        match pair.arbiter {
+            config::Arbiter::Etcd => Store::open(pair).map(Arc::new).map(Registers::Etcd),
+            config::Arbiter::Manual => Ok(Registers::Manual(Box::new(Kept::open(directory)?))),
+        }
+    }
 }
 
 /// How often a worker's full channel is asked again for room.
@@ -41,7 +65,7 @@ const NEWS_MAX: usize = 2;
 pub(in crate::control) struct Desk {
     board: PairBoard,
     node: Node,
-    store: Arc<Store>,
+    registers: Ways,
     directory: Arc<Path>,
     links: Vec<WorkerLink>,
     errands: JoinSet<News>,
@@ -51,9 +75,21 @@ pub(in crate::control) struct Desk {
     events: Vec<Event>,
 }
 
+/// The ways to the registers.
+enum Ways {
+    Etcd(Arc<Store>),
+    /// What is kept here goes along with a task, and comes back with its answer: one at a time.
+    Manual {
+        kept: Option<Box<Kept>>,
+        waiting: VecDeque<(Node, PairTask)>,
+        error: Option<String>,
+    },
+}
+
 /// Something that the board has to be told.
 pub(in crate::control) enum News {
     Answer(Node, arbiter::Event),
+    Kept(Box<Kept>, Node, PairTask, Result<Option<arbiter::Event>, MemoryError>),
     Persisted(Node, Result<(), MemoryError>),
     Renewed(Node, Result<Memory, MemoryError>),
     LogFailed(u16, String),
@@ -62,15 +98,24 @@ pub(in crate::control) enum News {
 impl Desk {
     /// Within the control thread's runtime.
     pub fn new(settings: PairSettings, links: Vec<WorkerLink>, now: Instant) -> Desk {
-        let PairSettings { node, arbiter, copies, store, directory, failures } = settings;
-        let store = Arc::new(store);
+        let PairSettings { node, arbiter, copies, registers, directory, failures } = settings;
         let (stir, stirred) = mpsc::channel(NEWS_MAX);
-        let watched = Arc::clone(&store);
-        tokio::spawn(async move { watched.watch(stir).await });
+        let mut standings = None;
+        let registers = match registers {
+            Registers::Etcd(store) => {
+                let watched = Arc::clone(&store);
+                tokio::spawn(async move { watched.watch(stir).await });
+                Ways::Etcd(store)
+            }
+            Registers::Manual(kept) => {
+                standings = Some([Node::A, Node::B].map(|identity| kept.standing(identity)));
+                Ways::Manual { kept: Some(kept), waiting: VecDeque::new(), error: None }
+            }
+        };
         Desk {
-            board: PairBoard::new(node, links.len(), arbiter, copies, now),
+            board: PairBoard::new(node, links.len(), arbiter, copies, standings, now),
             node,
-            store,
+            registers,
             directory: directory.into(),
             links,
             errands: JoinSet::new(),
@@ -101,6 +146,7 @@ impl Desk {
     pub fn tell(&mut self, news: News, now: Instant) {
         match news {
             News::Answer(identity, event) => self.board.tell(identity, event, now),
+            News::Kept(kept, identity, task, answer) => self.take_back(kept, identity, task, answer, now),
             News::Persisted(identity, Ok(())) => self.board.tell(identity, arbiter::Event::Persisted, now),
             News::Renewed(identity, Ok(memory)) => self.board.renew(identity, memory, now),
             News::Persisted(identity, Err(error)) | News::Renewed(identity, Err(error)) => {
@@ -112,6 +158,58 @@ impl Desk {
                 self.board.tell(identity_of_log(log), arbiter::Event::StorageFailed, now);
             }
         }
+    }
+
+    /// What is kept here has come back from a task.
+    fn take_back(
+        &mut self,
+        back: Box<Kept>,
+        identity: Node,
+        task: PairTask,
+        answer: Result<Option<arbiter::Event>, MemoryError>,
+        now: Instant,
+    ) {
+        let Ways::Manual { kept, waiting, error } = &mut self.registers else { return };
+        let standing = back.standing(identity);
+        *kept = Some(back);
+        *error = answer.as_ref().err().map(ToString::to_string);
+        let event = match answer {
+            Ok(event) => {
+                self.board.keep(identity, standing);
+                event
+            }
+            // The arbiter asks again; of what was heard nobody else reminds us.
+            Err(_) if matches!(task, PairTask::Propose { .. }) => Some(arbiter::Event::Proposed(Outcome::Unknown)),
+            Err(_) => {
+                waiting.push_front((identity, task));
+                None
+            }
+        };
+        if let Some(event) = event {
+            self.board.tell(identity, event, now);
+        }
+    }
+
+    /// Has the next task done that asks what is kept here, if none is under way.
+    fn ask_kept(&mut self) {
+        let Ways::Manual { kept: place, waiting, .. } = &mut self.registers else { return };
+        let Some(mut kept) = place.take() else { return };
+        let Some((identity, task)) = waiting.pop_front() else {
+            *place = Some(kept);
+            return;
+        };
+        let me = self.node;
+        self.errands.spawn(async move {
+            let asked = tokio::task::spawn_blocking(move || {
+                let answer = kept.ask(me, identity, task);
+                News::Kept(kept, identity, task, answer)
+            });
+            let news = asked.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+            if matches!(news, News::Kept(.., Err(_))) {
+                tokio::time::sleep(REGISTER_RETRY_DELAY).await;
+            }
+            news
+        });
     }
 
     /// A worker's part has changed.
@@ -146,10 +244,16 @@ impl Desk {
     pub fn turn(&mut self, now: Instant) -> Vec<Event> {
         self.board.expire(now);
         while let Some((identity, task)) = self.board.task() {
-            let (store, directory) = (Arc::clone(&self.store), Arc::clone(&self.directory));
+            let directory = Arc::clone(&self.directory);
             match task {
-                PairTask::Read | PairTask::Propose { .. } => {
-                    self.errands.spawn(async move { News::Answer(identity, store.ask(identity, task).await) });
+                PairTask::Read | PairTask::Propose { .. } | PairTask::Hear(_) | PairTask::Settle(_) => {
+                    match &mut self.registers {
+                        Ways::Etcd(store) => {
+                            let store = Arc::clone(store);
+                            self.errands.spawn(async move { News::Answer(identity, store.ask(identity, task).await) });
+                        }
+                        Ways::Manual { waiting, .. } => waiting.push_back((identity, task)),
+                    }
                 }
                 PairTask::Persist(memory) => {
                     self.errands.spawn_blocking(move || {
@@ -162,6 +266,7 @@ impl Desk {
                 }
             }
         }
+        self.ask_kept();
         self.unsent = !self.board.send(&self.links);
         let mut events = std::mem::take(&mut self.events);
         events.extend(std::iter::from_fn(|| self.board.event()));
@@ -177,7 +282,11 @@ impl Desk {
     /// How the pair stands.
     pub fn status(&self) -> PairStatus {
         let identities = [Node::A, Node::B].map(|identity| IdentityStatus::of(identity, &self.board));
-        PairStatus { node: self.node, store_error: self.store.error(), identities }
+        let (arbiter, store_error) = match &self.registers {
+            Ways::Etcd(store) => (ArbiterKind::Etcd, store.error()),
+            Ways::Manual { error, .. } => (ArbiterKind::Manual, error.clone()),
+        };
+        PairStatus { node: self.node, arbiter, store_error, identities }
     }
 }
 

@@ -28,6 +28,17 @@ pub enum MemoryError {
         /// In which way.
         source: FormError,
     },
+    /// A register is not as we wrote it.
+    #[error(
+        "{path}: {source}; who owns the identity cannot be told from it any more. If the partner is there, move the file away: \
+         this box then takes over what the partner keeps, and does nothing for the identity before"
+    )]
+    Register {
+        /// The file.
+        path: PathBuf,
+        /// In which way.
+        source: FormError,
+    },
     /// The operating system refused.
     #[error("{action} {path}: {source}")]
     Io {
@@ -53,33 +64,42 @@ fn path_of(directory: &Path, identity: Node) -> PathBuf {
 /// What is there is no memory, or cannot be read.
 pub fn recall(directory: &Path, identity: Node) -> Result<Option<Memory>, MemoryError> {
     let path = path_of(directory, identity);
-    let failed = |source| MemoryError::Io { action: "read", path: path.clone(), source };
-    let mut bytes = Vec::new();
-    match File::open(&path) {
-        Ok(file) => file.take(REGISTER_SIZE_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
+    let Some(bytes) = read_small(&path, REGISTER_SIZE_MAX)? else { return Ok(None) };
     let directory = directory.to_owned();
     Memory::from_bytes(&bytes).map(Some).map_err(|source| MemoryError::Form { path, directory, source })
 }
 
+/// What is in a file, and one byte more than it may have if there is more; `None`: there is no file.
+pub(super) fn read_small(path: &Path, size_max: usize) -> Result<Option<Vec<u8>>, MemoryError> {
+    let failed = |source| MemoryError::Io { action: "read", path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(size_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    Ok(Some(bytes))
+}
+
 /// Makes a memory durable in the place of the one before.
 pub(super) fn persist(directory: &Path, identity: Node, memory: Memory) -> Result<(), MemoryError> {
-    let path = path_of(directory, identity);
+    replace(directory, &path_of(directory, identity), &memory.to_bytes())
+}
+
+/// Makes a file of this folder another one, as a whole and durably.
+pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
     let new = path.with_extension("new");
-    let bytes = memory.to_bytes();
-    write_over(&new, &bytes)?;
+    write_over(&new, bytes)?;
     let failed = |action, path: &Path| {
         let path = path.to_owned();
         move |source| MemoryError::Io { action, path, source }
     };
-    match renameat_with(CWD, &new, CWD, &path, RenameFlags::EXCHANGE) {
+    match renameat_with(CWD, &new, CWD, path, RenameFlags::EXCHANGE) {
         Ok(()) => {}
         // There is none to be exchanged, or the file system cannot do it.
         Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::rename(&new, &path).map_err(failed("rename", &new))?;
-            write_over(&new, &bytes)?;
+            fs::rename(&new, path).map_err(failed("rename", &new))?;
+            write_over(&new, bytes)?;
         }
         Err(error) => return Err(failed("exchange", &new)(error.into())),
     }

@@ -10,11 +10,23 @@ use serde::{Deserialize, Serialize};
 pub struct PairStatus {
     /// Which of the two boxes this is.
     pub node: Node,
-    /// Why etcd was last not of help, unless it has answered since.
+    /// Who decides when a box is not heard.
+    pub arbiter: ArbiterKind,
+    /// Why etcd was last not of help, unless it has answered since; with the manual arbiter, why this box could not keep a register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
     /// Both identities.
     pub identities: [IdentityStatus; 2],
+}
+
+/// Who decides when a box is not heard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ArbiterKind {
+    /// etcd.
+    Etcd,
+    /// An operator.
+    Manual,
 }
 
 /// How an identity stands.

@@ -6,7 +6,7 @@
 //! Each endpoint has a client of its own, and one of them is asked at a time: the last that answered. One that does not is
 //! left for the next, and its connection with it.
 
-use super::PairTask;
+use super::{MemoryError, PairTask};
 use crate::config::Pair;
 use crate::limits::{REGISTER_TIMEOUT, WATCH_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Found, Outcome};
@@ -22,7 +22,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
-/// Why the store cannot be asked as the configuration says.
+/// Why the registers cannot be asked for as the configuration says.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// A file of it.
@@ -35,6 +35,9 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// What this box keeps instead of etcd.
+    #[error("{0}")]
+    Kept(#[from] MemoryError),
     /// No password in its file.
     #[error("[pair] etcd_password_file: the first line of {path} is empty; it must be the password of etcd_user")]
     NoPassword {

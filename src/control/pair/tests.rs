@@ -1,6 +1,11 @@
 use super::memory::{begin, persist};
 use super::*;
-use crate::mirror::register::{Memory, Node};
+use crate::control::{PairReport, PairWish, ToWorker, links};
+use crate::env::Instant;
+use crate::mirror::arbiter::{Command, Event, Found, Outcome, Refusal, Role, Settings, Words};
+use crate::mirror::register::{Incarnation, Memory, Node, Register};
+use crate::mirror::standing::Standing;
+use crate::spool::Room;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -41,4 +46,120 @@ fn what_is_no_memory_is_refused_with_advice() {
         let text = recall(directory.path(), Node::B).unwrap_err().to_string();
         assert!(text.contains("identity-b.json") && text.contains("start with an empty one"), "{text}");
     }
+}
+
+fn copy(number: u64) -> Incarnation {
+    Incarnation::new(number).expect("not zero")
+}
+
+#[test]
+fn what_is_kept_of_a_register_is_there_again_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Kept::open(directory.path()).unwrap();
+    let mut kept = open();
+    assert_eq!(kept.standing(Node::A), Standing::default());
+    let ask = |kept: &mut Kept, task| kept.ask(Node::A, Node::A, task).unwrap();
+    assert_eq!(ask(&mut kept, PairTask::Read), Some(Event::Read(Found::Missing)));
+    assert!(fs::read_dir(directory.path()).unwrap().next().is_none(), "nothing is written that says nothing");
+    let first = Register::solo(1, Node::A, copy(1));
+    let create = PairTask::Propose { expected: None, wanted: first };
+    assert_eq!(ask(&mut kept, create), Some(Event::Proposed(Outcome::Won)));
+    assert_eq!(ask(&mut open(), create), Some(Event::Proposed(Outcome::Lost(Found::Register(first)))));
+
+    // The partner has gone on from it.
+    let next = Register::mirrored(2, Node::A, copy(1), copy(2));
+    let theirs = Standing { register: Some(next), agreed: Some(first), rival: None };
+    assert_eq!(ask(&mut kept, PairTask::Hear(theirs)), Some(Event::Stirred));
+    assert_eq!(ask(&mut open(), PairTask::Read), Some(Event::Read(Found::Register(next))));
+    // What is older changes nothing, and is no news.
+    let older = Standing { register: Some(first), agreed: None, rival: None };
+    assert_eq!(ask(&mut kept, PairTask::Hear(older)), None);
+    // It has gone on from something else, and that is not forgotten.
+    let other = Standing { register: Some(Register::solo(5, Node::B, copy(2))), agreed: Some(first), rival: None };
+    assert_eq!(ask(&mut kept, PairTask::Hear(other)), Some(Event::Stirred));
+    assert_eq!(ask(&mut open(), PairTask::Read), Some(Event::Read(Found::Split { epoch: 5 })));
+    assert_eq!(ask(&mut kept, PairTask::Settle(copy(1))), Some(Event::Stirred));
+    let settled = Register::solo(6, Node::A, copy(1));
+    assert_eq!(ask(&mut open(), PairTask::Read), Some(Event::Read(Found::Register(settled))));
+    assert_eq!(open().standing(Node::B), Standing::default());
+    // The file, and the one that it is exchanged with.
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_register_that_cannot_be_kept_is_not_spoken_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Kept::open(directory.path()).unwrap();
+    let first = Register::solo(1, Node::A, copy(1));
+    let create = PairTask::Propose { expected: None, wanted: first };
+    // A folder is where the file is written first.
+    fs::create_dir(directory.path().join("register-a.new")).unwrap();
+    let error = kept.ask(Node::A, Node::A, create).unwrap_err().to_string();
+    assert!(error.contains("register-a.new"), "{error}");
+    assert_eq!(kept.standing(Node::A), Standing::default());
+    fs::remove_dir(directory.path().join("register-a.new")).unwrap();
+    assert_eq!(kept.ask(Node::A, Node::A, create).unwrap(), Some(Event::Proposed(Outcome::Won)));
+}
+
+#[test]
+fn a_register_that_is_damaged_is_refused_with_advice() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut kept = Kept::open(directory.path()).unwrap();
+    let wanted = Register::solo(1, Node::B, copy(1));
+    kept.ask(Node::B, Node::B, PairTask::Propose { expected: None, wanted }).unwrap();
+    let path = directory.path().join("register-b.json");
+    let bytes = fs::read(&path).unwrap();
+    for broken in [&bytes[..bytes.len() - 1], b"", &[b' '; 4096]] {
+        fs::write(&path, broken).unwrap();
+        let text = Kept::open(directory.path()).unwrap_err().to_string();
+        assert!(text.contains("register-b.json") && text.contains("move the file away"), "{text}");
+    }
+}
+
+#[test]
+fn what_a_partner_keeps_is_looked_at_before_the_arbiter_reads() {
+    let (workers, ends, _) = links(1, 16).unwrap();
+    let settings = Settings { manual: true, ..Settings::default() };
+    let copies = [(Memory::new(copy(1)), true), (Memory::new(copy(2)), true)];
+    let standings = Some([Standing::default(); 2]);
+    let now = Instant::from_nanos(1_000_000_000);
+    let mut board = PairBoard::new(Node::A, 1, settings, copies, standings, now);
+    let tasks = |board: &mut PairBoard| std::iter::from_fn(|| board.task()).collect::<Vec<_>>();
+    assert_eq!(tasks(&mut board), [(Node::A, PairTask::Read), (Node::B, PairTask::Read)]);
+    assert_eq!(board.command(Node::B, Command::Create, now), Err(Refusal::NotHome));
+    board.tell(Node::B, Event::Read(Found::Missing), now);
+
+    // Identity b was created at home.
+    let register = Register::solo(1, Node::B, copy(7));
+    let standing = Standing { register: Some(register), ..Standing::default() };
+    let heard =
+        Words { epoch: 1, role: Role::Leads, incarnation: copy(7), able: true, roomy: true, standing: Some(standing) };
+    let report = PairReport {
+        worker: 0,
+        identity: Node::B,
+        done: 0,
+        heard: Some(heard),
+        silent_since: None,
+        failed: false,
+        room: Room::Enough,
+    };
+    board.report(report, now);
+    let expected = [(Node::B, PairTask::Hear(standing)), (Node::B, PairTask::Read)];
+    assert_eq!(tasks(&mut board), expected);
+    // Once is enough.
+    board.report(PairReport { done: 1, ..report }, now);
+    assert_eq!(tasks(&mut board), []);
+
+    // What is kept is what is said, with all that is said.
+    let kept = standing.hear(Node::A, standing);
+    board.keep(Node::B, kept);
+    board.send(&workers);
+    let mut said = None;
+    while let Ok(wish) = ends[0].requests.try_recv() {
+        if let ToWorker::Pair { identity: Node::B, wish: PairWish::Say(words) } = wish {
+            assert!(words.standing.is_some(), "{words:?}");
+            said = words.standing;
+        }
+    }
+    assert_eq!(said, Some(kept));
 }

@@ -1,7 +1,7 @@
 //! What follows from what the machine knows: one step from each state. Nothing here depends on which event came last, so
 //! that nothing is lost by its order.
 
-use super::machine::Arbiter;
+use super::machine::{Arbiter, EPOCHS_BY_HAND};
 use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Order, Role, Trouble, Words};
 use crate::env::Instant;
@@ -69,6 +69,10 @@ impl Arbiter {
                 if self.durable.left >= from.epoch {
                     self.enter(State::Deciding { from, goal }, now);
                 }
+            }
+            // It was vouched to be off, and is not: as if nothing had been said.
+            State::Deciding { goal: Goal::Solo, .. } if self.settings.manual && self.hears_partner() => {
+                self.think_again(now);
             }
             State::Deciding { from, goal } if from.owner == self.me => self.step_deciding(from, goal, now),
             State::Deciding { from, goal } => {
@@ -231,6 +235,9 @@ impl Arbiter {
     }
 
     fn step_deciding(&mut self, from: Register, goal: Goal, now: Instant) {
+        if from.mode == Mode::Solo && goal != Goal::Solo && self.seeks_partner(now) {
+            return;
+        }
         if from.mode == Mode::Solo || goal == Goal::Solo {
             self.propose(from, self.solo_after(from), now);
             return;
@@ -282,7 +289,17 @@ impl Arbiter {
     }
 
     fn solo_after(&self, from: Register) -> Register {
-        Register::solo(from.epoch + 1, self.me, self.memory.incarnation)
+        let step = if self.settings.manual && from.owner != self.me { EPOCHS_BY_HAND } else { 1 };
+        Register::solo(from.epoch + step, self.me, self.memory.incarnation)
+    }
+
+    /// Whether an owner that is solo waits for its partner to be heard: no store tells it what became of it while it was off.
+    fn seeks_partner(&mut self, now: Instant) -> bool {
+        if !self.settings.manual || self.hears_partner() || self.join_over {
+            return false;
+        }
+        self.join_at.get_or_insert(now + self.settings.seek_within);
+        true
     }
 
     /// Whether the replica shall own the identity, since its disk has room for mail and ours has none. If neither has, nothing

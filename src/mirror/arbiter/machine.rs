@@ -4,7 +4,7 @@
 use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Action, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
-use crate::mirror::register::{Incarnation, Memory, Node, Register};
+use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
 use crate::spool::Room;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,6 +34,8 @@ pub struct Arbiter {
     pub(super) amiss: Option<Trouble>,
     /// The highest epoch that the partner has named.
     pub(super) heard_epoch: u64,
+    /// With the manual arbiter: the last epoch of ours that the partner was heard to be in as well, since we have started.
+    pub(super) met: u64,
     /// A read is on its way; an answer below this epoch was never the truth after the question.
     pub(super) reading: Option<u64>,
     pub(super) read_wanted: bool,
@@ -67,6 +69,10 @@ pub struct Arbiter {
 /// More steps than this do not follow from one event: the longest way through the stages has half as many.
 const STEPS_MAX: usize = 16;
 
+/// With the manual arbiter, whoever is not the owner asks for an epoch so much higher: the one between may have been asked for by
+/// the owner, which came to tell nobody.
+pub(super) const EPOCHS_BY_HAND: u64 = 2;
+
 impl Arbiter {
     /// A machine that has just started: `memory` is what is on the disk, `fit` whether the logs opened without damage below
     /// a watermark.
@@ -87,6 +93,7 @@ impl Arbiter {
             known: None,
             amiss: None,
             heard_epoch: 0,
+            met: 0,
             reading: None,
             read_wanted: true,
             read_at: now,
@@ -118,7 +125,12 @@ impl Arbiter {
             Event::Read(found) => {
                 if let Some(floor) = self.reading.take() {
                     self.read_at = now;
+                    let before = self.known.filter(|_| self.settings.manual);
                     self.learn(found, floor);
+                    // What is not our own comes from the partner.
+                    if before.is_some() && before != self.known {
+                        self.met = self.known.map_or(0, |known| known.epoch);
+                    }
                 }
             }
             Event::Stirred => self.read_wanted = true,
@@ -218,20 +230,23 @@ impl Arbiter {
     /// What needs an operator, if anything does.
     pub fn trouble(&self) -> Option<Trouble> {
         let gone = matches!(self.partner, Partner::Gone { .. });
-        let waits_for_command = self.settings.manual
-            && match self.state {
-                State::Deciding { from, .. } if from.owner == self.me => self.replica_of(from) == Replica::Useless,
-                State::Following { register, .. } => self.counts_in(register) && self.owner_is_lost(),
-                _ => false,
-            };
+        let waits_in = match self.state {
+            _ if !self.settings.manual => None,
+            State::Deciding { from, .. } if from.owner == self.me && from.mode == Mode::Mirrored => {
+                (self.replica_of(from) == Replica::Useless).then_some(from.epoch)
+            }
+            State::Following { register, .. } if self.counts_in(register) && self.owner_is_lost() => {
+                Some(register.epoch)
+            }
+            _ => None,
+        };
         match self.state {
             _ if self.amiss.is_some() => self.amiss,
             _ if self.set_back => Some(Trouble::CopySetBack),
             _ if !self.fit => Some(Trouble::CopyUnfit),
             State::Barred => Some(Trouble::CopyReplaced),
             State::Following { register, .. } if gone && !self.counts_in(register) => Some(Trouble::OwnerGone),
-            _ if waits_for_command => Some(Trouble::CommandNeeded),
-            _ => None,
+            _ => waits_in.map(|epoch| if self.met == epoch { Trouble::CommandNeeded } else { Trouble::Unmet }),
         }
     }
 
@@ -247,7 +262,7 @@ impl Arbiter {
         let stuck = self.room == Room::None && matches!(self.state, State::Following { .. });
         let able = self.is_fit() && !self.isolated && !stuck && !matches!(self.state, State::Closed | State::Barred);
         let roomy = self.room == Room::Enough;
-        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able, roomy }
+        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able, roomy, standing: None }
     }
 
     /// The highest epoch that this node knows of; a register below it is not the true one.
@@ -284,6 +299,11 @@ impl Arbiter {
         match found {
             Found::Unreachable => {}
             Found::Unreadable => self.amiss = Some(Trouble::RegisterUnreadable),
+            Found::Split { epoch } => {
+                self.amiss = Some(Trouble::RegisterSplit);
+                // What settles it comes behind both.
+                self.memory.epoch_seen = self.memory.epoch_seen.max(epoch);
+            }
             Found::Missing if floor > 0 => self.amiss = Some(Trouble::RegisterMissing),
             Found::Register(register) if register.epoch < floor => self.amiss = Some(Trouble::RegisterBehind),
             Found::Missing if self.seen() == 0 => self.amiss = Some(Trouble::Uncreated),
@@ -297,7 +317,8 @@ impl Arbiter {
                     // Nobody counts on a copy that has not seen, durably, the epoch that the register followed. What it has
                     // not seen it does not learn now, lest it look like one that has after a restart.
                     let named = register.names(self.me, self.memory.incarnation);
-                    self.set_back = named && register.epoch > self.memory.epoch_seen + 1;
+                    let step = if self.settings.manual { EPOCHS_BY_HAND } else { 1 };
+                    self.set_back = named && register.epoch > self.memory.epoch_seen + step;
                     self.known = Some(register);
                     if !self.set_back {
                         self.memory.epoch_seen = register.epoch;
@@ -443,6 +464,11 @@ impl Arbiter {
         self.actions.push_back(Action::Renew);
     }
 
+    /// Asks for the end of a split, in favour of this copy.
+    pub(super) fn settle(&mut self) {
+        self.actions.push_back(Action::Settle(self.memory.incarnation));
+    }
+
     pub(super) fn isolate(&mut self) {
         self.isolated_at = None;
         if !self.isolated {
@@ -464,6 +490,7 @@ impl Arbiter {
                 self.partner = Partner::Gone { heard_at };
             }
             let before = self.state;
+            self.meet();
             self.step(now);
             if self.state == before {
                 break;
@@ -489,6 +516,15 @@ impl Arbiter {
         if self.told != trouble {
             self.told = trouble;
             self.actions.push_back(Action::Tell(Notice::Trouble(trouble)));
+        }
+    }
+
+    /// Takes note of it that the partner, which is heard, has not gone past us: not before it is off, for one of us to be told so.
+    fn meet(&mut self) {
+        if let (true, Some(known), Partner::Heard(words)) = (self.settings.manual, self.known, self.partner)
+            && words.epoch == known.epoch
+        {
+            self.met = known.epoch;
         }
     }
 

@@ -67,9 +67,9 @@
 //!   already); outcomes of deliveries do, and they are what keeps duplicates rare. A move needs it for the same reason.
 //! - Acknowledgements count from the copy that an order names, in the epoch that it names, and from no other. Otherwise a disk that
 //!   was replaced could speak for the one before.
-//! - A copy that the register names has seen, durably, at least the epoch before: it was there when it was counted in. One that
-//!   has not was restored from a snapshot, and is treated as damaged. A snapshot of the same epoch or the one before is not
-//!   noticed here: whoever compares logs over the link must see that a copy has less than it acknowledged.
+//! - A copy that the register names has seen, durably, at least the epoch before (by hand, the one before that): it was there when it
+//!   was counted in. One that has not was restored from a snapshot, and is treated as damaged. A snapshot of the same epoch or the
+//!   one before is not noticed here: whoever compares logs over the link must see that a copy has less than it acknowledged.
 //! - A watch only makes the machine read. A value that was true when a watch sent it may have been overtaken by an answer.
 //! - An owner whose own disk is full, while its replica has room for mail, gives the identity away as if an operator had said so,
 //!   with little patience for sessions. So both copies count on: what is kept of the disk for moving is room for a replica. When
@@ -78,9 +78,13 @@
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than
 //!   `takeover_after` takes what it may.
-//! - With the manual arbiter nothing is asked because of silence. What follows from *hearing* the partner is asked for all the same:
-//!   to be mirrored again after a restart or a catch-up. Whatever stands behind [`Action::Propose`] must then give both nodes
-//!   the same register as long as they hear each other; what keeps them apart when they do not is the operator's word.
+//! - With the manual arbiter nothing is asked because of silence, nor because the partner says that it is not able. What follows from
+//!   *hearing* the partner is asked for all the same: to be mirrored again after a restart or a catch-up. What stands behind
+//!   [`Action::Propose`] then ([`standing`](crate::mirror::standing)) gives both nodes the same register as long as they hear each other;
+//!   what keeps them apart when they do not is the operator's word. It is believed only where it can be true: not of a partner that is
+//!   heard, and not on a node that has not heard its partner in this epoch since it was started, since nobody knows then what the
+//!   partner was told before. A replica asks for an epoch two higher, so that one which the owner asked for and told nobody of is
+//!   not given twice. An owner that is solo and starts looks for its partner for a while: a loss may have been accepted there.
 //!
 //! # What it cannot know
 //!

@@ -43,7 +43,7 @@ fn their_solo(epoch: u64) -> Register {
 }
 
 fn words(epoch: u64, role: Role) -> Event {
-    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true, roomy: true })
+    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true, roomy: true, standing: None })
 }
 
 /// A machine and what it said last.
@@ -169,6 +169,10 @@ fn states() -> Vec<(&'static str, Bench)> {
     let moving = draining.clone().done().done().persisted().done().at(Stage::Proposing);
     let stepping_down = moving.clone().won().persisted().at(Stage::SteppingDown);
 
+    // By hand.
+    let by_hand = Bench::with(manual, remembers, true).register(own_mirrored(7)).done().persisted();
+    let by_hand = by_hand.heard(7, Role::Follows).at(Stage::Levelling);
+
     // A replica.
     let joining = Bench::with(Settings::default(), Memory { epoch_seen: 6, left: 6, incarnation: ours() }, true)
         .register(their_mirrored(7))
@@ -221,6 +225,17 @@ fn states() -> Vec<(&'static str, Bench)> {
             let bench = Bench::with(manual, remembers, true).register(own_mirrored(7)).done().persisted();
             bench.silent().at(Stage::Deciding)
         }),
+        ("owns by hand, and the partner that followed is silent", by_hand.clone().silent().at(Stage::Deciding)),
+        ("owns by hand, and is told that the partner is off", {
+            by_hand.silent().command(Command::TakeOver { partner_is_off: true }).at(Stage::Proposing)
+        }),
+        ("owns by hand alone, and looks for the partner", {
+            Bench::with(manual, remembers, true).register(own_solo(7)).done().persisted().at(Stage::Deciding)
+        }),
+        ("owns by hand, and both have gone on", {
+            let bench = Bench::with(manual, remembers, true).register(own_solo(7));
+            bench.read(Found::Split { epoch: 9 }).at(Stage::Closed)
+        }),
         ("is about to follow", joining),
         ("follows", following.clone()),
         ("follows, and has left the epoch", left),
@@ -229,6 +244,15 @@ fn states() -> Vec<(&'static str, Bench)> {
         ("follows by hand, and the owner is silent", {
             let bench = Bench::with(manual, remembers, true).heard(7, Role::Leads).register(their_mirrored(7));
             bench.silent().at(Stage::Following)
+        }),
+        ("follows by hand since a start, and the owner was not heard", {
+            let bench = Bench::with(manual, remembers, true).register(their_mirrored(7)).silent();
+            bench.deadline().at(Stage::Following)
+        }),
+        ("asks by hand to take over", {
+            let bench = Bench::with(manual, remembers, true).heard(7, Role::Leads).register(their_mirrored(7));
+            let told = bench.silent().command(Command::TakeOver { partner_is_off: true });
+            told.done().persisted().at(Stage::Proposing)
         }),
         ("follows, and stops since the owner is silent", losing),
         ("follows, and has stopped", losing_leaves),
@@ -250,7 +274,7 @@ fn events(bench: &Bench) -> Vec<(String, Option<Bench>)> {
     let expected = asked.and_then(|(expected, _)| expected);
     let heard = |epoch: u64, role: Role| told(words(epoch, role));
     let other = |incarnation: Incarnation, able: bool| {
-        told(Event::Heard(Words { epoch: known, role: Role::Follows, incarnation, able, roomy: true }))
+        told(Event::Heard(Words { epoch: known, role: Role::Follows, incarnation, able, roomy: true, standing: None }))
     };
     let mut events = vec![
         ("reads what it knows".to_owned(), arbiter.known.and_then(|register| read(Found::Register(register)))),
@@ -348,6 +372,7 @@ fn action_text(action: Action) -> Option<String> {
             format!("say {role:?} {epoch}{able}{roomy}")
         }
         Action::Renew => "renew".to_owned(),
+        Action::Settle(_) => "settle".to_owned(),
         Action::Tell(Notice::Trouble(Some(trouble))) => format!("TROUBLE {trouble:?}"),
         Action::Tell(Notice::Trouble(None)) => "no trouble".to_owned(),
         Action::Tell(Notice::Store { reachable }) => {
@@ -513,6 +538,80 @@ fn a_replica_that_is_handed_over_to_leads_at_once_and_only_then() {
 }
 
 #[test]
+fn by_hand_a_box_that_was_off_takes_no_word_for_what_the_other_did_meanwhile() {
+    let manual = Settings { manual: true, ..Settings::default() };
+    let remembers = Memory { epoch_seen: 7, left: 6, incarnation: ours() };
+    let off = Command::TakeOver { partner_is_off: true };
+    let loss = Command::Solo { accept_loss: true, partner_is_off: true };
+    let mut replica = Bench::with(manual, remembers, true).register(their_mirrored(7)).silent();
+    assert_eq!(replica.arbiter.trouble(), Some(Trouble::Unmet));
+    assert_eq!(replica.arbiter.command(off, replica.now), Err(super::Refusal::Unmet));
+    let taken = replica.clone().command(loss).done().persisted().at(Stage::Proposing);
+    let question = Action::Propose { expected: Some(their_mirrored(7)), wanted: own_solo(9) };
+    assert!(taken.said.contains(&question), "an epoch is left out: {:?}", taken.said);
+    taken.won().persisted().at(Stage::Adopting);
+
+    let mut owner = Bench::with(manual, remembers, true).register(own_mirrored(7)).done().persisted().silent();
+    assert_eq!(owner.arbiter.trouble(), Some(Trouble::Unmet));
+    assert_eq!(owner.arbiter.command(off, owner.now), Err(super::Refusal::Unmet));
+    owner.command(loss).at(Stage::Proposing).won().persisted().at(Stage::Adopting);
+
+    // Once it has been heard in this epoch it cannot have gone on since, but by a word that was no good.
+    let heard = replica.heard(7, Role::Leads);
+    let mut heard = heard.at(Stage::Following);
+    assert_eq!(heard.arbiter.command(off, heard.now), Err(super::Refusal::PartnerHeard));
+    assert_eq!(heard.arbiter.command(loss, heard.now), Err(super::Refusal::NotOwner));
+    let silent = heard.silent();
+    assert_eq!(silent.arbiter.trouble(), Some(Trouble::CommandNeeded));
+    let told = silent.command(off).at(Stage::Stopping).done();
+    // It was not off.
+    told.clone().heard(7, Role::Leads).persisted().at(Stage::Following);
+    told.persisted().at(Stage::Proposing);
+}
+
+#[test]
+fn by_hand_an_owner_that_is_alone_looks_for_its_partner_before_it_works() {
+    let manual = Settings { manual: true, ..Settings::default() };
+    let remembers = Memory { epoch_seen: 7, left: 6, incarnation: ours() };
+    let started = Bench::with(manual, remembers, true).register(own_solo(7)).done().persisted().at(Stage::Deciding);
+    started.clone().heard(7, Role::Waits).at(Stage::Proposing);
+    let replaced = started.clone().heard(9, Role::Leads).at(Stage::Deciding);
+    replaced.register(their_solo(9)).persisted().done().at(Stage::Following);
+    let mut alone = started;
+    while alone.arbiter.stage() == Stage::Deciding {
+        if alone.arbiter.reading.is_some() {
+            alone = alone.register(own_solo(7));
+        }
+        alone = alone.deadline();
+    }
+    assert!(alone.now >= START + manual.seek_within);
+    alone.at(Stage::Proposing);
+}
+
+#[test]
+fn by_hand_a_split_is_settled_by_command_only() {
+    let manual = Settings { manual: true, ..Settings::default() };
+    let remembers = Memory { epoch_seen: 7, left: 6, incarnation: ours() };
+    let split = Bench::with(manual, remembers, true).register(own_solo(7)).read(Found::Split { epoch: 9 });
+    let mut split = split.at(Stage::Closed).persisted();
+    assert_eq!(split.arbiter.trouble(), Some(Trouble::RegisterSplit));
+    assert_eq!(split.arbiter.memory().epoch_seen, 9);
+    let refused = split.arbiter.command(Command::Solo { accept_loss: false, partner_is_off: true }, split.now);
+    assert_eq!(refused, Err(super::Refusal::LossNotAccepted));
+    let settled = split.command(Command::Solo { accept_loss: true, partner_is_off: true });
+    assert!(settled.said.contains(&Action::Settle(ours())), "{:?}", settled.said);
+    settled
+        .register(own_solo(10))
+        .done()
+        .persisted()
+        .persisted()
+        .at(Stage::Proposing)
+        .won()
+        .persisted()
+        .at(Stage::Adopting);
+}
+
+#[test]
 fn a_disk_that_was_restored_is_not_counted_on() {
     let memory = Memory { epoch_seen: 5, left: 4, incarnation: ours() };
     let started = || Bench::with(Settings::default(), memory, true);
@@ -539,7 +638,7 @@ fn a_copy_that_is_renewed_goes_on_with_what_was_remembered() {
 }
 
 fn room_there(epoch: u64, roomy: bool) -> Event {
-    Event::Heard(Words { epoch, role: Role::Follows, incarnation: theirs(), able: true, roomy })
+    Event::Heard(Words { epoch, role: Role::Follows, incarnation: theirs(), able: true, roomy, standing: None })
 }
 
 #[test]
@@ -573,7 +672,14 @@ fn a_replica_that_cannot_take_a_batch_says_so_and_its_owner_waits_for_no_silence
     let stuck = following().event(Event::Room(Room::None)).at(Stage::Following);
     assert!(!stuck.arbiter.words().able);
     assert!(stuck.event(Event::Room(Room::Scarce)).arbiter.words().able);
-    let hears = Event::Heard(Words { epoch: 8, role: Role::Follows, incarnation: theirs(), able: false, roomy: false });
+    let hears = Event::Heard(Words {
+        epoch: 8,
+        role: Role::Follows,
+        incarnation: theirs(),
+        able: false,
+        roomy: false,
+        standing: None,
+    });
     leading().event(hears).at(Stage::Stopping).done().persisted().at(Stage::Proposing);
     // A full owner is able: an order to take over from it would make its copy stale.
     assert!(leading().event(Event::Room(Room::None)).arbiter.words().able);

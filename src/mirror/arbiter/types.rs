@@ -3,8 +3,10 @@
 use crate::env::Instant;
 use crate::limits::{
     DRAIN_DELAY, DRAIN_DELAY_FULL, JOIN_DELAY, MIRROR_SILENCE_DEFAULT, REGISTER_READ_INTERVAL, REGISTER_RETRY_DELAY,
+    SEEK_DELAY,
 };
 use crate::mirror::register::{Incarnation, Memory, Register};
+use crate::mirror::standing::Standing;
 use crate::spool::Room;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -23,6 +25,8 @@ pub struct Settings {
     pub takeover_after: Duration,
     /// A partner that is heard and does not take part, or does not become level, is waited for so long.
     pub join_within: Duration,
+    /// With the manual arbiter, an owner that is solo and has just started looks for its partner so long before it works.
+    pub seek_within: Duration,
     /// The pause between two reads of the register when all is well.
     pub read_every: Duration,
     /// The pause when something waits, and before a question without an answer is asked again.
@@ -43,6 +47,7 @@ impl Settings {
             isolated_after: silence * 4 / 3,
             takeover_after: silence * 5 / 3,
             join_within: JOIN_DELAY,
+            seek_within: SEEK_DELAY,
             read_every: REGISTER_READ_INTERVAL,
             retry_after: REGISTER_RETRY_DELAY,
             drain_within: DRAIN_DELAY,
@@ -99,6 +104,11 @@ pub enum Found {
     Missing,
     /// Something stands there that is no register.
     Unreadable,
+    /// Without a store: each box holds a register that does not follow from the other's.
+    Split {
+        /// The higher epoch of the two.
+        epoch: u64,
+    },
     /// The store did not answer.
     Unreachable,
 }
@@ -128,6 +138,8 @@ pub struct Words {
     pub able: bool,
     /// Whether its disk has room for new mail, or would have if it were the owner.
     pub roomy: bool,
+    /// What it keeps of the register, where there is no store. The machine says nothing of it: whoever keeps it does.
+    pub standing: Option<Standing>,
 }
 
 /// What a node does for an identity, as far as its partner must know.
@@ -177,6 +189,8 @@ pub enum Action {
     /// Set this copy aside whole, create an empty one with another incarnation and the same `epoch_seen` and `left`, and
     /// start another machine with them. This one has ended.
     Renew,
+    /// Without a store: end the split by a register of this node alone, with this copy, and say [`Event::Stirred`].
+    Settle(Incarnation),
 }
 
 /// What the workers of an identity are to do. `Done` is told when all of them have.
@@ -254,6 +268,8 @@ pub enum Cause {
     Unreadable,
     /// A read was not answered.
     Unreachable,
+    /// A read found two, where there is no store.
+    Split,
     /// A watch.
     Stirred,
     /// A proposal stands in the store.
@@ -296,6 +312,7 @@ impl Event {
             Event::Read(Found::Missing) => Cause::Missing,
             Event::Read(Found::Unreadable) => Cause::Unreadable,
             Event::Read(Found::Unreachable) => Cause::Unreachable,
+            Event::Read(Found::Split { .. }) => Cause::Split,
             Event::Stirred => Cause::Stirred,
             Event::Proposed(Outcome::Won) => Cause::Won,
             Event::Proposed(Outcome::Lost(_)) => Cause::Lost,
@@ -335,12 +352,13 @@ pub enum Command {
         /// On a stale copy: what the other one has acknowledged since is lost.
         accept_loss: bool,
         /// The operator vouches for it that the partner's box is off, and stays off until it finds this register. Needed
-        /// for a loss, and with the manual arbiter unless the partner is heard.
+        /// for a loss, and with the manual arbiter.
         partner_is_off: bool,
     },
-    /// On the replica of a mirrored identity: take it over, whether the owner is heard or not.
+    /// On the replica of a mirrored identity: take it over, whether the owner is heard or not. With the manual arbiter also on
+    /// an owner that waits for the partner: work without it, until it is back.
     TakeOver {
-        /// As above; needed with the manual arbiter.
+        /// As above; needed with the manual arbiter, which does not believe it while the partner is heard.
         partner_is_off: bool,
     },
     /// On an owner that was told to work alone: with the partner again. On a node whose copy is not fit, and counts for
@@ -372,6 +390,18 @@ pub enum Refusal {
     /// Two boxes might work at once.
     #[error("the other box may still work: confirm that it is off")]
     PartnerNotOff,
+    /// The same, of one that cannot be off.
+    #[error("the other box is heard, so it is not off: stop it first")]
+    PartnerHeard,
+    /// The manual arbiter does not know what the partner did before.
+    #[error(
+        "this box has not heard the other one since it was started, which may have worked alone before that: start the other box, \
+         or accept the loss of what it took (`rohrpost pair solo --accept-loss`)"
+    )]
+    Unmet,
+    /// Each identity has a home.
+    #[error("it is created on its home box: say `rohrpost pair create` there")]
+    NotHome,
     /// This copy cannot be worked with.
     #[error("this copy is not fit")]
     CopyUnfit,
@@ -485,7 +515,7 @@ pub enum Trouble {
     Uncreated,
     /// The register is gone. It must be put right by hand, with exactly the highest epoch that either node has seen.
     #[error(
-        "its register is gone from the store: put it back with exactly the highest epoch that either box has seen          (identity-*.json in the spool's folder), or restore the store"
+        "its register is gone. With the manual arbiter start the other box, which has it as well; in the store put it back with exactly the highest epoch that either box has seen          (identity-*.json in the spool's folder), or restore the store"
     )]
     RegisterMissing,
     /// The register, or what this node was told by its partner, has gone back in time: the store was restored.
@@ -513,7 +543,23 @@ pub enum Trouble {
         "its owner worked alone and is silent, and this copy is stale: start the other box; if its disk is gone for good,          `rohrpost pair solo --accept-loss`"
     )]
     OwnerGone,
-    /// The partner is silent, and the manual arbiter waits for a command.
-    #[error("the partner is silent: make sure that it is off, then say `rohrpost pair take-over` or `solo`")]
+    /// The partner is silent or of no use, and the manual arbiter waits for a command.
+    #[error(
+        "the partner is silent, or cannot do its part: start it; or make sure that it is off, then say \
+         `rohrpost pair take-over --partner-is-off`"
+    )]
     CommandNeeded,
+    /// The same, and nobody but the partner knows whether it has worked alone while this node was off.
+    #[error(
+        "the partner has not been heard since this box was started, and may have worked alone before that: start the other box; \
+         if it is gone for good, or surely has not, `rohrpost pair solo --accept-loss --partner-is-off`"
+    )]
+    Unmet,
+    /// Both boxes have worked by the operators' word, and did not hear each other.
+    #[error(
+        "both boxes have worked for it without knowing of each other: stop the box whose queue is to be given up, on the other one \
+         say `rohrpost pair solo --accept-loss --partner-is-off`, then start the first again; what only it had is set aside on \
+         its disk"
+    )]
+    RegisterSplit,
 }

@@ -22,9 +22,9 @@
 //! On a wire that others may be on, the same bytes go under [TLS](crate::tls); neither end knows of it. What does not mend by
 //! itself is a [`Fault`].
 //!
-//! # Frames, version 1
+//! # Frames, version 2
 //!
-//! Integers are little-endian.
+//! Integers are little-endian. Version 1 had no register in what a box says of itself.
 //!
 //! ```text
 //!  0  "RM"    2  version (8)    3  kind (8): 1 message, 2 batch

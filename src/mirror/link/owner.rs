@@ -204,6 +204,11 @@ impl OwnerEnd {
         self.voice.beat(now);
     }
 
+    /// Says that we are still here, when it is time to, and gives nothing.
+    pub fn beat(&mut self, now: Instant) {
+        self.voice.beat(now);
+    }
+
     /// From now on this is what we say of ourselves; the partner learns it at once.
     pub fn say(&mut self, said: Words) {
         self.voice.say(said, true);

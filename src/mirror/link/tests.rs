@@ -54,7 +54,14 @@ impl Side {
 }
 
 fn words(epoch: u64) -> Words {
-    Words { epoch, role: Role::Leads, incarnation: Incarnation::new(7).expect("not zero"), able: true, roomy: true }
+    Words {
+        epoch,
+        role: Role::Leads,
+        incarnation: Incarnation::new(7).expect("not zero"),
+        able: true,
+        roomy: true,
+        standing: None,
+    }
 }
 
 struct Pair {
@@ -158,7 +165,7 @@ impl Pair {
         let disk = self.replica.disk.clone();
         let empty = SimDisk::new(0);
         let log = std::mem::replace(&mut self.replica, Side::open(empty, self.now)).log;
-        let (log, recovery) = log.rewind(until, self.now).ok().expect("rewinds");
+        let (log, recovery) = log.rewind(until, self.now).expect("rewinds");
         assert_eq!(recovery.damages.count, 0);
         self.replica = Side { disk, log };
         self.connect();
@@ -292,7 +299,7 @@ fn what_is_acknowledged_is_on_both_disks_whoever_crashes() {
                         let empty = Side::open(SimDisk::new(0), pair.now);
                         let former = std::mem::replace(&mut pair.replica, empty).log;
                         let last = former.last_point();
-                        let (log, _) = former.rewind(last, pair.now).ok().expect("rewinds");
+                        let (log, _) = former.rewind(last, pair.now).expect("rewinds");
                         pair.replica = Side { disk, log };
                     }
                 }

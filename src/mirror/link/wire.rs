@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 const FRAME_HEADER_SIZE: usize = 16;
 
 /// The version of the protocol that is spoken. Both boxes say theirs in their first frame.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 const MAGIC: [u8; 2] = *b"RM";
 const MESSAGE: u8 = 1;
@@ -361,13 +361,22 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::EPOCH_MAX;
     use crate::mirror::arbiter::Role;
-    use crate::mirror::register::Incarnation;
+    use crate::mirror::register::{Incarnation, Register};
+    use crate::mirror::standing::Standing;
     use proptest::prelude::*;
 
     fn words() -> Words {
         let incarnation = Incarnation::new(7).expect("not zero");
-        Words { epoch: 3, role: Role::Follows, incarnation, able: true, roomy: true }
+        Words { epoch: 3, role: Role::Follows, incarnation, able: true, roomy: true, standing: None }
+    }
+
+    /// The longest words that are said.
+    fn full() -> Words {
+        let copy = |number| Incarnation::new(number).expect("not zero");
+        let register = Some(Register::mirrored(EPOCH_MAX, Node::B, copy(u64::MAX), copy(u64::MAX - 1)));
+        Words { standing: Some(Standing { register, agreed: register, rival: register }), ..words() }
     }
 
     fn frames() -> Vec<u8> {
@@ -376,7 +385,7 @@ mod tests {
         for content in [
             Message::Welcome { points: vec![point; 64], said: words() },
             Message::Durable { epoch: 3, promised: true, point },
-            Message::Beat { said: words() },
+            Message::Beat { said: full() },
         ] {
             out.extend(message(VERSION, &content));
         }
@@ -417,6 +426,23 @@ mod tests {
             take_all(&mut Incoming::new(VERSION), &bytes, &mut Vec::new()),
             Err(WireError::Version { theirs: 9, ours: VERSION })
         );
+    }
+
+    #[test]
+    fn a_register_comes_as_it_is_kept_and_one_that_cannot_be_is_no_message() {
+        let mut bytes = message(VERSION, &Message::Beat { said: full() });
+        assert!(bytes.len() < 512, "{} bytes with every heartbeat", bytes.len());
+        let mut arrivals = Vec::new();
+        take_all(&mut Incoming::new(VERSION), &bytes, &mut arrivals).unwrap();
+        assert_eq!(arrivals, [format!("{:?}", Message::Beat { said: full() })]);
+        // Mirrored, said to be solo: the byte behind the first epoch and the owner.
+        let epoch = postcard::to_allocvec(&EPOCH_MAX).unwrap();
+        let place = bytes.windows(epoch.len()).position(|window| window == epoch).unwrap() + epoch.len() + 1;
+        assert_eq!(bytes[place], 0);
+        bytes[place] = 1;
+        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..8]), &bytes[FRAME_HEADER_SIZE..]);
+        bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
+        assert_eq!(take_all(&mut Incoming::new(VERSION), &bytes, &mut Vec::new()), Err(WireError::NoMessage));
     }
 
     #[test]

@@ -65,7 +65,8 @@ impl World {
                     return false;
                 }
                 for place in 0..self.nodes.len() {
-                    self.kill(now, place, Death::PowerLoss, duration.mul_f64(1.0 + place as f64 / 4.0));
+                    self.kill(now, place, Death::PowerLoss);
+                    self.at(duration.mul_f64(1.0 + place as f64 / 4.0), Happening::Start(place));
                 }
             }
             Fault::DiskExchanged(exchange, duration) => return self.exchange(now, exchange, place, duration),
@@ -94,14 +95,15 @@ impl World {
             self.nodes[place].take_snapshot(&mut self.random);
             return false;
         }
-        self.kill(now, place, Death::PowerLoss, duration);
+        self.kill(now, place, Death::PowerLoss);
+        self.at(duration, Happening::Start(place));
         self.nodes[place].exchange_disks(exchange);
         true
     }
 
     /// Whether the copy of this box is the only one that counts.
     pub(super) fn is_alone(&self, identity: Identity, place: usize) -> bool {
-        let register = self.store.register(identity);
+        let register = self.register(identity);
         register.is_some_and(|register| register.mode == Mode::Solo && register.owner as usize == place)
     }
 
@@ -136,7 +138,7 @@ impl World {
     /// Fail closed: what was mirrored takes no mail as long as the boxes reach neither each other nor the store.
     pub(super) fn check_isolation(&mut self, now: Instant, id: MessageId) {
         let Some((since, until)) = self.isolated else { return };
-        let register = self.store.register(identity_of_log(id.log()));
+        let register = self.register(identity_of_log(id.log()));
         let mirrored = register.is_some_and(|register| register.mode == Mode::Mirrored);
         if mirrored && since + ISOLATION_NOTICED < now && now < until {
             self.ledger.violate(now, format_args!("{id} was taken by a box that reaches nobody"));
@@ -150,7 +152,7 @@ impl World {
         }
         // What somebody who tampered made of a register says nothing of who the owner is.
         for identity in IDENTITIES.into_iter().filter(|identity| !self.store.is_tampered(*identity)) {
-            let owner = self.store.register(identity).map(|register| register.owner as usize);
+            let owner = self.register(identity).map(|register| register.owner as usize);
             let known = &mut self.owners[identity as usize];
             if known.0 != owner {
                 *known = (owner, now);

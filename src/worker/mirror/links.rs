@@ -225,7 +225,7 @@ impl<D: Disk> Mirror<D> {
         let Some(slot) = share.slots.get_mut(&number) else { return false };
         let mut drop = None;
         match &mut slot.link {
-            None if owns && !slot.away && words.is_some() && now.mono >= slot.connect_at => {
+            None if (owns || self.equipment.calls) && !slot.away && words.is_some() && now.mono >= slot.connect_at => {
                 slot.connect_at = now.mono + MIRROR_RECONNECT_DELAY;
                 let partner = self.equipment.partner;
                 let to = SocketAddr::new(partner.ip(), partner.port() + number);
@@ -241,8 +241,10 @@ impl<D: Disk> Mirror<D> {
                 drop = (now.mono >= *since + timeout).then_some((*flow, true));
             }
             Some(Link::Owner { line, end }) => {
-                if let Some(log) = parts.logs.by_number(number) {
-                    end.pump(counts, log, &mut slot.feed, now.mono);
+                // While the identity is not ours to give, we are only heard on it.
+                match parts.logs.by_number(number) {
+                    Some(log) if owns => end.pump(counts, log, &mut slot.feed, now.mono),
+                    _ => end.beat(now.mono),
                 }
                 if end.end().is_some() {
                     drop = Some((line.flow(), false));

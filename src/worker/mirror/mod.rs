@@ -52,6 +52,9 @@ pub struct PairEquipment<D: Disk> {
     pub timing: Timing,
     /// The version of the protocol that is spoken on them.
     pub protocol: u8,
+    /// Without a store: links are made while we do not own an identity, too, so that the partner is heard. One of the two boxes does
+    /// so: neither may know that it is the owner.
+    pub calls: bool,
     /// Bytes a second that a partner's log is given at most while it catches up.
     pub catch_up_rate: u64,
     /// What they are encrypted with; `None`: they are in the clear.
@@ -593,7 +596,7 @@ impl<D: Disk> Mirror<D> {
         let slots = self.shares.iter().flat_map(|share| share.slots.values().map(move |slot| (share, slot)));
         let deadlines = slots.map(|(share, slot)| {
             let link = match &slot.link {
-                None if share.owns && !slot.away => slot.connect_at,
+                None if (share.owns || self.equipment.calls) && !slot.away => slot.connect_at,
                 None => Instant::FAR,
                 Some(Link::Connecting { since, .. }) => *since + timeout,
                 Some(Link::Owner { end, .. }) => end.next_deadline().min(end.heard_at() + timeout),

@@ -460,16 +460,28 @@ impl World {
 
     /// What an operator does whom the manual arbiter waits for.
     fn decide_by_hand(&mut self) -> bool {
-        let Some(node) = NODES.into_iter().find(|node| self.of(*node).trouble() == Some(Trouble::CommandNeeded)) else {
+        let waits = |node: &Node| matches!(self.of(*node).trouble(), Some(Trouble::CommandNeeded | Trouble::Unmet));
+        let Some(node) = NODES.into_iter().find(waits) else {
             return false;
         };
+        // It is off now, if it was not.
+        let was_on = self.of(node.partner()).arbiter.is_some();
+        if was_on {
+            self.crash(node.partner(), false);
+            self.tell(node, Event::Silent { heard_at: Instant::ZERO });
+            self.with(node, |arbiter| arbiter.fire(Timer::Silence));
+        }
         self.with(node, |arbiter| {
             let off = true;
             let _ = arbiter
                 .command(Command::TakeOver { partner_is_off: off }, Instant::ZERO)
-                .or_else(|_| arbiter.command(Command::Solo { accept_loss: false, partner_is_off: off }, Instant::ZERO))
+                // There is one register here, and what it says is true: nothing is lost.
+                .or_else(|_| arbiter.command(Command::Solo { accept_loss: true, partner_is_off: off }, Instant::ZERO))
                 .and_then(|()| arbiter.command(Command::Rejoin, Instant::ZERO));
         });
+        if was_on {
+            self.restart(node.partner());
+        }
         true
     }
 
