@@ -43,6 +43,9 @@ const WORLDS: u64 = 300;
 /// Worlds with a pair: each lasts a minute or more, in which two boxes beat for each other.
 const PAIRS: u64 = 24;
 
+/// Worlds with a pair that has the manual arbiter, besides those among the others.
+const PAIRS_BY_HAND: u64 = 12;
+
 #[test]
 fn what_a_world_has_shown_once_does_not_come_back() {
     for (seed, story) in FOUND {
@@ -101,6 +104,12 @@ fn a_pair_keeps_every_promise_whichever_box_dies() {
     {
         assert!(kinds.contains(kind), "no {kind} in {kinds:?}");
     }
+}
+
+#[test]
+fn a_pair_without_a_store_keeps_every_promise_while_the_operator_keeps_his_word() {
+    let kinds = live_through(PAIRS_BY_HAND, sim::run_pair_by_hand, 50);
+    assert!(kinds.contains("take-over by hand"), "{kinds:?}");
 }
 
 #[test]

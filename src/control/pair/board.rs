@@ -191,8 +191,9 @@ impl PairBoard {
     /// Without a store: what this box keeps of the register, durably, is this now.
     pub fn keep(&mut self, identity: Node, standing: Standing) {
         let seat = &mut self.seats[identity as usize];
-        seat.standing = Some(standing);
-        seat.say();
+        if seat.standing.replace(standing) != Some(standing) {
+            seat.say();
+        }
     }
 
     /// The copy of an identity was set aside: an arbiter begins that knows an empty one.

@@ -252,7 +252,7 @@ impl Desk {
                             let store = Arc::clone(store);
                             self.errands.spawn(async move { News::Answer(identity, store.ask(identity, task).await) });
                         }
-                        Ways::Manual { waiting, .. } => waiting.push_back((identity, task)),
+                        Ways::Manual { waiting, .. } => wait(waiting, identity, task),
                     }
                 }
                 PairTask::Persist(memory) => {
@@ -287,6 +287,15 @@ impl Desk {
             Ways::Manual { error, .. } => (ArbiterKind::Manual, error.clone()),
         };
         PairStatus { node: self.node, arbiter, store_error, identities }
+    }
+}
+
+/// Lines a task up. Of what the partner says that it keeps only the last waits, however often it says something else.
+fn wait(waiting: &mut VecDeque<(Node, PairTask)>, identity: Node, task: PairTask) {
+    let heard = |(who, before): &&mut (Node, PairTask)| *who == identity && matches!(before, PairTask::Hear(_));
+    match waiting.iter_mut().find(heard) {
+        Some(place) if matches!(task, PairTask::Hear(_)) => place.1 = task,
+        _ => waiting.push_back((identity, task)),
     }
 }
 
