@@ -39,6 +39,15 @@ impl Pair {
 
     /// The same on spools whose folders, which are there and empty, something was done with before.
     pub fn up_on(prepare: impl Fn(&Path)) -> Option<Pair> {
+        Pair::up_with(prepare, |text| text)
+    }
+
+    /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
+    pub fn up_patient() -> Option<Pair> {
+        Pair::up_with(|_| {}, |text| text.replace("[pair]", "[pair]\nsilence = \"2s\""))
+    }
+
+    fn up_with(prepare: impl Fn(&Path), change: impl Fn(String) -> String) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
         for node in NODES {
@@ -49,7 +58,7 @@ impl Pair {
         let start = |node: Node| {
             std::fs::create_dir_all(spool(&lab, node)).expect("a folder");
             prepare(&spool(&lab, node));
-            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &configuration(&lab, node))
+            Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &change(configuration(&lab, node)))
         };
         Some(Pair { boxes: NODES.map(start), receiver, lab })
     }
@@ -218,6 +227,11 @@ impl Lab {
         }
     }
 
+    /// Mends what was left cut.
+    pub fn mend(&self) {
+        drop(Cut { lab: self });
+    }
+
     /// Cuts the wire: no frame goes from the first host of each of these to the second one, until it is mended.
     pub fn cut<'a>(&'a self, ways: &[(&str, &str)]) -> Cut<'a> {
         let rules: String =
@@ -236,6 +250,11 @@ pub struct Cut<'a> {
 }
 
 impl Cut<'_> {
+    /// Leaves it cut until [`Lab::mend`].
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Tells the wire's own filter. Its hosts are the names of the bridge's ports, and whatever they send goes through it:
     /// ARP and broadcasts, too.
     fn nft(&self, rules: &str) {

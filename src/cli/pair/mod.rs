@@ -201,6 +201,9 @@ pub(super) fn write_status(pair: &PairStatus, out: &mut dyn Write) -> io::Result
         if let Some(trouble) = trouble {
             writeln!(out, "            NEEDS YOU: {trouble}")?;
         }
+        if let Some(repairs) = status.repairs() {
+            writeln!(out, "            {repairs}")?;
+        }
     }
     Ok(())
 }
