@@ -2,12 +2,17 @@
 
 mod appliance;
 
-use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server};
+use appliance::client::{Client, in_namespace};
+use appliance::load::message;
+use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server, spool};
+use appliance::receiver::ID_HEADER;
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
 use rohrpost::mirror::arbiter::Trouble;
 use rohrpost::mirror::register::{Mode, Node};
 use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 /// Sessions a second: enough that some are open at any moment.
@@ -266,4 +271,121 @@ fn by_hand_nothing_is_taken_over_before_an_operator_says_so() {
     assert!(NODES.iter().all(|identity| pair.owner(*identity) == Some(Node::B)), "they stay where they are");
     let sums = stream.finish(Duration::from_secs(1));
     copies_besides(&pair, &sums);
+}
+
+/// Turns bits over on the disk of a box, in the middle of a message of identity a that is queued there. The logs have it as it came.
+fn rot(pair: &Pair, node: Node, id: &str) {
+    let sought = format!("{ID_HEADER}{id}\r\nSubject: test");
+    let mut hit = false;
+    for entry in std::fs::read_dir(spool(&pair.lab, node).join("log-00")).expect("the log").flatten() {
+        if !entry.file_name().to_string_lossy().starts_with("segment-") {
+            continue;
+        }
+        let file = OpenOptions::new().read(true).write(true).open(entry.path()).expect("a segment");
+        let bytes = std::fs::read(entry.path()).expect("a segment");
+        let places = memchr::memmem::find_iter(&bytes, &sought).map(|place| place + sought.len() - 4);
+        for place in places {
+            let turned: Vec<u8> = bytes[place..place + 4].iter().map(|byte| byte ^ 0x04).collect();
+            file.write_all_at(&turned, place as u64).expect("its disk");
+            hit = true;
+        }
+        file.sync_all().expect("its disk");
+    }
+    assert!(hit, "{id} is not on the disk of box {node}");
+}
+
+/// Waits until a box has made its damaged copy of identity a anew, for the time that is given, and checks that it says so.
+fn expect_repaired(pair: &Pair, node: Node, times: u64) {
+    eventually("the copy is made anew", PATIENCE, || {
+        pair.identity(node, Node::A).is_some_and(|status| status.counts.renewals == times)
+    });
+    pair.wait_until_mirrored();
+    let renewed = pair.of(node).events("pair_renewed");
+    assert!(renewed.iter().all(|event| event["identity"] == "a"), "{renewed:?}");
+    assert!(!renewed.is_empty(), "nothing in the log of box {node}");
+    for command in [&["pair", "status"][..], &["status"]] {
+        let said = pair.of(node).rohrpost(command);
+        let times = if times == 1 { "once".to_owned() } else { format!("{times} times") };
+        assert!(said.contains(&format!("REPAIRED {times} since the start")), "{command:?}: {said}");
+    }
+    // What is damaged is gone with the copy that it was in.
+    let status = pair.of(node).status();
+    assert_eq!((&status["damages"], &status["queue"]["damaged"]), (&0.into(), &0.into()), "{status}");
+}
+
+/// What the log of a box says of damage, in words, since so many lines.
+fn damage_told(pair: &Pair, node: Node, line: usize) -> Vec<String> {
+    let told = pair.of(node).events_from(line, "log_damaged");
+    told.iter().map(|event| event["damage"].as_str().expect("words").to_owned()).collect()
+}
+
+#[test]
+fn bits_that_rot_on_one_disk_are_repaired_from_the_other_one() {
+    let Some(mut pair) = Pair::up_patient() else { return };
+    pair.create();
+    let no_receiver = [both_ways("a", "mx"), both_ways("b", "mx")].concat();
+    let client = pair.lab.namespace("client");
+
+    // A queue on both disks.
+    pair.lab.cut(&no_receiver).leave();
+    let stream = Stream::start(&client, "rot", server(Node::A), PER_SECOND);
+    go_on(&stream, 100);
+    let sums = stream.finish(PATIENCE);
+    let rotten = sums.acknowledged.iter().next().expect("some were acknowledged").clone();
+
+    // That of the replica: found by its start, which replays its records.
+    pair.of_mut(Node::B).kill();
+    rot(&pair, Node::B, &rotten);
+    pair.of_mut(Node::B).restart();
+    expect_repaired(&pair, Node::B, 1);
+    let told = damage_told(&pair, Node::B, 0);
+    assert!(told.iter().any(|damage| damage.starts_with("segment ")), "{told:?}");
+
+    // That of the owner, likewise: meanwhile the replica, which was repaired, works.
+    pair.of_mut(Node::A).kill();
+    rot(&pair, Node::A, &rotten);
+    pair.of_mut(Node::A).restart();
+    expect_repaired(&pair, Node::A, 1);
+    assert!(!damage_told(&pair, Node::A, 0).is_empty());
+    assert_eq!(pair.owner(Node::A), Some(Node::B));
+    pair.lab.mend();
+    assert_eq!(copies_besides(&pair, &sums), 0, "a damaged copy sends nothing");
+
+    // That of an owner at work, found by the read for delivery: nothing of the message is in memory any more.
+    pair.of(Node::B).rohrpost(&["pair", "move", "a"]);
+    pair.wait_until_mirrored();
+    let (owner, last) = (Node::A, "rot-last");
+    pair.lab.cut(&no_receiver).leave();
+    let taken = in_namespace(&client, move || {
+        let mut client = Client::connect(server(Node::A)).expect("a session");
+        client.command("EHLO client.example.test").expect("a reply");
+        client.deliver("a@example.test", &format!("{last}@example.test"), &message(last)).expect("a reply")
+    });
+    assert!(taken.join().expect("the client"), "it is not acknowledged");
+    let list = pair.of(owner).rohrpost(&["queue", "list", "--json"]);
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let id = list["entries"][0]["id"].as_str().expect("its queue id").to_owned();
+    let stream = Stream::start(&client, "rot-more", server(Node::A), 4 * PER_SECOND);
+    go_on(&stream, 1100);
+    let mut sums = stream.finish(PATIENCE);
+    rot(&pair, owner, last);
+    let before = pair.of(owner).log_length();
+    pair.lab.mend();
+    eventually("the damage is found", PATIENCE, || !pair.of(owner).events_from(before, "damaged").is_empty());
+    assert_eq!(pair.of(owner).events_from(before, "damaged")[0]["id"], id.as_str());
+    eventually("the partner works with its copy", PATIENCE, || pair.owner(Node::A) == Some(Node::B));
+    expect_repaired(&pair, owner, 2);
+    sums.acknowledged.insert(last.to_owned());
+    // The box is deposed in the middle of its deliveries: what may come twice for that is named.
+    copies_besides(&pair, &sums);
+    let doubts: String = NODES
+        .iter()
+        .flat_map(|node| pair.of(*node).events("delivery_in_doubt"))
+        .map(|event| event.to_string())
+        .collect();
+    let arrived = pair.receiver.arrived.lock().expect("the counts");
+    let twice: Vec<_> = arrived.count.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id).collect();
+    let unnamed: Vec<_> = twice.iter().filter(|id| !doubts.contains(&format!("\"{id}@"))).collect();
+    assert!(unnamed.is_empty(), "{unnamed:?} came twice, in doubt: {doubts}");
+    assert_eq!(arrived.count[last], 1);
 }

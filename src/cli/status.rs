@@ -89,6 +89,11 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
     if report.pair.is_some() {
         writeln!(out, "copies     of {} messages of the partner's queue", queue.copies)?;
     }
+    for identity in report.pair.iter().flat_map(|pair| &pair.identities) {
+        if let Some(repairs) = identity.repairs() {
+            writeln!(out, "identity {} {repairs}", identity.identity)?;
+        }
+    }
     if report.damages > 0 || queue.damaged > 0 {
         writeln!(
             out,

@@ -49,6 +49,7 @@ impl<D: Disk> Log<D> {
         }
         events.extend(self.failures.drain(..).map(|draft| LogEvent::Failed { draft }));
         events.extend(self.quarantine.found.drain(..).map(|id| LogEvent::Damaged { id }));
+        events.extend(self.quarantine.breaks.drain(..).map(|damage| LogEvent::Broken { damage }));
         self.disk.submit();
     }
 

@@ -5,17 +5,22 @@
 //! out of memory where the batches are recent, else from disk, up to the last one that was sealed. So catching up and keeping
 //! up are one thing.
 //!
+//! Where a batch on the own disk is damaged, what follows it cannot be given: a copy is a chain. The damage is noted, what is
+//! needed of the segments up to there is moved forward, as recycling does, and the partner begins anew behind them. So a box
+//! that worked alone while its disk lost something is mirrored again by itself.
+//!
 //! `acked ≤ min(synced here, durable there)` while [`Copies::Both`] are wanted.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::damage::{Damage, Damaged};
 use super::format::{HEADER_SIZE, Header};
 use super::log::{InFlight, Link, Log};
 use super::scan::padded;
 use crate::env::Instant;
 use crate::env::disk::{Block, Disk, DiskError, Token};
-use crate::limits::{BLOCK_SIZE, PARTNER_SPACE_PATIENCE, POINTS_MAX};
+use crate::limits::{BLOCK_SIZE, PARTNER_SPACE_PATIENCE, POINTS_MAX, READ_FAILURES_DURATION, READ_FAILURES_MAX};
 
 pub(super) const TOKEN_KIND: u64 = 3;
 
@@ -100,6 +105,10 @@ pub(super) struct Partner {
     /// Where its copy goes on; `None` while there is no link.
     cursor: Option<Cursor>,
     reads: u64,
+    /// A batch in this use of a segment, or in one before, cannot be given: the partner waits until nothing is needed of them.
+    evacuates: Option<u64>,
+    /// What it gets next could not be read: how often in a row, and since when.
+    unread: Option<(u32, Instant)>,
 }
 
 /// What the partner gets next.
@@ -111,6 +120,8 @@ struct Cursor {
     generation: u64,
     /// Where the next batch stands, unless it stands in a later segment. `None`: behind `after`, wherever that ends.
     offset: Option<u64>,
+    /// Where it was looked for first, and is not.
+    gap: Option<(u64, u64)>,
     window: Option<Window>,
     reading: Option<(Token, Place)>,
     /// The segment that is kept for it, and since when.
@@ -174,6 +185,17 @@ enum Look {
     Batch(Batch),
     Pending,
     Nothing,
+    /// The disk does not give it.
+    Unread,
+}
+
+/// What a window has of a batch.
+enum Seen {
+    Batch(Batch),
+    /// A part of it; all of it is so many bytes.
+    Larger(u64),
+    Nothing,
+    Unread,
 }
 
 impl<D: Disk> Log<D> {
@@ -252,7 +274,9 @@ impl<D: Disk> Log<D> {
 
     /// Keeps what the partner still needs.
     fn pin(&mut self, mut cursor: Cursor) {
-        if cursor.pinned != Some(cursor.generation) {
+        if self.partner.evacuates.is_some_and(|until| cursor.generation <= until) {
+            cursor.pinned.take().into_iter().for_each(|before| self.index.unpin(before));
+        } else if cursor.pinned != Some(cursor.generation) {
             self.index.pin(cursor.generation);
             cursor.pinned_at = self.polled_at;
             if let Some(before) = cursor.pinned.replace(cursor.generation) {
@@ -288,12 +312,15 @@ impl<D: Disk> Log<D> {
         match look {
             Look::Pending => None,
             Look::Batch(batch) => Some(batch.point == point),
-            Look::Nothing => Some(false),
+            Look::Nothing | Look::Unread => Some(false),
         }
     }
 
     /// The next batch for the partner.
     pub fn next_for_partner(&mut self) -> ForPartner {
+        if self.partner.evacuates.is_some() {
+            return ForPartner::Pending;
+        }
         let Some(mut cursor) = self.partner.cursor.take() else { return ForPartner::Lost };
         let next = self.next_at(&mut cursor);
         self.pin(cursor);
@@ -317,25 +344,78 @@ impl<D: Disk> Log<D> {
                 Look::Batch(batch) if batch.point == after => {
                     cursor.offset = Some(u64::from(after.offset) + batch.length as u64);
                 }
-                Look::Batch(_) | Look::Nothing => return ForPartner::Lost,
+                Look::Unread if !self.is_unreadable() => return ForPartner::Lost,
+                Look::Batch(_) | Look::Nothing | Look::Unread => {
+                    return self.evacuate(after.generation, (after.generation, after.offset.into()));
+                }
             }
         }
         // Behind the batch before, or at the beginning of a later segment. Where one follows, nothing more is written behind
         // the batch before.
         loop {
             let (generation, offset) = (cursor.generation, cursor.offset.unwrap_or(0));
+            // A copy that begins anew begins where the log does.
+            let begins = (generation, offset) == (self.segments.start(), 0);
+            let after = cursor.after;
+            let follows = |batch: &Batch| after.map_or(begins, |after| batch.previous == after.link());
             match self.look(cursor, generation, offset) {
                 Look::Pending => return ForPartner::Pending,
-                Look::Batch(batch) if cursor.after.is_none_or(|after| batch.previous == after.link()) => {
-                    cursor.after = Some(batch.point);
+                Look::Batch(batch) if follows(&batch) => {
+                    (cursor.after, cursor.gap) = (Some(batch.point), None);
                     cursor.offset = Some(offset + batch.length as u64);
+                    self.partner.unread = None;
                     return ForPartner::Batch(batch);
                 }
-                Look::Batch(_) | Look::Nothing => {}
+                Look::Unread if !self.is_unreadable() => return ForPartner::Lost,
+                // What a later segment begins with follows something that is lost.
+                Look::Batch(_) if offset == 0 => {
+                    let Some(gap) = cursor.gap else { return ForPartner::Lost };
+                    let mut before = self.segments.live.iter().rev().map(|live| live.generation);
+                    let until = before.find(|live| *live < generation).unwrap_or(generation);
+                    return self.evacuate(until, gap);
+                }
+                Look::Batch(_) | Look::Nothing | Look::Unread => {
+                    if self.segments.number_of(generation).is_some() {
+                        cursor.gap.get_or_insert((generation, offset));
+                    }
+                }
             }
             let mut live = self.segments.live.iter().map(|live| live.generation);
-            let Some(later) = live.find(|live| *live > generation) else { return ForPartner::Lost };
+            let Some(later) = live.find(|live| *live > generation) else {
+                let Some(gap) = cursor.gap else { return ForPartner::Lost };
+                return self.evacuate(generation, gap);
+            };
             (cursor.generation, cursor.offset) = (later, Some(0));
+        }
+    }
+
+    /// What a disk did not give is asked for some more times, by the links that follow, until it counts as damaged.
+    fn is_unreadable(&mut self) -> bool {
+        let (failures, since) = self.partner.unread.get_or_insert((0, self.polled_at));
+        *failures += 1;
+        *failures >= READ_FAILURES_MAX && self.polled_at.since(*since) >= READ_FAILURES_DURATION
+    }
+
+    /// The chain is broken at a place: the partner begins anew when nothing up to a use of a segment is needed any more.
+    fn evacuate(&mut self, until: u64, (generation, offset): (u64, u64)) -> ForPartner {
+        let segment = self.segments.number_of(generation);
+        // What its records say is known: only what cannot be read of content is lost, and is found when that is moved.
+        let what = Damaged::Records { lost: 0 };
+        self.break_found(Damage { segment, generation, offset, length: 0, what });
+        (self.partner.evacuates, self.partner.unread) = (Some(until), None);
+        ForPartner::Pending
+    }
+
+    /// Whether this use of a segment is left because the partner cannot be given it.
+    pub(super) fn is_evacuated(&self, generation: u64) -> bool {
+        self.partner.evacuates.is_some_and(|until| generation <= until)
+    }
+
+    /// Nothing is needed of what could not be given: the partner comes again, and finds the log to begin behind it.
+    pub(super) fn end_evacuation(&mut self) {
+        if self.partner.evacuates.is_some() && !self.is_evacuated(self.segments.start()) {
+            self.partner.evacuates = None;
+            self.partner_gone();
         }
     }
 
@@ -359,22 +439,17 @@ impl<D: Disk> Log<D> {
             && window.at.generation == generation
             && (window.at.offset..window.at.offset + window.at.length).contains(&offset)
         {
-            let Some(block) = &window.block else { return Look::Nothing };
-            let start = usize::try_from(offset - window.at.offset).expect("within a window");
-            let Some((header, checksum)) = self.header_at(&block.bytes()[start..], generation, offset) else {
-                return Look::Nothing;
-            };
-            length = padded(&header);
-            if offset + length > self.settings.segment_size {
-                return Look::Nothing;
-            }
-            if offset + length <= window.at.offset + window.at.length {
-                let end = start + HEADER_SIZE + header.length as usize;
-                if crc32c::crc32c(&block.bytes()[start + HEADER_SIZE..end]) != header.payload_checksum {
-                    return Look::Nothing;
+            let anew = window.at.offset == offset;
+            match self.look_into(window, generation, offset) {
+                // It may have been read before that was written.
+                Seen::Nothing | Seen::Unread if !anew => cursor.window = None,
+                Seen::Nothing => return Look::Nothing,
+                Seen::Unread => {
+                    cursor.window = None;
+                    return Look::Unread;
                 }
-                let length = usize::try_from(length).expect("batches are small");
-                return Look::Batch(Batch::of(&header, checksum, Arc::clone(block), start, length));
+                Seen::Batch(batch) => return Look::Batch(batch),
+                Seen::Larger(whole) => length = whole,
             }
         }
         if cursor.reading.is_none() {
@@ -385,6 +460,28 @@ impl<D: Disk> Log<D> {
             self.disk.read(token, number, offset, usize::try_from(length).expect("segments fit into memory"));
         }
         Look::Pending
+    }
+
+    /// What stands at a place that a window has.
+    fn look_into(&self, window: &Window, generation: u64, offset: u64) -> Seen {
+        let Some(block) = &window.block else { return Seen::Unread };
+        let start = usize::try_from(offset - window.at.offset).expect("within a window");
+        let Some((header, checksum)) = self.header_at(&block.bytes()[start..], generation, offset) else {
+            return Seen::Nothing;
+        };
+        let length = padded(&header);
+        if offset + length > self.settings.segment_size {
+            return Seen::Nothing;
+        }
+        if offset + length > window.at.offset + window.at.length {
+            return Seen::Larger(length);
+        }
+        let end = start + HEADER_SIZE + header.length as usize;
+        if crc32c::crc32c(&block.bytes()[start + HEADER_SIZE..end]) != header.payload_checksum {
+            return Seen::Nothing;
+        }
+        let length = usize::try_from(length).expect("batches are small");
+        Seen::Batch(Batch::of(&header, checksum, Arc::clone(block), start, length))
     }
 
     /// The header that these bytes begin with, if it is one of this log that belongs there.

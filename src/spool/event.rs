@@ -3,7 +3,7 @@
 use hdrhistogram::Histogram;
 
 use super::MessageId;
-use super::damage::Damages;
+use super::damage::{Damage, Damages};
 use crate::env::disk::DiskError;
 
 /// Why no message is accepted.
@@ -60,6 +60,11 @@ pub enum LogEvent {
     Damaged {
         /// Which message.
         id: MessageId,
+    },
+    /// A batch turned out not to be as it was written when the partner was to be given it. What is needed of it is moved forward.
+    Broken {
+        /// Where.
+        damage: Damage,
     },
     /// The storage failed; the log stays closed. Deliveries must stop as well: their outcomes could not be recorded, and
     /// every one would be a duplicate after a restart.

@@ -651,7 +651,9 @@ impl<D: Disk> Log<D> {
             return true;
         }
         // While no other is ready, records go into what is left of this one.
-        if self.segments.room() < BATCH_SIZE_MIN && !self.segments.roll() && self.segments.room() < BLOCK_SIZE as u64 {
+        let left = self.segments.current().is_some_and(|current| self.is_evacuated(current.generation));
+        let spent = left || self.segments.room() < BATCH_SIZE_MIN;
+        if spent && !self.segments.roll() && self.segments.room() < BLOCK_SIZE as u64 {
             return false;
         }
         let size_max = self.settings.batch_size_max / BLOCK_SIZE * BLOCK_SIZE;

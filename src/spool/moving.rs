@@ -1,7 +1,7 @@
 //! Freeing segments: the oldest first, and what is still needed in it moved forward.
 
 use super::MessageId;
-use super::batch::Moved;
+use super::batch::{Filling, Moved};
 use super::log::{Log, Reserve, Waits};
 use super::message::{Extent, Message};
 use super::reader::blocks_around;
@@ -112,8 +112,12 @@ impl<D: Disk> Log<D> {
     /// Frees what is not needed, and moves forward what keeps the oldest segment when space is short.
     pub(super) fn reclaim(&mut self) {
         self.release_emptied();
+        self.end_evacuation();
         let Some(oldest) = self.segments.live.get(self.emptied.len()).copied() else { return };
         let is_last = self.emptied.len() + 1 >= self.segments.live.len();
+        if self.is_evacuated(oldest.generation) {
+            return self.move_on(oldest.generation, is_last);
+        }
         // One that is ready beyond those that are kept, and one on the way to be.
         let wanted = self.segments_ahead() as u64 - 1;
         let available = self.segments.available() + self.emptied.len() as u64;
@@ -128,6 +132,21 @@ impl<D: Disk> Log<D> {
         if garbage >= self.settings.segment_size / 2 && self.goes_round(oldest.generation) {
             // Messages with content in a segment that is gone hold back all that follow.
             self.step_move(oldest.generation.min(self.index.oldest_needed()));
+        }
+    }
+
+    /// Moves forward what the partner cannot be given, whether there is garbage to be had or not: once, as what it becomes can.
+    fn move_on(&mut self, oldest: u64, is_last: bool) {
+        if !is_last {
+            self.step_move(oldest.min(self.index.oldest_needed()));
+        } else if self.filling.as_ref().is_none_or(|filling| filling.records == 0) {
+            // The next batch begins a segment, as soon as one is ready.
+            let block = self.filling.take().map(Filling::into_block);
+            block.into_iter().for_each(|block| self.cache.give_back(block));
+            self.start_filling();
+        }
+        if self.segments.available() <= u64::from(SEGMENTS_RESERVED) {
+            self.give_up_oldest(oldest);
         }
     }
 

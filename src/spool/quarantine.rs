@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::MessageId;
-use super::damage::Damages;
+use super::damage::{Damage, Damages};
 use super::log::Log;
 use super::message::Extent;
 use super::replay::content_damage;
@@ -21,6 +21,8 @@ pub(super) struct Quarantine {
     failures: BTreeMap<MessageId, (u32, Instant)>,
     /// Found since the last poll.
     pub found: Vec<MessageId>,
+    /// Places that were found since then when the partner was to be given them.
+    pub breaks: Vec<Damage>,
 }
 
 impl<D: Disk> Log<D> {
@@ -49,6 +51,12 @@ impl<D: Disk> Log<D> {
         let segment = self.segments.number_of(extent.generation);
         self.quarantine.damages.note(content_damage(segment, extent, id));
         self.quarantine.found.push(id);
+    }
+
+    /// Takes note of a batch that is not as it was written.
+    pub(super) fn break_found(&mut self, damage: Damage) {
+        self.quarantine.damages.note(damage.clone());
+        self.quarantine.breaks.push(damage);
     }
 
     /// Content could not be read: perhaps the next time.

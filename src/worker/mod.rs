@@ -361,6 +361,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 LogEvent::Attempted { name } => self.home.attempted(parts, name, true),
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
+                LogEvent::Broken { damage } => {
+                    parts.reporter.event(Event::LogDamaged { log, damage: damage.to_string() });
+                }
                 LogEvent::Closed { error } => {
                     self.home.refuse_attempts(parts, log);
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });

@@ -49,9 +49,18 @@ impl Pair {
 
     /// The same on spools whose folders, which are there and empty, something was done with before.
     pub fn up_on(links: Links, prepare: impl Fn(&Path)) -> Option<Pair> {
+        Pair::up_with(links, prepare, |text| text)
+    }
+
+    /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
+    pub fn up_patient() -> Option<Pair> {
+        Pair::up_with(Links::OwnPort, |_| {}, |text| text.replace("[pair]", "[pair]\nsilence = \"2s\""))
+    }
+
+    fn up_with(links: Links, prepare: impl Fn(&Path), change: impl Fn(String) -> String) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
-        Some(Pair::start(lab, links, prepare, |text| text))
+        Some(Pair::start(lab, links, prepare, change))
     }
 
     /// A pair with the manual arbiter: there is no etcd.
@@ -256,6 +265,11 @@ impl Lab {
         }
     }
 
+    /// Mends what was left cut.
+    pub fn mend(&self) {
+        drop(Cut { lab: self });
+    }
+
     /// Cuts the wire: no frame goes from the first host of each of these to the second one, until it is mended.
     pub fn cut<'a>(&'a self, ways: &[(&str, &str)]) -> Cut<'a> {
         let rules: String =
@@ -274,6 +288,11 @@ pub struct Cut<'a> {
 }
 
 impl Cut<'_> {
+    /// Leaves it cut until [`Lab::mend`].
+    pub fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Tells the wire's own filter. Its hosts are the names of the bridges' ports, and whatever they send goes through it:
     /// ARP and broadcasts, too.
     fn nft(&self, rules: &str) {

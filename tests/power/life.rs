@@ -175,7 +175,7 @@ impl Life {
                 LogEvent::Durable { draft } => self.history.acknowledge(draft.id, moment),
                 // It waited for space for too long: its record was never written.
                 LogEvent::Failed { draft } => self.history.refuse(draft.id),
-                LogEvent::Closed { .. } | LogEvent::Damaged { .. } => panic!("{event:?}"),
+                LogEvent::Closed { .. } | LogEvent::Damaged { .. } | LogEvent::Broken { .. } => panic!("{event:?}"),
                 _ => {}
             }
         }

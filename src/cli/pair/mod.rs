@@ -224,6 +224,9 @@ pub(super) fn write_status(pair: &PairStatus, out: &mut dyn Write) -> io::Result
                 _ => {}
             }
         }
+        if let Some(repairs) = status.repairs() {
+            writeln!(out, "            {repairs}")?;
+        }
     }
     Ok(())
 }

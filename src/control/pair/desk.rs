@@ -13,7 +13,7 @@ use crate::mirror::identity_of_log;
 use crate::mirror::register::{Memory, Node};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -67,6 +67,8 @@ pub(in crate::control) struct Desk {
     node: Node,
     registers: Ways,
     directory: Arc<Path>,
+    /// Held while a memory is written: that of a copy that begins may find one of the copy before still under way.
+    writing: Arc<Mutex<()>>,
     links: Vec<WorkerLink>,
     errands: JoinSet<News>,
     failures: mpsc::UnboundedReceiver<(u16, String)>,
@@ -117,6 +119,7 @@ impl Desk {
             node,
             registers,
             directory: directory.into(),
+            writing: Arc::default(),
             links,
             errands: JoinSet::new(),
             failures,
@@ -256,13 +259,19 @@ impl Desk {
                     }
                 }
                 PairTask::Persist(memory) => {
+                    let writing = Arc::clone(&self.writing);
                     self.errands.spawn_blocking(move || {
+                        let _alone = writing.lock();
                         News::Persisted(identity, memory::persist(&directory, identity, memory))
                     });
                 }
                 PairTask::Renew => {
                     let before = self.board.arbiter(identity).memory();
-                    self.errands.spawn_blocking(move || News::Renewed(identity, renew(&directory, identity, before)));
+                    let writing = Arc::clone(&self.writing);
+                    self.errands.spawn_blocking(move || {
+                        let _alone = writing.lock();
+                        News::Renewed(identity, renew(&directory, identity, before))
+                    });
                 }
             }
         }

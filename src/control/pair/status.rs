@@ -53,6 +53,19 @@ pub struct IdentityStatus {
 }
 
 impl IdentityStatus {
+    /// What became of copies here that were damaged, in words; none if none was since the start.
+    pub fn repairs(&self) -> Option<String> {
+        let times = match self.counts.renewals {
+            0 => return None,
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        Some(format!(
+            "REPAIRED {times} since the start: this copy was damaged or lost, and was made anew from the partner's; what it was \
+             is beside its logs as aside-*, and `log_damaged` and `damaged` in the event log say what was wrong"
+        ))
+    }
+
     pub(super) fn of(identity: Node, board: &PairBoard) -> IdentityStatus {
         let arbiter = board.arbiter(identity);
         let register = arbiter.register();

@@ -9,6 +9,9 @@ use crate::mirror::register::{Mode, Register};
 impl Arbiter {
     /// Begins to do what an operator asks; what becomes of it is seen in the register. If it is refused, nothing has changed.
     pub fn command(&mut self, command: Command, now: Instant) -> Result<(), Refusal> {
+        if self.ended {
+            return Err(Refusal::Busy);
+        }
         match command {
             Command::Create => self.create(now)?,
             Command::Move => self.hand_over(now)?,

@@ -26,6 +26,8 @@ pub struct Arbiter {
     pub(super) fit: bool,
     /// What the disk has for them.
     pub(super) room: Room,
+    /// Another copy was asked for, and another machine: this one does nothing any more.
+    pub(super) ended: bool,
     /// The copy and its memory are of an earlier time than the register: somebody has restored a disk.
     pub(super) set_back: bool,
     /// The newest register that was read or won. Never older than what was known before.
@@ -89,6 +91,7 @@ impl Arbiter {
             persisting: None,
             fit,
             room: Room::Enough,
+            ended: false,
             set_back: false,
             known: None,
             amiss: None,
@@ -180,6 +183,9 @@ impl Arbiter {
 
     /// When [`Arbiter::expire`] is to be called at the latest, if nothing happens before.
     pub fn deadline(&self) -> Instant {
+        if self.ended {
+            return Instant::FAR;
+        }
         let silence = match self.partner {
             Partner::Quiet { heard_at } => Some(heard_at + self.silence_max()),
             Partner::Heard(_) | Partner::Gone { .. } => None,
@@ -461,6 +467,7 @@ impl Arbiter {
 
     /// Asks for another copy in the place of this one.
     pub(super) fn renew(&mut self) {
+        self.ended = true;
         self.actions.push_back(Action::Renew);
     }
 
@@ -482,6 +489,9 @@ impl Arbiter {
 
     /// Draws the conclusions, then says what has changed by them.
     pub(super) fn decide(&mut self, now: Instant) {
+        if self.ended {
+            return;
+        }
         let mut steps = 0;
         loop {
             if let Partner::Quiet { heard_at } = self.partner

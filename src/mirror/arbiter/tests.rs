@@ -632,6 +632,10 @@ fn a_copy_that_is_renewed_goes_on_with_what_was_remembered() {
     let memory = Memory { epoch_seen: 7, left: 6, incarnation: ours() };
     let damaged = Bench::with(Settings::default(), memory, false).register(their_solo(7)).command(Command::Rejoin);
     assert!(damaged.said.contains(&Action::Renew));
+    // Once: whatever happens before the other machine is there, a second name for the copy would be drawn, and one of them lost.
+    let mut ended = damaged.register(their_solo(8)).heard(8, Role::Leads).silent();
+    assert_eq!(ended.arbiter.command(Command::Rejoin, ended.now), Err(super::Refusal::Busy));
+    assert_eq!((ended.said.len(), ended.arbiter.deadline()), (0, Instant::FAR));
     let mut counted = Bench::with(Settings::default(), memory, false).register(their_mirrored(7));
     let refused = counted.arbiter.command(Command::Rejoin, START);
     assert_eq!(refused, Err(super::Refusal::CopyCounts));

@@ -6,7 +6,7 @@ use crate::env::{Instant, Now, WallTime};
 use crate::mirror::arbiter::{Role, Words};
 use crate::mirror::register::{Incarnation, Node};
 use crate::smtp::{Envelope, Recipient};
-use crate::spool::{Copies, Log, LogEvent, MessageId, Outcome, Piece, Room, Settings};
+use crate::spool::{Copies, Damaged, Log, LogEvent, MessageId, Outcome, Piece, Room, Settings, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -404,4 +404,69 @@ fn an_owner_without_room_gives_its_log_to_a_box_that_has_some_and_follows_it() {
         assert_eq!(pair.replica.log.room(), Room::Scarce, "seed {seed}");
         assert!(pair.owner.log.accepts(None).is_ok(), "seed {seed}");
     }
+}
+
+/// Where batches with a later sequence than this begin on a disk.
+fn batches(disk: &SimDisk, after: u64) -> Vec<(u32, usize)> {
+    let mut found = Vec::new();
+    for segment in disk.segment_numbers() {
+        let bytes = disk.contents(segment);
+        let sequence =
+            |place: usize| u64::from_le_bytes(bytes[place + 40..place + 48].try_into().expect("eight bytes"));
+        let places = (0..bytes.len()).step_by(4096).filter(|place| bytes[*place..].starts_with(b"ROHRLOG"));
+        found.extend(places.filter(|place| sequence(*place) > after).map(|place| (segment, place)));
+    }
+    found
+}
+
+#[test]
+fn a_box_that_worked_alone_is_mirrored_again_though_its_disk_has_lost_a_batch() {
+    let (mut broken, mut damaged, mut anew) = (0, 0, 0);
+    for seed in 0..40 {
+        let mut pair = Pair::new(seed);
+        pair.come_level();
+        // The partner is away, and meanwhile a byte changes that nobody reads.
+        pair.link = None;
+        pair.owner.log.set_copies(Copies::Own);
+        for _ in 0..pair.random.random_range(60..140) {
+            pair.act();
+            pair.breathe();
+        }
+        let level_at = pair.replica.log.last_point().map_or(0, |point| point.sequence);
+        let places = batches(&pair.owner.disk, level_at);
+        // What was written last is in memory.
+        let (segment, place) = places[pair.random.random_range(0..places.len() / 2)];
+        let header = pair.random.random_bool(0.3);
+        let within = if header { pair.random.random_range(0..128) } else { pair.random.random_range(128..20_000) };
+        pair.owner.disk.damage(segment, (place + within).min(256 * 1024 - 1));
+        let moved = pair.owner.log.status().moved;
+        // It comes back while mail comes in.
+        pair.connect();
+        for _ in 0..50 {
+            pair.act();
+            pair.breathe();
+        }
+        pair.come_level();
+        pair.owner.log.set_copies(Copies::Both);
+        pair.come_level();
+        let Status { damages, .. } = pair.owner.log.status();
+        assert!(damages.count <= 2, "seed {seed}: {damages:?}");
+        let breaks = damages.list.iter().filter(|damage| !matches!(damage.what, Damaged::Content { .. })).count();
+        broken += breaks;
+        anew += usize::from(breaks > 0 && pair.rewinds > 0);
+        assert!(breaks == 0 || pair.owner.log.status().moved >= moved, "seed {seed}");
+        // What cannot be read is damaged in both copies, and delivered by neither.
+        let lost: Vec<MessageId> = pair.owner.log.damaged().collect();
+        damaged += lost.len();
+        for id in lost {
+            pair.acknowledged.remove(&id);
+            pair.attempted.remove(&id);
+        }
+        pair.take_over();
+        pair.check();
+    }
+    println!("{broken} broken batches, {damaged} damaged messages, {anew} copies begun anew");
+    assert!(broken >= 10, "{broken}");
+    assert!(damaged > 0);
+    assert!(anew > 0);
 }
