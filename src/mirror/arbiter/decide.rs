@@ -176,7 +176,11 @@ impl Arbiter {
 
     fn step_leading(&mut self, register: Register, phase: Phase, now: Instant) {
         if matches!(phase, Phase::Pairing { .. }) {
-            // As when proposing. Both copies are required until the answer is there, whatever becomes of the partner.
+            // As when proposing. Both copies are required until the answer is there, whatever becomes of the partner; one that is
+            // lost may be the replica by now, and take over.
+            if matches!(self.partner, Partner::Gone { .. }) {
+                self.isolate();
+            }
         } else if self.newer_than(register).is_some() {
             self.think_again(now);
         } else if self.heard_epoch > register.epoch {

@@ -59,7 +59,8 @@
 //! - Any owner that stopped, for whatever reason, goes one way: freeze, leave, then ask for what the partner is good for at that
 //!   moment. There is no way back into the epoch that it froze in; a blip costs an epoch and two round trips.
 //! - An owner that is not settled `isolated_after` its freezing gives up its addresses *and* says that it is not able: if only
-//!   its own way to the store is broken, the replica takes over although the two hear each other.
+//!   its own way to the store is broken, the replica takes over although the two hear each other. One that asks to be mirrored does so
+//!   as soon as the replica is lost: the answer may have made that one fit to take over.
 //! - A replica that is heard but does not follow in our epoch, or does not become level, is waited for `join_within`: more
 //!   than silence, since it may be reading the register from a slow store. One that names another copy, or is not able, is useless
 //!   at once.
