@@ -620,6 +620,9 @@ pub const MIRROR_RECONNECT_DELAY: Duration = Duration::from_millis(20);
 /// A log that could not be read anew is tried again after this time: a disk that was full, or had no answer, may have one.
 pub const KEEPER_RETRY_DELAY: Duration = Duration::from_secs(1);
 
+/// After so many tries its copy counts as failed: another one is begun where nobody counts on it.
+pub const KEEPER_TRIES: u32 = 3;
+
 /// For so long a full log keeps a segment for a partner that does not come on: then mail goes before it.
 pub const PARTNER_SPACE_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -87,7 +87,8 @@ pub fn sim(args: &SimArgs) -> ExitCode {
         }
     });
     bar.finish_and_clear();
-    if args.pair {
+    // Without a store much of it cannot be.
+    if args.pair && !args.manual {
         total.unmet = sim::unmet(total.seeds, &total.injected, &total.met);
     }
     if args.json {

@@ -38,7 +38,7 @@
 //! | 4 only the copy that the register names | yes. The copy must have met the owner in this epoch and in this life of its process: else the owner may have gone on alone while we were off, and it takes `--accept-loss`. The same of an owner that was restarted | the box that was left is off, and stays so until this is done |
 //! | 5 solo → mirrored | the owner alone writes it. A replica that has not heard of it when the owner dies holds the solo register, and is stale to itself: safe, though its copy would be whole | |
 //! | 6 restart | the owner reconciles with a replica that it hears, and asks for a new epoch; one that is solo looks for its partner for a while first | |
-//! | 7 highest epoch seen | yes; a lost or damaged file too: nothing is done, until the partner is heard to keep a register | |
+//! | 7 highest epoch seen | yes; a lost file too: nothing is done, until the partner is heard to keep a register. With a damaged one the box does not start | |
 //! | 8 solo is not taken over | yes, but for `--accept-loss` | the other box is off, and stays so until it hears this one |
 //! | 9 planned move | the owner writes it when all has been stopped; the new owner works when it hears of it. Where it never does, nobody works until one of the two is vouched to be off | |
 //! | 10 isolation, pauses | as with a store; a box that was paused cannot have been replaced but by a command, and finds out by hearing | "off" means no process that may come back: not paused, not cut off |

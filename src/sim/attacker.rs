@@ -4,7 +4,7 @@
 //! at best. Nothing that it sends may cost more than the frames themselves.
 
 use crate::env::Instant;
-use crate::port::sim::{Link, Network, SimPort};
+use crate::port::sim::{Link, Network, SimPort, Tapped};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use smoltcp::wire::{Ipv4Packet, TcpPacket};
@@ -45,6 +45,10 @@ pub(super) enum Attack {
 pub(super) struct Attacker {
     network: Network,
     victim: ([u8; 6], Ipv4Addr),
+    /// The tap is somebody else's, and stays.
+    tap_stays: bool,
+    /// What went over the wire since it last looked, while it forges.
+    seen: Vec<Tapped>,
     work: Option<Work>,
 }
 
@@ -56,9 +60,16 @@ struct Work {
 }
 
 impl Attacker {
-    /// One who is after the host with these addresses.
-    pub(super) fn new(network: Network, hardware_address: [u8; 6], ip: Ipv4Addr) -> Attacker {
-        Attacker { network, victim: (hardware_address, ip), work: None }
+    /// One who is after the host with these addresses; `tap_stays` if the network is tapped for somebody else, too.
+    pub(super) fn new(network: Network, hardware_address: [u8; 6], ip: Ipv4Addr, tap_stays: bool) -> Attacker {
+        Attacker { network, victim: (hardware_address, ip), tap_stays, seen: Vec::new(), work: None }
+    }
+
+    /// This went over the wire.
+    pub(super) fn see(&mut self, frames: Vec<Tapped>) {
+        if self.work.as_ref().is_some_and(|work| work.attack == Attack::Forgery) {
+            self.seen.extend(frames);
+        }
     }
 
     pub(super) fn begin(&mut self, attack: Attack, now: Instant, until: Instant) {
@@ -72,7 +83,10 @@ impl Attacker {
 
     pub(super) fn end(&mut self) {
         self.work = None;
-        self.network.untap();
+        self.seen.clear();
+        if !self.tap_stays {
+            self.network.untap();
+        }
     }
 
     /// When it must be looked at.
@@ -100,11 +114,12 @@ impl Attacker {
                 }
             }
             Attack::Forgery => {
-                let (seen, own) = (self.network.take_tapped(), work.port.host());
-                let others = seen.iter().filter(|frame| frame.from != own);
+                let own = work.port.host();
+                let others = self.seen.iter().filter(|frame| frame.from != own);
                 for forged in others.filter_map(|frame| forge(&frame.bytes, random)).take(BURST) {
                     work.port.send(&forged);
                 }
+                self.seen.clear();
             }
         }
     }

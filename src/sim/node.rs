@@ -13,7 +13,7 @@ use crate::control::{
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::{Gauge, KEEPER_RETRY_DELAY};
+use crate::limits::{Gauge, KEEPER_RETRY_DELAY, KEEPER_TRIES};
 use crate::mirror::link::VERSION;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::standing::Standing;
@@ -118,7 +118,8 @@ struct Pair {
     /// Memories on their way to the disk.
     persisting: Vec<(Instant, Identity, Memory)>,
     errands: crossbeam::channel::Receiver<Errand<SimDisk>>,
-    keeping: Vec<(Instant, Errand<SimDisk>)>,
+    /// With the number of tries before.
+    keeping: Vec<(Instant, Errand<SimDisk>, u32)>,
     kept: Vec<crossbeam::channel::Sender<(u16, Log<SimDisk>)>>,
     links: Vec<WorkerLink>,
     /// What is to be asked of the store.
@@ -646,7 +647,7 @@ impl Pair {
     /// When it must be looked at, by the clock of the process.
     fn next(&self) -> Instant {
         let persisted = self.persisting.iter().map(|(at, ..)| *at);
-        let kept = self.keeping.iter().map(|(at, _)| *at);
+        let kept = self.keeping.iter().map(|(at, ..)| *at);
         let arrived = (!self.errands.is_empty()).then_some(Instant::ZERO);
         let deadline = self.board.next_deadline().min(self.asking.next());
         persisted.chain(kept).chain(arrived).min().unwrap_or(Instant::FAR).min(deadline)
@@ -674,11 +675,11 @@ impl Pair {
         }
         while let Ok(errand) = self.errands.try_recv() {
             let at = now.mono + Duration::from_nanos(random.random_range(0..KEEPING_DURATION));
-            self.keeping.push((at, errand));
+            self.keeping.push((at, errand, 0));
         }
-        for (at, errand) in std::mem::take(&mut self.keeping) {
+        for (at, errand, tries) in std::mem::take(&mut self.keeping) {
             if at > now.mono {
-                self.keeping.push((at, errand));
+                self.keeping.push((at, errand, tries));
                 continue;
             }
             let Errand { worker, number, log, until } = errand;
@@ -693,8 +694,10 @@ impl Pair {
                 }
                 Err(failure) => {
                     let errand = Errand { worker, number, log: failure.log, until };
-                    self.keeping.push((now.mono + KEEPER_RETRY_DELAY, errand));
-                    self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono);
+                    self.keeping.push((now.mono + KEEPER_RETRY_DELAY, errand, tries + 1));
+                    if tries + 1 == KEEPER_TRIES {
+                        self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono);
+                    }
                 }
             }
         }

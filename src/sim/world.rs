@@ -189,7 +189,7 @@ impl World {
         let places: Vec<SocketAddr> = (0..HOPS).map(hop_address).collect();
         let addresses = places.iter().map(SocketAddr::ip).collect();
         let receivers = outside(&network, 3, addresses, places, random.random());
-        let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1));
+        let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1), plan.pair);
         let hop = |place| Rc::new(RefCell::new(Hop::new(place == LMTP)));
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
         let ledger = Ledger::new(plan.promise, plan.pair, plan.age_max, retry, Trace::new(echo));
@@ -348,7 +348,9 @@ impl World {
             self.ledger.trace.note(now, format_args!("box {place}, identity {identity}: {event:?}"));
             self.nodes[place].answer(life, identity, event);
         }
-        self.check_addresses(now);
+        let frames = self.network.take_tapped();
+        self.check_addresses(now, &frames);
+        self.attacker.see(frames);
         self.spring_ambush(now);
         self.attacker.step(now, &mut self.random);
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };

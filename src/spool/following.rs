@@ -32,6 +32,8 @@ pub(super) struct Following {
     unfinished: Unfinished,
     /// A batch found no segment, and none could be made; so it is until enough are ready.
     pub starved: bool,
+    /// It was begun anew, and that did not succeed: what is there was made since.
+    is_new: bool,
 }
 
 /// Why a batch is not taken.
@@ -268,7 +270,10 @@ impl<D: Disk> Log<D> {
         self = Log::new_replica(self.disk, self.settings);
         match self.read_all(now) {
             Ok(recovery) => Ok((self, recovery)),
-            Err(error) => Err(Box::new(NotRewound { log: self, error })),
+            Err(error) => {
+                self.following.get_or_insert_default().is_new = true;
+                Err(Box::new(NotRewound { log: self, error }))
+            }
         }
     }
 
@@ -285,8 +290,13 @@ impl<D: Disk> Log<D> {
     }
 
     fn retire_all(&mut self) -> Result<(), OpenError> {
+        let is_new = self.following.as_ref().is_some_and(|following| following.is_new);
         for (segment, _) in self.disk.segments()? {
-            self.disk.retire_now(segment)?;
+            if is_new {
+                self.disk.remove_now(segment)?;
+            } else {
+                self.disk.retire_now(segment)?;
+            }
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ pub enum PairTask {
     Hear(Standing),
     /// Without a store: end a split in favour of this copy. Answered like `Hear`.
     Settle(Incarnation),
-    /// The workers set the copy aside. A memory with another incarnation and the same epochs is made durable, and a new arbiter
-    /// begins with it: [`PairBoard::renew`].
+    /// A memory with another incarnation and the same epochs is made durable, again and again until it is. Then the workers set the
+    /// copy aside, and a new arbiter begins: [`PairBoard::renew`].
     Renew,
 }
 
@@ -199,6 +199,10 @@ impl PairBoard {
     /// The copy of an identity was set aside: an arbiter begins that knows an empty one.
     pub fn renew(&mut self, identity: Node, memory: Memory, now: Instant) {
         let seat = &mut self.seats[identity as usize];
+        // Not before its new name is durable: a start that knew the old one would take the empty copy for it.
+        seat.wish(PairWish::Renew);
+        seat.counts.renewals += 1;
+        self.events.push_back(Event::PairRenewed { identity });
         seat.base += seat.order;
         (seat.order, seat.told, seat.has_failed, seat.room) = (0, true, false, Room::Enough);
         seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
@@ -255,12 +259,7 @@ impl PairBoard {
                     Action::Read => PairTask::Read,
                     Action::Propose { expected, wanted } => PairTask::Propose { expected, wanted },
                     Action::Persist(memory) => PairTask::Persist(memory),
-                    Action::Renew => {
-                        seat.wish(PairWish::Renew);
-                        seat.counts.renewals += 1;
-                        self.events.push_back(Event::PairRenewed { identity: seat.identity });
-                        PairTask::Renew
-                    }
+                    Action::Renew => PairTask::Renew,
                     Action::Order { number, order } => {
                         (seat.order, seat.told) = (number, false);
                         let number = seat.base + number;

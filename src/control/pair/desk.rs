@@ -7,7 +7,7 @@ use crate::control::links::{PairReport, WorkerLink};
 use crate::control::protocol::{Answer, PairCommand};
 use crate::env::Instant;
 use crate::event::Event;
-use crate::limits::REGISTER_RETRY_DELAY;
+use crate::limits::{KEEPER_RETRY_DELAY, REGISTER_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Outcome};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Memory, Node};
@@ -152,7 +152,11 @@ impl Desk {
             News::Kept(kept, identity, task, answer) => self.take_back(kept, identity, task, answer, now),
             News::Persisted(identity, Ok(())) => self.board.tell(identity, arbiter::Event::Persisted, now),
             News::Renewed(identity, Ok(memory)) => self.board.renew(identity, memory, now),
-            News::Persisted(identity, Err(error)) | News::Renewed(identity, Err(error)) => {
+            News::Renewed(identity, Err(error)) => {
+                self.events.push(Event::Warning { text: format!("the memory of identity {identity}: {error}") });
+                self.renew(identity, KEEPER_RETRY_DELAY);
+            }
+            News::Persisted(identity, Err(error)) => {
                 self.events.push(Event::Warning { text: format!("the memory of identity {identity}: {error}") });
                 self.board.tell(identity, arbiter::Event::StorageFailed, now);
             }
@@ -265,14 +269,7 @@ impl Desk {
                         News::Persisted(identity, memory::persist(&directory, identity, memory))
                     });
                 }
-                PairTask::Renew => {
-                    let before = self.board.arbiter(identity).memory();
-                    let writing = Arc::clone(&self.writing);
-                    self.errands.spawn_blocking(move || {
-                        let _alone = writing.lock();
-                        News::Renewed(identity, renew(&directory, identity, before))
-                    });
-                }
+                PairTask::Renew => self.renew(identity, Duration::ZERO),
             }
         }
         self.ask_kept();
@@ -280,6 +277,23 @@ impl Desk {
         let mut events = std::mem::take(&mut self.events);
         events.extend(std::iter::from_fn(|| self.board.event()));
         events
+    }
+
+    /// Gives a copy another name, after a pause.
+    fn renew(&mut self, identity: Node, after: Duration) {
+        let before = self.board.arbiter(identity).memory();
+        let (writing, directory) = (Arc::clone(&self.writing), Arc::clone(&self.directory));
+        self.errands.spawn(async move {
+            tokio::time::sleep(after).await;
+            let write = move || {
+                let _alone = writing.lock();
+                renew(&directory, identity, before)
+            };
+            match tokio::task::spawn_blocking(write).await {
+                Ok(renewed) => News::Renewed(identity, renewed),
+                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            }
+        });
     }
 
     /// When [`Desk::turn`] has something to do.

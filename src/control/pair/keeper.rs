@@ -5,7 +5,7 @@
 
 use crate::env::disk::Disk;
 use crate::env::{Clock, Wakeup};
-use crate::limits::KEEPER_RETRY_DELAY;
+use crate::limits::{KEEPER_RETRY_DELAY, KEEPER_TRIES};
 use crate::spool::NotRewound;
 use crate::worker::{Errand, Kept};
 use crossbeam::channel::{Receiver, RecvTimeoutError, Sender, unbounded};
@@ -50,19 +50,19 @@ impl<D: Disk + Send + 'static> Keeper<D> {
         let Keeper { to, errands, back } = self;
         drop(to);
         std::thread::Builder::new().name("keeper".to_owned()).spawn(move || {
-            // Each with whether its failure was told.
-            let mut undone: Vec<(Errand<D>, bool)> = Vec::new();
+            // Each with the number of tries before.
+            let mut undone: Vec<(Errand<D>, u32)> = Vec::new();
             loop {
                 let errand = match undone.is_empty() {
                     true => errands.recv().map_err(|_| RecvTimeoutError::Disconnected),
                     false => errands.recv_timeout(KEEPER_RETRY_DELAY),
                 };
                 match errand {
-                    Ok(errand) => undone.push((errand, false)),
+                    Ok(errand) => undone.push((errand, 0)),
                     Err(RecvTimeoutError::Timeout) => {}
                     Err(RecvTimeoutError::Disconnected) => return,
                 }
-                for (Errand { worker, number, log, until }, told) in std::mem::take(&mut undone) {
+                for (Errand { worker, number, log, until }, tries) in std::mem::take(&mut undone) {
                     let (back, wakeup) = &back[usize::from(worker)];
                     match log.rewind(until, clock.now()) {
                         Ok((log, _)) => {
@@ -72,10 +72,10 @@ impl<D: Disk + Send + 'static> Keeper<D> {
                         }
                         Err(failure) => {
                             let NotRewound { log, error } = *failure;
-                            if !told {
+                            if tries + 1 == KEEPER_TRIES {
                                 let _ = failed.send((number, error.to_string()));
                             }
-                            undone.push((Errand { worker, number, log, until }, true));
+                            undone.push((Errand { worker, number, log, until }, tries.saturating_add(1)));
                         }
                     }
                 }

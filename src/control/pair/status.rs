@@ -72,7 +72,7 @@ impl IdentityStatus {
         IdentityStatus {
             identity,
             stage: arbiter.stage(),
-            works: arbiter.stage().works(),
+            works: arbiter.works(),
             epoch: register.map_or(0, |register| register.epoch),
             owner: register.map(|register| register.owner),
             mode: register.map(|register| register.mode),

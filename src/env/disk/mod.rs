@@ -102,8 +102,7 @@ pub trait Disk {
     /// Keeps bytes beside the segments under a name, durably: what is cut off a log is never deleted. Blocks.
     fn put_aside_now(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError>;
 
-    /// Takes a segment, which nothing is under way in, out of the log and keeps its file, in place of the one of the same
-    /// number that was kept before. Blocks.
+    /// Takes a segment, which nothing is under way in, out of the log and keeps its file, beside those that were kept before. Blocks.
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError>;
 
     /// Bytes that the file system has free for us.

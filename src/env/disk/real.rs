@@ -400,7 +400,12 @@ impl Disk for RealDisk {
 
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
         self.files.remove(&segment);
-        std::fs::rename(self.path(segment), self.directory.join(format!("aside-{segment}")))
+        let names = (1u32..).map(|time| match time {
+            1 => format!("aside-{segment}"),
+            time => format!("aside-{segment}-{time}"),
+        });
+        let mut free = names.map(|name| self.directory.join(name)).filter(|path| !path.exists());
+        std::fs::rename(self.path(segment), free.next().expect("there are more names than files"))
             .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(|error| DiskError::new("retire", segment, &error))
     }

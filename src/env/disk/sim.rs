@@ -499,7 +499,8 @@ impl Disk for SimDisk {
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
         let mut state = self.state();
         if let Some(bytes) = state.segments.remove(&segment) {
-            state.aside.insert(format!("aside-{segment}"), bytes);
+            let time = state.aside.keys().filter(|name| name.starts_with(&format!("aside-{segment}-"))).count() + 1;
+            state.aside.insert(format!("aside-{segment}-{time}"), bytes);
         }
         Ok(())
     }

@@ -476,6 +476,11 @@ impl Arbiter {
         self.actions.push_back(Action::Settle(self.memory.incarnation));
     }
 
+    /// Whether mail is taken and delivered here, and the addresses are answered for.
+    pub fn works(&self) -> bool {
+        self.state.stage().works() && !self.isolated
+    }
+
     pub(super) fn isolate(&mut self) {
         self.isolated_at = None;
         if !self.isolated {

@@ -515,12 +515,12 @@ pub enum Trouble {
     Uncreated,
     /// The register is gone. It must be put right by hand, with exactly the highest epoch that either node has seen.
     #[error(
-        "its register is gone. With the manual arbiter start the other box, which has it as well; in the store put it back with exactly the highest epoch that either box has seen          (identity-*.json in the spool's folder), or restore the store"
+        "its register is gone. With the manual arbiter start the other box, which has it as well; in the store put it back with exactly the highest epoch that either box has seen (identity-*.json in the spool's folder), or restore the store"
     )]
     RegisterMissing,
     /// The register, or what this node was told by its partner, has gone back in time: the store was restored.
     #[error(
-        "its register is older than one that was seen already: the store was restored; put the register back with exactly the          highest epoch that either box has seen"
+        "its register is older than one that was seen already: the store was restored; put the register back with exactly the highest epoch that either box has seen"
     )]
     RegisterBehind,
     /// Another register stands there in an epoch that was known already.
@@ -540,7 +540,7 @@ pub enum Trouble {
     CopyReplaced,
     /// The owner worked alone and is silent: this copy is stale, only a loss that is accepted makes it work.
     #[error(
-        "its owner worked alone and is silent, and this copy is stale: start the other box; if its disk is gone for good,          `rohrpost pair solo --accept-loss`"
+        "its owner worked alone and is silent, and this copy is stale: start the other box; if its disk is gone for good, `rohrpost pair solo --accept-loss`"
     )]
     OwnerGone,
     /// The partner is silent or of no use, and the manual arbiter waits for a command.

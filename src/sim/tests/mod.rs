@@ -108,7 +108,7 @@ impl Bench {
         // Each domain has a port of its own: routes to the same hosts are one destination.
         let places = (0..domains).map(|domain| SocketAddr::new(HOP, 25 + domain as u16)).collect();
         let hop = Host::new(outside(&network, 3, vec![HOP], places, 3));
-        let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1));
+        let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1), false);
         let retry = Retry { first: Duration::ZERO, max: Duration::ZERO };
         let mut bench = Bench {
             time,

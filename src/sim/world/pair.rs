@@ -146,7 +146,7 @@ impl World {
     }
 
     /// Nobody speaks from an address that is the partner's, whether it was cut off, paused or asleep when that came about.
-    pub(super) fn check_addresses(&mut self, now: Instant) {
+    pub(super) fn check_addresses(&mut self, now: Instant, frames: &[Tapped]) {
         if !self.plan.pair {
             return;
         }
@@ -158,11 +158,11 @@ impl World {
                 *known = (owner, now);
             }
         }
-        for Tapped { from, bytes, .. } in self.network.take_tapped() {
-            let Some(place) = (0..self.nodes.len()).find(|place| self.nodes[*place].host() == Some(from)) else {
+        for Tapped { from, bytes, .. } in frames {
+            let Some(place) = (0..self.nodes.len()).find(|place| self.nodes[*place].host() == Some(*from)) else {
                 continue;
             };
-            let Some(identity) = identity_of_sender(&bytes) else { continue };
+            let Some(identity) = identity_of_sender(bytes) else { continue };
             let (owner, since) = self.owners[identity as usize];
             if owner.is_some_and(|owner| owner != place) && now.since(since) > FORMER_OWNER_MAX {
                 let what = format_args!("box {place} speaks for identity {identity}, which is the partner's");

@@ -357,7 +357,11 @@ impl<D: Disk> Mirror<D> {
                     self.end_links(stations.parts, identity);
                 }
             }
-            Order::CatchUp { .. } => share.owns = true,
+            Order::CatchUp { .. } => {
+                // The order before this one may have been to lead alone again, and not be carried out yet.
+                each_log(|log| log.set_copies(Copies::Own));
+                share.owns = true;
+            }
             Order::RequireBoth { .. } => {
                 each_log(|log| log.set_copies(Copies::Both));
             }
