@@ -13,6 +13,7 @@ pub(crate) use clients::{Client, Clients};
 
 use crate::env::Instant;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::AddAssign;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -113,6 +114,32 @@ pub struct TransportCounters {
     pub refused: u64,
     /// Flows open now.
     pub open: u64,
+}
+
+impl AddAssign for TransportCounters {
+    /// Takes its parts by name, so that a new count cannot be forgotten here.
+    fn add_assign(&mut self, part: TransportCounters) {
+        let TransportCounters {
+            frames_received,
+            frames_sent,
+            bytes_received,
+            bytes_sent,
+            frames_dropped,
+            accepted,
+            connected,
+            refused,
+            open,
+        } = part;
+        self.frames_received += frames_received;
+        self.frames_sent += frames_sent;
+        self.bytes_received += bytes_received;
+        self.bytes_sent += bytes_sent;
+        self.frames_dropped += frames_dropped;
+        self.accepted += accepted;
+        self.connected += connected;
+        self.refused += refused;
+        self.open += open;
+    }
 }
 
 /// Carries flows.

@@ -30,7 +30,7 @@ pub(super) type Copies = [(Memory, bool); 2];
 /// whatever the number of workers is now.
 pub(super) fn open(config: &Config, clock: &SystemClock, workers: u16) -> Result<OpenLogs, StartError> {
     let directory = &config.spool.directory;
-    for identity in [Node::A, Node::B] {
+    for identity in Node::BOTH {
         if control::recall(directory, identity)?.is_some() {
             return Err(StartError::OfPair { directory: directory.clone() });
         }
@@ -63,7 +63,7 @@ pub(super) fn open_copies(
     let directory = &config.spool.directory;
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error.to_string()))?;
     let mut numbers = numbers(directory)?;
-    for identity in [Node::A, Node::B] {
+    for identity in Node::BOTH {
         numbers.extend((0..workers).map(|worker| first_log_of(identity) + worker));
     }
     let remembered = [control::recall(directory, Node::A)?, control::recall(directory, Node::B)?];

@@ -362,7 +362,7 @@ impl StatusReport {
         };
         for worker in workers {
             stages.merge(&worker.stages);
-            add_flows(&mut report.flows, &worker.transport);
+            report.flows += worker.transport;
             report.sessions += worker.sessions;
             report.messages += worker.messages;
             report.queue += worker.queue;
@@ -389,29 +389,6 @@ impl StatusReport {
 }
 
 // Each sum takes its parts by name, so that a new count cannot be forgotten here.
-
-fn add_flows(sum: &mut TransportCounters, part: &TransportCounters) {
-    let TransportCounters {
-        frames_received,
-        frames_sent,
-        bytes_received,
-        bytes_sent,
-        frames_dropped,
-        accepted,
-        connected,
-        refused,
-        open,
-    } = *part;
-    sum.frames_received += frames_received;
-    sum.frames_sent += frames_sent;
-    sum.bytes_received += bytes_received;
-    sum.bytes_sent += bytes_sent;
-    sum.frames_dropped += frames_dropped;
-    sum.accepted += accepted;
-    sum.connected += connected;
-    sum.refused += refused;
-    sum.open += open;
-}
 
 impl AddAssign for SessionCounts {
     fn add_assign(&mut self, SessionCounts { server, client }: SessionCounts) {

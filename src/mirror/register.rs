@@ -34,6 +34,9 @@ pub enum Node {
 }
 
 impl Node {
+    /// Each of them.
+    pub const BOTH: [Node; 2] = [Node::A, Node::B];
+
     /// The other box.
     pub const fn partner(self) -> Node {
         match self {

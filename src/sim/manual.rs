@@ -90,7 +90,7 @@ impl World {
             None => {
                 let needy = (0..self.nodes.len()).find(|place| {
                     let trouble = |identity| self.nodes[*place].trouble(identity);
-                    [Identity::A, Identity::B].map(trouble).contains(&Some(Trouble::CommandNeeded))
+                    Identity::BOTH.map(trouble).contains(&Some(Trouble::CommandNeeded))
                 });
                 if let Some(place) = needy
                     && self.random.random_bool(RESOLVE)
@@ -113,7 +113,7 @@ impl World {
         let on = 1 - off;
         assert!(!self.nodes[off].is_running(), "the operator's word is good");
         let mut done = true;
-        for identity in [Identity::A, Identity::B] {
+        for identity in Identity::BOTH {
             let trouble = self.nodes[on].trouble(identity);
             if trouble == Some(Trouble::CommandNeeded) {
                 let taken = self.nodes[on].command(identity, Command::TakeOver { partner_is_off: true });

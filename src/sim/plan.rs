@@ -482,36 +482,29 @@ impl Plan {
 
     /// The disk of one box of a pair is replaced, or restored from a copy that is old.
     fn exchanges(&mut self, random: &mut StdRng) {
-        self.victim = Some(random.random_range(0..2));
-        // The other box's copy counts all the time.
-        self.heals_in_place = true;
         self.faults.clear();
-        for _ in 0..random.random_range(1..=3) {
-            let at = |random: &mut StdRng| self.load_duration.mul_f64(random.random::<f64>());
-            let (first, second, third) = (at(random), at(random), at(random));
-            let duration = Duration::from_millis(random.random_range(20..20_000));
+        self.strikes_one(random, 3, |random, duration| {
             let exchange = *pick(random, &[Exchange::Empty, Exchange::Stale, Exchange::Stale]);
-            self.faults.push((first, Fault::DiskExchanged(exchange, duration)));
-            let fault =
-                *pick(random, &[Fault::Stop(duration), Fault::Kill(duration), Fault::PowerLoss(duration), Fault::Move]);
-            self.faults.push((second, fault));
-            let slow = Manner { defer_recipient: random.random_range(0.1..0.9), ..Manner::default() };
-            let hop = random.random_range(0..HOPS);
-            self.faults.push((third, Fault::Manner(hop, slow, duration * 4)));
-        }
+            Fault::DiskExchanged(exchange, duration)
+        });
     }
 
     /// The disk of one box of a pair changes what is on it.
     fn rots(&mut self, random: &mut StdRng) {
-        self.victim = Some(random.random_range(0..2));
         self.promise = Promise::Mended;
+        self.strikes_one(random, 4, |_, _| Fault::Rot);
+    }
+
+    /// Something happens to the disk of one box of a pair, so many times at most, each with what may bring it to light.
+    fn strikes_one(&mut self, random: &mut StdRng, times_max: u32, disk: impl Fn(&mut StdRng, Duration) -> Fault) {
+        self.victim = Some(random.random_range(0..2));
         // The other box's copy counts all the time.
         self.heals_in_place = true;
-        for _ in 0..random.random_range(1..=4) {
+        for _ in 0..random.random_range(1..=times_max) {
             let at = |random: &mut StdRng| self.load_duration.mul_f64(random.random::<f64>());
             let (first, second, third) = (at(random), at(random), at(random));
-            self.faults.push((first, Fault::Rot));
             let duration = Duration::from_millis(random.random_range(20..20_000));
+            self.faults.push((first, disk(random, duration)));
             let fault =
                 *pick(random, &[Fault::Stop(duration), Fault::Kill(duration), Fault::PowerLoss(duration), Fault::Move]);
             self.faults.push((second, fault));

@@ -114,7 +114,7 @@ impl Store {
     /// The operator puts the registers right. False if one of them was believed and changed.
     pub(super) fn put_right(&mut self, now: Instant) -> bool {
         let mut untouched = true;
-        for identity in [Identity::A, Identity::B] {
+        for identity in Identity::BOTH {
             let place = identity as usize;
             let Some([truth, left]) = self.truths[place].take() else { continue };
             untouched &= self.registers[place] == left;

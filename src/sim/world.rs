@@ -174,7 +174,7 @@ impl World {
         let network = Network::new(random.random());
         let policy_seed = random.random();
         let mut nodes = Vec::new();
-        for identity in if plan.pair { &[Identity::A, Identity::B][..] } else { &[Identity::A] } {
+        for identity in if plan.pair { &Identity::BOTH[..] } else { &[Identity::A] } {
             let config = Arc::new(configuration(&plan, *identity));
             let policy = Policy::with_seed(&config, policy_seed).expect("there is no map to be read");
             let appliance = Appliance::new(config, Arc::new(policy)).expect("the routes make sense");
@@ -690,7 +690,7 @@ impl World {
             Fault::Move => {
                 let moves = |identity| self.nodes[place].command(identity, Command::Move);
                 // Refused where it owns none, or the pair is no pair at the moment: then it is a wish and no fault.
-                let _ = [Identity::A, Identity::B].map(moves);
+                let _ = Identity::BOTH.map(moves);
                 true
             }
             Fault::Isolation(_)
@@ -724,7 +724,7 @@ impl World {
             Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
             Fault::PowerLossAtStage(stage, duration) => {
                 let is_there = |identity| self.nodes[place].stage(identity) == Some(stage);
-                ([Identity::A, Identity::B].into_iter().any(is_there), duration)
+                (Identity::BOTH.into_iter().any(is_there), duration)
             }
             _ => unreachable!("nothing else waits"),
         };
@@ -789,7 +789,7 @@ impl World {
 
     fn rot(&mut self, place: usize) -> bool {
         // Where a box of a pair works alone its copy is the only one.
-        if self.plan.pair && [Identity::A, Identity::B].iter().any(|identity| self.is_alone(*identity, place)) {
+        if self.plan.pair && Identity::BOTH.iter().any(|identity| self.is_alone(*identity, place)) {
             return false;
         }
         let mut places = Vec::new();
@@ -887,7 +887,7 @@ impl World {
             stages.contains(&Stage::Leading) && stages.contains(&Stage::Following)
         };
         let mirrored = |identity| self.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
-        !self.plan.pair || [Identity::A, Identity::B].into_iter().all(|identity| leads(identity) && mirrored(identity))
+        !self.plan.pair || Identity::BOTH.into_iter().all(|identity| leads(identity) && mirrored(identity))
     }
 
     fn heal(&mut self, now: Instant) {

@@ -166,16 +166,8 @@ impl<P: Port> Transport for Stacks<P> {
     }
 
     fn counters(&self) -> TransportCounters {
-        self.stacks.iter().map(Stack::counters).fold(TransportCounters::default(), |sum, more| TransportCounters {
-            frames_received: sum.frames_received + more.frames_received,
-            frames_sent: sum.frames_sent + more.frames_sent,
-            bytes_received: sum.bytes_received + more.bytes_received,
-            bytes_sent: sum.bytes_sent + more.bytes_sent,
-            frames_dropped: sum.frames_dropped + more.frames_dropped,
-            accepted: sum.accepted + more.accepted,
-            connected: sum.connected + more.connected,
-            refused: sum.refused + more.refused,
-            open: sum.open + more.open,
-        })
+        let mut sum = TransportCounters::default();
+        self.stacks.iter().for_each(|stack| sum += stack.counters());
+        sum
     }
 }

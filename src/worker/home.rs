@@ -240,7 +240,7 @@ impl Home {
     /// Gives out what is due.
     pub(super) fn give_out<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
         let mut given = false;
-        for identity in [Node::A, Node::B] {
+        for identity in Node::BOTH {
             given |= self.give_out_of(parts, identity);
         }
         given

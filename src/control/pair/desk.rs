@@ -110,7 +110,7 @@ impl Desk {
                 Ways::Etcd(store)
             }
             Registers::Manual(kept) => {
-                standings = Some([Node::A, Node::B].map(|identity| kept.standing(identity)));
+                standings = Some(Node::BOTH.map(|identity| kept.standing(identity)));
                 Ways::Manual { kept: Some(kept), waiting: VecDeque::new(), error: None }
             }
         };
@@ -236,7 +236,7 @@ impl Desk {
 
     /// Gives every identity that works here to the partner, where that can be done.
     pub fn leave(&mut self, now: Instant) {
-        for identity in [Node::A, Node::B] {
+        for identity in Node::BOTH {
             // Refused where there is nothing to give, or nobody to take it.
             let _ = self.board.command(identity, arbiter::Command::Move, now);
         }
@@ -244,7 +244,7 @@ impl Desk {
 
     /// Whether an identity is still on its way to the partner.
     pub fn is_leaving(&self) -> bool {
-        [Node::A, Node::B].iter().any(|identity| self.board.arbiter(*identity).is_moving())
+        Node::BOTH.iter().any(|identity| self.board.arbiter(*identity).is_moving())
     }
 
     /// Goes on: has tasks done, sends the workers what waits for them. What belongs into the log comes back.
@@ -304,7 +304,7 @@ impl Desk {
 
     /// How the pair stands.
     pub fn status(&self) -> PairStatus {
-        let identities = [Node::A, Node::B].map(|identity| IdentityStatus::of(identity, &self.board));
+        let identities = Node::BOTH.map(|identity| IdentityStatus::of(identity, &self.board));
         let (arbiter, store_error) = match &self.registers {
             Ways::Etcd(store) => (ArbiterKind::Etcd, store.error()),
             Ways::Manual { error, .. } => (ArbiterKind::Manual, error.clone()),

@@ -188,7 +188,7 @@ impl Store {
         while let Some(response) = stream.message().await? {
             for event in response.events() {
                 let key = event.kv().map(|entry| entry.key());
-                for identity in [Node::A, Node::B] {
+                for identity in Node::BOTH {
                     // One that is waiting says the same.
                     if key == Some(self.key(identity).as_bytes())
                         && news.try_send(identity).is_err()

@@ -21,7 +21,7 @@ use rustix::fs::{Advice, AtFlags, FlockOperation, StatxFlags};
 
 use super::threads::{Threads, signal};
 use super::uring::Uring;
-use super::{Block, Completion, Disk, DiskError, Token};
+use super::{Block, Completion, Disk, DiskError, Token, aside_name};
 use crate::limits::BLOCK_SIZE;
 
 /// Zeros are written in pieces of this size, bytes; between two the maker looks whether it shall end.
@@ -400,12 +400,8 @@ impl Disk for RealDisk {
 
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
         self.files.remove(&segment);
-        let names = (1u32..).map(|time| match time {
-            1 => format!("aside-{segment}"),
-            time => format!("aside-{segment}-{time}"),
-        });
-        let mut free = names.map(|name| self.directory.join(name)).filter(|path| !path.exists());
-        std::fs::rename(self.path(segment), free.next().expect("there are more names than files"))
+        let name = aside_name(segment, |name| self.directory.join(name).exists());
+        std::fs::rename(self.path(segment), self.directory.join(name))
             .and_then(|()| File::open(&self.directory)?.sync_all())
             .map_err(|error| DiskError::new("retire", segment, &error))
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Block, Completion, Disk, DiskError, Token};
+use super::{Block, Completion, Disk, DiskError, Token, aside_name};
 use crate::env::Instant;
 use crate::limits::BLOCK_SIZE;
 
@@ -499,8 +499,8 @@ impl Disk for SimDisk {
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
         let mut state = self.state();
         if let Some(bytes) = state.segments.remove(&segment) {
-            let time = state.aside.keys().filter(|name| name.starts_with(&format!("aside-{segment}-"))).count() + 1;
-            state.aside.insert(format!("aside-{segment}-{time}"), bytes);
+            let name = aside_name(segment, |name| state.aside.contains_key(name));
+            state.aside.insert(name, bytes);
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use rand::{RngExt, SeedableRng};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
-use world::{Budget, MET, NODES, Step, Timer, World};
+use world::{Budget, MET, Step, Timer, World};
 
 /// Worlds visited from each start, unless the environment asks for more.
 const WORLDS: usize = 5_000;
@@ -81,7 +81,7 @@ fn solo(settings: Settings) -> World {
 /// A pair whose register is about to be created.
 fn created(settings: Settings) -> World {
     let mut world = World::new(settings, Budget { epochs: u8::MAX, ..Budget::default() });
-    for node in NODES {
+    for node in Node::BOTH {
         for step in [Step::ReadSees(node), Step::ReadAnswers(node)] {
             world.apply(step).expect("nothing is wrong yet");
         }
@@ -141,7 +141,7 @@ fn search(start: &World, worlds_max: usize, turns: u8) -> Search {
     let mut steps = Vec::new();
     while let Some((index, turns, world)) = next.pop_front() {
         found.worlds += 1;
-        found.stages.extend(NODES.into_iter().filter_map(|node| world.of(node).stage()));
+        found.stages.extend(Node::BOTH.into_iter().filter_map(|node| world.of(node).stage()));
         found.registers.extend(world.register.map(|register| (register.owner, register.mode)));
         if index % HEALED == 0 {
             found.healed += 1;
@@ -177,7 +177,7 @@ fn search(start: &World, worlds_max: usize, turns: u8) -> Search {
 /// When all faults end, the pair gets back to mirrored, or every copy that counts is gone. When all end but one box is off,
 /// the other works, if its copy counts.
 fn heal(start: &World, world: &World, way: impl FnOnce() -> Vec<Step>) {
-    for node in NODES {
+    for node in Node::BOTH {
         let mut alone = world.clone();
         let mut trace = Vec::new();
         let what = match alone.survive(node, &mut trace) {
@@ -193,12 +193,14 @@ fn heal(start: &World, world: &World, way: impl FnOnce() -> Vec<Step>) {
     let mut trace = Vec::new();
     let what = match healed.heal(&mut trace) {
         Ok(true) => return,
-        Ok(false) if healed.is_beyond_help() && NODES.iter().any(|node| healed.of(*node).trouble().is_some()) => return,
+        Ok(false) if healed.is_beyond_help() && Node::BOTH.iter().any(|node| healed.of(*node).trouble().is_some()) => {
+            return;
+        }
         Ok(false) => "it does not become mirrored".to_owned(),
         Err(what) => what,
     };
     let way = way();
-    let stages = NODES.map(|node| (healed.of(node).stage(), healed.of(node).trouble()));
+    let stages = Node::BOTH.map(|node| (healed.of(node).stage(), healed.of(node).trouble()));
     fail(start, &way, &format!("{what}: {stages:?}, {:?}, healing with {trace:?}", healed.register));
 }
 

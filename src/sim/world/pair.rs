@@ -15,8 +15,6 @@ use rand::RngExt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-const IDENTITIES: [Identity; 2] = [Identity::A, Identity::B];
-
 /// What is under way when both boxes of a pair are cut off from everybody has come to its end after this time.
 const ISOLATION_NOTICED: Duration = SILENCE.saturating_mul(4);
 
@@ -40,14 +38,14 @@ impl World {
                 self.at(duration, Happening::Mend(fault, place));
             }
             Fault::StoreTampered(how, duration) => {
-                let identity = IDENTITIES[self.random.random_range(0..2)];
+                let identity = Identity::BOTH[self.random.random_range(0..2)];
                 let register = self.store.register(identity);
                 // A box that was off and has not seen what was there could not tell.
                 let knows = |epoch| {
                     let memories = self.nodes.iter().map(|node| node.memories[identity as usize]);
                     memories.into_iter().all(|memory| memory.is_some_and(|memory| memory.epoch_seen >= epoch))
                 };
-                if IDENTITIES.iter().any(|identity| self.store.is_tampered(*identity))
+                if Identity::BOTH.iter().any(|identity| self.store.is_tampered(*identity))
                     || !register.is_some_and(|register| register.epoch > 1 && knows(register.epoch))
                 {
                     return false;
@@ -79,7 +77,7 @@ impl World {
             }
             Fault::Command(command) => {
                 // Refused where it would make no sense.
-                let _ = IDENTITIES.map(|identity| self.nodes[place].command(identity, command));
+                let _ = Identity::BOTH.map(|identity| self.nodes[place].command(identity, command));
             }
             _ => unreachable!("it may happen to one box as well"),
         }
@@ -88,7 +86,7 @@ impl World {
 
     /// A box is off, and comes back with another disk, unless its own is the only one that counts.
     fn exchange(&mut self, now: Instant, exchange: Exchange, place: usize, duration: Duration) -> bool {
-        if !self.nodes[place].is_running() || IDENTITIES.iter().any(|identity| self.is_alone(*identity, place)) {
+        if !self.nodes[place].is_running() || Identity::BOTH.iter().any(|identity| self.is_alone(*identity, place)) {
             return false;
         }
         if exchange == Exchange::Stale && !self.nodes[place].has_snapshot() {
@@ -131,7 +129,7 @@ impl World {
     /// A box that was told to be alone is told that it need not be.
     pub(super) fn rejoin(&mut self, place: usize) {
         if self.plan.pair {
-            let _ = IDENTITIES.map(|identity| self.nodes[place].command(identity, Command::Rejoin));
+            let _ = Identity::BOTH.map(|identity| self.nodes[place].command(identity, Command::Rejoin));
         }
     }
 
@@ -151,7 +149,7 @@ impl World {
             return;
         }
         // What somebody who tampered made of a register says nothing of who the owner is.
-        for identity in IDENTITIES.into_iter().filter(|identity| !self.store.is_tampered(*identity)) {
+        for identity in Identity::BOTH.into_iter().filter(|identity| !self.store.is_tampered(*identity)) {
             let owner = self.register(identity).map(|register| register.owner as usize);
             let known = &mut self.owners[identity as usize];
             if known.0 != owner {
@@ -185,7 +183,7 @@ fn identity_of_sender(frame: &[u8]) -> Option<Identity> {
         [0x86, 0xdd] => IpAddr::from(<[u8; 16]>::try_from(frame.get(22..38)?).ok()?),
         _ => return None,
     };
-    IDENTITIES.into_iter().find(|identity| {
+    Identity::BOTH.into_iter().find(|identity| {
         let last = [1, 5][*identity as usize];
         sender == address(last) || sender == address_v6(last.into())
     })

@@ -18,7 +18,7 @@ impl<D: Disk> Mirror<D> {
                 slot.feed.change(news, client);
             }
         }
-        for identity in [Node::A, Node::B] {
+        for identity in Node::BOTH {
             let share = &mut self.shares[identity as usize];
             let Some(number) = stations.parts.logs.taking(identity).filter(|_| share.assumed) else { continue };
             if let Some(slot) = share.slots.get_mut(&number).filter(|slot| slot.feed.wants_all() && slot.gives()) {

@@ -457,7 +457,7 @@ impl<D: Disk> Mirror<D> {
         for number in numbers {
             busy |= self.pump_log(stations.parts, number);
         }
-        for identity in [Node::A, Node::B] {
+        for identity in Node::BOTH {
             busy |= self.carry_out(stations, identity);
             busy |= self.reset_stale(stations.parts, identity);
             self.report(stations.parts, identity);
@@ -578,7 +578,7 @@ impl<D: Disk> Mirror<D> {
 
     /// The worker stood still for too long: before anything else nothing more is done for what may be the partner's now.
     pub(super) fn was_away<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) {
-        for identity in [Node::A, Node::B] {
+        for identity in Node::BOTH {
             let share = &mut self.shares[identity as usize];
             let logs = &mut stations.parts.logs;
             let both = share.slots.keys().any(|number| logs.get_by_number(*number).is_some_and(Log::requires_both));

@@ -1,6 +1,6 @@
 //! What may happen next in a world, and what it does.
 
-use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, NODES, Step, Timer, Work, World};
+use super::world::{Asked, BATCHES_MAX, EPOCHS_MAX, Step, Timer, Work, World};
 use crate::env::Instant;
 use crate::mirror::arbiter::machine::Arbiter;
 use crate::mirror::arbiter::state::Partner;
@@ -11,7 +11,7 @@ use crate::spool::Room;
 impl World {
     /// Steps that belong to the ordinary course of things, in the order in which a calm world takes them.
     pub fn calm_steps(&self, steps: &mut Vec<Step>) {
-        for node in NODES {
+        for node in Node::BOTH {
             let it = self.of(node);
             let Some(arbiter) = &it.arbiter else {
                 continue;
@@ -59,7 +59,7 @@ impl World {
 
     /// What happens when nothing else does for long enough.
     pub fn timer_steps(&self, steps: &mut Vec<Step>) {
-        for node in NODES {
+        for node in Node::BOTH {
             let Some(arbiter) = &self.of(node).arbiter else {
                 continue;
             };
@@ -96,7 +96,7 @@ impl World {
         self.calm_steps(steps);
         let calm_count = steps.len();
         self.timer_steps(steps);
-        for node in NODES {
+        for node in Node::BOTH {
             let it = self.of(node);
             let Some(arbiter) = &it.arbiter else {
                 steps.push(Step::Restart(node));
@@ -171,7 +171,7 @@ impl World {
             // A node that slept through an epoch cannot know that the register has forgotten it; nor can an operator who has
             // accepted a loss meanwhile.
             let seen = |register: Register| {
-                NODES.into_iter().all(|node| {
+                Node::BOTH.into_iter().all(|node| {
                     let disk = self.of(node).disk;
                     disk.epoch_seen > register.epoch || !register.names(node, disk.incarnation)
                 })
@@ -179,7 +179,7 @@ impl World {
             if self.register.is_some() && self.previous.is_some_and(seen) {
                 steps.push(Step::SetBack);
             }
-            if self.register.is_some() && NODES.into_iter().all(|node| self.of(node).disk.epoch_seen > 0) {
+            if self.register.is_some() && Node::BOTH.into_iter().all(|node| self.of(node).disk.epoch_seen > 0) {
                 steps.push(Step::Remove);
             }
         }
@@ -376,7 +376,7 @@ impl World {
         }
         self.network.clear();
         self.budget.epochs = u8::MAX;
-        for node in NODES {
+        for node in Node::BOTH {
             if self.of(node).arbiter.as_ref().is_some_and(|arbiter| !arbiter.fit) {
                 self.crash(node, false);
             }
@@ -446,7 +446,7 @@ impl World {
 
     /// What an operator does who finds a copy that is not fit, and that nobody counts on.
     fn renew(&mut self, trace: &mut Vec<Step>) -> Result<bool, String> {
-        for node in NODES {
+        for node in Node::BOTH {
             let renews = |arbiter: &Arbiter| arbiter.clone().command(Command::Rejoin, Instant::ZERO).is_ok();
             if !self.of(node).fit && self.of(node).arbiter.as_ref().is_some_and(renews) {
                 self.crash(node, false);
@@ -461,7 +461,7 @@ impl World {
     /// What an operator does whom the manual arbiter waits for.
     fn decide_by_hand(&mut self) -> bool {
         let waits = |node: &Node| matches!(self.of(*node).trouble(), Some(Trouble::CommandNeeded | Trouble::Unmet));
-        let Some(node) = NODES.into_iter().find(waits) else {
+        let Some(node) = Node::BOTH.into_iter().find(waits) else {
             return false;
         };
         // It is off now, if it was not.

@@ -18,8 +18,6 @@ thread_local! {
     pub(super) static MET: RefCell<BTreeSet<(Stage, Cause)>> = const { RefCell::new(BTreeSet::new()) };
 }
 
-pub(super) const NODES: [Node; 2] = [Node::A, Node::B];
-
 /// Batches and epochs of one world; a walk ends where there are no more.
 pub(super) const BATCHES_MAX: usize = 8;
 pub(super) const EPOCHS_MAX: usize = 24;
@@ -288,7 +286,7 @@ impl World {
             budget,
             settings,
         };
-        for node in NODES {
+        for node in Node::BOTH {
             world.start(node);
         }
         world
@@ -584,7 +582,7 @@ impl World {
             return true;
         };
         let exists = |node: Node| self.of(node).fit && register.names(node, self.of(node).disk.incarnation);
-        !NODES.into_iter().any(exists)
+        !Node::BOTH.into_iter().any(exists)
     }
 
     /// What must hold in every world.
@@ -592,7 +590,7 @@ impl World {
         if let Some(fault) = &self.fault {
             return Err(fault.clone());
         }
-        for node in NODES {
+        for node in Node::BOTH {
             let it = self.of(node);
             let works_in = match it.work {
                 Work::Leading { epoch, .. } | Work::Following { epoch, acknowledge: true } => Some(epoch),
@@ -630,7 +628,7 @@ impl World {
         let Some(register) = self.truth.or(self.register) else {
             return Ok(());
         };
-        for node in NODES {
+        for node in Node::BOTH {
             let it = self.of(node);
             let lacks = self.acked & !holds(&it.log);
             if it.fit && register.names(node, it.disk.incarnation) && lacks != 0 {
