@@ -10,6 +10,7 @@ use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
 use rohrpost::mirror::arbiter::Trouble;
 use rohrpost::mirror::register::{Mode, Node};
+use rohrpost::smtp::client::Reason;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -378,11 +379,14 @@ fn bits_that_rot_on_one_disk_are_repaired_from_the_other_one() {
     sums.acknowledged.insert(last.to_owned());
     // The box is deposed in the middle of its deliveries: what may come twice for that is named.
     copies_besides(&pair, &sums);
-    let doubts: String = NODES
-        .iter()
-        .flat_map(|node| pair.of(*node).events("delivery_in_doubt"))
-        .map(|event| event.to_string())
-        .collect();
+    // Either whoever takes over names it, or the deposed box, which sent it and heard no answer, before that was written on both.
+    let unanswered = Reason::UnknownOutcome.to_string();
+    let doubts_of = |node: &Node| {
+        let deferred =
+            pair.of(*node).events("deferred").into_iter().filter(|event| event["reply"] == unanswered.as_str());
+        pair.of(*node).events("delivery_in_doubt").into_iter().chain(deferred).collect::<Vec<_>>()
+    };
+    let doubts: String = NODES.iter().flat_map(doubts_of).map(|event| event.to_string()).collect();
     let arrived = pair.receiver.arrived.lock().expect("the counts");
     let twice: Vec<_> = arrived.count.iter().filter(|(_, count)| **count > 1).map(|(id, _)| id).collect();
     let unnamed: Vec<_> = twice.iter().filter(|id| !doubts.contains(&format!("\"{id}@"))).collect();

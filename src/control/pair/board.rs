@@ -58,7 +58,6 @@ struct Seat {
     order: u64,
     told: bool,
     is_silent: bool,
-    has_failed: bool,
     room: Room,
     /// What the arbiter last said of itself.
     words: Option<Words>,
@@ -105,7 +104,6 @@ impl PairBoard {
                 order: 0,
                 told: true,
                 is_silent: false,
-                has_failed: false,
                 room: Room::Enough,
                 words: None,
                 standing: standings.map(|standings| standings[identity as usize]),
@@ -163,7 +161,8 @@ impl PairBoard {
             // What a partner says on one link while another is silent: it is there, and of no use.
             (Some(_), true) => {}
         }
-        if report.failed && !std::mem::replace(&mut seat.has_failed, true) {
+        // What a worker goes on saying is of the copy that is about to be set aside.
+        if report.failed && !before.is_some_and(|before| before.failed) {
             seat.handle(arbiter::Event::StorageFailed, now);
         }
         seat.tell_room(now);
@@ -204,7 +203,7 @@ impl PairBoard {
         seat.counts.renewals += 1;
         self.events.push_back(Event::PairRenewed { identity });
         seat.base += seat.order;
-        (seat.order, seat.told, seat.has_failed, seat.room) = (0, true, false, Room::Enough);
+        (seat.order, seat.told, seat.room) = (0, true, Room::Enough);
         seat.arbiter = Arbiter::new(seat.me, seat.settings, memory, true, now);
         if let Some(words) = seat.reports.iter().flatten().find_map(|report| report.heard).filter(|_| !seat.is_silent) {
             seat.handle(arbiter::Event::Heard(words), now);

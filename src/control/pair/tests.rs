@@ -163,3 +163,37 @@ fn what_a_partner_keeps_is_looked_at_before_the_arbiter_reads() {
     }
     assert_eq!(said, Some(kept));
 }
+
+#[test]
+fn what_a_worker_says_of_the_copy_before_does_not_have_the_next_one_set_aside() {
+    let settings = Settings::default();
+    let copies = [(Memory::new(copy(1)), true), (Memory::new(copy(2)), true)];
+    let now = Instant::from_nanos(1_000_000_000);
+    let mut board = PairBoard::new(Node::A, 1, settings, copies, None, now);
+    let renews = |board: &mut PairBoard, event: Event| {
+        board.tell(Node::A, event, now);
+        std::iter::from_fn(|| board.task()).filter(|task| *task == (Node::A, PairTask::Renew)).count()
+    };
+    let partners = Register::solo(1, Node::B, copy(7));
+    assert_eq!(renews(&mut board, Event::Read(Found::Register(partners))), 0);
+    assert_eq!(renews(&mut board, Event::Persisted), 0);
+    let report = |failed: bool, done: u64| PairReport {
+        worker: 0,
+        identity: Node::A,
+        done,
+        heard: None,
+        silent_since: None,
+        failed,
+        room: Room::Enough,
+    };
+    board.report(report(true, 0), now);
+    assert_eq!(renews(&mut board, Event::Stirred), 1, "nobody counts on it");
+    let memory = board.arbiter(Node::A).memory();
+    board.renew(Node::A, Memory { incarnation: copy(3), ..memory }, now);
+    assert_eq!(renews(&mut board, Event::Read(Found::Register(partners))), 0);
+    board.report(report(true, 1), now);
+    assert_eq!(renews(&mut board, Event::Stirred), 0, "the worker has not set the copy aside yet");
+    board.report(report(false, 1), now);
+    board.report(report(true, 1), now);
+    assert_eq!(renews(&mut board, Event::Stirred), 1, "the next copy is damaged, too");
+}
