@@ -194,8 +194,8 @@ pub trait Transport {
     /// default: the addresses are the kernel's.
     fn assume(&mut self, _now: Instant, _addresses: &[IpAddr]) {}
 
-    /// Answers for these own addresses no more, until they are assumed again or withdrawn: what comes for them is not taken. Their
-    /// flows stay. Nothing by default.
+    /// Answers for these own addresses no more, until they are assumed again or withdrawn: what comes for them is not taken, and
+    /// what is to be sent from them waits. Their flows stay. Nothing by default.
     fn suspend(&mut self, _addresses: &[IpAddr]) {}
 
     /// Answers for these own addresses no more. Flows of theirs are gone without a word to their peers, and no event names

@@ -20,6 +20,9 @@ const OVERTAKE_MAX: Duration = Duration::from_secs(1800);
 /// For so long the former owner of a pair may go on with what it has begun: it hears its partner and is not heard by it.
 pub(super) const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
 
+/// An attempt that was broken off may still reach its next hop for so long: its commands are on the wire.
+const TRANSIT_MAX: Duration = Duration::from_secs(1);
+
 /// The clock of a breath is a little behind the one of its log lines.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
 
@@ -50,6 +53,8 @@ struct Fate {
     attempted: bool,
     /// It must not be tried again before then.
     due: Instant,
+    /// Until then one attempt may arrive that was broken off.
+    under_way_until: Instant,
     /// How many times the appliance said that it may be delivered again, and it was not.
     doubts: u32,
 }
@@ -241,6 +246,14 @@ impl Ledger {
         }
     }
 
+    /// An attempt was deferred without an answer: the next hop may hear of it yet.
+    pub(super) fn broken_off(&mut self, now: Instant, number: u32, to: &str) {
+        let Some(entry) = self.entries.get_mut(&number) else { return };
+        if let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) {
+            fate.under_way_until = now + TRANSIT_MAX;
+        }
+    }
+
     /// The appliance says that a recipient may have been delivered to, and that it will try again: not before `delay` is over.
     pub(super) fn in_doubt(&mut self, now: Instant, number: u32, to: &str, delay: Duration) {
         let Some(entry) = self.entries.get_mut(&number) else { return };
@@ -257,8 +270,9 @@ impl Ledger {
         let known_at = entry.known_at;
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else { return };
         let (due, is_first) = (fate.due, !std::mem::replace(&mut fate.attempted, true));
+        let under_way = now <= std::mem::replace(&mut fate.under_way_until, Instant::ZERO);
         let former_owner = self.pair && self.upsets.last().is_some_and(|at| now.since(*at) <= FORMER_OWNER_MAX);
-        if due > now + CLOCK_SLACK && !former_owner {
+        if due > now + CLOCK_SLACK && !under_way && !former_owner {
             let early = due.since(now);
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
@@ -324,6 +338,7 @@ impl Ledger {
             refused: false,
             attempted: false,
             due: Instant::ZERO,
+            under_way_until: Instant::ZERO,
             doubts: 0,
         };
         let entry = Entry {

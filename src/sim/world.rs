@@ -561,6 +561,9 @@ impl World {
                         self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
                     }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
+                    if !reply.contains("(in reply to ") {
+                        self.ledger.broken_off(now, number, &recipient);
+                    }
                 }
                 let before = self.attempts.insert((id, recipient.clone()), attempts).unwrap_or(0);
                 if attempts > before + 1 {

@@ -203,10 +203,11 @@ impl Core {
         self.settings.addresses.iter().find(|own| own.ip == address).filter(|_| !self.withdrawn.contains(&address))
     }
 
-    /// Answers for these addresses again.
+    /// Answers for these addresses again. Their flows go on.
     pub fn assume(&mut self, addresses: &[IpAddr]) {
         self.withdrawn.retain(|own| !addresses.contains(own));
         self.tell_interface();
+        self.silence(addresses, false);
         if self.settings.worker == 0 {
             self.announced = 0;
             self.announce_at(self.now);
@@ -219,7 +220,7 @@ impl Core {
         self.timers.schedule(Timer::Announce, at);
     }
 
-    /// Answers for these addresses no more. Their flows wait for the addresses to come back.
+    /// Answers for these addresses no more, and says nothing from them. Their flows wait for the addresses to come back.
     pub fn suspend(&mut self, addresses: &[IpAddr]) {
         for address in addresses {
             if self.own(*address).is_some() {
@@ -227,6 +228,19 @@ impl Core {
             }
         }
         self.tell_interface();
+        self.silence(addresses, true);
+    }
+
+    fn silence(&mut self, addresses: &[IpAddr], silent: bool) {
+        for index in self.table.indices() {
+            if let Some(flow) = self.table.at(index)
+                && addresses.contains(&flow.tuple.local)
+                && flow.silent != silent
+            {
+                flow.silent = silent;
+                self.mark_dirty(index);
+            }
+        }
     }
 
     /// Answers for these addresses no more. Their flows are gone, and their peers hear nothing.

@@ -163,7 +163,7 @@ impl<P: Port> Stack<P> {
                 Stage::Open => {}
             }
         }
-        if flow.connection.deadline() <= now {
+        if flow.connection.deadline() <= now && !flow.silent {
             if !flow.connection.on_time(now) {
                 flow.ended.get_or_insert(FlowEnd::TimedOut);
                 self.core.touch(index);
@@ -215,7 +215,7 @@ impl<P: Port> Stack<P> {
     fn emit(&mut self, index: u32) {
         let core = &mut self.core;
         let now = core.now;
-        let Some(flow) = core.table.at(index) else { return };
+        let Some(flow) = core.table.at(index).filter(|flow| !flow.silent) else { return };
         let terms = core.offers.of(flow.tuple.remote);
         let mut destination = None;
         while let Some(outgoing) = flow.connection.next(now) {

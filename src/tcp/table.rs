@@ -54,6 +54,8 @@ pub(super) struct Flow {
     pub ended: Option<FlowEnd>,
     /// A send was cut short: `Writable` is owed.
     pub starved: bool,
+    /// Its address may be another box's: it says nothing.
+    pub silent: bool,
     /// Is in the list of flows to settle.
     pub touched: bool,
     /// Is in the list of flows with something to send.
@@ -73,6 +75,7 @@ impl Flow {
             waiting_since: None,
             ended: None,
             starved: false,
+            silent: false,
             touched: false,
             dirty: false,
         }
@@ -86,7 +89,8 @@ impl Flow {
 
     /// When something is to be done about it though nothing comes.
     pub fn deadline(&self) -> Instant {
-        self.connection.deadline().min(self.stage.deadline())
+        // A connection whose peer must not hear it stands still.
+        if self.silent { self.stage.deadline() } else { self.connection.deadline().min(self.stage.deadline()) }
     }
 }
 

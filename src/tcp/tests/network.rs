@@ -126,3 +126,25 @@ fn a_process_that_was_paused_announces_no_address_when_it_wakes() {
     run(&network, &mut [&mut host], Duration::from_secs(1), |_| false);
     assert!(network.take_tapped().is_empty());
 }
+
+#[test]
+fn nothing_is_said_from_an_address_while_it_may_be_another_boxs() {
+    let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
+    network.tap();
+    server.stack.suspend(&[ip("192.0.2.2")]);
+    let reply = b"421 4.3.2 Shutting down\r\n";
+    assert_eq!(server.stack.send(far, reply), reply.len());
+    assert_eq!(client.stack.send(near, b"NOOP\r\n"), 6);
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(20), |_| false);
+    let said = network.take_tapped().iter().filter(|frame| frame.bytes[6..14] == [2, 0, 0, 0, 0, 2, 8, 0]).count();
+    assert_eq!((said, server.end(far)), (0, None));
+    // It stays ours: both go on where they were.
+    server.stack.assume(network.now(), &[ip("192.0.2.2")]);
+    let (mut there, mut here) = (Vec::new(), Vec::new());
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(20), |hosts| {
+        hosts[0].read(near, &mut there);
+        hosts[1].read(far, &mut here);
+        there.len() == reply.len() && here.len() == 6
+    });
+    assert_eq!((&there[..], &here[..]), (&reply[..], &b"NOOP\r\n"[..]));
+}
