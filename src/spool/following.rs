@@ -107,11 +107,10 @@ impl<D: Disk> Log<D> {
             return;
         }
         assert!(self.in_flight.is_empty(), "a log is led from its last durable batch on");
+        // Behind the last batch, also where its segment is full: what a crash left there is of an earlier opening.
+        let behind = self.segments.current().map(|live| (live.generation, self.segments.offset));
+        let (generation, offset) = behind.unwrap_or((self.segments.generation_next(), 0));
         self.segments.pass_over(GENERATIONS_SKIPPED);
-        let at = self.segments.current().map(|live| (live.generation, self.segments.offset));
-        // A segment that is full holds no more: the opening begins with the next.
-        let at = at.filter(|(_, offset)| *offset < self.settings.segment_size);
-        let (generation, offset) = at.unwrap_or((self.segments.generation_next(), 0));
         self.opening = Opening {
             at: now.wall.micros().max(self.opened + 1),
             generation,

@@ -60,6 +60,35 @@ fn a_stale_batch_behind_a_cut_never_joins_the_chain() {
 }
 
 #[test]
+fn a_torn_batch_behind_a_full_segment_never_joins_the_chain_of_a_copy_that_leads() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open_with(disk.clone(), small()).unwrap();
+    for seed in 0..16 {
+        bench.accept(&text(seed, 6000), 1).unwrap();
+    }
+    assert_eq!(bench.log.segments.offset, small().segment_size);
+    disk.hold(true);
+    bench.start(&text(16, 6000), 1).unwrap();
+    bench.breathe();
+    // Its header landed, its last sector did not.
+    let torn = |image: &SimDisk| {
+        let bytes = image.contents(2);
+        bytes.len() > 8192 && bytes[..8] != [0; 8] && bytes[6144 - 512..6144].iter().all(|byte| *byte == 0)
+    };
+    let image = (0..).map(|seed| disk.crash(seed)).find(torn).unwrap();
+    let (log, recovery) = Log::open_replica(image.clone(), small(), bench.now).unwrap();
+    assert_eq!(recovery.cut.map(|cut| cut.batches), Some(1));
+    let mut bench = Bench { log, recovery, now: bench.now, events: Vec::new() };
+    bench.log.lead(1, Copies::Own, bench.now);
+    // Whatever file is written next: what stands where the torn batch does is of the opening before.
+    let opening = bench.log.opening;
+    assert_eq!((opening.generation, opening.offset), (1, 128 * 1024));
+    bench.accept(&text(17, 6000), 1).unwrap();
+    let bench = Bench::open_with(image.crash(9), small()).unwrap();
+    assert_eq!((bench.recovery.damages.count, bench.log.count()), (0, 17));
+}
+
+#[test]
 fn another_log_s_files_are_refused() {
     let (disk, _) = ten_batches();
     let other = Settings { log: 4, ..settings() };
