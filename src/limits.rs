@@ -412,6 +412,9 @@ pub const DPDK_CUT_FRAMES: u32 = 128;
 /// How long a link may take to come up before addresses are claimed on it: a 10 Gb/s port negotiates for some seconds.
 pub const LINK_PATIENCE: Duration = Duration::from_secs(8);
 
+/// How often the link of the port is looked at: a box of a pair whose cable is drawn is to be relieved in no time.
+pub const LINK_WATCH_INTERVAL: Duration = Duration::from_millis(50);
+
 /// The pause between two looks at a link that is waited for.
 pub const LINK_PAUSE: Duration = Duration::from_millis(20);
 

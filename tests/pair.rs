@@ -214,6 +214,38 @@ fn a_link_that_is_cut_leaves_the_owner_where_it_is() {
     copies_besides(&pair, &sums);
 }
 
+/// Draws the cable of the box that works, and plugs it in again.
+fn relieved(links: Links) {
+    let Some(pair) = Pair::up(links) else { return };
+    pair.create();
+    let stream = Stream::start(&pair.lab.namespace("client"), "unplugged", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    pair.lab.plug(Node::A, false);
+    eventually("the partner works for both", PATIENCE, || {
+        NODES.iter().all(|identity| pair.owner(*identity) == Some(Node::B))
+    });
+    go_on(&stream, 20);
+    let said = pair.of(Node::A).rohrpost(&["status"]);
+    assert!(said.contains("link       down") && said.contains("look at the cable"), "{said}");
+    pair.lab.plug(Node::A, true);
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
+    assert!(NODES.iter().all(|identity| pair.owner(*identity) == Some(Node::B)), "they stay where they are");
+    let sums = stream.finish(PATIENCE);
+    copies_besides(&pair, &sums);
+    assert_eq!(sums.hanging.len(), 0, "the partner tells the clients of the other box");
+}
+
+#[test]
+fn a_box_whose_cable_is_drawn_is_relieved() {
+    relieved(Links::OwnPort);
+}
+
+#[test]
+fn a_box_whose_only_cable_is_drawn_is_relieved() {
+    relieved(Links::OnePort);
+}
+
 #[test]
 fn by_hand_nothing_is_taken_over_before_an_operator_says_so() {
     let Some(mut pair) = Pair::up_by_hand() else { return };

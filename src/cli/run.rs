@@ -167,9 +167,12 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         about,
     };
     let mut reload = reloader(policy, links.clone());
-    let on_tick = |tick| {
-        reload(tick);
-        watch(&attachment)
+    let on_tick = |tick| match tick {
+        Tick::Link => watch(&attachment),
+        Tick::Second | Tick::Reload => {
+            reload();
+            None
+        }
     };
     let reason = control::run(settings, links, from, on_tick);
     if reason == ExitReason::Stopped {
@@ -296,11 +299,11 @@ fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
 }
 
 /// Reads the recipient maps again when they change.
-fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut(Tick) {
+fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
     let mut current = policy;
     // Workers whose channel was full when there was something new.
     let mut owed: Vec<bool> = links.iter().map(|_| false).collect();
-    move |_| {
+    move || {
         let reload = current.reload_maps();
         for error in reload.errors {
             eprintln!("rohrpost: {error}; what it said before still counts");

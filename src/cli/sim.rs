@@ -55,10 +55,10 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
-    let run = match (args.pair, args.manual) {
-        (false, _) => sim::run,
-        (true, false) => sim::run_pair,
-        (true, true) => sim::run_pair_by_hand,
+    let (run, kind) = match (args.pair, args.manual) {
+        (false, _) => (sim::run as fn(u64, bool) -> Outcome, ""),
+        (true, false) => (sim::run_pair as fn(u64, bool) -> Outcome, "--pair "),
+        (true, true) => (sim::run_pair_by_hand as fn(u64, bool) -> Outcome, "--pair --manual "),
     };
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };
@@ -80,7 +80,7 @@ pub fn sim(args: &SimArgs) -> ExitCode {
         drop(sender);
         for outcome in outcomes {
             total.add(&outcome, begun);
-            tell(&outcome, &total, &bar, echo);
+            tell(&outcome, &total, &bar, (!echo).then_some(kind));
             let elapsed = begun.elapsed().as_secs();
             bar.set_position(if limit.is_some() { elapsed } else { total.seeds });
             bar.set_message(format!("{} seeds, {} failed", total.seeds, total.failed.len()));
@@ -105,17 +105,20 @@ fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-/// Tells of a world that failed.
-fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, echoed: bool) {
+/// Tells of a world that failed, and how all of it is seen, unless it was just seen: `kind` are the options that say what
+/// kind of world it is.
+fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, kind: Option<&str>) {
     let Some(failure) = &outcome.failure else { return };
     bar.suspend(|| {
         eprintln!("seed {}: {}", outcome.seed, failure.what);
-        if total.failed.len() <= FAILURES_TOLD_MAX && !echoed {
+        if total.failed.len() <= FAILURES_TOLD_MAX
+            && let Some(kind) = kind
+        {
             let skipped = failure.trace.len().saturating_sub(STORY_LINES_MAX);
             for line in &failure.trace[skipped..] {
                 eprintln!("  {line}");
             }
-            eprintln!("  (all of it: rohrpost sim --trace --seed {})", outcome.seed);
+            eprintln!("  (all of it: rohrpost sim {kind}--trace --seed {})", outcome.seed);
         }
     });
 }

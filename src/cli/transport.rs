@@ -66,7 +66,9 @@ impl Lanes {
 #[derive(Debug)]
 pub(super) enum Attachment {
     AfXdp {
-        _attachments: Vec<af_xdp::Attachment>,
+        /// That of the port that the own addresses are on.
+        mail: af_xdp::Attachment,
+        _links: Option<af_xdp::Attachment>,
     },
     #[cfg(feature = "dpdk")]
     Dpdk(dpdk::Attachment),
@@ -74,12 +76,13 @@ pub(super) enum Attachment {
 }
 
 impl Attachment {
-    /// The link of the device, where the port knows it.
+    /// The link of the device that the own addresses are on, where the port knows it.
     pub fn link(&self) -> Option<Link> {
         match self {
             #[cfg(feature = "dpdk")]
             Attachment::Dpdk(attachment) => Some(attachment.link()),
-            Attachment::AfXdp { .. } | Attachment::Kernel => None,
+            Attachment::AfXdp { mail, .. } => Some(mail.link()),
+            Attachment::Kernel => None,
         }
     }
 }
@@ -129,7 +132,8 @@ fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, Transport
     if ports.iter().filter(|(_, traffic)| *traffic != Traffic::Links).count() != 1 {
         return Err(TransportError::Ports);
     }
-    let (mut all, mut attachments, mut details, mut warnings) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut all, mut details, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut mail, mut links) = (None, None);
     for (port, traffic) in ports {
         let af_xdp::Device { mut queues, attachment, mode } = af_xdp::open(&settings::port(config, port))?;
         claim(&mut queues, &settings::addresses_to_claim(config, traffic), clock)?;
@@ -139,13 +143,16 @@ fn open_af_xdp(config: &Config, clock: &SystemClock) -> Result<Opened, Transport
         let advice = format!("`ethtool -L {} combined {}` gives each one, if the card can", port.device, lanes.len());
         warnings.extend(guests(&lanes, &port.device, &advice));
         all.push(Shared { traffic, lanes });
-        attachments.push(attachment);
+        *(if traffic == Traffic::Links { &mut links } else { &mut mail }) = Some(attachment);
     }
+    let mail = mail.ok_or(TransportError::Ports)?;
+    let link = mail.link();
+    warnings.extend((!link.up).then(|| link_down(&config.ports[0].device)));
     Ok(Opened {
         lanes: Lanes::AfXdp(all),
-        attachment: Attachment::AfXdp { _attachments: attachments },
+        link: Some(link),
+        attachment: Attachment::AfXdp { mail, _links: links },
         detail: details.join("; "),
-        link: None,
         warnings,
     })
 }
@@ -160,10 +167,7 @@ fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportEr
     claim(&mut queues, &settings::addresses_to_claim(config, traffic), clock)?;
     let mut warnings: Vec<String> = complaints.into_iter().map(|line| format!("DPDK says: {line}")).collect();
     if !link.up {
-        warnings.push(format!(
-            "the link of {} is down, so that nobody could object to our addresses: look at the cable and the other end",
-            port.device
-        ));
+        warnings.push(link_down(&port.device));
     }
     let count = queues.len();
     let lanes = share_out(queues, config)?;
@@ -180,6 +184,13 @@ fn open_dpdk(config: &Config, clock: &SystemClock) -> Result<Opened, TransportEr
 #[cfg(not(feature = "dpdk"))]
 fn open_dpdk(_: &Config, _: &SystemClock) -> Result<Opened, TransportError> {
     Err(dpdk::OpenError::NotBuilt.into())
+}
+
+/// What an operator should know if there is no link at the start.
+fn link_down(device: &str) -> String {
+    format!(
+        "the link of {device} is down, so that nobody could object to our addresses: look at the cable and the other end"
+    )
 }
 
 /// Says when the link changes, asked again and again.

@@ -88,6 +88,11 @@ pub enum PairWish {
     Renew,
     /// This said to the partner from now on.
     Say(Words),
+    /// Known: whether the port of the addresses has a link.
+    Port {
+        /// Frames can pass.
+        up: bool,
+    },
 }
 
 /// How a worker's part in an identity stands. The latest one counts, and each says all.

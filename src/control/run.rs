@@ -11,7 +11,7 @@ use super::status::About;
 use super::switchboard::Switchboard;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
-use crate::limits::{ADMIN_CLIENTS_MAX, STOP_GRACE};
+use crate::limits::{ADMIN_CLIENTS_MAX, LINK_WATCH_INTERVAL, STOP_GRACE};
 use crossbeam::channel::TryRecvError;
 use std::fmt;
 use std::io::{self, Write};
@@ -63,6 +63,8 @@ impl Stopper {
 pub enum Tick {
     /// A second has passed.
     Second,
+    /// It is time to look at the link of the port.
+    Link,
     /// An operator asks to reload (SIGHUP).
     Reload,
 }
@@ -113,7 +115,7 @@ impl fmt::Display for ExitReason {
 }
 
 /// Runs until all workers have stopped: log lines to standard output, answers on the admin socket, signals. Calls
-/// `on_tick` every second and on SIGHUP, and logs what it found; what it does delays answers and log lines, but no worker.
+/// `on_tick` for each [`Tick`], and logs what it found; what it does delays answers and log lines, but no worker.
 pub fn run(
     settings: Settings,
     workers: Vec<WorkerLink>,
@@ -208,6 +210,9 @@ async fn turn(
     seconds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first tick of an interval comes at once, and nothing has changed since the start.
     seconds.tick().await;
+    let mut looks = interval(LINK_WATCH_INTERVAL);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    desk.iter_mut().for_each(|desk| desk.port(settings.about.link, clock.now().mono));
     // Until when identities may be on their way to the partner, before workers are told to stop.
     let mut leave_until: Option<Instant> = None;
     let mut give_up_at: Option<Instant> = None;
@@ -251,6 +256,7 @@ async fn turn(
                 }
             }
             outcome = pager.outcome() => pager.done(outcome, clock.now(), log),
+            _ = looks.tick() => found = on_tick(Tick::Link),
             _ = seconds.tick() => {
                 found = on_tick(Tick::Second);
                 let now = clock.now();
@@ -262,6 +268,9 @@ async fn turn(
 
         let now = clock.now();
         if let Some(event) = found {
+            if let (Event::Link(link), Some(desk)) = (&event, &mut desk) {
+                desk.port(Some(*link), now.mono);
+            }
             switchboard.note(&event, now);
             log.event(&event, now.wall);
         }

@@ -108,7 +108,6 @@ fn find_held(own: &[IpAddr], held: &[(IpAddr, String)]) -> Vec<HeldByKernel> {
 }
 
 /// The interface with this index; `None` if there is none. Its counts of queues are those that the driver could have.
-#[cfg(feature = "dpdk")]
 pub fn by_index(index: u32) -> io::Result<Option<Interface>> {
     find_link(&link_request(index))
 }

@@ -69,6 +69,7 @@ pub(super) struct Node {
     pub disks: BTreeMap<u16, SimDisk>,
     disk_latency: RangeInclusive<u64>,
     link: Link,
+    port_up: bool,
     shortage: f64,
     steering: Steering,
     running: Option<Running>,
@@ -172,6 +173,7 @@ impl Node {
             disks,
             disk_latency,
             link,
+            port_up: true,
             shortage: 0.0,
             steering,
             running: None,
@@ -340,7 +342,8 @@ impl Node {
         for (_, traffic) in settings::ports(&self.appliance.config) {
             let mut hardware_address = self.hardware_address;
             hardware_address[4] = hosts.len() as u8;
-            let ports = network.attach_queues(hardware_address, self.link, usize::from(queues), self.steering);
+            let link = if traffic == Traffic::Links { self.link } else { self.mail_link() };
+            let ports = network.attach_queues(hardware_address, link, usize::from(queues), self.steering);
             let host = ports[0].host();
             if traffic == Traffic::Links {
                 network.plug_into(host, LINKS_SWITCH);
@@ -393,7 +396,8 @@ impl Node {
         let pair = self.appliance.config.pair.as_ref().zip(copies).map(|(pair, copies)| {
             let settings = settings::arbiter(&self.appliance.config, pair);
             let (me, asking) = (settings::node(pair), Asking::default());
-            let board = PairBoard::new(me, usize::from(workers), settings, copies, self.standings, clock.mono());
+            let mut board = PairBoard::new(me, usize::from(workers), settings, copies, self.standings, clock.mono());
+            board.port(self.port_up, clock.mono());
             let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
             Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions, asking, me }
         });
@@ -416,6 +420,24 @@ impl Node {
     pub(super) fn set_link(&mut self, network: &Network, link: Link) {
         self.link = link;
         self.running.iter().flat_map(|running| &running.hosts).for_each(|host| network.set_link(*host, link));
+        self.plug(network, self.port_up);
+    }
+
+    /// Whether the cable of the port that the addresses are on is plugged in.
+    pub(super) fn plug(&mut self, network: &Network, up: bool) {
+        self.port_up = up;
+        let link = self.mail_link();
+        if let Some(running) = &mut self.running {
+            network.set_link(running.hosts[0], link);
+            if let Some(pair) = &mut running.pair {
+                pair.board.port(up, running.clock.mono());
+                running.due = self.clock.now();
+            }
+        }
+    }
+
+    fn mail_link(&self) -> Link {
+        if self.port_up { self.link } else { Link { loss: 1.0, ..self.link } }
     }
 
     /// In this share of breaths its network cards have no free buffer.

@@ -96,6 +96,8 @@ pub(super) enum Fault {
     StoreTampered(Tampering, Duration),
     /// The disk of a box of a pair takes its time.
     DiskSlow(Duration),
+    /// The cable of the port that the addresses are on is drawn, and the box of a pair sees that.
+    Unplugged(Duration),
     /// Both boxes of a pair lose power.
     Blackout(Duration),
     /// A box of a pair loses power as soon as it is there with one of the identities.
@@ -148,6 +150,7 @@ impl Fault {
             Fault::StoreTampered(Tampering::Removed, _) => "register removed",
             Fault::StoreTampered(Tampering::Overwritten, _) => "register overwritten",
             Fault::DiskSlow(_) => "slow disk",
+            Fault::Unplugged(_) => "unplugged",
             Fault::Blackout(_) => "blackout",
             Fault::PowerLossAtStage(..) => "power loss at stage",
             Fault::DiskExchanged(Exchange::Empty, _) => "disk replaced",
@@ -164,7 +167,7 @@ impl Fault {
 }
 
 /// All that a world with a pair may suffer, by name.
-pub(super) const FAULTS_OF_PAIRS: [&str; 38] = [
+pub(super) const FAULTS_OF_PAIRS: [&str; 39] = [
     "SYN flood",
     "blackout",
     "cable",
@@ -201,6 +204,7 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 38] = [
     "rubbish",
     "slow disk",
     "stop",
+    "unplugged",
     "upgrade",
     "write error",
 ];
@@ -455,7 +459,7 @@ impl Plan {
                 Command::TakeOver { partner_is_off: false },
                 Command::Rejoin,
             ];
-            let fault = match random.random_range(0..14) {
+            let fault = match random.random_range(0..16) {
                 0 => Fault::WriteFails,
                 1 => Fault::ReadsFail(duration),
                 2 => Fault::DiskFull(duration),
@@ -465,6 +469,7 @@ impl Plan {
                 6 => Fault::Isolation(duration),
                 7 => Fault::Upgrade(duration),
                 8 => Fault::Command(*pick(random, &commands)),
+                14 | 15 => Fault::Unplugged(duration),
                 9 | 10 => {
                     let tampering = [Tampering::SetBack, Tampering::Removed, Tampering::Overwritten];
                     Fault::StoreTampered(*pick(random, &tampering), duration)

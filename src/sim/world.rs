@@ -699,6 +699,7 @@ impl World {
             Fault::Isolation(_)
             | Fault::StoreTampered(..)
             | Fault::DiskSlow(_)
+            | Fault::Unplugged(_)
             | Fault::Blackout(_)
             | Fault::DiskExchanged(..)
             | Fault::Upgrade(_)
@@ -750,6 +751,7 @@ impl World {
             }
             Fault::StoreTampered(..) => self.put_store_right(now),
             Fault::DiskSlow(_) => self.nodes[place].set_latency(self.plan.disk_latency.clone()),
+            Fault::Unplugged(_) => self.nodes[place].plug(&self.network, true),
             Fault::Upgrade(_) => self.upgrade_partner(place),
             Fault::StoreLossy(..) => self.store.set_lossy(0.0),
             Fault::WriteFails => {
@@ -905,6 +907,7 @@ impl World {
         self.put_store_right(now);
         for node in &mut self.nodes {
             node.set_link(&self.network, Link::default());
+            node.plug(&self.network, true);
             for disk in node.disks.values() {
                 disk.fail_reads(None);
                 disk.set_free_bytes(1 << 40);

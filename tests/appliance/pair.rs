@@ -270,6 +270,13 @@ impl Lab {
         drop(Cut { lab: self });
     }
 
+    /// Draws the cable of a box's port, not of the one that the links have for themselves; or plugs it in again.
+    pub fn plug(&self, node: Node, up: bool) {
+        let mut command = self.command("wire", "ip");
+        let status = command.args(["link", "set", "dev", host(node), if up { "up" } else { "down" }]).status();
+        assert!(status.expect("ip").success(), "the cable of box {node}");
+    }
+
     /// Cuts the wire: no frame goes from the first host of each of these to the second one, until it is mended.
     pub fn cut<'a>(&'a self, ways: &[(&str, &str)]) -> Cut<'a> {
         let rules: String =

@@ -29,7 +29,7 @@ pub enum Kind {
     CutToActive,
     CutEtcd,
     Isolate,
-    CutClients,
+    Unplug,
     FillDisk,
     Restart,
     Replace,
@@ -50,7 +50,7 @@ impl Kind {
         Kind::CutToActive,
         Kind::CutEtcd,
         Kind::Isolate,
-        Kind::CutClients,
+        Kind::Unplug,
         Kind::FillDisk,
         Kind::Restart,
         Kind::Replace,
@@ -71,7 +71,7 @@ impl Kind {
             Kind::CutToActive => "cut-to-active",
             Kind::CutEtcd => "cut-etcd",
             Kind::Isolate => "isolate",
-            Kind::CutClients => "cut-clients",
+            Kind::Unplug => "unplug",
             Kind::FillDisk => "fill-disk",
             Kind::Restart => "restart",
             Kind::Replace => "replace",
@@ -103,7 +103,12 @@ impl Kind {
                 let ways = [both_ways(link(active), link(standby)), both_ways(host(active), "etcd")].concat();
                 cut(pair, &ways, CUT)
             }
-            Kind::CutClients => cut(pair, &both_ways("client", host(active)), CUT),
+            Kind::Unplug => {
+                pair.lab.plug(active, false);
+                sleep(CUT);
+                pair.lab.plug(active, true);
+                Instant::now()
+            }
             Kind::FillDisk => {
                 let full = disk::fill(&spool(&pair.lab, active));
                 let ways = [both_ways(host(active), "mx"), both_ways(host(standby), "mx")].concat();

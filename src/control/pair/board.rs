@@ -59,6 +59,7 @@ struct Seat {
     told: bool,
     is_silent: bool,
     room: Room,
+    port_up: bool,
     /// What the arbiter last said of itself.
     words: Option<Words>,
     /// What this box keeps of the register, where there is no store; and what the partner was last heard to keep.
@@ -105,6 +106,7 @@ impl PairBoard {
                 told: true,
                 is_silent: false,
                 room: Room::Enough,
+                port_up: true,
                 words: None,
                 standing: standings.map(|standings| standings[identity as usize]),
                 heard_standing: None,
@@ -209,6 +211,20 @@ impl PairBoard {
             seat.handle(arbiter::Event::Heard(words), now);
         }
         seat.tell_room(now);
+        if !seat.port_up {
+            seat.handle(arbiter::Event::Port { up: false }, now);
+        }
+        self.settle();
+    }
+
+    /// Whether the port that the addresses are on has a link.
+    pub fn port(&mut self, up: bool, now: Instant) {
+        for seat in &mut self.seats {
+            if std::mem::replace(&mut seat.port_up, up) != up {
+                seat.wish(PairWish::Port { up });
+                seat.handle(arbiter::Event::Port { up }, now);
+            }
+        }
         self.settle();
     }
 

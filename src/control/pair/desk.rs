@@ -11,6 +11,7 @@ use crate::limits::{KEEPER_RETRY_DELAY, REGISTER_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Outcome};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Memory, Node};
+use crate::port::Link;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -217,6 +218,13 @@ impl Desk {
             }
             news
         });
+    }
+
+    /// The link of the port that the addresses are on, where the port knows it.
+    pub fn port(&mut self, link: Option<Link>, now: Instant) {
+        if let Some(Link { up, .. }) = link {
+            self.board.port(up, now);
+        }
     }
 
     /// A worker's part has changed.

@@ -6,7 +6,7 @@ use super::state::{Goal, Held, Partner, Phase, Replica, State};
 use super::types::{Order, Role, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Mode, Register};
-use crate::spool::Room;
+use std::time::Duration;
 
 impl Arbiter {
     /// One step, if one is due.
@@ -76,9 +76,9 @@ impl Arbiter {
             }
             State::Deciding { from, goal } if from.owner == self.me => self.step_deciding(from, goal, now),
             State::Deciding { from, goal } => {
-                if goal == Goal::Solo || self.owner_is_lost() {
+                if goal == Goal::Solo || self.owner_is_lost() && self.port_up {
                     self.propose(from, self.solo_after(from), now);
-                } else {
+                } else if !self.owner_is_lost() {
                     // Heard again before anything was asked: the owner is told that we have left, and leaves as well.
                     self.follow(from, now);
                 }
@@ -162,7 +162,7 @@ impl Arbiter {
             } else {
                 self.route(newer, now);
             }
-        } else if self.counts_in(register) && self.owner_is_lost() && !self.settings.manual {
+        } else if self.counts_in(register) && self.owner_is_lost() && self.port_up && !self.settings.manual {
             self.stop(register, Goal::Stay, now);
         }
     }
@@ -198,7 +198,9 @@ impl Arbiter {
             Replica::Ready(words) if words.role == Role::Left => self.stop(register, Goal::Stay, now),
             Replica::Ready(_) if phase == Phase::Draining && self.done => self.stop(register, Goal::Move, now),
             Replica::Ready(words) if phase == Phase::Steady && self.gives_way_to(words) => {
-                self.order(Order::Drain { within: self.settings.give_way_within });
+                // Where nothing comes and goes, no session comes to its end.
+                let within = if self.port_up { self.settings.give_way_within } else { Duration::ZERO };
+                self.order(Order::Drain { within });
                 self.enter(State::Leading { register, phase: Phase::Draining }, now);
             }
             Replica::Ready(_) => self.join_at = None,
@@ -252,7 +254,8 @@ impl Arbiter {
                 self.enter(State::Levelling { from, goal }, now);
             }
             Replica::Late => self.wait_for_partner(now),
-            Replica::Useless if self.settings.manual => {}
+            // Without a link nobody is served from here, and the partner may be there and serve.
+            Replica::Useless if self.settings.manual || !self.port_up => {}
             Replica::Useless => self.propose(from, self.solo_after(from), now),
         }
     }
@@ -306,10 +309,10 @@ impl Arbiter {
         true
     }
 
-    /// Whether the replica shall own the identity, since its disk has room for mail and ours has none. If neither has, nothing
-    /// is better there than here.
+    /// Whether the replica shall own the identity, since it could take mail and we cannot. If neither can, nothing is better
+    /// there than here.
     fn gives_way_to(&self, replica: Words) -> bool {
-        self.room != Room::Enough && replica.roomy && replica.role == Role::Follows && !self.settings.manual
+        !self.takes_mail() && replica.roomy && replica.role == Role::Follows && !self.settings.manual
     }
 
     /// What the partner is worth to us, the owner by this register.

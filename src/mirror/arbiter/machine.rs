@@ -26,6 +26,8 @@ pub struct Arbiter {
     pub(super) fit: bool,
     /// What the disk has for them.
     pub(super) room: Room,
+    /// The port of the addresses has a link.
+    pub(super) port_up: bool,
     /// Another copy was asked for, and another machine: this one does nothing any more.
     pub(super) ended: bool,
     /// The copy and its memory are of an earlier time than the register: somebody has restored a disk.
@@ -91,6 +93,7 @@ impl Arbiter {
             persisting: None,
             fit,
             room: Room::Enough,
+            port_up: true,
             ended: false,
             set_back: false,
             known: None,
@@ -158,6 +161,7 @@ impl Arbiter {
             Event::Done { order } => self.done |= order == self.order,
             Event::StorageFailed => self.fit = false,
             Event::Room(room) => self.room = room,
+            Event::Port { up } => self.port_up = up,
         }
         self.decide(now);
     }
@@ -267,7 +271,7 @@ impl Arbiter {
         };
         let stuck = self.room == Room::None && matches!(self.state, State::Following { .. });
         let able = self.is_fit() && !self.isolated && !stuck && !matches!(self.state, State::Closed | State::Barred);
-        let roomy = self.room == Room::Enough;
+        let roomy = self.takes_mail();
         Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able, roomy, standing: None }
     }
 
@@ -279,6 +283,11 @@ impl Arbiter {
     /// Whether our copy can be worked with.
     pub(super) fn is_fit(&self) -> bool {
         self.fit && !self.set_back
+    }
+
+    /// Whether there is anything to take mail with, and anywhere to put it.
+    pub(super) fn takes_mail(&self) -> bool {
+        self.room == Room::Enough && self.port_up
     }
 
     /// Whether the register vouches for our copy as the replica.

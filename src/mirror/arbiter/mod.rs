@@ -38,21 +38,21 @@
 //! | `Barred` | nothing | another owner, or an operator; says "not able", so that the replica takes over | `Waits`; `Stopping` if a loss is accepted |
 //! | `Stopping` | stop | all of them to confirm | `Leaving` |
 //! | `Leaving` | nothing | `left` on the disk | `Deciding` |
-//! | `Deciding`, owner | nothing | the replica to follow, or to be useless | `Levelling`; `Proposing` (alone; at once if the epoch is solo) |
-//! | `Deciding`, replica | nothing | nothing | owner still lost: `Proposing`; heard again: `Following`, and says that it has left |
+//! | `Deciding`, owner | nothing | the replica to follow, or to be useless and a link here | `Levelling`; `Proposing` (alone; at once if the epoch is solo) |
+//! | `Deciding`, replica | nothing | a link | owner still lost: `Proposing`; heard again: `Following`, and says that it has left |
 //! | `Levelling` | reconcile | the replica to be level, or useless | `Proposing` (mirrored, or the partner as the owner) |
 //! | `Proposing` | nothing | the store's answer | won: `Entering`; lost: `Waits` |
 //! | `Entering` | as before | `epoch_seen` on the disk | owner: `Leading`, or `Adopting` if the logs are not applied; replica: `Following`, or `SteppingDown` |
 //! | `Adopting` | apply, lead | all of them to confirm | `Leading` |
 //! | `Leading`, mirrored | lead | silence, "has left", "not able", another copy | `Stopping` |
-//! | | | no room here, and room there | `Draining` |
+//! | | | no room or no link here, and both there | `Draining` |
 //! | `Leading`, solo | lead | a partner that follows | `CatchingUp` |
 //! | `CatchingUp` | lead, send | the partner to be near | `Requiring` |
 //! | `Requiring` | lead with both | the partner to be level | `Pairing`; back to `Leading` without it |
 //! | `Pairing` | lead with both | the store's answer | won: `Entering`; lost: frozen, `Waits` |
 //! | `Draining` | end sessions | all of them to confirm | `Stopping`, to move |
 //! | `SteppingDown` | close the logs | all of them to confirm | `Waits` |
-//! | `Following` | follow | an owner that is lost, if our copy counts | `Stopping` |
+//! | `Following` | follow | an owner that is lost, if our copy counts and there is a link | `Stopping` |
 //!
 //! # What was open, and how it is decided
 //!
@@ -76,6 +76,9 @@
 //!   with little patience for sessions. So both copies count on: what is kept of the disk for moving is room for a replica. When
 //!   there is none left even for that, the replica says that it is not able, and the owner goes on alone until there is. Nothing
 //!   moves back by itself, and where neither has room nothing moves at all. The manual arbiter leaves it to the operator.
+//! - A box whose port has no link serves nobody, whoever owns the identity. As the owner it gives the identity to a replica whose port
+//!   has one, as if its disk were full; where the link to the partner is gone as well, it does not ask to be alone: the partner, which
+//!   hears no more of it, takes over meanwhile. As the replica it takes over from nobody. Both wait for their link.
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than
 //!   `takeover_after` takes what it may.

@@ -313,6 +313,7 @@ fn events(bench: &Bench) -> Vec<(String, Option<Bench>)> {
         ("heard: not able".to_owned(), other(theirs(), false)),
         ("the disk is full".to_owned(), told(Event::Room(Room::Scarce))),
         ("nothing more can be written".to_owned(), told(Event::Room(Room::None))),
+        ("the port has no link".to_owned(), told(Event::Port { up: false })),
         ("not heard any more".to_owned(), told(Event::Silent { heard_at: bench.now })),
         ("not heard for too long".to_owned(), Some(bench.clone().silent())),
         ("storage failed".to_owned(), told(Event::StorageFailed)),
@@ -669,6 +670,33 @@ fn an_owner_without_room_gives_way_to_a_replica_that_has_some_and_to_no_other() 
     let manual = Bench::with(Settings { manual: true, ..Settings::default() }, leading().arbiter.memory(), true);
     let manual = manual.heard(8, Role::Follows).register(own_mirrored(8)).done().persisted().done().won().persisted();
     manual.done().heard(9, Role::Follows).event(Event::Room(Room::Scarce)).at(Stage::Leading);
+}
+
+#[test]
+fn without_a_link_nobody_works_who_could_leave_it_to_the_other_one() {
+    let (cut, mended) = (Event::Port { up: false }, Event::Port { up: true });
+    // The partner is heard, over a port of its own, and can be reached by clients.
+    leading().event(room_there(8, false)).event(cut).at(Stage::Leading);
+    let moving = leading().event(room_there(8, true)).event(cut).at(Stage::Draining);
+    let at_once =
+        |action: &Action| matches!(action, Action::Order { order: Order::Drain { within }, .. } if within.is_zero());
+    assert!(moving.said.iter().any(at_once));
+    let moving = moving.done().done().persisted().done().at(Stage::Proposing);
+    assert_eq!(moving.arbiter.asked, Some((Some(own_mirrored(8)), their_mirrored(9))), "both copies count on");
+
+    // It is not heard: it can take over, and we could serve nobody.
+    let alone = leading().event(cut).silent().done().persisted().at(Stage::Deciding);
+    assert_eq!(alone.arbiter.asked, None);
+    let back = alone.clone().event(mended).at(Stage::Proposing);
+    assert_eq!(back.arbiter.asked, Some((Some(own_mirrored(8)), own_solo(9))), "nobody did");
+    alone.heard(9, Role::Leads).register(their_solo(9)).done().persisted().at(Stage::SteppingDown);
+
+    // A replica without a link takes over from nobody, before it has one.
+    let replica = following().event(cut).silent().at(Stage::Following);
+    replica.event(mended).at(Stage::Stopping);
+    let replica = following().silent().at(Stage::Stopping).event(cut).done().persisted().at(Stage::Deciding);
+    replica.clone().event(mended).at(Stage::Proposing);
+    replica.heard(8, Role::Leads).at(Stage::Following);
 }
 
 #[test]

@@ -93,6 +93,11 @@ pub enum Event {
     StorageFailed,
     /// How much room this node's disk has for its copy now; until this is told, enough.
     Room(Room),
+    /// Whether the port that the identity's addresses are on has a link; until this is told, it has.
+    Port {
+        /// Frames can pass.
+        up: bool,
+    },
 }
 
 /// What a read of the register found.
@@ -136,7 +141,7 @@ pub struct Words {
     /// Whether it can do its part. An owner that is not able asks its replica to take over; a replica that is not, its owner
     /// to go on alone.
     pub able: bool,
-    /// Whether its disk has room for new mail, or would have if it were the owner.
+    /// Whether it could take new mail if it were the owner: its disk has room, and its port a link.
     pub roomy: bool,
     /// What it keeps of the register, where there is no store. The machine says nothing of it: whoever keeps it does.
     pub standing: Option<Standing>,
@@ -290,6 +295,8 @@ pub enum Cause {
     StorageFailed,
     /// What the disk has is something new.
     Room,
+    /// The port's link came or went.
+    Port,
     /// A time came.
     Deadline,
     /// A command that was taken.
@@ -323,6 +330,7 @@ impl Event {
             Event::Done { .. } => Cause::Done,
             Event::StorageFailed => Cause::StorageFailed,
             Event::Room(_) => Cause::Room,
+            Event::Port { .. } => Cause::Port,
         }
     }
 }

@@ -46,7 +46,7 @@ pub use preflight::preflight;
 pub use queue::Queue;
 
 use super::interface::{self, Interface};
-use super::{ALL_NODES_MAC, solicited_node_mac};
+use super::{ALL_NODES_MAC, Link, solicited_node_mac};
 use crate::limits::{QUEUE_BIND_PATIENCE, QUEUE_BIND_PAUSE, STEERED_ADDRESSES_MAX};
 use queue::QueueSettings;
 use socket2::Socket;
@@ -146,6 +146,13 @@ pub struct Attachment {
 }
 
 impl Attachment {
+    /// Whether the link is up, now; that of an interface that is gone is not.
+    pub fn link(&self) -> Link {
+        // A kernel that does not answer says nothing of the link.
+        let up = interface::by_index(self.interface).map_or(true, |found| found.is_some_and(|found| found.is_running));
+        Link { up, speed_mbps: None }
+    }
+
     /// Has frames for `address` come to us from now on; a no-op if they do.
     pub fn steer(&self, address: IpAddr) -> io::Result<()> {
         match address {

@@ -58,6 +58,10 @@ impl World {
                 self.nodes[place].set_latency(latency.start() * SLOWNESS..=latency.end() * SLOWNESS);
                 self.at(duration, Happening::Mend(fault, place));
             }
+            Fault::Unplugged(duration) => {
+                self.nodes[place].plug(&self.network, false);
+                self.at(duration, Happening::Mend(fault, place));
+            }
             Fault::Blackout(duration) => {
                 if !self.nodes.iter().all(|node| node.is_running()) {
                     return false;

@@ -4,6 +4,7 @@ use super::{Mirror, Stations};
 use crate::env::disk::Disk;
 use crate::flow::Transport;
 use crate::limits::STALE_CLIENTS_PER_BREATH;
+use crate::mirror::link::ClientNews;
 use crate::mirror::register::Node;
 use crate::worker::parts::Parts;
 
@@ -12,6 +13,10 @@ impl<D: Disk> Mirror<D> {
     pub(super) fn take_comings<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>) {
         for (news, client) in stations.inbound.take_comings() {
             let identity = self.identity_of(client.local.ip());
+            // Without a link it does not know that it was let go, and waits.
+            if news == ClientNews::Left && !self.shares[identity as usize].port_up {
+                continue;
+            }
             if let Some(number) = stations.parts.logs.taking(identity)
                 && let Some(slot) = self.shares[identity as usize].slots.get_mut(&number)
             {

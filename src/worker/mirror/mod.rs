@@ -109,6 +109,8 @@ struct Share {
     done: bool,
     /// We answer for the addresses.
     assumed: bool,
+    /// The port that they are on has a link.
+    port_up: bool,
     /// The orders make us the owner's end of the links.
     owns: bool,
     /// In which epoch it was last told to lead, and whether with the partner.
@@ -214,6 +216,7 @@ impl<D: Disk> Mirror<D> {
                 order: None,
                 done: false,
                 assumed: false,
+                port_up: true,
                 owns: false,
                 epoch: 0,
                 both: false,
@@ -278,6 +281,13 @@ impl<D: Disk> Mirror<D> {
                 }
             }
             PairWish::Withdraw => self.suspend(stations, identity),
+            PairWish::Port { up } => {
+                share.port_up = up;
+                if up {
+                    // Among those that it was told of are some that are gone.
+                    share.slots.values_mut().for_each(|slot| slot.feed.restart());
+                }
+            }
             PairWish::Renew => {
                 (share.order, share.owns) = (None, false);
                 self.withdraw(stations, identity);

@@ -138,6 +138,7 @@ impl World {
             if budget.rooms > 0 {
                 let rooms = [Room::None, Room::Scarce, Room::Enough].into_iter().filter(|room| *room != arbiter.room);
                 steps.extend(rooms.map(|room| Step::Room(node, room)));
+                steps.push(Step::Port(node, !arbiter.port_up));
             }
             let mut probe = |command: Command, step: Step| {
                 if arbiter.clone().command(command, Instant::ZERO).is_ok() {
@@ -313,6 +314,10 @@ impl World {
                 self.budget.rooms = self.budget.rooms.saturating_sub(1);
                 self.tell(node, Event::Room(room));
             }
+            Step::Port(node, up) => {
+                self.budget.rooms = self.budget.rooms.saturating_sub(1);
+                self.tell(node, Event::Port { up });
+            }
             Step::SetBack => {
                 self.budget.tampering -= 1;
                 self.truth = self.register;
@@ -390,6 +395,9 @@ impl World {
             if self.of(node).arbiter.as_ref().is_some_and(|arbiter| arbiter.room == Room::None) {
                 self.take(Step::Room(node, Room::Scarce), trace)?;
             }
+            if self.of(node).arbiter.as_ref().is_some_and(|arbiter| !arbiter.port_up) {
+                self.take(Step::Port(node, true), trace)?;
+            }
         }
         let mut steps = Vec::new();
         for _ in 0..HEALING_STEPS_MAX {
@@ -423,6 +431,9 @@ impl World {
         }
         if self.of(node).arbiter.is_none() {
             self.take(Step::Restart(node), trace)?;
+        }
+        if self.of(node).arbiter.as_ref().is_some_and(|arbiter| !arbiter.port_up) {
+            self.take(Step::Port(node, true), trace)?;
         }
         let mut steps = Vec::new();
         for _ in 0..HEALING_STEPS_MAX {

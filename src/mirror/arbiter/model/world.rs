@@ -36,7 +36,7 @@ pub(super) struct Budget {
     pub disks: u8,
     /// Failures of a disk while it is in use.
     pub storage: u8,
-    /// Times that a disk has another amount of room.
+    /// Times that a disk has another amount of room, or a port a link or none.
     pub rooms: u8,
     /// The register set back or removed.
     pub tampering: u8,
@@ -173,6 +173,7 @@ pub(super) enum Step {
     RestartUnfit(Node),
     StorageFails(Node),
     Room(Node, Room),
+    Port(Node, bool),
     SetBack,
     Remove,
     PutRight,
