@@ -54,6 +54,9 @@
 //! | `SteppingDown` | close the logs | all of them to confirm | `Waits` |
 //! | `Following` | follow | an owner that is lost, if our copy counts and there is a link | `Stopping` |
 //!
+//! By hand, `Deciding` of an owner with a useless replica and `Following` with an owner that is lost wait for a command (`Solo`,
+//! `TakeOver`), and `Leading` gives nothing away by itself. A `Closed` that is a split ends with `Solo` or `Rejoin`.
+//!
 //! # What was open, and how it is decided
 //!
 //! - Any owner that stopped, for whatever reason, goes one way: freeze, leave, then ask for what the partner is good for at that
