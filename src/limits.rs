@@ -243,6 +243,28 @@ pub const STOP_GRACE: Duration = Duration::from_secs(1);
 /// dropped and counted.
 pub const LOG_BLOCKS_MAX: usize = 16;
 
+/// The same for the files of events, whose disk may take its time.
+pub const EVENT_BLOCKS_MAX: usize = 256;
+
+/// When a file of events is followed by another one, bytes and time.
+pub const EVENT_FILE_SIZE_DEFAULT: u64 = 256_000_000;
+pub const EVENT_FILE_AGE_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// What the compressed ones may have together, bytes: some hundred million events.
+pub const EVENT_FILES_SIZE_DEFAULT: u64 = 10_000_000_000;
+
+/// The pause before a disk that took no events is tried again.
+pub const EVENT_FILES_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The longest line of the event log that is read, bytes: of a longer one the rest counts as another line.
+pub const EVENT_LINE_SIZE_MAX: u64 = 1 << 20;
+
+/// Messages that are traced at a time.
+pub const TRACE_MESSAGES_MAX: usize = 10_000;
+
+/// Events that are put in order of their messages at a time.
+pub const TRACE_LINES_MAX: usize = 1_000_000;
+
 /// How long the last log lines may take to go out when the process ends.
 pub const LOG_CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 

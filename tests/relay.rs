@@ -271,7 +271,8 @@ fn lmtp_hops_answer_for_each_recipient() {
 fn operators_see_and_steer_the_queue() {
     let Some(lab) = Lab::up(1) else { return };
     // Nobody listens on mx: what is sent stays queued.
-    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: "" };
+    let more = format!("[log]\ndirectory = \"{}\"\n", lab.directory.path().join("events").display());
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: &more };
     let mut appliance = Appliance::start(&lab, &setup);
     let to = format!("inet:{APPLIANCE}:25");
     source(&lab, &["-m", "3", "-l", "2048", "-t", "user@example.test", &to]);
@@ -303,4 +304,17 @@ fn operators_see_and_steer_the_queue() {
     });
     assert_eq!(arrived(&directory).len(), 2);
     assert!(appliance.stop().success());
+
+    // What became of each is told afterwards, over both lives of the process.
+    let told = appliance.rohrpost(&["trace", "user@example.test"]);
+    let events = |told: &str| -> Vec<String> {
+        told.lines().filter_map(|line| line.split_whitespace().nth(2)).map(str::to_owned).collect()
+    };
+    let all = events(&told);
+    let count = |sought: &str| all.iter().filter(|event| *event == sought).count();
+    assert_eq!([count("accepted"), count("held"), count("delivered")], [3, 1, 2], "{told}");
+    let story = events(&appliance.rohrpost(&["trace", &id(0)]));
+    let place = |sought: &str| story.iter().position(|event| event == sought);
+    let places = ["accepted", "deferred", "held", "released", "delivered", "done"].map(place);
+    assert!(places.is_sorted() && places.iter().all(Option::is_some), "{story:?}");
 }

@@ -3,6 +3,7 @@
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
 use crate::config::{self, Config};
+use crate::control::EventFilesSettings;
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::env::disk::Disk;
 use crate::limits::{
@@ -339,6 +340,13 @@ pub(crate) fn retry(config: &Config) -> Retry {
 /// A worker's part of a limit that is meant for all.
 pub(crate) fn share(limit: usize, workers: u16) -> usize {
     limit.div_ceil(usize::from(workers)).max(1)
+}
+
+/// Where events are kept, if in files.
+pub(crate) fn event_files(log: &config::Log) -> Option<EventFilesSettings> {
+    let directory = log.directory.clone()?;
+    let config::Log { file_size, file_age, files_size, .. } = log;
+    Some(EventFilesSettings { directory, file_size: **file_size, file_age: **file_age, files_size: **files_size })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ pub mod sink;
 mod spool;
 pub mod status;
 mod text;
+pub mod trace;
 mod transport;
 
 use crate::config::Period;
@@ -47,6 +48,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
+    /// Tell what became of a message, or of the mail of an address.
+    Trace(TraceArgs),
     /// Look at and change how the two boxes of a pair stand.
     Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
@@ -99,6 +102,25 @@ pub struct QueueArgs {
     pub json: bool,
     #[command(subcommand)]
     pub action: QueueAction,
+}
+
+/// What is looked for in the event log.
+#[derive(Clone, Debug, Args)]
+pub struct TraceArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// A queue id, or an address that sent or was to get mail.
+    #[arg(value_name = "ID|ADDRESS")]
+    pub sought: trace::Sought,
+    /// Read the events in this folder instead of the one of the configuration.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub directory: Option<PathBuf>,
+    /// Only what is not older than this, such as 2h or 7d.
+    #[arg(long, value_name = "DURATION")]
+    pub since: Option<Period>,
+    /// The events as they stand in the files, in the order of time.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which simulated worlds.

@@ -9,8 +9,8 @@ use super::transport::{self, Lanes, Opened, Shared, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
-    self, About, AdminSocket, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers, Stopper, Tick, ToWorker,
-    WorkerEnd, WorkerLink,
+    self, About, AdminSocket, EventFiles, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers, Stopper,
+    Tick, ToWorker, WorkerEnd, WorkerLink,
 };
 use crate::delivery;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
@@ -58,6 +58,8 @@ pub(super) enum StartError {
     Http(#[from] control::HttpError),
     #[error("{0}")]
     Hooks(#[from] control::HookError),
+    #[error("{0}")]
+    Events(#[from] control::EventFilesError),
     #[error("{0}")]
     Policy(#[from] crate::policy::PolicyError),
     #[error("{0}")]
@@ -153,6 +155,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             failures: keeper.start(clock)?,
         });
     }
+    let events = settings::event_files(&config.log).map(EventFiles::open).transpose()?;
     let mut watch = transport::watch_link(&opened);
     let Opened { lanes, attachment, .. } = opened;
     let threads = spawn(&appliance, lanes, parts)?;
@@ -160,6 +163,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         admin,
         http,
         hooks,
+        events,
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,

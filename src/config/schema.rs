@@ -772,19 +772,41 @@ impl Default for Alert {
     }
 }
 
-/// What is written to standard error, which systemd keeps.
+/// What is written down: the appliance's own words to standard error, events (one line of JSON each) to standard output, both of which
+/// systemd keeps, and events to files.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// What the appliance says about itself: "error", "warn", "info" or "debug".
     pub level: LogLevel,
-    /// One line of JSON with the queue id for each step of each message.
+    /// An event with the queue id for each step of each message.
     pub messages: bool,
+    /// A folder for events: `events.jsonl` and, compressed, those before it, for `rohrpost trace`. The steps of messages are then
+    /// written there, and no longer to standard output. Unset: no files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("x-example" = "/var/log/rohrpost"))]
+    pub directory: Option<PathBuf>,
+    /// A file of events that is so large is followed by another one.
+    #[schemars(extend("x-minimum" = "1MB", "x-maximum" = "16GB"))]
+    pub file_size: Size,
+    /// So is one that is so old.
+    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "7d"))]
+    pub file_age: Period,
+    /// The oldest files are removed when all that are compressed have more than this.
+    #[schemars(extend("x-minimum" = "1MB", "x-maximum" = "16TB"))]
+    pub files_size: Size,
 }
 
 impl Default for Log {
     fn default() -> Log {
-        Log { level: LogLevel::Info, messages: true }
+        Log {
+            level: LogLevel::Info,
+            messages: true,
+            directory: None,
+            file_size: Size(limits::EVENT_FILE_SIZE_DEFAULT),
+            file_age: Period(limits::EVENT_FILE_AGE_DEFAULT),
+            files_size: Size(limits::EVENT_FILES_SIZE_DEFAULT),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::admin::{self, AdminSocket, Asked};
 use super::alert::{Hooks, Pager};
 use super::http::{self, HttpSocket};
 use super::links::{FromWorker, FromWorkers, WorkerLink};
-use super::log::Log;
+use super::log::{EventFiles, Log};
 use super::pair::{Desk, News, PairSettings};
 use super::protocol::Request;
 use super::status::About;
@@ -28,6 +28,8 @@ pub struct Settings {
     pub admin: AdminSocket,
     /// Where load balancers ask, if they do; open already, too.
     pub http: Option<HttpSocket>,
+    /// Where events are kept, if in files.
+    pub events: Option<EventFiles>,
     /// How engineers are told what is wrong.
     pub hooks: Hooks,
     /// What a box with a partner needs besides.
@@ -134,7 +136,7 @@ pub fn run_with_log(
     log: Box<dyn Write + Send>,
 ) -> ExitReason {
     let clock = SystemClock::new();
-    let mut log = match Log::start(log) {
+    let mut log = match Log::start(log, settings.events.take()) {
         Ok(log) => log,
         Err(error) => return ExitReason::Failed { text: format!("cannot start the log's thread: {error}") },
     };
