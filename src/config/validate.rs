@@ -7,7 +7,7 @@ mod pair;
 
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
-use super::schema::{Address, Config, Port, Role, Transport};
+use super::schema::{Address, AddressFamilies, Config, Dnssec, Port, Role, Transport};
 use super::value::{Queues, canonical_domain};
 use crate::limits;
 use crate::port::INTERFACE_NAME_SIZE_MAX;
@@ -30,6 +30,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.listeners(config);
     check.domains(config);
     check.routes(config, hosts);
+    check.dns(config);
     check.pair(config);
     check.admin(config);
     check.alert(config);
@@ -382,6 +383,33 @@ impl Check<'_> {
         }
     }
 
+    /// Resolvers are reached by the kernel, and what they find must be of use.
+    fn dns(&mut self, config: &Config) {
+        let place = |item| self.places.of(&[Step::Key("dns"), Step::Key("resolvers"), Step::Index(item)]);
+        let resolvers: Vec<_> = config.dns.resolvers.iter().map(|resolver| **resolver).zip((0..).map(place)).collect();
+        for (resolver, place) in &resolvers {
+            let ip = resolver.ip();
+            if config.transport.is_bypass() && config.addresses.iter().any(|own| own.ip.addr() == ip) {
+                let message = format!("`resolvers`: {ip} is an own address, which the kernel does not hold");
+                let help = "write an address that this box's kernel reaches, or 127.0.0.1";
+                self.add(Problem::new(place.clone(), message).help(help));
+            } else if ip.is_unspecified() || ip.is_multicast() {
+                self.add(Problem::new(place.clone(), format!("`resolvers`: {ip} is no address of a host")));
+            }
+        }
+        self.no_duplicates(resolvers, "`resolvers` names twice");
+        let has =
+            |v4: bool| config.addresses.is_empty() || config.addresses.iter().any(|own| own.ip.addr().is_ipv4() == v4);
+        let (missing, other) = match config.dns.addresses {
+            AddressFamilies::Ipv4 if !has(true) => ("ipv4", "ipv6"),
+            AddressFamilies::Ipv6 if !has(false) => ("ipv6", "ipv4"),
+            _ => return,
+        };
+        let place = self.places.of(&[Step::Key("dns"), Step::Key("addresses")]);
+        let message = format!("`addresses` is \"{missing}\", but there is no own address to reach such hosts from");
+        self.add(Problem::new(place, message).help(format!("write \"{other}\", or add an [[address]]")));
+    }
+
     fn amounts(&mut self, config: &Config) {
         let mut ordered = |section: &str, low: (&str, u64), high: (&str, u64)| {
             if low.1 > high.1 {
@@ -565,6 +593,13 @@ pub fn warnings(config: &Config) -> Vec<String> {
              bounces"
                 .to_owned(),
         );
+    }
+    if config.dns.dnssec == Dnssec::TrustAd {
+        for resolver in config.dns.resolvers.iter().filter(|resolver| !resolver.ip().is_loopback()) {
+            warnings.push(format!(
+                "[dns] dnssec = \"trust_ad\" believes whatever comes from the way to {resolver}: best a resolver runs on this box"
+            ));
+        }
     }
     warnings.extend(pair::warnings(config));
     warnings

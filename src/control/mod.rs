@@ -13,6 +13,8 @@
 //!       engineer ◄─ webhook, command ◄─ alert ◄─┘
 //! ```
 //!
+//! Where a domain's mail goes is found out by `names`, for which resolvers are asked beside the loop.
+//!
 //! On a box with a partner there is `pair` besides, which decides who works for which identity.
 //!
 //! The `switchboard` decides, with `health` and `alert`, and is sans-IO; `admin`, `http`, `log`, the hooks and `run` are
@@ -51,6 +53,7 @@ mod health;
 mod http;
 mod links;
 mod log;
+mod names;
 mod pair;
 mod protocol;
 mod run;
@@ -66,6 +69,7 @@ pub use condition::{Condition, Severity, Subject, Trouble};
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
+pub use names::{DnsSettings, NameBoard};
 pub use pair::{
     ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,

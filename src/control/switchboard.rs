@@ -169,7 +169,7 @@ impl Switchboard {
                 }
             }
             // The board of the pair takes these before they come here.
-            FromWorker::Pair(_) => {}
+            FromWorker::Pair(_) | FromWorker::Domain { .. } => {}
             FromWorker::Stopped { worker } => self.worker_gone(worker),
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);

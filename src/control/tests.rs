@@ -100,7 +100,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
-                ToWorker::Policy(_) | ToWorker::Pair { .. } => {}
+                ToWorker::Policy(_) | ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
                     end.reporter.pulse(Pulse { worker, logs: vec![log], events_lost: 0 });
@@ -178,8 +178,17 @@ impl Appliance {
         let about = About { release: "0.1.0".into(), hostname: "mx1.example.net".into(), ..About::default() };
         let http = Some(HttpSocket::open("127.0.0.1:0".parse().unwrap()).unwrap());
         let health = http.as_ref().unwrap().address().unwrap();
-        let settings =
-            Settings { admin, http, hooks, pair: None, shutdown_max, signals: false, stop: stop.clone(), about };
+        let settings = Settings {
+            admin,
+            http,
+            hooks,
+            dns: None,
+            pair: None,
+            shutdown_max,
+            signals: false,
+            stop: stop.clone(),
+            about,
+        };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
         let control = thread::spawn(move || run_with_log(settings, links, from, |_| None, log));
@@ -484,8 +493,17 @@ fn the_process_that_is_signalled() {
     let give_up = stop.clone();
     let shutdown_max = Duration::from_secs(30);
     let hooks = Hooks::default();
-    let settings =
-        Settings { admin, http: None, hooks, pair: None, shutdown_max, signals: true, stop, about: About::default() };
+    let settings = Settings {
+        admin,
+        http: None,
+        hooks,
+        dns: None,
+        pair: None,
+        shutdown_max,
+        signals: true,
+        stop,
+        about: About::default(),
+    };
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
         eprintln!("tick {tick:?}");

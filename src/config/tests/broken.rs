@@ -55,6 +55,31 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "line 1: the key `transport` is missing: the file must have it | write transport = \"af_xdp\", \"dpdk\" or \"kernel\"",
         ),
         (
+            "[relay]",
+            "[dns]\nresolvers = [\"dns.example\"]\n[relay]",
+            "line 14: `resolvers`: \"dns.example\" is no resolver: an address, with a port where it is not 53, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+        ),
+        (
+            "[relay]",
+            "[dns]\nresolvers = [\"192.0.2.25\"]\n[relay]",
+            "line 14: `resolvers`: 192.0.2.25 is an own address, which the kernel does not hold | write an address that this box's kernel reaches, or 127.0.0.1",
+        ),
+        (
+            "[relay]",
+            "[dns]\nresolvers = [\"192.0.2.53\", \"192.0.2.53:53\"]\n[relay]",
+            "line 14: `resolvers` names twice 192.0.2.53:53 | remove one of them",
+        ),
+        (
+            "[relay]",
+            "[dns]\naddresses = \"ipv6\"\n[relay]",
+            "line 14: `addresses` is \"ipv6\", but there is no own address to reach such hosts from | write \"ipv4\", or add an [[address]]",
+        ),
+        (
+            "[relay]",
+            "[dns]\ndnssec = \"on\"\n[relay]",
+            "line 14: `dnssec` cannot be \"on\" | it is one of \"off\" or \"trust_ad\"",
+        ),
+        (
             "\"af_xdp\"",
             "\"afxdp\"",
             "line 1: `transport` cannot be \"afxdp\" | did you mean \"af_xdp\"? It is one of \"af_xdp\", \"dpdk\" or \"kernel\"",
