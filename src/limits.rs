@@ -187,8 +187,19 @@ pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
 /// others, and is enough to keep the connections of one destination busy over a ring's round trip.
 pub const JOBS_IN_HAND_MAX: u32 = 128;
 
+/// Jobs that one worker's queue has in hand at all destinations. It leaves room at their owners for eight workers' worth of those
+/// that have few, and many domains may be slow at a time.
+pub const JOBS_IN_HAND_TOTAL_MAX: usize = 16_384;
+
+/// MX sets that one worker keeps the hosts of, with what it knows of their failures: about a kilobyte each. The one that was not
+/// used for longest makes room; with mail under way for all of them more has to wait.
+pub const MX_DESTINATIONS_MAX: usize = 16_384;
+
 /// Jobs that wait at one destination: eight workers with all their credit.
 pub const DESTINATION_QUEUE_MAX: usize = 8 * JOBS_IN_HAND_MAX as usize;
+
+/// By so much more may wait at an MX set, whose hosts may have the mail of many domains.
+pub const MX_SET_QUEUE_FACTOR: usize = 16;
 
 /// Jobs that wait at all destinations of one worker; a job of few recipients takes about half a kilobyte.
 pub const DELIVERY_QUEUE_MAX: usize = 65_536;

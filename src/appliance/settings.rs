@@ -290,7 +290,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                 name: hop.host.to_string().into(),
             })
             .collect();
-        let mut compiled = Route::new(hops);
+        let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
         compiled.source_addresses.clone_from(&route.source_addresses);
         compiled.connections_max = route.connections_max;
         (route.domain.as_str().into(), compiled)

@@ -161,7 +161,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         admin,
         http,
         hooks,
-        dns: Some(names(config)),
+        dns: config.routes.iter().any(|route| route.mx).then(|| names(config)),
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,

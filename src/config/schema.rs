@@ -370,6 +370,10 @@ pub struct Route {
     /// Throws the mail away instead: it counts as delivered, and `to` stays empty.
     #[serde(default)]
     pub discard: bool,
+    /// Finds the hosts in the DNS, as [dns] says, and `to` stays empty: the MX records of each recipient's domain, or its own
+    /// addresses where there are none (RFC 5321 §5.1). Domains with the same hosts share connections.
+    #[serde(default)]
+    pub mx: bool,
     /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
     /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
     /// with a lower number (unset: 10), and equals share the load.
@@ -380,7 +384,7 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
     pub source_addresses: Vec<IpAddr>,
-    /// Connections to this route's hosts at the same time.
+    /// Connections to this route's hosts at the same time; with `mx` to those of each set of hosts.
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,

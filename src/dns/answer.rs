@@ -14,6 +14,8 @@ pub struct MailHosts {
     pub secure: bool,
     /// There are no MX records: the domain is its own host (RFC 5321 §5.1).
     pub implicit: bool,
+    /// Of two answers the later one has the higher number. It counts from the start of the process.
+    pub number: u64,
 }
 
 /// One host that takes a domain's mail.
@@ -31,10 +33,15 @@ pub struct MailHost {
 
 impl MailHosts {
     /// A host that is known by its address alone.
-    pub fn at(address: IpAddr) -> MailHosts {
+    pub(super) fn at(address: IpAddr, number: u64) -> MailHosts {
         let name = format!("[{address}]").into();
         let host = MailHost { name, preference: 0, addresses: vec![address], secure: false };
-        MailHosts { hosts: vec![host], secure: false, implicit: true }
+        MailHosts { hosts: vec![host], secure: false, implicit: true, number }
+    }
+
+    /// The MX set: by it domains are told to have the same hosts, whatever the addresses of these are at the time.
+    pub fn set(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.hosts.iter().map(|host| (host.preference, &*host.name))
     }
 }
 

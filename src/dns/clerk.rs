@@ -31,6 +31,8 @@ pub struct Clerk {
     /// Questions that resolvers have: at most [`LOOKUPS_MAX`].
     asked: BTreeSet<Question>,
     answers: VecDeque<(u16, Box<str>, Answer)>,
+    /// Lookups begun.
+    count: u64,
 }
 
 impl Clerk {
@@ -45,6 +47,7 @@ impl Clerk {
             unasked: VecDeque::new(),
             asked: BTreeSet::new(),
             answers: VecDeque::new(),
+            count: 0,
         }
     }
 
@@ -53,7 +56,8 @@ impl Clerk {
         if let Some(case) = self.cases.get_mut(domain) {
             case.askers.insert(worker);
         } else if self.cases.len() < self.workers * LOOKUPS_PER_WORKER_MAX {
-            let lookup = Lookup::new(domain, Arc::clone(&self.rules));
+            self.count += 1;
+            let lookup = Lookup::new(domain, Arc::clone(&self.rules), self.count);
             self.cases.insert(domain.into(), Case { lookup, askers: BTreeSet::from([worker]) });
             self.pursue(now, domain);
         }

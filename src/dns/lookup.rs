@@ -141,6 +141,7 @@ struct Candidate {
 pub(super) struct Lookup {
     domain: Box<str>,
     rules: Arc<Rules>,
+    number: u64,
     mx: Wanted,
     /// Once the MX records are known.
     hosts: Option<Vec<Candidate>>,
@@ -153,11 +154,12 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// Of a domain as it stands in an address.
-    pub fn new(domain: &str, rules: Arc<Rules>) -> Lookup {
+    /// Of a domain as it stands in an address; the `number` rises.
+    pub fn new(domain: &str, rules: Arc<Rules>, number: u64) -> Lookup {
         let mut lookup = Lookup {
             domain: domain.into(),
             rules,
+            number,
             mx: Wanted::new("", Kind::Mx),
             hosts: None,
             implicit: false,
@@ -184,7 +186,7 @@ impl Lookup {
         } else if !is_usable(address) || !in_family {
             Err(Failure::new((5, 1, 2), format!("no mail can go to {address}")))
         } else {
-            Ok(Arc::new(MailHosts::at(address)))
+            Ok(Arc::new(MailHosts::at(address, self.number)))
         }
     }
 
@@ -319,7 +321,8 @@ impl Lookup {
         }
         let domain = &*self.domain;
         if !hosts.is_empty() {
-            return Ok(Arc::new(MailHosts { hosts, secure: self.mx.secure, implicit: self.implicit }));
+            let (secure, implicit, number) = (self.mx.secure, self.implicit, self.number);
+            return Ok(Arc::new(MailHosts { hosts, secure, implicit, number }));
         }
         if let Some((host, why)) = failure {
             return Err(Failure::new((4, 4, 3), format!("the addresses of {host}: {why}")));
