@@ -91,6 +91,11 @@ impl Clerk {
         }
     }
 
+    /// Whether [`answer`](Clerk::answer) has something.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
     /// The next answer: for which worker, about which domain.
     pub fn answer(&mut self) -> Option<(u16, Box<str>, Answer)> {
         self.answers.pop_front()

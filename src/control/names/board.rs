@@ -35,6 +35,11 @@ impl NameBoard {
         self.clerk.tell(now, question, reply);
     }
 
+    /// Whether [`send`](NameBoard::send) has something to do.
+    pub fn has_answers(&self) -> bool {
+        self.clerk.has_answers() || self.outboxes.iter().any(|outbox| !outbox.is_empty())
+    }
+
     /// Sends answers. False if a channel had no room: to be tried again.
     pub fn send(&mut self) -> bool {
         while let Some((worker, domain, answer)) = self.clerk.answer() {
