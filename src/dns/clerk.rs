@@ -3,7 +3,7 @@
 use super::answer::Answer;
 use super::cache::Cache;
 use super::lookup::{Lookup, Rules};
-use super::record::{Question, Reply, Said};
+use super::record::{Data, Question, Reply, Said};
 use crate::env::Instant;
 use crate::limits::{DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -79,6 +79,11 @@ impl Clerk {
             return;
         }
         if let Said::Records(records) = &mut reply.said {
+            // They come in any order: of too many hosts the best ones stay, and all aliases.
+            records.sort_by_key(|record| match record.data {
+                Data::Alias(_) | Data::Address(_) => 0,
+                Data::Mx { preference, .. } => 1 + u32::from(preference),
+            });
             records.truncate(DNS_RECORDS_MAX);
         }
         let until = self.cache.put(now, question.clone(), reply.clone());
