@@ -1,7 +1,7 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, load, pair, queue, run, sim, sink, status};
+use rohrpost::cli::{Cli, Command, check, load, pair, queue, route, run, sim, sink, status};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -13,6 +13,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
         Command::Queue(args) => queue::queue(&args),
+        Command::Route(args) => route::route(&args),
         Command::Pair(args) => pair::pair(&args),
         Command::Load(args) => load::load(&args),
         Command::Sink(args) => sink::sink(&args),

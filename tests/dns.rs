@@ -343,3 +343,32 @@ fn mail_waits_for_a_resolver_that_fails_and_is_shown_with_its_hosts() {
     appliance.wait_until_empty(PATIENCE);
     assert_eq!(world.first.domains(), ["best.lab.example", "same.lab.example"]);
 }
+
+/// What `rohrpost route` says of an address.
+fn route(appliance: &Appliance, address: &str) -> serde_json::Value {
+    serde_json::from_str(&appliance.rohrpost(&["route", address, "--json"])).expect("JSON")
+}
+
+#[test]
+fn what_a_validating_resolver_vouches_for_is_known_to_be_secure() {
+    let Some(world) = World::up() else { return };
+    let mut appliance = world.appliance("dnssec = \"trust_ad\"");
+    let secure = |appliance: &Appliance, domain: &str| {
+        let report = route(appliance, &format!("user@{domain}"));
+        assert_eq!(report["destination"], format!("mx://{domain}"));
+        let dns = &report["dns"];
+        assert_eq!(dns["hosts"][0]["addresses"], serde_json::json!([MX]), "{report}");
+        (dns["secure"].as_bool().expect("a word"), dns["hosts"][0]["secure"].as_bool().expect("a word"))
+    };
+    assert_eq!(secure(&appliance, "signed.example"), (true, true));
+    assert_eq!(secure(&appliance, "half.signed.example"), (true, false), "the host is in a zone that is not signed");
+    assert_eq!(secure(&appliance, "best.lab.example"), (false, false));
+    let text = appliance.rohrpost(&["route", "half.signed.example"]);
+    assert!(text.contains("MX records, secure") && text.contains("mx1.lab.example 192.0.2.30 (insecure)"), "{text}");
+    let text = appliance.rohrpost(&["route", "user@null.lab.example"]);
+    assert!(text.contains("5.1.10"), "{text}");
+
+    assert!(appliance.stop().success());
+    let appliance = world.appliance("dnssec = \"off\"");
+    assert_eq!(secure(&appliance, "signed.example"), (false, false));
+}

@@ -42,6 +42,9 @@
 //! {"version":1,"request":"pair","command":"move","identity":"a"}
 //! {"version":1,"reply":"pair","pair":{…}}              how it stands; what was asked has only begun
 //!
+//! {"version":1,"request":"domain","domain":"example.net"}
+//! {"version":1,"reply":"domain","domain":{…}}          where its mail goes by MX
+//!
 //! {"version":1,"reply":"error","text":"…"}
 //! ```
 
@@ -69,7 +72,7 @@ pub use condition::{Condition, Severity, Subject, Trouble};
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
-pub use names::{DnsSettings, NameBoard};
+pub use names::{DnsSettings, DomainReport, HostReport, NameBoard};
 pub use pair::{
     ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,

@@ -249,6 +249,11 @@ async fn turn(
                     // The client may have hung up.
                     let _ = answer.send(vec![desk.command(command, clock.now().mono)]);
                 }
+                (Request::Domain { domain }, _) if names.is_some() => {
+                    if let Some(names) = &mut names {
+                        names.show(domain, answer, clock.now().mono);
+                    }
+                }
                 (request, _) => switchboard.ask(request, answer, clock.now(), log.lost()),
             },
             news = news(&mut desk) => {
@@ -311,7 +316,7 @@ async fn turn(
             desk.iter_mut().for_each(|desk| desk.leave(now.mono));
         }
         if let Some(names) = &mut names {
-            names.turn();
+            names.turn(now.mono);
         }
         if let Some(desk) = &mut desk {
             for event in desk.turn(now.mono) {

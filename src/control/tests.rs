@@ -407,6 +407,7 @@ fn every_request_survives_its_own_text() {
         Request::Queue(QueueCommand::Hold { selection: QueueSelection::Filter(filter) }),
         Request::Queue(QueueCommand::Release { selection: selection() }),
         Request::Queue(QueueCommand::Delete { selection: selection() }),
+        Request::Domain { domain: "example.net".into() },
     ] {
         let line = serde_json::to_vec(&Versioned::new(&request)).unwrap();
         assert_eq!(super::admin::parse(&line), Ok(request));

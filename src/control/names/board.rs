@@ -6,18 +6,24 @@ use crate::env::Instant;
 use crate::limits::{Gauge, LOOKUP_ANSWERS_PER_MESSAGE, LOOKUPS_PER_WORKER_MAX};
 use std::collections::VecDeque;
 
+/// Who asks for an operator: no worker has this number.
+pub(super) const OPERATOR: u16 = u16::MAX;
+
 /// The clerk, and its answers on their way to the workers.
 pub struct NameBoard {
     clerk: Clerk,
     links: Vec<WorkerLink>,
     /// What waits for room in each worker's channel, no more than it may have asked for: one that does not listen asks again.
     outboxes: Vec<VecDeque<(Box<str>, Answer)>>,
+    /// What operators asked about.
+    shown: Vec<(Box<str>, Answer)>,
 }
 
 impl NameBoard {
     /// For these workers.
     pub fn new(rules: Rules, links: Vec<WorkerLink>) -> NameBoard {
-        NameBoard { clerk: Clerk::new(rules, links.len()), outboxes: vec![VecDeque::new(); links.len()], links }
+        let (clerk, outboxes) = (Clerk::new(rules, links.len()), vec![VecDeque::new(); links.len()]);
+        NameBoard { clerk, links, outboxes, shown: Vec::new() }
     }
 
     /// A worker asks about a domain.
@@ -43,7 +49,9 @@ impl NameBoard {
     /// Sends answers. False if a channel had no room: to be tried again.
     pub fn send(&mut self) -> bool {
         while let Some((worker, domain, answer)) = self.clerk.answer() {
-            if let Some(outbox) = self.outboxes.get_mut(usize::from(worker))
+            if worker == OPERATOR {
+                self.shown.push((domain, answer));
+            } else if let Some(outbox) = self.outboxes.get_mut(usize::from(worker))
                 && outbox.len() < LOOKUPS_PER_WORKER_MAX
             {
                 outbox.push_back((domain, answer));
@@ -64,6 +72,11 @@ impl NameBoard {
             all_sent &= outbox.is_empty();
         }
         all_sent
+    }
+
+    /// What is known of domains that operators asked about, since the last time.
+    pub(super) fn shown(&mut self) -> Vec<(Box<str>, Answer)> {
+        std::mem::take(&mut self.shown)
     }
 
     /// Shows how full its tables are.

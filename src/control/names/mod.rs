@@ -5,19 +5,25 @@
 //! adapter.
 
 mod board;
+mod report;
 mod resolver;
 #[cfg(test)]
 mod tests;
 
 pub use board::NameBoard;
+pub use report::{DomainReport, HostReport};
 
 use super::links::WorkerLink;
+use super::protocol::Answer;
 use crate::dns::{Question, Reply, Rules};
 use crate::env::Instant;
+use crate::limits::ADMIN_REPLY_TIMEOUT;
+use board::OPERATOR;
 use resolver::Resolvers;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 /// How domains are looked up.
@@ -42,6 +48,8 @@ pub(in crate::control) struct Names {
     resolvers: Arc<Resolvers>,
     errands: JoinSet<(Question, Reply)>,
     unsent: bool,
+    /// Operators that wait for an answer, and until when: no more than there are clients of the admin socket.
+    operators: Vec<(String, oneshot::Sender<Vec<Answer>>, Instant)>,
 }
 
 impl Names {
@@ -52,6 +60,7 @@ impl Names {
             board: NameBoard::new(settings.rules, links),
             errands: JoinSet::new(),
             unsent: false,
+            operators: Vec::new(),
         }
     }
 
@@ -65,8 +74,14 @@ impl Names {
         self.board.tell(now, question, reply);
     }
 
+    /// An operator asks.
+    pub fn show(&mut self, domain: String, answer: oneshot::Sender<Vec<Answer>>, now: Instant) {
+        self.board.ask(now, OPERATOR, &domain);
+        self.operators.push((domain, answer, now + ADMIN_REPLY_TIMEOUT));
+    }
+
     /// Goes on: asks resolvers, sends the workers what waits for them.
-    pub fn turn(&mut self) {
+    pub fn turn(&mut self, now: Instant) {
         while let Some(question) = self.board.question() {
             let resolvers = Arc::clone(&self.resolvers);
             self.errands.spawn(async move {
@@ -75,11 +90,23 @@ impl Names {
             });
         }
         self.unsent = !self.board.send();
+        for (domain, known) in self.board.shown() {
+            let report = DomainReport::new(&domain, &known);
+            for (_, answer, _) in self.operators.extract_if(.., |(asked, ..)| **asked == *domain) {
+                // The client may have hung up.
+                let _ = answer.send(vec![Answer::Domain { domain: Box::new(report.clone()) }]);
+            }
+        }
+        for (domain, answer, _) in self.operators.extract_if(.., |(.., until)| *until <= now) {
+            let text = format!("nothing is known of {domain} yet: the resolvers take their time; ask again");
+            let _ = answer.send(vec![Answer::Error { text }]);
+        }
     }
 
     /// When [`Names::turn`] has something to do.
     pub fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        self.unsent.then(|| now + SEND_RETRY)
+        let unsent = self.unsent.then(|| now + SEND_RETRY);
+        unsent.into_iter().chain(self.operators.iter().map(|(.., until)| *until)).min()
     }
 }
 
