@@ -122,6 +122,61 @@ pub const DSN_LINE_SIZE: usize = 76;
 
 /// The longest word in a notice, bytes; a longer one is cut in two, so that no line exceeds the 998 of RFC 5322 §2.1.1.
 pub const DSN_WORD_SIZE_MAX: usize = 800;
+// dns
+
+/// Questions that resolvers have at the same time. Each has a socket of its own; a resolver on the same box answers thousands a
+/// second with fewer.
+pub const LOOKUPS_MAX: usize = 256;
+
+/// Domains that one worker may have asked the control thread about.
+pub const LOOKUPS_PER_WORKER_MAX: usize = 256;
+
+/// A worker asks again about a domain after so long without an answer: more than all steps of a lookup take with resolvers that
+/// are silent.
+pub const LOOKUP_PATIENCE: Duration = Duration::from_secs(60);
+
+/// The pause before a worker that found the channel to the control thread full asks again.
+pub const LOOKUP_ASK_DELAY: Duration = Duration::from_millis(100);
+
+/// Answers that one message to a worker carries.
+pub const LOOKUP_ANSWERS_PER_MESSAGE: usize = 64;
+
+/// How long one resolver is waited for before the next is asked. glibc has the same.
+pub const DNS_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// Resolvers that are asked in turn: with more, a worker would lose patience before the last had its say.
+pub const RESOLVERS_MAX: usize = 4;
+
+/// How long an answer holds at least: a domain with mail under way is not asked about all the time, whatever it says.
+pub const DNS_TTL_MIN: Duration = Duration::from_secs(30);
+
+/// How long it holds at most.
+pub const DNS_TTL_MAX: Duration = Duration::from_secs(86_400);
+
+/// How long a "there is none" holds at most (RFC 2308 §5 has three hours as the most that is sensible): a domain that is new
+/// has its mail soon.
+pub const DNS_NEGATIVE_TTL_MAX: Duration = Duration::from_secs(900);
+
+/// How long a failure of resolvers is remembered (RFC 2308 §7.1 allows five minutes): messages of one domain that are due
+/// together ask once.
+pub const DNS_FAILURE_TTL: Duration = Duration::from_secs(5);
+
+/// Answers of resolvers that are remembered, each of some hundred bytes; at the worst, with [`DNS_RECORDS_MAX`] of the longest
+/// names in each, 300 MB.
+pub const DNS_CACHE_MAX: usize = 16_384;
+
+/// Records that are taken from one answer.
+pub const DNS_RECORDS_MAX: usize = 64;
+
+/// Hosts of one domain, those with the lowest preferences. Large providers have a dozen.
+pub const MX_HOSTS_MAX: usize = 32;
+
+/// Addresses of one host, of each family.
+pub const HOST_ADDRESSES_MAX: usize = 16;
+
+/// Aliases on the way to one answer: resolvers follow about as many themselves.
+pub const ALIASES_MAX: usize = 8;
+
 // delivery
 
 /// Recipients of one outgoing transaction unless the route says otherwise. RFC 5321 §4.5.3.1.8 makes every server take
@@ -132,8 +187,19 @@ pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
 /// others, and is enough to keep the connections of one destination busy over a ring's round trip.
 pub const JOBS_IN_HAND_MAX: u32 = 128;
 
+/// Jobs that one worker's queue has in hand at all destinations. It leaves room at their owners for eight workers' worth of those
+/// that have few, and many domains may be slow at a time.
+pub const JOBS_IN_HAND_TOTAL_MAX: usize = 16_384;
+
+/// MX sets that one worker keeps the hosts of, with what it knows of their failures: about a kilobyte each. The one that was not
+/// used for longest makes room; with mail under way for all of them more has to wait.
+pub const MX_DESTINATIONS_MAX: usize = 16_384;
+
 /// Jobs that wait at one destination: eight workers with all their credit.
 pub const DESTINATION_QUEUE_MAX: usize = 8 * JOBS_IN_HAND_MAX as usize;
+
+/// By so much more may wait at an MX set, whose hosts may have the mail of many domains.
+pub const MX_SET_QUEUE_FACTOR: usize = 16;
 
 /// Jobs that wait at all destinations of one worker; a job of few recipients takes about half a kilobyte.
 pub const DELIVERY_QUEUE_MAX: usize = 65_536;

@@ -1,7 +1,7 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, load, pair, queue, run, sim, sink, status, trace};
+use rohrpost::cli::{Cli, Command, check, load, pair, queue, route, run, sim, sink, status, trace};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -14,6 +14,7 @@ fn main() -> ExitCode {
         Command::Status(args) => status::status(&args),
         Command::Queue(args) => queue::queue(&args),
         Command::Trace(args) => trace::trace(&args),
+        Command::Route(args) => route::route(&args),
         Command::Pair(args) => pair::pair(&args),
         Command::Load(args) => load::load(&args),
         Command::Sink(args) => sink::sink(&args),

@@ -3,8 +3,10 @@
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
 use crate::config::{self, Config};
+use crate::control::DnsSettings;
 use crate::control::EventFilesSettings;
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
+use crate::dns::{Families, Ourselves, Rules};
 use crate::env::disk::Disk;
 use crate::limits::{
     DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, MIRROR_BUFFER_MEMORY, MIRROR_FLOWS_MAX, MIRROR_HALF_OPEN_MAX,
@@ -289,12 +291,43 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                 name: hop.host.to_string().into(),
             })
             .collect();
-        let mut compiled = Route::new(hops);
+        let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
         compiled.source_addresses.clone_from(&route.source_addresses);
         compiled.connections_max = route.connections_max;
         (route.domain.as_str().into(), compiled)
     });
     Routes::new(entries.collect::<Vec<_>>())
+}
+
+/// How domains are looked up. `system`: the resolvers of this box's system, if the configuration names none; `held`: the addresses
+/// that its kernel holds.
+pub(crate) fn dns(config: &Config, system: Vec<SocketAddr>, held: &[IpAddr]) -> DnsSettings {
+    let dns = &config.dns;
+    let has = |v4: bool| own(config).iter().any(|(address, _)| address.is_ipv4() == v4);
+    let (v4, v6) = match dns.addresses {
+        config::AddressFamilies::Any => (has(true), has(false)),
+        config::AddressFamilies::Ipv4 => (true, false),
+        config::AddressFamilies::Ipv6 => (false, true),
+    };
+    let names = config.addresses.iter().filter_map(|address| address.ehlo_name.as_ref()).chain([&config.hostname]);
+    let mut addresses: Vec<IpAddr> = config.addresses.iter().map(|address| address.ip.addr()).collect();
+    addresses.extend(config.listeners.iter().map(|listener| listener.address.ip()));
+    if !config.transport.is_bypass() {
+        addresses.extend(held);
+    }
+    let named: Vec<SocketAddr> = dns.resolvers.iter().map(|resolver| **resolver).collect();
+    DnsSettings {
+        rules: Rules {
+            families: Families { v4, v6 },
+            ourselves: Ourselves {
+                names: names.map(|name| name.to_ascii_lowercase().trim_end_matches('.').into()).collect(),
+                addresses,
+            },
+        },
+        resolvers: if named.is_empty() { system } else { named },
+        trust_ad: dns.dnssec == config::Dnssec::TrustAd,
+        timeout: *dns.timeout,
+    }
 }
 
 /// Own addresses with their EHLO names.

@@ -213,7 +213,11 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("domain", format!("{}, {recipients}", domain.name));
     }
     for route in &config.routes {
-        let to = if route.discard { "is discarded".to_owned() } else { format!("to {}", joined(&route.to)) };
+        let to = match (route.discard, route.mx) {
+            (true, _) => "is discarded".to_owned(),
+            (false, true) => "by MX".to_owned(),
+            (false, false) => format!("to {}", joined(&route.to)),
+        };
         line("route", format!("{} {to}", route.domain));
     }
     let limits = &config.limits;

@@ -11,6 +11,7 @@ mod logs;
 pub mod pair;
 mod parties;
 pub mod queue;
+pub mod route;
 pub mod run;
 pub mod sim;
 pub mod sink;
@@ -50,6 +51,8 @@ pub enum Command {
     Queue(QueueArgs),
     /// Tell what became of a message, or of the mail of an address.
     Trace(TraceArgs),
+    /// Say where mail for an address would go.
+    Route(RouteArgs),
     /// Look at and change how the two boxes of a pair stand.
     Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
@@ -87,6 +90,18 @@ pub struct CheckArgs {
 pub struct StatusArgs {
     #[command(flatten)]
     pub config: ConfigArgs,
+    /// One JSON object instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct RouteArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// The address, or a domain alone. Of a route by MX the running appliance says what the DNS names.
+    #[arg(value_name = "ADDRESS")]
+    pub address: String,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,

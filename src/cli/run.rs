@@ -9,10 +9,11 @@ use super::transport::{self, Lanes, Opened, Shared, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
-    self, About, AdminSocket, EventFiles, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers, Stopper,
-    Tick, ToWorker, WorkerEnd, WorkerLink,
+    self, About, AdminSocket, DnsSettings, EventFiles, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers,
+    Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
 };
 use crate::delivery;
+use crate::dns;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
@@ -164,6 +165,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         http,
         hooks,
         events,
+        dns: config.routes.iter().any(|route| route.mx).then(|| names(config)),
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,
@@ -187,6 +189,13 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     }
     drop(attachment);
     Ok(reason)
+}
+
+/// How domains are looked up here.
+fn names(config: &Config) -> DnsSettings {
+    let system = std::fs::read("/etc/resolv.conf").unwrap_or_default();
+    let held = crate::port::kernel_addresses().unwrap_or_default();
+    settings::dns(config, dns::resolvers(&String::from_utf8_lossy(&system)), &held)
 }
 
 /// Refuses what this machine cannot do.

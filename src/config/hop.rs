@@ -1,7 +1,7 @@
 //! Next hops: `smtp://mail.example.net:25`, `lmtp://[2001:db8::1]:24?preference=20`.
 //!
 //! In: the text of a hop, and the text of `/etc/hosts`. Out: protocol, host, port, preference, and the addresses to
-//! connect to. Never: DNS, which is not part of this build; names are those of `/etc/hosts`.
+//! connect to. Never: DNS, which is for routes by MX; names are those of `/etc/hosts`.
 
 use super::value::{ValueError, is_host_name};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};

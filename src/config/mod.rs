@@ -23,11 +23,11 @@ mod tests;
 pub use error::{ConfigError, Invalid, Problem};
 pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
 pub use schema::{
-    Address, Admin, Alert, Arbiter, BareNewline, ClientRule, Config, Delivery, Domain, Dpdk, Encryption, Identity,
-    Limits, Listener, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role, Route, Spool, Transport,
-    Workers,
+    Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, ClientRule, Config, Delivery, Dns, Dnssec, Domain,
+    Dpdk, Encryption, Identity, Limits, Listener, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role,
+    Route, Spool, Transport, Workers,
 };
-pub use value::{Network, Period, Queues, Size, ValueError, canonical_domain, is_host_name, webhook_host};
+pub use value::{Network, Period, Queues, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host};
 
 use crate::limits;
 use std::io::Read;

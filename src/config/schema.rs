@@ -4,7 +4,7 @@
 //! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
 
 use super::hop::Hop;
-use super::value::{Network, Period, Queues, Size};
+use super::value::{Network, Period, Queues, Resolver, Size};
 use crate::limits;
 use crate::tls::Fingerprint;
 use ipnet::IpNet;
@@ -47,6 +47,8 @@ pub struct Config {
     #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     #[serde(default)]
+    pub dns: Dns,
+    #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
     pub spool: Spool,
@@ -80,6 +82,7 @@ impl Config {
             domains: Vec::new(),
             recipients: Recipients::default(),
             routes: Vec::new(),
+            dns: Dns::default(),
             limits: Limits::default(),
             spool: Spool::default(),
             delivery: Delivery::default(),
@@ -367,6 +370,10 @@ pub struct Route {
     /// Throws the mail away instead: it counts as delivered, and `to` stays empty.
     #[serde(default)]
     pub discard: bool,
+    /// Finds the hosts in the DNS, as [dns] says, and `to` stays empty: the MX records of each recipient's domain, or its own
+    /// addresses where there are none (RFC 5321 §5.1). Domains with the same hosts share connections.
+    #[serde(default)]
+    pub mx: bool,
     /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
     /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
     /// with a lower number (unset: 10), and equals share the load.
@@ -377,7 +384,7 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
     pub source_addresses: Vec<IpAddr>,
-    /// Connections to this route's hosts at the same time.
+    /// Connections to this route's hosts at the same time; with `mx` to those of each set of hosts.
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,
@@ -391,6 +398,58 @@ struct IpText(#[schemars(extend("format" = "ip"))] String);
 
 fn route_connections_default() -> u32 {
     limits::CONNECTIONS_PER_DESTINATION_DEFAULT
+}
+
+/// How the hosts are found that take a domain's mail. What is asked goes by the box's own kernel, whatever the transport.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    /// The resolvers that are asked, each an address, with a port where it is not 53; one that fails or is silent is followed by
+    /// the next. Empty: those of /etc/resolv.conf when the appliance starts. A resolver on the box itself, such as unbound, is
+    /// best.
+    #[schemars(extend("x-example" = ["127.0.0.1", "192.0.2.53", "[2001:db8::53]:5353"]), length(max = 4))]
+    pub resolvers: Vec<Resolver>,
+    /// Whether what the resolvers say may count as secure: "off" for never; "trust_ad" where they say that they have validated it
+    /// (DNSSEC, the AD bit), which is worth as much as the way to them: best they are on the box itself.
+    pub dnssec: Dnssec,
+    /// How long one resolver is waited for.
+    #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "30s"))]
+    pub timeout: Period,
+    /// Which addresses of hosts are of use: "any" for IPv6 and then IPv4, "ipv4" or "ipv6" for those alone. A family without an
+    /// own address is not asked for.
+    pub addresses: AddressFamilies,
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        Dns {
+            resolvers: Vec::new(),
+            dnssec: Dnssec::default(),
+            timeout: Period(limits::DNS_TIMEOUT_DEFAULT),
+            addresses: AddressFamilies::default(),
+        }
+    }
+}
+
+/// Whether what resolvers say may count as secure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum Dnssec {
+    #[default]
+    Off,
+    TrustAd,
+}
+
+/// Which addresses of hosts are of use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum AddressFamilies {
+    #[default]
+    Any,
+    Ipv4,
+    Ipv6,
 }
 
 /// What a client may ask of us. A limit that is reached answers 421 or 452, or refuses the connection; it never grows.

@@ -7,7 +7,7 @@ mod pair;
 
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
-use super::schema::{Address, Config, Port, Role, Transport};
+use super::schema::{Address, AddressFamilies, Config, Dnssec, Port, Role, Route, Transport};
 use super::value::{Queues, canonical_domain};
 use crate::limits;
 use crate::port::INTERFACE_NAME_SIZE_MAX;
@@ -30,6 +30,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.listeners(config);
     check.domains(config);
     check.routes(config, hosts);
+    check.dns(config);
     check.pair(config);
     check.admin(config);
     check.alert(config);
@@ -317,6 +318,18 @@ impl Check<'_> {
                     .help("keep the map, or let the next hop say who exists"),
                 );
             }
+            let by_mx = route_of(config, &comparable(&domain.name)).filter(|route| route.mx);
+            if let Some(route) = by_mx.filter(|_| domain.check_recipients) {
+                let place = self.places.of_entry("domain", index, "check_recipients");
+                let message = format!(
+                    "{}: its route \"{}\" goes by MX, so that no next hop is known to ask",
+                    domain.name, route.domain
+                );
+                self.add(Problem::new(place, message).help(format!(
+                    "add [[route]] with domain = \"{}\" and the hosts that have its mailboxes",
+                    domain.name
+                )));
+            }
             if domain.check_recipients && !has_route(config, &comparable(&domain.name)) {
                 let place = self.places.of_entry("domain", index, "check_recipients");
                 self.add(
@@ -333,11 +346,18 @@ impl Check<'_> {
         let mut names = Vec::new();
         for (index, route) in routes.iter_mut().enumerate() {
             names.push((comparable(&route.domain), self.places.of_entry("route", index, "domain")));
-            if route.to.is_empty() != route.discard {
-                let (key, what, help) = match route.discard {
-                    true => ("discard", "discards what its `to` would take", "leave out one of the two"),
-                    false => ("domain", "leads nowhere", "add to = [\"smtp://HOST\"], or discard = true"),
-                };
+            let fault = match (route.mx, route.discard, route.to.is_empty()) {
+                (true, true, _) => Some(("mx", "discards what `mx` would deliver", "leave out one of the two")),
+                (true, false, false) => Some(("mx", "has hosts besides those of the DNS", "leave out `mx` or `to`")),
+                (false, true, false) => {
+                    Some(("discard", "discards what its `to` would take", "leave out one of the two"))
+                }
+                (false, false, true) => {
+                    Some(("domain", "leads nowhere", "add to = [\"smtp://HOST\"], mx = true or discard = true"))
+                }
+                (true, false, true) | (false, true, true) | (false, false, false) => None,
+            };
+            if let Some((key, what, help)) = fault {
                 let place = self.places.of_entry("route", index, key);
                 self.add(Problem::new(place, format!("the route for \"{}\" {what}", route.domain)).help(help));
             }
@@ -366,10 +386,9 @@ impl Check<'_> {
     fn hop(&mut self, config: &Config, sources: &[IpAddr], hop: &mut Hop, place: Range<usize>, hosts: &Hosts) {
         let found = hosts.resolve(&hop.host);
         if let (Host::Name(name), true) = (&hop.host, found.is_empty()) {
-            self.add(
-                Problem::new(place, format!("the host {name} is not in /etc/hosts"))
-                    .help("write its address instead, or add it there: DNS is not in this build yet"),
-            );
+            self.add(Problem::new(place, format!("the host {name} is not in /etc/hosts")).help(
+                "write its address instead, or add it there; `mx = true` finds the hosts of a domain in the DNS",
+            ));
             return;
         }
         let fault = |address: &IpAddr| unreachable(config, sources, SocketAddr::new(*address, hop.port));
@@ -380,6 +399,33 @@ impl Check<'_> {
         {
             self.add(Problem::new(place, message).help(help));
         }
+    }
+
+    /// Resolvers are reached by the kernel, and what they find must be of use.
+    fn dns(&mut self, config: &Config) {
+        let place = |item| self.places.of(&[Step::Key("dns"), Step::Key("resolvers"), Step::Index(item)]);
+        let resolvers: Vec<_> = config.dns.resolvers.iter().map(|resolver| **resolver).zip((0..).map(place)).collect();
+        for (resolver, place) in &resolvers {
+            let ip = resolver.ip();
+            if config.transport.is_bypass() && config.addresses.iter().any(|own| own.ip.addr() == ip) {
+                let message = format!("`resolvers`: {ip} is an own address, which the kernel does not hold");
+                let help = "write an address that this box's kernel reaches, or 127.0.0.1";
+                self.add(Problem::new(place.clone(), message).help(help));
+            } else if ip.is_unspecified() || ip.is_multicast() {
+                self.add(Problem::new(place.clone(), format!("`resolvers`: {ip} is no address of a host")));
+            }
+        }
+        self.no_duplicates(resolvers, "`resolvers` names twice");
+        let has =
+            |v4: bool| config.addresses.is_empty() || config.addresses.iter().any(|own| own.ip.addr().is_ipv4() == v4);
+        let (missing, other) = match config.dns.addresses {
+            AddressFamilies::Ipv4 if !has(true) => ("ipv4", "ipv6"),
+            AddressFamilies::Ipv6 if !has(false) => ("ipv6", "ipv4"),
+            _ => return,
+        };
+        let place = self.places.of(&[Step::Key("dns"), Step::Key("addresses")]);
+        let message = format!("`addresses` is \"{missing}\", but there is no own address to reach such hosts from");
+        self.add(Problem::new(place, message).help(format!("write \"{other}\", or add an [[address]]")));
     }
 
     fn amounts(&mut self, config: &Config) {
@@ -523,10 +569,17 @@ fn comparable(text: &str) -> String {
 
 /// Whether some route takes the mail of `domain`, which is [`comparable`].
 fn has_route(config: &Config, domain: &str) -> bool {
-    config.routes.iter().any(|route| {
-        let route = comparable(&route.domain);
-        route == "*" || route == domain || (route.starts_with('.') && domain.ends_with(&route))
-    })
+    route_of(config, domain).is_some()
+}
+
+/// The route that takes the mail of `domain`, which is [`comparable`]: its own, the nearest above, or that of the rest.
+fn route_of<'a>(config: &'a Config, domain: &str) -> Option<&'a Route> {
+    let fits = |route: &&Route| {
+        let pattern = comparable(&route.domain);
+        pattern == "*" || pattern == domain || (pattern.starts_with('.') && domain.ends_with(&pattern))
+    };
+    let nearness = |route: &&Route| if route.domain == "*" { 0 } else { route.domain.len() };
+    config.routes.iter().filter(fits).max_by_key(nearness)
 }
 
 /// What is allowed and rarely meant.
@@ -565,6 +618,13 @@ pub fn warnings(config: &Config) -> Vec<String> {
              bounces"
                 .to_owned(),
         );
+    }
+    if config.dns.dnssec == Dnssec::TrustAd {
+        for resolver in config.dns.resolvers.iter().filter(|resolver| !resolver.ip().is_loopback()) {
+            warnings.push(format!(
+                "[dns] dnssec = \"trust_ad\" believes whatever comes from the way to {resolver}: best a resolver runs on this box"
+            ));
+        }
     }
     warnings.extend(pair::warnings(config));
     warnings

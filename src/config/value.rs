@@ -64,6 +64,11 @@ pub enum ValueError {
     /// No endpoint of etcd.
     #[error("is no endpoint of etcd: \"http://HOST:PORT\" or \"https://HOST:PORT\", with nothing behind the port")]
     Endpoint,
+    /// No resolver.
+    #[error(
+        "is no resolver: an address, with a port where it is not 53, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\""
+    )]
+    Resolver,
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -118,6 +123,7 @@ text_value!(
     "A size: a whole number and a unit (B, KB, MB, GB, TB by 1000; KiB, MiB, GiB, TiB by 1024)."
 );
 text_value!(Network, IpNet, "network", "A network in prefix notation; a bare address is the network of that one host.");
+text_value!(Resolver, SocketAddr, "resolver", "A resolver of the DNS: an address, with a port where it is not 53.");
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
 
@@ -193,6 +199,27 @@ impl FromStr for Network {
 impl fmt::Display for Network {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// The port of the DNS.
+const DNS_PORT: u16 = 53;
+
+impl FromStr for Resolver {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Resolver, ValueError> {
+        let bare = text.parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS_PORT));
+        let found = bare.or_else(|_| text.parse::<SocketAddr>()).map_err(|_| ValueError::Resolver)?;
+        if found.port() == 0 { Err(ValueError::Resolver) } else { Ok(Resolver(found)) }
+    }
+}
+
+impl fmt::Display for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.port() {
+            DNS_PORT => fmt::Display::fmt(&self.0.ip(), f),
+            _ => fmt::Display::fmt(&self.0, f),
+        }
     }
 }
 
@@ -287,6 +314,7 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "network" => text.parse::<Network>().map(drop),
         "interface-address" => text.parse::<IpNet>().map(drop).map_err(|_| ValueError::InterfaceAddress),
         "ip" => text.parse::<IpAddr>().map(drop).map_err(|_| ValueError::Address),
+        "resolver" => text.parse::<Resolver>().map(drop),
         "socket-address" => text.parse::<SocketAddr>().map(drop).map_err(|_| ValueError::SocketAddress),
         "host-name" if is_host_name(text) => Ok(()),
         "host-name" => Err(ValueError::HostName),

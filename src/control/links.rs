@@ -2,6 +2,7 @@
 
 use super::health::Pulse;
 use super::protocol::{Question, Reply};
+use crate::dns;
 use crate::env::{Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
@@ -34,6 +35,8 @@ pub enum ToWorker {
         /// What.
         wish: PairWish,
     },
+    /// What is known of domains that it asked about.
+    Domains(Vec<(Box<str>, dns::Answer)>),
     /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
     Stop {
         /// How long at most.
@@ -58,6 +61,13 @@ pub enum FromWorker {
     Event(Event),
     /// How a worker's part in an identity stands.
     Pair(PairReport),
+    /// Where does the mail of this domain go?
+    Domain {
+        /// Who asks.
+        worker: u16,
+        /// As it stands in an address.
+        domain: Box<str>,
+    },
     /// The worker has ended, as asked.
     Stopped {
         /// Which.
@@ -198,6 +208,12 @@ impl Reporter {
     pub fn pair(&mut self, report: PairReport) -> bool {
         self.unflushed = true;
         self.sender.try_send(FromWorker::Pair(report)).is_ok()
+    }
+
+    /// Asks where the mail of a domain goes. False if the channel is full: to be asked again.
+    pub fn ask(&mut self, domain: Box<str>) -> bool {
+        self.unflushed = true;
+        self.sender.try_send(FromWorker::Domain { worker: self.worker, domain }).is_ok()
     }
 
     /// Answers a request. If the channel is full the answer is dropped, and the operator told that we are silent.

@@ -13,6 +13,8 @@
 //!       engineer ◄─ webhook, command ◄─ alert ◄─┘
 //! ```
 //!
+//! Where a domain's mail goes is found out by `names`, for which resolvers are asked beside the loop.
+//!
 //! On a box with a partner there is `pair` besides, which decides who works for which identity.
 //!
 //! The `switchboard` decides, with `health` and `alert`, and is sans-IO; `admin`, `http`, `log`, the hooks and `run` are
@@ -40,6 +42,9 @@
 //! {"version":1,"request":"pair","command":"move","identity":"a"}
 //! {"version":1,"reply":"pair","pair":{…}}              how it stands; what was asked has only begun
 //!
+//! {"version":1,"request":"domain","domain":"example.net"}
+//! {"version":1,"reply":"domain","domain":{…}}          where its mail goes by MX
+//!
 //! {"version":1,"reply":"error","text":"…"}
 //! ```
 
@@ -51,6 +56,7 @@ mod health;
 mod http;
 mod links;
 mod log;
+mod names;
 mod pair;
 mod protocol;
 mod run;
@@ -67,6 +73,7 @@ pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
 pub use log::{EventFiles, EventFilesError, EventFilesSettings, event_files};
+pub use names::{DnsSettings, DomainReport, HostReport, NameBoard};
 pub use pair::{
     ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,

@@ -1,5 +1,6 @@
 //! What is said on the admin socket, and between the control thread and the workers.
 
+use super::names::DomainReport;
 use super::pair::PairStatus;
 use super::status::{StatusReport, WorkerStatus};
 use crate::env::WallTime;
@@ -43,6 +44,11 @@ pub enum Request {
     Queue(QueueCommand),
     /// Something about the pair.
     Pair(PairCommand),
+    /// Where the mail of a domain goes by MX.
+    Domain {
+        /// As it stands in an address.
+        domain: String,
+    },
 }
 
 /// What a worker may be asked.
@@ -404,6 +410,11 @@ pub enum Answer {
     Pair {
         /// How it stands.
         pair: Box<PairStatus>,
+    },
+    /// To what is asked about a domain.
+    Domain {
+        /// What is known of it.
+        domain: Box<DomainReport>,
     },
     /// To what changes messages.
     Changed {

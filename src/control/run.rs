@@ -5,6 +5,7 @@ use super::alert::{Hooks, Pager};
 use super::http::{self, HttpSocket};
 use super::links::{FromWorker, FromWorkers, WorkerLink};
 use super::log::{EventFiles, Log};
+use super::names::{self, DnsSettings, Names};
 use super::pair::{Desk, News, PairSettings};
 use super::protocol::Request;
 use super::status::About;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub events: Option<EventFiles>,
     /// How engineers are told what is wrong.
     pub hooks: Hooks,
+    /// How domains are looked up, if any route needs it.
+    pub dns: Option<DnsSettings>,
     /// What a box with a partner needs besides.
     pub pair: Option<PairSettings>,
     /// How long workers may finish what is in hand after a stop.
@@ -143,10 +146,11 @@ pub fn run_with_log(
     let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let switchboard = Switchboard::new(settings.about.clone(), workers.clone());
-            let pair = settings.pair.take();
+            let (pair, dns) = (settings.pair.take(), settings.dns.take());
             let reason = runtime.block_on(async {
+                let names = dns.map(|dns| Names::new(dns, workers.clone()));
                 let desk = pair.map(|pair| Desk::new(pair, workers, clock.now().mono));
-                serve(&settings, switchboard, desk, &from, on_tick, &mut log).await
+                serve(&settings, switchboard, (desk, names), &from, on_tick, &mut log).await
             });
             // A name of a webhook that is being looked up must not hold us up.
             runtime.shutdown_background();
@@ -174,14 +178,14 @@ const MESSAGES_BURST_MAX: usize = 4096;
 async fn serve(
     settings: &Settings,
     switchboard: Switchboard,
-    desk: Option<Desk>,
+    desks: (Option<Desk>, Option<Names>),
     from: &FromWorkers,
     on_tick: impl FnMut(Tick) -> Option<Event>,
     log: &mut Log,
 ) -> ExitReason {
     let clock = SystemClock::new();
     let mut pager = Pager::new(&settings.about.hostname, &settings.hooks, clock.now());
-    let reason = turn(settings, switchboard, desk, &mut pager, from, on_tick, log).await;
+    let reason = turn(settings, switchboard, desks, &mut pager, from, on_tick, log).await;
     if !matches!(reason, Ok(ExitReason::Impatient)) {
         pager.close(&clock, log).await;
     }
@@ -191,7 +195,7 @@ async fn serve(
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
-    mut desk: Option<Desk>,
+    (mut desk, mut names): (Option<Desk>, Option<Names>),
     pager: &mut Pager,
     from: &FromWorkers,
     mut on_tick: impl FnMut(Tick) -> Option<Event>,
@@ -223,7 +227,9 @@ async fn turn(
     loop {
         let now = clock.now();
         let pair_at = desk.as_ref().map(|desk| desk.next_deadline(now.mono)).filter(|at| *at < Instant::FAR);
-        let mut deadline = [switchboard.next_deadline(), give_up_at, leave_until, pair_at].into_iter().flatten().min();
+        let names_at = names.as_ref().and_then(|names| names.next_deadline(now.mono));
+        let deadlines = [switchboard.next_deadline(), give_up_at, leave_until, pair_at, names_at];
+        let mut deadline = deadlines.into_iter().flatten().min();
         if switchboard.stop_unsent() {
             deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
         }
@@ -250,11 +256,21 @@ async fn turn(
                     // The client may have hung up.
                     let _ = answer.send(vec![desk.command(command, clock.now().mono)]);
                 }
+                (Request::Domain { domain }, _) if names.is_some() => {
+                    if let Some(names) = &mut names {
+                        names.show(domain, answer, clock.now().mono);
+                    }
+                }
                 (request, _) => switchboard.ask(request, answer, clock.now(), log.lost()),
             },
             news = news(&mut desk) => {
                 if let Some(desk) = &mut desk {
                     desk.tell(news, clock.now().mono);
+                }
+            }
+            (question, reply) = names::news(&mut names) => {
+                if let Some(names) = &mut names {
+                    names.tell(&question, reply, clock.now().mono);
                 }
             }
             outcome = pager.outcome() => pager.done(outcome, clock.now(), log),
@@ -289,6 +305,11 @@ async fn turn(
                         desk.report(report, now.mono);
                     }
                 }
+                Ok(FromWorker::Domain { worker, domain }) => {
+                    if let Some(names) = &mut names {
+                        names.ask(worker, &domain, now.mono);
+                    }
+                }
                 Ok(message) => {
                     if let Some(event) = switchboard.take(message, now, log.lost()) {
                         log.event(&event, now.wall);
@@ -304,6 +325,9 @@ async fn turn(
         if stop_wanted && leave_until.is_none() && !switchboard.stopping() {
             leave_until = Some(now.mono + settings.shutdown_max);
             desk.iter_mut().for_each(|desk| desk.leave(now.mono));
+        }
+        if let Some(names) = &mut names {
+            names.turn(now.mono);
         }
         if let Some(desk) = &mut desk {
             for event in desk.turn(now.mono) {

@@ -104,13 +104,18 @@ impl Switchboard {
         self.pair = Some(pair);
     }
 
-    /// Asks all workers. What is asked of the pair is answered before it comes here, on a box that has a partner.
+    /// Asks all workers. What is asked of the pair or about a domain is answered before it comes here, on a box that
+    /// has a partner, or routes by MX.
     pub fn ask(&mut self, request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
         let mut question = match request {
             Request::Status => Question::Status,
             Request::Queue(command) => Question::Queue(command),
-            Request::Pair(_) => {
-                let text = "this box has no partner: its configuration has no [pair]".to_owned();
+            Request::Pair(_) | Request::Domain { .. } => {
+                let text = match request {
+                    Request::Pair(_) => "this box has no partner: its configuration has no [pair]",
+                    _ => "no route goes by MX here: the appliance was started with another configuration",
+                };
+                let text = text.to_owned();
                 // The client may have hung up.
                 let _ = answer.send(vec![Answer::Error { text }]);
                 return;
@@ -169,7 +174,7 @@ impl Switchboard {
                 }
             }
             // The board of the pair takes these before they come here.
-            FromWorker::Pair(_) => {}
+            FromWorker::Pair(_) | FromWorker::Domain { .. } => {}
             FromWorker::Stopped { worker } => self.worker_gone(worker),
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);

@@ -100,7 +100,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
-                ToWorker::Policy(_) | ToWorker::Pair { .. } => {}
+                ToWorker::Policy(_) | ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
                     end.reporter.pulse(Pulse { worker, logs: vec![log], events_lost: 0 });
@@ -183,6 +183,7 @@ impl Appliance {
             http,
             hooks,
             events: None,
+            dns: None,
             pair: None,
             shutdown_max,
             signals: false,
@@ -407,6 +408,7 @@ fn every_request_survives_its_own_text() {
         Request::Queue(QueueCommand::Hold { selection: QueueSelection::Filter(filter) }),
         Request::Queue(QueueCommand::Release { selection: selection() }),
         Request::Queue(QueueCommand::Delete { selection: selection() }),
+        Request::Domain { domain: "example.net".into() },
     ] {
         let line = serde_json::to_vec(&Versioned::new(&request)).unwrap();
         assert_eq!(super::admin::parse(&line), Ok(request));
@@ -498,6 +500,7 @@ fn the_process_that_is_signalled() {
         http: None,
         hooks,
         events: None,
+        dns: None,
         pair: None,
         shutdown_max,
         signals: true,
@@ -506,6 +509,9 @@ fn the_process_that_is_signalled() {
     };
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
+        if tick == Tick::Link {
+            return None;
+        }
         eprintln!("tick {tick:?}");
         ticks += 1;
         // Nobody is there who signals.

@@ -1,17 +1,21 @@
 //! What the two halves exchange: jobs on the way out, fates on the way back. Plain owned values, which cross a ring.
 
-use super::DestinationId;
+use super::{DestinationId, RouteId};
+use crate::dns::{Failure, MailHosts};
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
 use std::fmt;
+use std::sync::Arc;
 
 /// One message for one destination: one transaction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// The message; its log reads the content.
     pub id: MessageId,
-    /// Where it goes.
+    /// Where it goes, by the queue's own name.
     pub destination: DestinationId,
+    /// How it gets there.
+    pub way: Way,
     /// To whom; in the order of the envelope, never empty.
     pub recipients: Vec<JobRecipient>,
     /// From whom; empty for the null sender.
@@ -26,6 +30,22 @@ pub struct Job {
     pub ret: Option<Return>,
     /// `ENVID`, to pass on.
     pub envelope_id: Option<Box<str>>,
+}
+
+/// How a job gets to its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Over the hosts of the route that the destination is.
+    Route,
+    /// Over those that the DNS names for the domain, by way of a route.
+    Hosts {
+        /// It says where from and how much.
+        route: RouteId,
+        /// Where to.
+        hosts: Arc<MailHosts>,
+    },
+    /// The DNS names none: it is answered at home, and never given out.
+    Failed(Failure),
 }
 
 /// One recipient of a job.
@@ -71,12 +91,27 @@ impl Work {
         }
     }
 
-    /// Whose owner it must be given to.
+    /// Where it goes, by its giver's name.
     pub fn destination(&self) -> DestinationId {
         match self {
             Work::Deliver(job) => job.destination,
             Work::Verify { destination, .. } => *destination,
         }
+    }
+}
+
+impl Job {
+    /// What becomes of it, if that is known without any host.
+    pub fn settled(&self) -> Option<JobResult> {
+        let Way::Failed(failure) = &self.way else { return None };
+        let answer = Answer::local(failure.status, failure.text.clone());
+        let fate = if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) };
+        Some(JobResult {
+            id: self.id,
+            destination: self.destination,
+            fates: self.recipients.iter().map(|recipient| (recipient.index, fate.clone())).collect(),
+            dsn_offered: false,
+        })
     }
 }
 

@@ -17,7 +17,9 @@
 //! of hosts.
 //!
 //! Nothing here reads a clock, draws entropy, opens a connection or touches a file; the same inputs give the same
-//! outputs. No name is resolved here: a route's hops come with their addresses.
+//! outputs. No name is resolved here: a route's hops come with their addresses. Of a route by MX the [`Queue`] says which domains
+//! it wants to know about, is told ([`Queue::resolved`]), and gives the hosts out with each job; what waits for an answer holds up
+//! nothing else.
 
 mod destinations;
 mod job;
@@ -30,7 +32,7 @@ mod simulation;
 mod testing;
 
 pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
-pub use job::{Answer, Fate, Job, JobRecipient, JobResult, TaskResult, Work, WorkResult};
+pub use job::{Answer, Fate, Job, JobRecipient, JobResult, TaskResult, Way, Work, WorkResult};
 pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
 pub use route::{DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes};
 pub use schedule::Retry;

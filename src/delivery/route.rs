@@ -3,11 +3,25 @@
 //! In: the configuration's routes, once. Out: for a domain the route, and for a route its hosts. Never changed after it
 //! was built; workers share it. Routes with the same hosts and settings are one destination, so that
 //! recipients of all their domains share transactions and connections.
+//!
+//! A route by MX has no hosts of its own: the DNS names them for each domain. Such a domain is a destination of its own for the
+//! queue that holds its mail, known by a number that means something there only. For whoever delivers, the destination is the
+//! *MX set*: the names of the hosts with their preferences, by which all workers know without a word who owns it
+//! ([`Routes::owner`]), and in which all domains with the same hosts share connections. So nothing has to be agreed on, kept or
+//! told to a partner: when an answer changes, what is given out from then on goes to another destination.
 
+use super::{Way, Work};
+use crate::dns::MailHosts;
 use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, DOMAIN_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
 use hashbrown::HashMap;
+use siphasher::sip::SipHasher13;
+use std::borrow::Cow;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+
+/// Where hosts that the DNS names take mail (RFC 5321 §4.5.4.2).
+const SMTP_PORT: u16 = 25;
 
 /// The pattern of the route for everything that no other route covers.
 const DEFAULT_PATTERN: &str = "*";
@@ -16,7 +30,7 @@ const DEFAULT_PATTERN: &str = "*";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestinationId(u32);
 
-/// A destination is a route.
+/// A route; one that has hosts of its own is a destination.
 pub type RouteId = DestinationId;
 
 impl DestinationId {
@@ -62,8 +76,10 @@ pub struct Hop {
 /// How a destination is reached.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Route {
-    /// Its hosts. None: what goes there is discarded.
+    /// Its hosts. None: what goes there is discarded, unless it goes by MX.
     pub hops: Vec<Hop>,
+    /// The hosts are those that the DNS names for the recipient's domain.
+    pub mx: bool,
     /// Own addresses to send from. Empty: the first own address of the hop's family. Otherwise a hop whose family is
     /// not among them is not used, as the operator named what may be seen as the sender.
     pub source_addresses: Vec<IpAddr>,
@@ -78,15 +94,33 @@ impl Route {
     pub fn new(hops: Vec<Hop>) -> Route {
         Route {
             hops,
+            mx: false,
             source_addresses: Vec::new(),
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
         }
     }
 
+    /// A route to the hosts that the DNS names, with the default limits.
+    pub fn by_mx() -> Route {
+        Route { mx: true, ..Route::new(Vec::new()) }
+    }
+
     /// Whether it leads to no host, and what goes there counts as delivered.
     pub fn discards(&self) -> bool {
-        self.hops.is_empty()
+        self.hops.is_empty() && !self.mx
+    }
+
+    /// The same with hosts that the DNS has named.
+    pub(super) fn with_hosts(&self, hosts: &MailHosts) -> Route {
+        let hop = |host: &crate::dns::MailHost| Hop {
+            protocol: Protocol::Smtp,
+            addresses: host.addresses.clone(),
+            port: SMTP_PORT,
+            preference: host.preference,
+            name: host.name.clone(),
+        };
+        Route { hops: hosts.hosts.iter().map(hop).collect(), ..self.clone() }
     }
 }
 
@@ -118,7 +152,7 @@ impl Routes {
         let mut compiled = Routes::default();
         let mut known: HashMap<Route, RouteId> = HashMap::new();
         for (pattern, route) in entries {
-            if !route.discards() && route.hops.iter().all(|hop| hop.addresses.is_empty()) {
+            if !route.discards() && !route.mx && route.hops.iter().all(|hop| hop.addresses.is_empty()) {
                 return Err(RouteError::NoHops(pattern));
             }
             let id = *known.entry(route).or_insert_with_key(|route| {
@@ -164,7 +198,7 @@ impl Routes {
         self.default
     }
 
-    /// The destination of an address's domain, [`NOWHERE`](DestinationId::NOWHERE) if it has no route.
+    /// The route of an address's domain, [`NOWHERE`](DestinationId::NOWHERE) if it has none.
     pub fn destination(&self, domain: &str) -> DestinationId {
         self.lookup(domain).unwrap_or(DestinationId::NOWHERE)
     }
@@ -179,15 +213,54 @@ impl Routes {
         self.routes.len()
     }
 
-    /// Which of `workers` workers owns a destination. Ids are dense, so that the remainder spreads them evenly; all
-    /// workers know the same routes and agree.
-    pub fn owner(&self, destination: DestinationId, workers: u16) -> u16 {
-        (destination.0 % u32::from(workers.max(1))) as u16
+    /// Which of `workers` workers owns the destination of some work: all agree. Ids of routes are dense, so that the remainder
+    /// spreads them evenly; MX sets are spread by a hash.
+    pub fn owner(&self, work: &Work, workers: u16) -> u16 {
+        let workers = workers.max(1);
+        match work {
+            Work::Deliver(job) => match &job.way {
+                Way::Hosts { route, hosts } => (hash_of_set(*route, hosts) % u64::from(workers)) as u16,
+                Way::Route | Way::Failed(_) => (job.destination.0 % u32::from(workers)) as u16,
+            },
+            Work::Verify { destination, .. } => (destination.0 % u32::from(workers)) as u16,
+        }
+    }
+
+    /// Where the mail of a domain goes, for people: `mx://DOMAIN`, or the hops of its route.
+    pub fn describe(&self, domain: &str) -> String {
+        let id = self.destination(domain);
+        match self.routes.get(id.index()) {
+            Some(route) if route.mx => format!("mx://{}", key_of(domain)),
+            _ => self.name(id).to_string(),
+        }
     }
 
     /// A destination's name for people: its hops.
     pub fn name(&self, id: DestinationId) -> DestinationName<'_> {
         DestinationName(self.routes.get(id.index()))
+    }
+}
+
+/// A number by which all workers know an MX set that is reached by a route.
+pub(super) fn hash_of_set(route: RouteId, hosts: &MailHosts) -> u64 {
+    let mut hasher = SipHasher13::new();
+    route.hash(&mut hasher);
+    for (preference, name) in hosts.set() {
+        hasher.write_u16(preference);
+        // Preceded by its size, so that no two lists are written alike.
+        hasher.write_usize(name.len());
+        hasher.write(name.as_bytes());
+    }
+    hasher.finish()
+}
+
+/// A domain in the form in which queues know it: in lower case, without a dot at its end.
+pub(super) fn key_of(domain: &str) -> Cow<'_, str> {
+    let domain = domain.strip_suffix('.').unwrap_or(domain);
+    if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        Cow::Owned(domain.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(domain)
     }
 }
 
@@ -200,6 +273,9 @@ impl fmt::Display for DestinationName<'_> {
         let Some(route) = self.0 else { return f.write_str("no route") };
         if route.discards() {
             return f.write_str("discard");
+        }
+        if route.mx {
+            return f.write_str("mx");
         }
         for (place, hop) in route.hops.iter().enumerate() {
             let scheme = match hop.protocol {
@@ -281,14 +357,43 @@ mod tests {
         assert_eq!(Routes::new([("*".into(), unknown)]).unwrap_err(), RouteError::NoHops("*".into()));
     }
 
+    fn hosts(names: &[(u16, &str)], number: u64) -> MailHosts {
+        let host = |(preference, name): &(u16, &str)| crate::dns::MailHost {
+            name: (*name).into(),
+            preference: *preference,
+            addresses: vec![IpAddr::from([198, 51, 100, number as u8])],
+            secure: false,
+        };
+        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, number }
+    }
+
     #[test]
     fn every_destination_has_an_owner_among_the_workers() {
         let routes = routes(&[("a.example", 1), ("b.example", 2), ("c.example", 3)]);
         for workers in 1..5 {
-            for index in 0..routes.count() {
-                assert!(routes.owner(DestinationId::from_index(index), workers) < workers);
+            for destination in (0..routes.count()).map(DestinationId::from_index).chain([DestinationId::NOWHERE]) {
+                let work = Work::Verify { token: 0, destination, recipient: "x@a.example".into() };
+                assert!(routes.owner(&work, workers) < workers);
             }
-            assert!(routes.owner(DestinationId::NOWHERE, workers) < workers);
         }
+    }
+
+    #[test]
+    fn an_mx_set_is_its_names_and_preferences() {
+        let route = DestinationId::from_index(0);
+        let set = hash_of_set(route, &hosts(&[(10, "a.example"), (20, "b.example")], 1));
+        assert_eq!(set, hash_of_set(route, &hosts(&[(10, "a.example"), (20, "b.example")], 2)));
+        let others = [hosts(&[(10, "a.example")], 1), hosts(&[(10, "a.example"), (10, "b.example")], 1)];
+        assert!(others.iter().all(|other| hash_of_set(route, other) != set));
+        assert_ne!(set, hash_of_set(DestinationId::from_index(1), &hosts(&[(10, "a.example"), (20, "b.example")], 1)));
+    }
+
+    #[test]
+    fn a_route_by_mx_is_named_by_the_domain() {
+        let entries = [("*".into(), Route::by_mx()), ("a.example".into(), route(1))];
+        let routes = Routes::new(entries).unwrap();
+        assert!(!routes.route(routes.lookup("b.example").unwrap()).discards());
+        assert_eq!(routes.describe("B.Example."), "mx://b.example");
+        assert_eq!(routes.describe("a.example"), "smtp://192.0.2.1:25");
     }
 }

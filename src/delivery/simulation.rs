@@ -129,7 +129,7 @@ impl World {
                 }
             }
             for (worker, work) in offers {
-                let owner = self.routes.owner(work.destination(), WORKERS);
+                let owner = self.routes.owner(&work, WORKERS);
                 if let Err(work) = self.owners[usize::from(owner)].push(self.now.mono, worker, work) {
                     self.refused.push((worker, work));
                 }
@@ -402,8 +402,9 @@ fn a_hundred_thousand_messages_for_a_dead_host_cost_the_others_nothing() {
         assert!(jobs.len() - others <= IN_HAND_MAX as usize);
         (looks_most, given) = (looks_most.max(looks), given + others);
         for job in jobs {
-            let owner = world.routes.owner(job.destination, WORKERS);
-            if let Err(work) = world.owners[usize::from(owner)].push(world.now.mono, 0, Work::Deliver(job)) {
+            let work = Work::Deliver(job);
+            let owner = world.routes.owner(&work, WORKERS);
+            if let Err(work) = world.owners[usize::from(owner)].push(world.now.mono, 0, work) {
                 world.refused.push((0, work));
             }
         }

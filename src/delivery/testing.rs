@@ -1,6 +1,7 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
 use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, Route, Routes, Verdict};
+use crate::dns::{MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
@@ -30,6 +31,17 @@ pub fn hop(host: u8, preference: u16) -> Hop {
 pub fn routes(count: u8) -> Arc<Routes> {
     let entries = (0..count).map(|n| (format!("d{n}.example").into(), Route::new(vec![hop(n, 10)])));
     Arc::new(Routes::new(entries).unwrap())
+}
+
+/// An answer of the DNS: hosts of these preferences, each with the address `198.51.100.LAST`. The later one has the higher number.
+pub fn hosts(number: u64, hosts: &[(u16, &str, u8)]) -> Arc<MailHosts> {
+    let host = |(preference, name, last): &(u16, &str, u8)| MailHost {
+        name: (*name).into(),
+        preference: *preference,
+        addresses: vec![IpAddr::from([198, 51, 100, *last])],
+        secure: false,
+    };
+    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, number })
 }
 
 /// A message as the spool's index would hold it.

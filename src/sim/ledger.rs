@@ -176,6 +176,8 @@ pub(super) struct Ledger {
     age_max: Duration,
     retry: Retry,
     violation: Option<String>,
+    /// Domains that the DNS said to have no mail host; what was begun until then may bounce for it.
+    no_mail: BTreeMap<String, Instant>,
 }
 
 impl Ledger {
@@ -195,6 +197,7 @@ impl Ledger {
             age_max,
             retry,
             violation: None,
+            no_mail: BTreeMap::new(),
         }
     }
 
@@ -436,6 +439,12 @@ impl Ledger {
         }
     }
 
+    /// The DNS says that a domain has no mail host; messages that were begun until then may bounce for it.
+    pub(super) fn no_mail(&mut self, now: Instant, domain: &str, until: Instant) {
+        self.trace.note(now, format_args!("the DNS says that {domain} has no mail host"));
+        self.no_mail.insert(domain.to_owned(), until);
+    }
+
     /// A sender got a failure notice.
     pub(super) fn bounced(&mut self, now: Instant, number: u32, to: &str) {
         self.trace.note(now, format_args!("message {number} bounced for {to}"));
@@ -450,7 +459,9 @@ impl Ledger {
         };
         fate.bounced += 1;
         let old = age_at_most + CLOCK_SLACK >= age_max;
-        if !fate.refused && !old && !jumped {
+        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
+        let no_mail = self.no_mail.get(domain).is_some_and(|until| entry.begun_at <= *until);
+        if !fate.refused && !old && !jumped && !no_mail {
             self.violate(now, format_args!("bounced: message {number} for {to}, whom nobody refused"));
         }
     }

@@ -16,6 +16,9 @@
 //! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle, attackers that flood
 //! and forge. Then everything is put right, and the queue must become empty.
 //!
+//! In a part of the worlds mail goes by MX, and the DNS is as unreliable as the rest: resolvers are late, fail or say nothing, a domain
+//! is gone for a while, takes no mail, or has other hosts than before.
+//!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
 //! no store: an operator switches a box off for certain, and tells the other one to take over.
@@ -27,7 +30,7 @@
 //! - It is delivered again only where a fault kept the appliance from knowing (no command followed the 250, or the process
 //!   died or its storage failed soon after).
 //! - Nothing is delivered that was refused, to nobody who is no recipient, and nothing bounces that nobody refused and
-//!   that is not too old.
+//!   that is not too old, unless the DNS said meanwhile that its domain is not there or takes no mail.
 //! - Replies are legal for the command they answer; commands to next hops are well-formed; no bare CR or LF leaves.
 //! - Retries come when they were announced and not before, after delays as configured; attempts count by one; no message
 //!   overtakes one that waits much longer and was never tried; no attempt beyond its age leaves a message queued.
@@ -48,6 +51,7 @@ mod clock;
 mod ledger;
 mod mail;
 mod manual;
+mod names;
 mod node;
 mod peer;
 mod plan;

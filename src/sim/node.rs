@@ -8,8 +8,9 @@ use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
 use crate::control::{
-    self, About, Answer, FromWorker, FromWorkers, PairBoard, PairTask, Request, Switchboard, WorkerLink,
+    self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, PairTask, Request, Switchboard, WorkerLink,
 };
+use crate::dns;
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
@@ -111,6 +112,9 @@ struct Running {
     hosts: Vec<HostId>,
     due: Instant,
     pair: Option<Pair>,
+    names: NameBoard,
+    /// What workers have asked about, and the control thread has not heard yet.
+    asked: Vec<(u16, Box<str>)>,
 }
 
 /// What the control thread of a box with a partner does besides.
@@ -401,8 +405,11 @@ impl Node {
             let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
             Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions, asking, me }
         });
+        let rules = settings::dns(&self.appliance.config, Vec::new(), &[]).rules;
+        let names = NameBoard::new(rules, links.clone());
         let switchboard = Switchboard::new(about, links);
-        self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due: self.clock.now(), pair });
+        let (due, asked) = (self.clock.now(), Vec::new());
+        self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due, pair, names, asked });
         Ok(())
     }
 
@@ -524,6 +531,7 @@ impl Node {
         while let Ok(message) = running.from.receiver.try_recv() {
             match (message, &mut running.pair) {
                 (FromWorker::Pair(report), Some(pair)) => pair.board.report(report, now.mono),
+                (FromWorker::Domain { worker, domain }, _) => running.asked.push((worker, domain)),
                 (message, _) => events.extend(running.switchboard.take(message, now, 0)),
             }
         }
@@ -564,6 +572,43 @@ impl Node {
         running.switchboard.ask(request, sender, running.clock.now(), 0);
         running.due = self.clock.now();
         Some(receiver)
+    }
+
+    /// What workers have asked about since the last time.
+    pub(super) fn domains_asked(&mut self) -> Vec<(u16, Box<str>)> {
+        self.running.as_mut().map(|running| std::mem::take(&mut running.asked)).unwrap_or_default()
+    }
+
+    /// The control thread hears that a worker asks about a domain.
+    pub(super) fn ask_about(&mut self, worker: u16, domain: &str) {
+        if let Some(running) = &mut self.running {
+            running.names.ask(running.clock.mono(), worker, domain);
+        }
+    }
+
+    /// A resolver's reply, unless it was asked by a process that is gone.
+    pub(super) fn tell_name(&mut self, life: u64, question: &dns::Question, reply: dns::Reply) {
+        if life == self.life
+            && let Some(running) = &mut self.running
+        {
+            running.names.tell(running.clock.mono(), question, reply);
+        }
+    }
+
+    /// The next question for a resolver; what is known meanwhile goes to the workers.
+    pub(super) fn name_question(&mut self) -> Option<dns::Question> {
+        let running = self.running.as_mut()?;
+        if running.names.has_answers() {
+            running.names.send();
+            running.due = self.clock.now();
+        }
+        let (names, exceeded) = (&running.names, &mut self.exceeded);
+        names.gauge(&mut |gauge| {
+            if !gauge.holds() {
+                exceeded.get_or_insert(gauge);
+            }
+        });
+        running.names.question()
     }
 
     /// What the arbiters ask of the store.

@@ -2,6 +2,8 @@
 
 use super::attacker::Attack;
 use super::ledger::Promise;
+use super::mail::DOMAINS;
+use super::names::{self, NameTrouble};
 use super::receiver::Manner;
 use crate::env::disk::Lie;
 use crate::limits::SEGMENTS_MIN;
@@ -84,6 +86,8 @@ pub(super) enum Fault {
     PowerLossAtDelivery(Duration),
     Stop(Duration),
     Manner(usize, Manner, Duration),
+    /// Something is wrong with a domain in the DNS.
+    Name(usize, NameTrouble, Duration),
     /// A box of a pair does not reach the store.
     StoreCut(Duration),
     /// The store answers this share of questions late or never.
@@ -142,6 +146,14 @@ impl Fault {
             Fault::PowerLossAtDelivery(_) => "power loss at delivery",
             Fault::Stop(_) => "stop",
             Fault::Manner(..) => "manner",
+            Fault::Name(_, NameTrouble::Slow(_), _) => "slow resolver",
+            Fault::Name(_, NameTrouble::Fails, _) => "failing resolver",
+            Fault::Name(_, NameTrouble::Silent, _) => "silent resolver",
+            Fault::Name(_, NameTrouble::Unheard, _) => "unheard lookup",
+            Fault::Name(_, NameTrouble::Null, _) => "null MX",
+            Fault::Name(_, NameTrouble::Gone, _) => "no domain",
+            Fault::Name(_, NameTrouble::HostFails, _) => "unknown host",
+            Fault::Name(_, NameTrouble::Moved(_), _) => "moved MX",
             Fault::StoreCut(_) => "no store",
             Fault::StoreLossy(..) => "lossy store",
             Fault::PartnersCut(..) => "partners cut",
@@ -167,7 +179,7 @@ impl Fault {
 }
 
 /// All that a world with a pair may suffer, by name.
-pub(super) const FAULTS_OF_PAIRS: [&str; 39] = [
+pub(super) const FAULTS_OF_PAIRS: [&str; 47] = [
     "SYN flood",
     "blackout",
     "cable",
@@ -179,6 +191,7 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 39] = [
     "disk replaced",
     "disk restored",
     "disk stall",
+    "failing resolver",
     "forged segments",
     "frame shortage",
     "hold",
@@ -187,8 +200,11 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 39] = [
     "lossy store",
     "manner",
     "move",
+    "moved MX",
+    "no domain",
     "no segment",
     "no store",
+    "null MX",
     "partners cut",
     "pause",
     "power loss",
@@ -202,8 +218,12 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 39] = [
     "retry",
     "rot",
     "rubbish",
+    "silent resolver",
     "slow disk",
+    "slow resolver",
     "stop",
+    "unheard lookup",
+    "unknown host",
     "unplugged",
     "upgrade",
     "write error",
@@ -237,6 +257,12 @@ const TRIALS_STREAM: u64 = 0x9_d15c << 32;
 /// Of a hundred worlds with a pair, so many see some of it, and so many others a disk that is exchanged.
 const TRIALS_PERCENT: u32 = 45;
 const EXCHANGED_PERCENT: u32 = 8;
+
+/// The same for mail that goes by MX.
+const NAMES_STREAM: u64 = 0x3_d490 << 32;
+
+/// Of a hundred worlds, in so many it does.
+const NAMES_PERCENT: u32 = 40;
 
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
@@ -287,6 +313,8 @@ pub(super) struct Plan {
     pub half_open: usize,
     /// `d0.test` asks its next hop who exists.
     pub checks: bool,
+    /// Mail goes by MX: that of all domains whose next hops speak SMTP, and are not asked who exists.
+    pub by_mx: bool,
     /// A start brings another number of workers than the one before it.
     pub regroups: bool,
     /// When everything is put right the process goes on, and nothing is scheduled anew, unless its storage failed.
@@ -324,6 +352,7 @@ impl Plan {
             connections: *pick(random, &[4, 16, 1000, 1000]),
             half_open: *pick(random, &[8, 64, 1000]),
             checks: random.random_bool(0.3),
+            by_mx: false,
             regroups: random.random_bool(0.3),
             heals_in_place: false,
             victim: None,
@@ -351,7 +380,27 @@ impl Plan {
             }
         }
         plan.add_later(&mut StdRng::seed_from_u64(seed ^ LATER_STREAM));
+        plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan
+    }
+
+    /// What goes wrong with names, where mail goes by them.
+    fn add_names(&mut self, random: &mut StdRng) {
+        self.by_mx = random.random_range(0..100) < NAMES_PERCENT;
+        if !self.by_mx {
+            return;
+        }
+        for _ in 0..random.random_range(1..=6) {
+            let at = self.load_duration.mul_f64(random.random::<f64>());
+            let domain = *pick(random, &self.domains_by_mx());
+            let most = if self.pair { 60 } else { 900 };
+            self.faults.push((at, Fault::Name(domain, names::trouble(random), seconds(random, 1..=most))));
+        }
+    }
+
+    /// Domains whose mail goes by MX.
+    pub(super) fn domains_by_mx(&self) -> Vec<usize> {
+        (0..DOMAINS).filter(|domain| self.by_mx && *domain != LMTP && (*domain != 0 || !self.checks)).collect()
     }
 
     /// The plan of a world with a pair: what a world with one box may suffer, and what only a pair can. Damage comes to one box
@@ -381,6 +430,7 @@ impl Plan {
             connections: 1000,
             half_open: 64,
             checks: random.random_bool(0.3),
+            by_mx: false,
             regroups: false,
             heals_in_place: random.random_bool(0.5),
             victim: None,
@@ -420,6 +470,7 @@ impl Plan {
             }
         }
         plan.add_trials(&mut StdRng::seed_from_u64(seed ^ TRIALS_STREAM));
+        plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan
     }
 

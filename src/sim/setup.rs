@@ -51,13 +51,15 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
             if plan.manual { "arbiter = \"manual\"" } else { "etcd = [\"http://10.0.0.99:2379\"]" },
         );
     }
+    let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
         let mut to = format!("\"{scheme}://{}\"", hop_address(domain));
         if domain == 1 {
             to += &format!(", \"smtp://{}?preference=20\"", hop_address(5));
         }
-        text += &format!("[[route]]\ndomain = \"d{domain}.test\"\nto = [{to}]\n");
+        let way = if by_mx.contains(&domain) { "mx = true".to_owned() } else { format!("to = [{to}]") };
+        text += &format!("[[route]]\ndomain = \"d{domain}.test\"\n{way}\n");
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
     if plan.checks {

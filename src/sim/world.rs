@@ -7,6 +7,7 @@ use super::client::{Client, Style};
 use super::clock::BoxClock;
 use super::ledger::{Ledger, Retry};
 use super::mail::{Mail, number_of_recipient, number_of_sender};
+use super::names::{NameAnswer, Names};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
 use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
@@ -113,6 +114,7 @@ pub(super) struct World {
     /// The box, or the two of a pair.
     pub(super) nodes: Vec<Node>,
     store: Store,
+    names: Names,
     pub(super) operator: manual::Operator,
     clients: Peer<Client>,
     receivers: Peer<Receiver>,
@@ -202,6 +204,7 @@ impl World {
             starts_fail_since: vec![None; nodes.len()],
             nodes,
             store: Store::new(),
+            names: Names::default(),
             operator: manual::Operator::default(),
             clients: Peer::new(clients),
             receivers: Peer::new(receivers),
@@ -295,6 +298,7 @@ impl World {
             self.network.next_arrival().unwrap_or(Instant::FAR),
             self.nodes.iter().map(Node::next).min().unwrap_or(Instant::FAR),
             self.store.next(),
+            self.names.next(),
             self.clients.next(now),
             self.receivers.next(now),
             self.attacker.next(),
@@ -344,6 +348,9 @@ impl World {
                 self.store.ask(now, place, question, &mut self.random);
             }
         }
+        if self.plan.by_mx {
+            self.look_up(now);
+        }
         while let Some((place, life, identity, event)) = self.store.answer(now) {
             self.ledger.trace.note(now, format_args!("box {place}, identity {identity}: {event:?}"));
             self.nodes[place].answer(life, identity, event);
@@ -360,6 +367,27 @@ impl World {
         if self.receivers.next(now) <= now {
             let hops = &self.hops;
             self.receivers.step(&mut scene, |place, _| Receiver::new(Rc::clone(&hops[place])));
+        }
+    }
+
+    /// What the boxes ask about names, and what they hear.
+    fn look_up(&mut self, now: Instant) {
+        while let Some(NameAnswer { place, life, question, reply, no_mail_until }) = self.names.answer(now) {
+            if let Some(until) = no_mail_until {
+                self.ledger.no_mail(now, &question.name, until);
+            }
+            self.nodes[place].tell_name(life, &question, reply);
+        }
+        for place in 0..self.nodes.len() {
+            for (worker, domain) in self.nodes[place].domains_asked() {
+                if self.names.hears(&domain) {
+                    self.nodes[place].ask_about(worker, &domain);
+                }
+            }
+            let life = self.nodes[place].life;
+            while let Some(question) = self.nodes[place].name_question() {
+                self.names.ask(now, (place, life), question, &mut self.random);
+            }
         }
     }
 
@@ -681,6 +709,11 @@ impl World {
                 self.at(duration, Happening::Mend(fault, place));
                 true
             }
+            Fault::Name(domain, trouble, duration) => {
+                self.names.set(domain, trouble);
+                self.at(duration, Happening::Mend(fault, place));
+                true
+            }
             Fault::StoreCut(duration) => {
                 self.store.cut(place, now + duration);
                 true
@@ -765,6 +798,7 @@ impl World {
             Fault::SegmentsFail(..) => self.nodes[place].disks.values().for_each(|disk| disk.fail_prepares(None)),
             Fault::FramesShort(..) => self.nodes[place].set_shortage(&self.network, 0.0),
             Fault::Manner(hop, ..) => self.hops[hop].borrow_mut().manner = Manner::default(),
+            Fault::Name(domain, ..) => self.names.mend(domain),
             _ => {}
         }
     }
@@ -904,6 +938,7 @@ impl World {
         self.network.heal_all();
         self.isolated = None;
         self.store.heal();
+        self.names.heal();
         self.put_store_right(now);
         for node in &mut self.nodes {
             node.set_link(&self.network, Link::default());

@@ -168,9 +168,12 @@ impl Home {
             .map(|recipient| {
                 let domain = domain_of(recipient.address);
                 let is_open = recipient.state.is_open();
-                let destination = parts.routes.destination(domain);
-                let active =
-                    is_open && self.schedule_of(message.id()).is_destination_in_hand(message.id(), destination);
+                let schedule = self.schedule_of(message.id());
+                let active = is_open && schedule.is_domain_in_hand(message.id(), domain);
+                let mut destination = parts.routes.lookup(domain).map(|_| parts.routes.describe(domain));
+                if let (Some(name), Some(hosts)) = (&mut destination, schedule.hosts_of(domain)) {
+                    *name += &format!(" ({hosts})");
+                }
                 RecipientEntry {
                     address: recipient.address.to_owned(),
                     state: match recipient.state {
@@ -183,7 +186,7 @@ impl Home {
                             RecipientState::Failed
                         }
                     },
-                    destination: parts.routes.lookup(domain).map(|id| parts.routes.name(id).to_string()),
+                    destination,
                     attempts: recipient.attempts,
                     next_attempt_at: (is_open && waits).then(|| recipient.next_attempt_at.max(message.received_at())),
                     last_reply: recipient.last_reply.map(str::to_owned),

@@ -15,14 +15,15 @@ use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
 use crate::delivery::{
-    Bounce, ConnectionId, DestinationId, Fate, JobResult, MessageView, Progress, Protocol, Queue, QueueStatus,
-    RecipientView, Retry, Verdict, Work,
+    Bounce, ConnectionId, Fate, JobResult, MessageView, Progress, Queue, QueueStatus, RecipientView, Retry, Verdict,
+    Work, WorkResult,
 };
+use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::flow::Transport;
-use crate::limits::{CHUNK_SIZE_MAX, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
+use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::{BodyType, Return, domain_of};
@@ -55,6 +56,8 @@ pub(super) struct Home {
     attempts_count: u64,
     /// Messages that other workers deliver and are reading.
     readers: BTreeMap<(u16, ConnectionId), Remote>,
+    /// Domains that the control thread is asked about.
+    enquiries: Enquiries,
     pub(super) counts: MessageCounts,
 }
 
@@ -110,6 +113,7 @@ impl Home {
             attempts: BTreeMap::new(),
             attempts_count: 0,
             readers: BTreeMap::new(),
+            enquiries: Enquiries::default(),
             counts: MessageCounts::default(),
         }
     }
@@ -138,14 +142,13 @@ impl Home {
     fn tell_doubts<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, doubted: &[(MessageId, u32)]) {
         let Some(id) = doubted.first().map(|(id, _)| *id) else { return };
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        let mut by_destination: BTreeMap<DestinationId, Vec<String>> = BTreeMap::new();
+        let mut by_destination: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for recipient in doubted.iter().filter_map(|(_, recipient)| message.recipient(*recipient)) {
-            let destination = parts.routes.destination(domain_of(recipient.address));
+            let destination = parts.routes.describe(domain_of(recipient.address));
             by_destination.entry(destination).or_default().push(recipient.address.to_owned());
         }
         for (destination, recipients) in by_destination {
             self.counts.in_doubt += recipients.len() as u64;
-            let destination = parts.routes.name(destination).to_string();
             parts.reporter.event(Event::DeliveryInDoubt { id, recipients, destination });
         }
     }
@@ -222,9 +225,10 @@ impl Home {
         &self.queues[identity_of_log(id.log()) as usize]
     }
 
-    /// All schedules.
-    pub(super) fn queues(&self) -> &[Queue] {
-        &self.queues
+    /// Shows how full its tables are.
+    pub(super) fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        self.queues.iter().for_each(|queue| queue.gauge(see));
+        self.enquiries.gauge(see);
     }
 
     /// Whether nothing more of an identity is given out.
@@ -243,6 +247,7 @@ impl Home {
         for identity in Node::BOTH {
             given |= self.give_out_of(parts, identity);
         }
+        self.enquire(parts);
         given
     }
 
@@ -266,10 +271,38 @@ impl Home {
                 log.message(id)
             };
             let Some(job) = queue.next(parts.now, lookup) else { break };
-            parts.give(Work::Deliver(job));
             given = true;
+            match job.settled() {
+                Some(result) => {
+                    let worker = parts.exchange.worker();
+                    parts.exchange.send(worker, Letter::Result(WorkResult::Deliver(result)));
+                }
+                None => parts.give(Work::Deliver(job)),
+            }
+        }
+        while let Some(domain) = queue.wanted() {
+            self.enquiries.want(&domain);
         }
         given
+    }
+
+    /// Goes on with what the control thread is asked for.
+    fn enquire<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
+        while let Some(domain) = self.enquiries.next(parts.now.mono) {
+            if !parts.reporter.ask(domain.clone()) {
+                self.enquiries.refused(parts.now.mono, domain);
+            }
+        }
+    }
+
+    /// What is known of domains that were asked about.
+    pub(super) fn resolved<T, D: Disk>(&mut self, parts: &Parts<T, D>, domains: &[(Box<str>, Answer)]) {
+        for (domain, answer) in domains {
+            self.enquiries.answered(domain);
+            for queue in &mut self.queues {
+                queue.resolved(parts.now, domain, answer);
+            }
+        }
     }
 
     /// Gives out nothing more.
@@ -356,8 +389,7 @@ impl Home {
         };
         // The notice is made before the queue hears of the result, since it may have to wait for room.
         let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
-        let is_last_hop = result.destination != DestinationId::NOWHERE
-            && parts.routes.route(result.destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp);
+        let is_last_hop = self.schedule_of(result.id).is_last_hop(result.destination);
         let original = Original { message: &message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
         // Nobody shall take two notices about one message for the same: each has a number of its own.
         self.notices += 1;
@@ -402,7 +434,7 @@ impl Home {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         let Some(recipient) = message.recipient(index).filter(|recipient| recipient.state.is_open()) else { return };
         let Some(answer) = fate.answer() else { return };
-        let destination = parts.routes.name(result.destination).to_string();
+        let destination = parts.routes.describe(domain_of(recipient.address));
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
         let remote = answer.remote.as_deref().map(str::to_owned);
         let text = answer.text.clone();
@@ -517,7 +549,7 @@ impl Home {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let gives = |place: &usize| !self.closed && !self.waiting[*place] && !self.held_back[*place];
         let queues = (0..self.queues.len()).filter(gives).filter_map(|place| self.queues[place].next_deadline());
-        queues.chain(self.held_until).min()
+        queues.chain(self.held_until).chain(self.enquiries.next_deadline()).min()
     }
 
     /// Looks at what is due. Whether anything was.

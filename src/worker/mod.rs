@@ -438,6 +438,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         mirror.wish(&mut Stations { parts, inbound, outbound, home }, identity, wish);
                     }
                 }
+                ToWorker::Domains(domains) => self.home.resolved(&self.parts, &domains),
                 ToWorker::Stop { finish_within } => self.stop(finish_within),
             }
         }

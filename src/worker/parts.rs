@@ -41,7 +41,7 @@ impl<T, D: Disk> Parts<T, D> {
 
     /// Gives work to the owner of its destination.
     pub(super) fn give(&mut self, work: Work) {
-        let owner = self.routes.owner(work.destination(), self.exchange.workers());
+        let owner = self.routes.owner(&work, self.exchange.workers());
         let from = self.exchange.worker();
         self.exchange.send(owner, Letter::Work { from, work });
     }

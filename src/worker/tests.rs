@@ -3,7 +3,7 @@
 use super::*;
 use crate::config;
 use crate::control::{FromWorker, FromWorkers, PairWish, links};
-use crate::delivery::{self, ConnectionId, Fate, Hop, Job, JobRecipient, JobResult, Protocol, Route, Work};
+use crate::delivery::{self, ConnectionId, Fate, Hop, Job, JobRecipient, JobResult, Protocol, Route, Way, Work};
 use crate::env::disk::SimDisk;
 use crate::env::{Now, WallTime};
 use crate::flow::{ConnectError, FlowId, Received, TransportCounters};
@@ -193,6 +193,7 @@ impl Bench {
     fn deliver(&mut self, id: MessageId) -> (ConnectionId, FlowId) {
         let recipient = JobRecipient { index: 0, address: "r0@x.example".into(), notify: None, original: None };
         let job = Job {
+            way: Way::Route,
             id,
             destination: self.parts.routes.destination("x.example"),
             recipients: vec![recipient],

@@ -55,6 +55,46 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
             "line 1: the key `transport` is missing: the file must have it | write transport = \"af_xdp\", \"dpdk\" or \"kernel\"",
         ),
         (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "mx = true\nto = [\"lmtp://10.1.1.5:24\"]",
+            "line 19: the route for \"example.net\" has hosts besides those of the DNS | leave out `mx` or `to`",
+        ),
+        (
+            "to = [\"lmtp://10.1.1.5:24\"]",
+            "mx = true\ndiscard = true",
+            "line 19: the route for \"example.net\" discards what `mx` would deliver | leave out one of the two",
+        ),
+        (
+            "name = \"example.net\"\n[[route]]\ndomain = \"example.net\"\nto = [\"lmtp://10.1.1.5:24\"]",
+            "name = \"example.net\"\ncheck_recipients = true\n[[route]]\ndomain = \"*\"\nmx = true",
+            "line 17: example.net: its route \"*\" goes by MX, so that no next hop is known to ask | add [[route]] with domain = \"example.net\" and the hosts that have its mailboxes",
+        ),
+        (
+            "[relay]",
+            "[dns]\nresolvers = [\"dns.example\"]\n[relay]",
+            "line 14: `resolvers`: \"dns.example\" is no resolver: an address, with a port where it is not 53, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+        ),
+        (
+            "[relay]",
+            "[dns]\nresolvers = [\"192.0.2.25\"]\n[relay]",
+            "line 14: `resolvers`: 192.0.2.25 is an own address, which the kernel does not hold | write an address that this box's kernel reaches, or 127.0.0.1",
+        ),
+        (
+            "[relay]",
+            "[dns]\nresolvers = [\"192.0.2.53\", \"192.0.2.53:53\"]\n[relay]",
+            "line 14: `resolvers` names twice 192.0.2.53:53 | remove one of them",
+        ),
+        (
+            "[relay]",
+            "[dns]\naddresses = \"ipv6\"\n[relay]",
+            "line 14: `addresses` is \"ipv6\", but there is no own address to reach such hosts from | write \"ipv4\", or add an [[address]]",
+        ),
+        (
+            "[relay]",
+            "[dns]\ndnssec = \"on\"\n[relay]",
+            "line 14: `dnssec` cannot be \"on\" | it is one of \"off\" or \"trust_ad\"",
+        ),
+        (
             "\"af_xdp\"",
             "\"afxdp\"",
             "line 1: `transport` cannot be \"afxdp\" | did you mean \"af_xdp\"? It is one of \"af_xdp\", \"dpdk\" or \"kernel\"",
@@ -178,7 +218,7 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "to = [\"lmtp://10.1.1.5:24\"]",
             "",
-            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], or discard = true",
+            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], mx = true or discard = true",
         ),
         (
             "lmtp://10.1.1.5:24",
@@ -193,7 +233,7 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "lmtp://10.1.1.5:24",
             "smtp://mail.example.net",
-            "line 19: the host mail.example.net is not in /etc/hosts | write its address instead, or add it there: DNS is not in this build yet",
+            "line 19: the host mail.example.net is not in /etc/hosts | write its address instead, or add it there; `mx = true` finds the hosts of a domain in the DNS",
         ),
         (
             "lmtp://10.1.1.5:24",
@@ -208,7 +248,7 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "to = [\"lmtp://10.1.1.5:24\"]",
             "to = []",
-            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], or discard = true",
+            "line 18: the route for \"example.net\" leads nowhere | add to = [\"smtp://HOST\"], mx = true or discard = true",
         ),
         (
             "\"50MB\"",

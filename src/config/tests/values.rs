@@ -1,7 +1,7 @@
 //! The texts that mean more than text.
 
 use crate::config::value::{check, magnitude};
-use crate::config::{Hop, Host, Hosts, Network, Period, Protocol, Size, canonical_domain};
+use crate::config::{Hop, Host, Hosts, Network, Period, Protocol, Resolver, Size, ValueError, canonical_domain};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -109,6 +109,23 @@ fn domains_are_compared_as_lower_case_a_labels() {
     }
 }
 
+#[test]
+fn a_resolver_has_the_port_of_the_dns_unless_it_says_otherwise() {
+    for (text, address, back) in [
+        ("192.0.2.53", "192.0.2.53:53", "192.0.2.53"),
+        ("192.0.2.53:53", "192.0.2.53:53", "192.0.2.53"),
+        ("192.0.2.53:5353", "192.0.2.53:5353", "192.0.2.53:5353"),
+        ("2001:db8::53", "[2001:db8::53]:53", "2001:db8::53"),
+        ("[2001:db8::53]:5353", "[2001:db8::53]:5353", "[2001:db8::53]:5353"),
+    ] {
+        let resolver: Resolver = text.parse().expect("a resolver");
+        assert_eq!((resolver.0.to_string().as_str(), resolver.to_string().as_str()), (address, back));
+    }
+    for text in ["", "dns.example", "192.0.2.53:0", "192.0.2", "[2001:db8::53]", "192.0.2.53:"] {
+        assert_eq!(text.parse::<Resolver>(), Err(ValueError::Resolver), "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
@@ -136,7 +153,7 @@ proptest! {
     #[test]
     fn no_text_makes_a_value_panic(text in "(smtp|lmtp|)(://|)[\\PC]{0,12}(:|@|\\?preference=|/|)[0-9a-zA-Z.\\[\\]:]{0,12}") {
         for format in ["duration", "size", "network", "interface-address", "ip", "socket-address", "host-name", "mail-domain",
-            "route-domain", "hop", "queues", "delimiter"] {
+            "route-domain", "hop", "queues", "delimiter", "resolver"] {
             let _ = check(format, &text);
         }
     }

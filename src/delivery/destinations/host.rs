@@ -60,9 +60,17 @@ pub(super) struct Host {
     drops: u32,
     /// Connections that were greeted and are not ending.
     pub serving: u32,
+    /// The DNS names it no more: it serves out the connections that it has.
+    pub is_retired: bool,
 }
 
 impl Host {
+    /// It is this one, as the DNS has it now.
+    pub fn inherit(&mut self, before: &Host) {
+        let Host { down_until, failures, drops, serving, .. } = *before;
+        (self.down_until, self.failures, self.drops, self.serving) = (down_until, failures, drops, serving);
+    }
+
     /// It could not be reached, or would not serve.
     pub fn fail(&mut self, now: Instant, backoff: &HostBackoff) {
         self.failures = self.failures.saturating_add(1);
@@ -130,6 +138,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
                     failures: 0,
                     drops: 0,
                     serving: 0,
+                    is_retired: false,
                 });
             }
         }
@@ -141,14 +150,14 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
 /// The host to connect to: of those that are not left alone the lowest preference, a random hop among equals, and its
 /// first address (RFC 5321 §5.1).
 pub(super) fn choose(hosts: &[Host], now: Instant, random: &mut StdRng) -> Option<usize> {
-    let up = |host: &&Host| host.down_until <= now;
+    let up = |host: &&Host| host.down_until <= now && !host.is_retired;
     let preference = hosts.iter().find(up)?.preference;
     let mut chosen: Option<usize> = None;
     let mut hops_count = 0u32;
     let mut hop_before = None;
     for (place, host) in hosts.iter().enumerate() {
         // Sorted by preference, and stable: the addresses of a hop are neighbours, and its first one stands for it.
-        if host.preference == preference && host.down_until <= now && hop_before != Some(host.hop) {
+        if host.preference == preference && up(&host) && hop_before != Some(host.hop) {
             hop_before = Some(host.hop);
             hops_count += 1;
             // Each of n hops is kept with probability 1/n.

@@ -16,20 +16,28 @@
 //!   answered at once; a connection refused while others are served only stops the growth for a while.
 //! - Destinations take turns, one step each. When all connections are in use, one that has none gets the next that can
 //!   be spared: an idle one, one of several, or one that has done its share.
+//! - An MX set becomes a destination when the first work for it comes, and is one for as long as it is used or nothing else needs its
+//!   place. Work brings the hosts with it: where they have other addresses than before, those that stay keep what is
+//!   known of them, and connections to the others come to their end.
 
 mod action;
 mod host;
+mod sets;
 mod target;
 
 pub use action::{Action, ConnectionId, DestinationStatus, HostStatus, Settings};
 pub use host::HostBackoff;
 
-use super::{Answer, DestinationId, Fate, JobResult, Routes, TaskResult, Work, WorkResult};
+use super::{Answer, DestinationId, Fate, Job, JobResult, RouteId, Routes, TaskResult, Way, Work, WorkResult};
+use crate::dns::MailHosts;
 use crate::env::Instant;
-use crate::limits::{Gauge, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS};
+use crate::limits::{
+    Gauge, MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS,
+};
 use host::{OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use sets::Sets;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -50,8 +58,9 @@ pub struct Destinations {
     settings: Settings,
     own: Vec<OwnAddress>,
     random: StdRng,
-    /// One per route, and a last one for what has no route.
+    /// One per route, then one for what has no route, then those of MX sets.
     targets: Vec<Target>,
+    sets: Sets,
     connections: Slab<Connection>,
     generation: u32,
     timers: BTreeSet<(Instant, Timer)>,
@@ -80,7 +89,11 @@ impl Destinations {
         let mut targets: Vec<Target> = (0..routes.count())
             .map(|index| routes.route(DestinationId::from_index(index)))
             .map(|route| {
-                let fate = route.discards().then(|| Fate::Delivered(Answer::local((2, 0, 0), "discarded")));
+                let mut fate = route.discards().then(|| Fate::Delivered(Answer::local((2, 0, 0), "discarded")));
+                if route.mx {
+                    // Work that names no hosts.
+                    fate = Some(Fate::deferred(Answer::local((4, 4, 4), "a route by MX has no hosts of its own")));
+                }
                 Target::new(hosts_of(route, &own), route.connections_max, fate)
             })
             .collect();
@@ -88,6 +101,7 @@ impl Destinations {
         targets.push(Target::new(Vec::new(), 1, Some(nowhere)));
         Destinations {
             settings,
+            sets: Sets::new(routes, targets.len()),
             own,
             random: StdRng::seed_from_u64(seed),
             targets,
@@ -116,17 +130,23 @@ impl Destinations {
         see(Gauge::new("outgoing connections", self.connections.len(), self.settings.connections_max));
         see(Gauge::new("jobs that wait for a connection", self.waiting_count, self.settings.queue_max));
         for target in &self.targets {
-            see(Gauge::new("jobs of one destination", target.backlog(), self.settings.destination_queue_max));
+            see(Gauge::new("jobs of one destination", target.backlog(), self.queue_max(target)));
         }
+        see(Gauge::new("MX sets", self.sets.count(), MX_DESTINATIONS_MAX));
     }
 
     /// Takes work; gives it back if too much waits already, to be offered again later.
-    pub fn push(&mut self, _now: Instant, worker: u16, work: Work) -> Result<(), Work> {
-        let place = work.destination().index().min(self.targets.len() - 1);
-        let target = &mut self.targets[place];
-        if self.waiting_count >= self.settings.queue_max || target.backlog() >= self.settings.destination_queue_max {
+    pub fn push(&mut self, now: Instant, worker: u16, work: Work) -> Result<(), Work> {
+        let place = match &work {
+            Work::Deliver(Job { way: Way::Hosts { route, hosts }, .. }) => self.place_of_set(now, *route, hosts),
+            _ => Some(work.destination().index().min(self.sets.fixed() - 1)),
+        };
+        let Some(place) = place else { return Err(work) };
+        let target = &self.targets[place];
+        if self.waiting_count >= self.settings.queue_max || target.backlog() >= self.queue_max(target) {
             return Err(work);
         }
+        let target = &mut self.targets[place];
         let queue = match work {
             Work::Deliver(_) => &mut target.waiting,
             Work::Verify { .. } => &mut target.verifying,
@@ -325,12 +345,12 @@ impl Destinations {
 
     /// Destinations that have work, connections or failing hosts.
     pub fn status(&self, now: Instant) -> Vec<DestinationStatus> {
-        let routed = &self.targets[..self.targets.len() - 1];
+        let nowhere = self.sets.fixed() - 1;
         let busy = |target: &Target| {
             target.backlog() > 0 || target.connections() > 0 || target.hosts.iter().any(|host| host.failures > 0)
         };
-        (routed.iter().enumerate())
-            .filter(|(_, target)| busy(target))
+        (self.targets.iter().enumerate())
+            .filter(|(index, target)| *index != nowhere && busy(target))
             .map(|(index, target)| DestinationStatus {
                 destination: DestinationId::from_index(index),
                 waiting: target.backlog(),
@@ -518,6 +538,44 @@ impl Destinations {
                 Some(State::Greeting | State::Busy(_)) | None => {}
             },
         }
+    }
+
+    /// The place of an MX set, with these hosts or later ones. `None`: there is no room for one more now.
+    fn place_of_set(&mut self, now: Instant, route: RouteId, hosts: &Arc<MailHosts>) -> Option<usize> {
+        if let Some(place) = self.sets.find(route, hosts) {
+            if self.sets.renew(place, hosts) {
+                let fresh = self.sets.hosts(place, &self.own);
+                let connections = || self.connections.iter().filter(|(_, known)| known.destination == place);
+                let in_use = |host| connections().any(|(_, known)| known.host == host);
+                let moved = self.targets[place].renew_hosts(fresh, in_use);
+                for (_, known) in self.connections.iter_mut().filter(|(_, known)| known.destination == place) {
+                    known.host = moved[known.host];
+                }
+                self.mark(place);
+            }
+            return Some(place);
+        }
+        let place = if self.sets.count() < MX_DESTINATIONS_MAX {
+            self.targets.len()
+        } else {
+            let targets = &self.targets;
+            self.sets.make_room(|place| targets[place].is_unused(now))?
+        };
+        self.sets.insert(place, route, hosts);
+        let mut target = Target::new(self.sets.hosts(place, &self.own), self.sets.connections_max(route), None);
+        target.is_set = true;
+        if place == self.targets.len() {
+            self.targets.push(target);
+        } else {
+            self.targets[place] = target;
+        }
+        Some(place)
+    }
+
+    /// Work that may wait at a destination: at an MX set comes that of many domains.
+    fn queue_max(&self, target: &Target) -> usize {
+        let domains = if target.is_set { MX_SET_QUEUE_FACTOR } else { 1 };
+        self.settings.destination_queue_max.saturating_mul(domains)
     }
 
     fn state(&self, connection: ConnectionId) -> Option<&State> {

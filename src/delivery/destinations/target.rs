@@ -104,6 +104,8 @@ pub(super) struct Target {
     pub dirty: bool,
     /// It stands in the ring of destinations that lack a connection because the limit of all is reached.
     pub starved: bool,
+    /// It is an MX set.
+    pub is_set: bool,
 }
 
 impl Target {
@@ -124,7 +126,39 @@ impl Target {
             last_failure: None,
             dirty: false,
             starved: false,
+            is_set: false,
         }
+    }
+
+    /// Takes other hosts; those that were there keep what is known of them, and those that are no more stay while connections lead to
+    /// them, as `in_use` says of each. Where those that stay are now.
+    pub fn renew_hosts(&mut self, fresh: Vec<Host>, in_use: impl Fn(usize) -> bool) -> Vec<usize> {
+        let before = std::mem::replace(&mut self.hosts, fresh);
+        let fresh_count = self.hosts.len();
+        let mut moved = Vec::with_capacity(before.len());
+        for (place, mut host) in before.into_iter().enumerate() {
+            let same = |other: &Host| other.remote == host.remote && other.name == host.name;
+            match self.hosts[..fresh_count].iter().position(same) {
+                Some(now) => {
+                    self.hosts[now].inherit(&host);
+                    moved.push(now);
+                }
+                None => {
+                    moved.push(self.hosts.len());
+                    if in_use(place) {
+                        host.is_retired = true;
+                        self.hosts.push(host);
+                    }
+                }
+            }
+        }
+        moved
+    }
+
+    /// Whether it can be forgotten.
+    pub fn is_unused(&self, now: Instant) -> bool {
+        let busy = self.backlog() > 0 || self.connections() > 0 || self.dirty || self.starved;
+        !busy && self.hold_until <= now
     }
 
     pub fn backlog(&self) -> usize {
@@ -162,7 +196,7 @@ impl Target {
     /// The fate of what waits while no host can be tried.
     pub fn unreachable_fate(&self, now: Instant, waiting: &Waiting) -> Fate {
         let tried = self.failures > waiting.failures_before;
-        let answer = match (&self.last_failure, self.hosts.iter().map(|host| host.down_until).min()) {
+        let answer = match (&self.last_failure, self.current_hosts().map(|host| host.down_until).min()) {
             (_, None) => Answer::local((4, 3, 5), "no own address can reach any host of the route"),
             (Some(last), Some(_)) if tried => last.clone(),
             (last, Some(until)) => {
@@ -173,6 +207,10 @@ impl Target {
             }
         };
         // Without an own address nothing will ever be tried: it must be able to expire.
-        Fate::Deferred { answer, soon: false, tried: tried || self.hosts.is_empty() }
+        Fate::Deferred { answer, soon: false, tried: tried || self.current_hosts().next().is_none() }
+    }
+
+    fn current_hosts(&self) -> impl Iterator<Item = &Host> {
+        self.hosts.iter().filter(|host| !host.is_retired)
     }
 }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::delivery::testing::{answer, at, hop, routes};
+use crate::delivery::testing::{answer, at, hop, hosts, routes};
 use crate::delivery::{Job, JobRecipient, Protocol, Route};
 use crate::smtp::BodyType;
 use crate::spool::MessageId;
@@ -11,6 +11,7 @@ const OWN: &str = "mx.example.net";
 fn job(number: u64, destination: DestinationId) -> Work {
     let recipient = |index| JobRecipient { index, address: "a@d.example".into(), notify: None, original: None };
     Work::Deliver(Job {
+        way: Way::Route,
         id: MessageId::new(1, number),
         destination,
         recipients: vec![recipient(0), recipient(2)],
@@ -452,4 +453,91 @@ fn reports_about_the_dead_change_nothing() {
     owner.closed(at(0).mono, ghost, None);
     assert_eq!(actions(&mut owner, 0), []);
     assert_eq!(owner.next_deadline(), Some(at(0).mono + Duration::from_secs(30)));
+}
+
+/// A job for an MX set, of a queue that knows its domain by a number of its own.
+fn job_to(number: u64, set: &Arc<MailHosts>) -> Work {
+    let Work::Deliver(job) = job(number, DestinationId::from_index(7)) else { unreachable!() };
+    Work::Deliver(Job { way: Way::Hosts { route: first(), hosts: Arc::clone(set) }, ..job })
+}
+
+fn by_mx() -> Routes {
+    let mut route = Route::by_mx();
+    route.connections_max = 1;
+    Routes::new([("*".into(), route)]).unwrap()
+}
+
+#[test]
+fn domains_with_the_same_hosts_share_connections() {
+    let mut owner = owner(&by_mx(), Settings::default());
+    let all: &[(u16, &str, u8)] = &[(10, "a.example", 1), (20, "b.example", 2)];
+    owner.push(at(0).mono, 0, job_to(1, &hosts(1, all))).unwrap();
+    owner.push(at(0).mono, 0, job_to(2, &hosts(2, all))).unwrap();
+    owner.push(at(0).mono, 0, job_to(3, &hosts(3, &[(10, "a.example", 1)]))).unwrap();
+    let made = connects(&actions(&mut owner, 0));
+    assert_eq!(made.len(), 2, "one for each set of hosts");
+    let (connection, remote) = made[0];
+    assert_eq!(remote.to_string(), "198.51.100.1:25");
+    owner.ready(at(0).mono, connection);
+    assert_eq!(starts(&actions(&mut owner, 0)), [connection]);
+    owner.done(at(0).mono, connection, delivered(), true);
+    let made = actions(&mut owner, 0);
+    assert_eq!(starts(&made), [connection]);
+    let Some(Action::Finished { result: WorkResult::Deliver(result), .. }) = made.first() else { panic!("{made:?}") };
+    assert_eq!(result.destination, DestinationId::from_index(7), "the queue hears its own name");
+}
+
+#[test]
+fn hosts_of_a_set_are_followed_when_their_addresses_change() {
+    let mut owner = owner(&by_mx(), Settings::default());
+    owner.push(at(0).mono, 0, job_to(1, &hosts(1, &[(10, "a.example", 1), (20, "b.example", 2)]))).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.connect_failed(at(0).mono, connection, refused());
+    let (connection, remote) = connects(&actions(&mut owner, 0))[0];
+    assert_eq!(remote.to_string(), "198.51.100.2:25");
+    owner.ready(at(0).mono, connection);
+    actions(&mut owner, 0);
+    // While b is busy it gets another address, and so does c, which is new to nobody but by its name.
+    owner.push(at(1).mono, 0, job_to(2, &hosts(3, &[(10, "a.example", 1), (20, "b.example", 4)]))).unwrap();
+    // What is known for longer counts no more.
+    owner.push(at(1).mono, 0, job_to(3, &hosts(2, &[(10, "a.example", 3), (20, "b.example", 3)]))).unwrap();
+    let remotes = |owner: &Destinations| {
+        let status = owner.status(at(1).mono);
+        let hosts = status.into_iter().flat_map(|target| target.hosts);
+        hosts.map(|host| (host.remote.ip().to_string(), host.failures)).collect::<Vec<_>>()
+    };
+    let entry = |last: u8, failures: u32| (format!("198.51.100.{last}"), failures);
+    assert_eq!(remotes(&owner), [entry(1, 1), entry(4, 0), entry(2, 0)], "what is known of a stays");
+    owner.done(at(1).mono, connection, delivered(), false);
+    owner.closed(at(1).mono, connection, None);
+    let (connection, remote) = connects(&actions(&mut owner, 1))[0];
+    assert_eq!(remote.to_string(), "198.51.100.4:25");
+    owner.ready(at(1).mono, connection);
+    actions(&mut owner, 1);
+    owner.push(at(2).mono, 0, job_to(4, &hosts(4, &[(10, "a.example", 5), (20, "b.example", 4)]))).unwrap();
+    assert_eq!(remotes(&owner), [entry(5, 0), entry(4, 0)], "those without connections are gone at once");
+}
+
+#[test]
+fn sets_that_are_not_used_make_room() {
+    let many = 2 * MX_DESTINATIONS_MAX;
+    let mut owner = owner(&by_mx(), Settings { queue_max: many, connections_max: many, ..Settings::default() });
+    let set = |number: usize| hosts(1, &[(10, &format!("h{number}.example"), 1)]);
+    let connections = |owner: &mut Destinations| connects(&actions(owner, 0));
+    for number in 0..MX_DESTINATIONS_MAX {
+        owner.push(at(0).mono, 0, job_to(number as u64, &set(number))).unwrap();
+    }
+    // All have mail: one more has to wait.
+    assert!(owner.push(at(0).mono, 0, job_to(0, &set(MX_DESTINATIONS_MAX))).is_err());
+    let open = connections(&mut owner);
+    for (connection, _) in &open {
+        owner.connect_failed(at(0).mono, *connection, refused());
+    }
+    assert!(connections(&mut owner).is_empty(), "each has one host, which is down");
+    owner.push(at(0).mono, 0, job_to(0, &set(MX_DESTINATIONS_MAX))).unwrap();
+    assert_eq!(connections(&mut owner).len(), 1);
+    owner.push(at(0).mono, 0, job_to(0, &set(MX_DESTINATIONS_MAX))).unwrap();
+    assert_eq!(connections(&mut owner).len(), 0, "the same set is the same destination");
+    owner.gauge(&mut |gauge| assert!(gauge.holds(), "{gauge:?}"));
+    assert_eq!(owner.sets.count(), MX_DESTINATIONS_MAX);
 }

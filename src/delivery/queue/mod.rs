@@ -9,6 +9,10 @@
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
 //! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
 //!
+//! A domain whose route goes by MX has a lane of its own for as long as there is mail for it. Its lane stands still until the hosts
+//! are known ([`Queue::wanted`], [`Queue::resolved`]), and again when that holds no longer; so nothing that is scheduled depends
+//! on what the DNS says.
+//!
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
 
@@ -16,11 +20,14 @@ mod verdict;
 
 pub use verdict::{Bounce, Verdict};
 
-use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Retry, Routes};
+use super::route::key_of;
+use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Protocol, Retry, RouteId, Routes, Way};
+use crate::dns;
 use crate::env::{Instant, Now, WallTime};
-use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
 use crate::smtp::{BodyType, Notify, Return, domain_of};
 use crate::spool::{self, MessageId};
+use hashbrown::HashMap;
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -123,6 +130,31 @@ struct Lane {
     timed_at: Option<Instant>,
     /// It stands in `ready`.
     ready: bool,
+    /// It is that of a domain, whose hosts the DNS names.
+    domain: Option<Box<Domain>>,
+}
+
+/// A domain whose route goes by MX.
+#[derive(Debug)]
+struct Domain {
+    name: Box<str>,
+    route: RouteId,
+    /// What is known of it, and until when that holds.
+    known: Option<(Result<Arc<dns::MailHosts>, dns::Failure>, Instant)>,
+    /// It is wanted to know; until then the lane stands still.
+    wanted: bool,
+}
+
+impl Domain {
+    /// How a job gets there, if that is known.
+    fn way(&self, now: Instant) -> Option<Way> {
+        let (known, until) = self.known.as_ref()?;
+        let way = match known {
+            Ok(hosts) => Way::Hosts { route: self.route, hosts: Arc::clone(hosts) },
+            Err(failure) => Way::Failed(failure.clone()),
+        };
+        (*until > now).then_some(way)
+    }
 }
 
 /// Counts for `status`.
@@ -150,8 +182,14 @@ pub struct Queue {
     /// Entries that were given out: as many as the lanes' `in_hand` together.
     in_hand: BTreeMap<Key, InHand>,
     outcomes_size: u64,
-    /// One per destination, and a last one for what has no route.
+    /// One per route, then one for what has no route, then those of domains.
     lanes: Vec<Lane>,
+    /// The lanes of domains by their names.
+    domains: HashMap<Box<str>, usize>,
+    /// Lanes of no domain, to be used again.
+    free: Vec<usize>,
+    /// Domains that somebody has to be asked about.
+    wanted: VecDeque<Box<str>>,
     /// Lanes whose first entry is due in the future and that have credit.
     timed: BTreeSet<(Instant, usize)>,
     /// Lanes whose first entry is due and that have credit, in the order of their turns.
@@ -173,6 +211,9 @@ impl Queue {
             in_hand: BTreeMap::new(),
             outcomes_size: 0,
             lanes,
+            domains: HashMap::new(),
+            free: Vec::new(),
+            wanted: VecDeque::new(),
             timed: BTreeSet::new(),
             ready: VecDeque::new(),
         }
@@ -195,6 +236,7 @@ impl Queue {
         for lane in &self.lanes {
             see(Gauge::new("jobs in hand", lane.in_hand as usize, self.in_hand_max as usize));
         }
+        see(Gauge::new("jobs in hand at all destinations", self.in_hand.len(), JOBS_IN_HAND_TOTAL_MAX));
     }
 
     /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is
@@ -206,7 +248,7 @@ impl Queue {
         let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
         for RecipientView { address, progress, .. } in message.recipients() {
             if progress.open {
-                due.push((self.routes.destination(domain_of(address)), progress.next_attempt_at));
+                due.push((self.destination(domain_of(address)), progress.next_attempt_at));
             }
         }
         due.sort_unstable();
@@ -244,6 +286,33 @@ impl Queue {
         }
     }
 
+    /// The next domain that must be asked about, once.
+    pub fn wanted(&mut self) -> Option<Box<str>> {
+        self.wanted.pop_front()
+    }
+
+    /// What is known of a domain now.
+    pub fn resolved(&mut self, now: Now, domain: &str, answer: &dns::Answer) {
+        let Some(place) = self.domains.get(domain).copied() else { return };
+        if let Some(domain) = &mut self.lanes[place].domain {
+            domain.known = Some((answer.result.clone(), now.mono + answer.ttl));
+            domain.wanted = false;
+        }
+        self.refresh(now, place);
+    }
+
+    /// What is known of the hosts of a domain, if there is mail for it.
+    pub fn hosts_of(&self, domain: &str) -> Option<&dns::MailHosts> {
+        let (known, _) = self.lanes[self.found(domain)?.index()].domain.as_ref()?.known.as_ref()?;
+        known.as_deref().ok()
+    }
+
+    /// Whether all hosts of a destination have the mailboxes.
+    pub fn is_last_hop(&self, destination: DestinationId) -> bool {
+        let is_route = destination.index() < self.routes.count();
+        is_route && self.routes.route(destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp)
+    }
+
     /// The next job that is due. Lanes take turns, and one whose jobs are not settled stands back at its limit.
     pub fn next<M: MessageView>(&mut self, now: Now, lookup: impl Fn(MessageId) -> Option<M>) -> Option<Job> {
         while let Some(&(at, place)) = self.timed.first() {
@@ -252,13 +321,25 @@ impl Queue {
             }
             self.refresh(now, place);
         }
-        while let Some(place) = self.ready.pop_front() {
+        while self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX
+            && let Some(place) = self.ready.pop_front()
+        {
             let lane = &mut self.lanes[place];
             lane.ready = false;
             let job = match lane.waiting.first() {
                 Some(&(at, id)) if at <= now.mono && lane.in_hand < self.in_hand_max => {
-                    lane.waiting.pop_first();
-                    self.take(now, (id, self.destination_at(place)), lookup(id))
+                    let way = match &mut lane.domain {
+                        None => Some(Way::Route),
+                        Some(domain) => domain.way(now.mono).or_else(|| {
+                            domain.wanted = true;
+                            self.wanted.push_back(domain.name.clone());
+                            None
+                        }),
+                    };
+                    way.and_then(|way| {
+                        self.lanes[place].waiting.pop_first();
+                        self.take(now, (id, self.destination_at(place)), way, lookup(id))
+                    })
                 }
                 _ => None,
             };
@@ -316,9 +397,9 @@ impl Queue {
         self.in_hand.range(all_of(id)).next().is_some()
     }
 
-    /// Whether a message is on its way to this destination.
-    pub fn is_destination_in_hand(&self, id: MessageId, destination: DestinationId) -> bool {
-        self.in_hand.contains_key(&(id, destination))
+    /// Whether a message is on its way to this domain.
+    pub fn is_domain_in_hand(&self, id: MessageId, domain: &str) -> bool {
+        self.found(domain).is_some_and(|destination| self.in_hand.contains_key(&(id, destination)))
     }
 
     /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.
@@ -333,7 +414,12 @@ impl Queue {
 
     /// When [`next`](Queue::next) will have something, if nothing is settled before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.ready.is_empty() { self.timed.first().map(|(at, _)| *at) } else { Some(Instant::ZERO) }
+        if self.ready.is_empty() {
+            self.timed.first().map(|(at, _)| *at)
+        } else {
+            // At the limit nothing comes before something is settled.
+            (self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX).then_some(Instant::ZERO)
+        }
     }
 
     /// What the attempts and outcomes of the jobs in hand may take in the log, bytes.
@@ -347,13 +433,13 @@ impl Queue {
     }
 
     /// Makes a job of an entry whose turn has come; the entry goes with it, or ends if nothing is open.
-    fn take(&mut self, now: Now, key: Key, message: Option<impl MessageView>) -> Option<Job> {
+    fn take(&mut self, now: Now, key: Key, way: Way, message: Option<impl MessageView>) -> Option<Job> {
         let forced_from = self.forget(key);
         let made = message.filter(|message| !message.held()).and_then(|message| {
             let open = self.open_recipients(&message, key.1);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
             let due = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
-            Some(self.job(&message, key.1, open, due, forced_from))
+            Some(self.job(&message, (key.1, way), open, due, forced_from))
         });
         made.map(|(job, forced_from)| {
             let count = job.recipients.len();
@@ -378,7 +464,7 @@ impl Queue {
     fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
         let mut open = Vec::new();
         for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
-            if progress.open && self.routes.destination(domain_of(address)) == destination {
+            if progress.open && self.found(domain_of(address)) == Some(destination) {
                 open.push((index, progress.next_attempt_at));
             }
         }
@@ -389,14 +475,15 @@ impl Queue {
     fn job(
         &self,
         message: &impl MessageView,
-        destination: DestinationId,
+        (destination, way): (DestinationId, Way),
         open: Vec<(u32, WallTime)>,
         due: WallTime,
         forced_from: u32,
     ) -> (Job, u32) {
-        let recipients_max = match destination {
-            DestinationId::NOWHERE => RECIPIENTS_PER_TRANSACTION_MAX,
-            _ => self.routes.route(destination).recipients_max.max(1),
+        let recipients_max = match (&way, destination) {
+            (Way::Hosts { route, .. }, _) => self.routes.route(*route).recipients_max.max(1),
+            (Way::Failed(_), _) | (_, DestinationId::NOWHERE) => RECIPIENTS_PER_TRANSACTION_MAX,
+            (Way::Route, _) => self.routes.route(destination).recipients_max.max(1),
         };
         let mut recipient_at = places(message);
         let mut chosen = open.into_iter().filter(|(index, at)| *index >= forced_from || *at <= due);
@@ -411,6 +498,7 @@ impl Queue {
         let job = Job {
             id: message.id(),
             destination,
+            way,
             recipients,
             reverse_path: message.reverse_path().into(),
             size: message.size(),
@@ -487,7 +575,8 @@ impl Queue {
     /// Brings a lane to where its first entry and its credit say: `ready`, `timed` or neither.
     fn refresh(&mut self, now: Now, place: usize) {
         let lane = &mut self.lanes[place];
-        let head = lane.waiting.first().map(|(at, _)| *at).filter(|_| lane.in_hand < self.in_hand_max);
+        let stands_still = lane.domain.as_ref().is_some_and(|domain| domain.wanted) || lane.in_hand >= self.in_hand_max;
+        let head = lane.waiting.first().map(|(at, _)| *at).filter(|_| !stands_still);
         let timed_at = head.filter(|at| *at > now.mono);
         if lane.timed_at != timed_at {
             if let Some(at) = lane.timed_at {
@@ -502,6 +591,51 @@ impl Queue {
             lane.ready = true;
             self.ready.push_back(place);
         }
+        self.free_if_unused(place);
+    }
+
+    /// Forgets a domain for which there is nothing left.
+    fn free_if_unused(&mut self, place: usize) {
+        let lane = &mut self.lanes[place];
+        let in_use = lane.in_hand > 0 || !lane.waiting.is_empty() || lane.ready || lane.timed_at.is_some();
+        if !in_use && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted) {
+            self.domains.remove(&domain.name);
+            self.free.push(place);
+        }
+    }
+
+    /// The destination of a domain, which gets a lane if it has none.
+    fn destination(&mut self, domain: &str) -> DestinationId {
+        let route = self.routes.destination(domain);
+        if !self.is_by_mx(route) {
+            return route;
+        }
+        let name = key_of(domain);
+        let place = self.domains.get(&*name).copied().unwrap_or_else(|| {
+            let place = self.free.pop().unwrap_or_else(|| {
+                self.lanes.push(Lane::default());
+                self.lanes.len() - 1
+            });
+            let domain = Domain { name: (*name).into(), route, known: None, wanted: false };
+            self.lanes[place].domain = Some(Box::new(domain));
+            self.domains.insert((*name).into(), place);
+            place
+        });
+        self.destination_at(place)
+    }
+
+    /// The destination of a domain; `None` if it would have a lane of its own and has none.
+    fn found(&self, domain: &str) -> Option<DestinationId> {
+        let route = self.routes.destination(domain);
+        if self.is_by_mx(route) {
+            self.domains.get(&*key_of(domain)).map(|place| self.destination_at(*place))
+        } else {
+            Some(route)
+        }
+    }
+
+    fn is_by_mx(&self, route: RouteId) -> bool {
+        route != DestinationId::NOWHERE && self.routes.route(route).mx
     }
 
     /// The moment on the monotonic clock for a time that was written down. Not further away than a retry can
@@ -519,7 +653,7 @@ impl Queue {
     }
 
     fn place_of(&self, destination: DestinationId) -> usize {
-        destination.index().min(self.routes.count())
+        if destination == DestinationId::NOWHERE { self.routes.count() } else { destination.index() }
     }
 
     fn destination_at(&self, place: usize) -> DestinationId {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::delivery::Answer;
-use crate::delivery::testing::{Message, answer, at, routes};
+use crate::delivery::testing::{Message, answer, at, hop, hosts, routes};
+use crate::delivery::{Answer, Route};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -358,4 +358,136 @@ fn an_untried_part_of_many_recipients_does_not_spin() {
     home.settle(at(0), &job, |_| Fate::Untried);
     assert_eq!(home.next(at(0)), None);
     assert_eq!(home.next(at(1)).map(|job| job.recipients.len()), Some(100));
+}
+
+/// One whose domains all go by MX, but for `d0.example`.
+fn by_mx() -> Home {
+    let mut all: Vec<(Box<str>, Route)> = vec![("*".into(), Route::by_mx())];
+    all.push(("d0.example".into(), Route::new(vec![hop(0, 10)])));
+    let retry = Retry { jitter: 0.0, ..Retry::default() };
+    let mut home = Home::steady();
+    home.queue = Queue::new(Arc::new(Routes::new(all).unwrap()), retry, 7);
+    home
+}
+
+fn found(hosts: &Arc<dns::MailHosts>, seconds: u64) -> dns::Answer {
+    dns::Answer { result: Ok(Arc::clone(hosts)), ttl: Duration::from_secs(seconds) }
+}
+
+fn wanted(home: &mut Home) -> Vec<Box<str>> {
+    std::iter::from_fn(|| home.queue.wanted()).collect()
+}
+
+#[test]
+fn a_domain_that_is_looked_up_holds_up_nobody_else() {
+    let mut home = by_mx();
+    home.add(at(0), Message::new(1, at(0), &["a@One.example", "b@two.example.", "c@one.example", "d@d0.example"]));
+    let job = home.next(at(0)).unwrap();
+    assert_eq!((indexes(&job), &job.way), (vec![3], &Way::Route));
+    assert_eq!(home.next(at(0)), None);
+    assert_eq!(wanted(&mut home), ["one.example".into(), "two.example".into()]);
+    assert_eq!(home.next(at(1)), None);
+    assert!(wanted(&mut home).is_empty(), "they are asked about once");
+    assert_eq!(home.queue.next_deadline(), None);
+
+    let (one, two) = (hosts(1, &[(10, "mx.one.example", 1)]), hosts(2, &[(10, "mx.two.example", 2)]));
+    home.queue.resolved(at(2), "two.example", &found(&two, 60));
+    assert_eq!(home.queue.next_deadline(), Some(Instant::ZERO));
+    let job = home.next(at(2)).unwrap();
+    let Way::Hosts { hosts, .. } = &job.way else { panic!("{job:?}") };
+    assert_eq!((indexes(&job), hosts), (vec![1], &two));
+    assert!(home.queue.is_domain_in_hand(job.id, "TWO.example"));
+    assert!(!home.queue.is_domain_in_hand(job.id, "one.example"));
+    home.settle(at(2), &job, delivered);
+
+    home.queue.resolved(at(3), "one.example", &found(&one, 60));
+    let job = home.next(at(3)).unwrap();
+    assert_eq!(indexes(&job), [0, 2]);
+    assert_eq!(home.queue.hosts_of("one.example"), Some(&*one));
+    home.settle(at(3), &job, delivered);
+    assert_eq!(home.queue.hosts_of("one.example"), None, "a domain without mail is forgotten");
+    home.queue.resolved(at(4), "one.example", &found(&one, 60));
+    assert_eq!((home.queue.domains.len(), home.queue.free.len()), (0, 2));
+}
+
+#[test]
+fn an_answer_holds_for_a_while_and_the_next_may_name_other_hosts() {
+    let mut home = by_mx();
+    for number in 0..3 {
+        home.add(at(0), Message::new(number, at(0), &["a@one.example"]));
+    }
+    assert_eq!(home.next(at(0)), None);
+    let first = hosts(1, &[(10, "mx.one.example", 1)]);
+    home.queue.resolved(at(0), "one.example", &found(&first, 60));
+    wanted(&mut home);
+    let job = home.next(at(59)).unwrap();
+    home.settle(at(59), &job, deferred);
+    assert_eq!(home.next(at(60)), None);
+    assert_eq!(wanted(&mut home), ["one.example".into()]);
+    let later = hosts(2, &[(10, "mx.other.example", 2)]);
+    home.queue.resolved(at(61), "one.example", &found(&later, 60));
+    let job = home.next(at(61)).unwrap();
+    assert!(matches!(&job.way, Way::Hosts { hosts, .. } if *hosts == later));
+}
+
+#[test]
+fn a_domain_without_hosts_is_answered_without_a_connection() {
+    let mut home = by_mx();
+    home.add(at(0), Message::new(1, at(0), &["a@gone.example", "b@sick.example"]));
+    assert_eq!(home.next(at(0)), None);
+    let failure = |status, text: &str| {
+        let result = Err(dns::Failure { status, text: text.into() });
+        dns::Answer { result, ttl: Duration::from_secs(5) }
+    };
+    home.queue.resolved(at(0), "gone.example", &failure((5, 1, 2), "there is none"));
+    home.queue.resolved(at(0), "sick.example", &failure((4, 4, 3), "nobody knows"));
+    let mut fates = Vec::new();
+    while let Some(job) = home.next(at(0)) {
+        let result = job.settled().expect("a fate");
+        fates.push(result.fates[0].1.clone());
+        let message = home.spool.get_mut(&job.id).unwrap();
+        let verdicts = home.queue.settle(at(0), &*message, &result);
+        message.apply(&verdicts);
+    }
+    let [Fate::Failed(gone), Fate::Deferred { answer: sick, tried: true, soon: false }] = &fates[..] else {
+        panic!("{fates:?}")
+    };
+    assert_eq!((gone.status, sick.status), ((5, 1, 2), (4, 4, 3)));
+    // What may be well later is asked about again when its turn has come.
+    assert_eq!(home.queue.next_deadline(), Some(at(60).mono));
+    assert_eq!(home.next(at(60)), None);
+    assert_eq!(wanted(&mut home).last().map(|domain| &**domain), Some("sick.example"));
+}
+
+#[test]
+fn deleted_mail_leaves_no_domain_behind() {
+    let mut home = by_mx();
+    let id = home.add(at(0), Message::new(1, at(0), &["a@one.example"]));
+    assert_eq!(home.next(at(0)), None);
+    home.queue.remove(id);
+    home.queue.resolved(at(1), "one.example", &found(&hosts(1, &[(10, "mx.one.example", 1)]), 60));
+    assert_eq!((home.queue.domains.len(), home.queue.free.len()), (0, 1));
+    home.add(at(2), Message::new(2, at(2), &["a@two.example"]));
+    assert_eq!(home.queue.lanes.len(), home.queue.routes.count() + 2, "its place is used again");
+}
+
+#[test]
+fn so_many_jobs_are_in_hand_and_no_more() {
+    let mut home = by_mx();
+    for number in 0..JOBS_IN_HAND_TOTAL_MAX as u64 + 10 {
+        let domain = number % 1000;
+        home.add(at(0), Message::new(number, at(0), &[&format!("a@d{domain}.of.example")]));
+    }
+    assert_eq!(home.next(at(0)), None);
+    let set = hosts(1, &[(10, "mx.example", 1)]);
+    for domain in wanted(&mut home) {
+        home.queue.resolved(at(0), &domain, &found(&set, 60));
+    }
+    let jobs: Vec<Job> = std::iter::from_fn(|| home.next(at(0))).collect();
+    assert_eq!(jobs.len(), JOBS_IN_HAND_TOTAL_MAX);
+    home.queue.gauge(&mut |gauge| assert!(gauge.holds(), "{gauge:?}"));
+    assert_eq!(home.queue.next_deadline(), None, "nothing to do before something is settled");
+    home.settle(at(0), &jobs[0], delivered);
+    assert_eq!(home.queue.next_deadline(), Some(Instant::ZERO));
+    assert!(home.next(at(0)).is_some());
 }

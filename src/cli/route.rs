@@ -1,0 +1,93 @@
+//! `rohrpost route`: where mail to an address would go.
+//!
+//! In: the address, and the configuration. Out: its route, and for a route by MX the hosts as the running appliance finds them.
+
+use super::check;
+use super::text::{exit_code, plain};
+use crate::appliance::settings;
+use crate::config::{self, Config};
+use crate::control::{Answer, Client, ClientError, DomainReport, PROTOCOL_VERSION, Request};
+use crate::smtp::domain_of;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// What would happen to mail for an address.
+#[derive(Debug, Serialize)]
+struct RouteReport {
+    version: u32,
+    address: String,
+    /// `mx://DOMAIN`, the hops of the route, `discard` or `no route`.
+    destination: String,
+    source_addresses: Vec<std::net::IpAddr>,
+    connections_max: Option<u32>,
+    /// Of a route by MX.
+    dns: Option<DomainReport>,
+}
+
+/// The command: to standard output, errors to standard error.
+pub fn route(args: &super::RouteArgs) -> ExitCode {
+    match config::load(&args.config.config) {
+        Ok(config) => exit_code(write_route(&config, &args.address, args.json, &mut io::stdout().lock())),
+        Err(error) => check::refuse(&check::show(&error)),
+    }
+}
+
+/// Writes where mail for `address`, which may be a domain alone, goes.
+fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+    let domain = if address.contains('@') { domain_of(address) } else { address };
+    let routes = settings::routes(config).map_err(|error| io::Error::other(error.to_string()))?;
+    let route = routes.lookup(domain).map(|id| routes.route(id));
+    let dns = match route {
+        Some(route) if route.mx => Some(ask(config, domain)?),
+        _ => None,
+    };
+    let report = RouteReport {
+        version: PROTOCOL_VERSION,
+        address: address.to_owned(),
+        destination: routes.describe(domain),
+        source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
+        connections_max: route.map(|route| route.connections_max),
+        dns,
+    };
+    if json {
+        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        write_report(&report, out)?;
+    }
+    Ok(())
+}
+
+/// What the appliance finds in the DNS.
+fn ask(config: &Config, domain: &str) -> Result<DomainReport, ClientError> {
+    let mut client = Client::connect(&config.admin.socket)?;
+    let mut report = None;
+    client.ask(&Request::Domain { domain: domain.to_owned() }, |answer| {
+        if let Answer::Domain { domain } = answer {
+            report = Some(*domain);
+        }
+        Ok(())
+    })?;
+    report.ok_or_else(|| client.strange("nothing about the domain"))
+}
+
+fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{} goes to {}", plain(&report.address), plain(&report.destination))?;
+    let Some(dns) = &report.dns else { return Ok(()) };
+    let secure = |secure: bool| if secure { "secure" } else { "insecure" };
+    let seconds = dns.ttl_seconds;
+    match &dns.failure {
+        Some(failure) => writeln!(out, "the DNS names no host: {} (for {seconds} s)", plain(failure))?,
+        None => {
+            let what = if dns.implicit { "the domain itself, as it has no MX records" } else { "MX records" };
+            writeln!(out, "the DNS names: {what}, {}, for {seconds} s", secure(dns.secure))?;
+        }
+    }
+    for host in &dns.hosts {
+        let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+        let (name, addresses) = (plain(&host.name), addresses.join(" "));
+        writeln!(out, "{:>6} {name} {addresses} ({})", host.preference, secure(host.secure))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! What is known of a domain, for the operator.
+
+use crate::dns::Answer;
+use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
+
+/// Where the mail of a domain goes by MX.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DomainReport {
+    /// As it was asked about.
+    pub domain: String,
+    /// By preference; empty if there is a `failure`.
+    pub hosts: Vec<HostReport>,
+    /// The MX records are secure (DNSSEC).
+    pub secure: bool,
+    /// There are no MX records: the domain is its own host.
+    pub implicit: bool,
+    /// Why mail cannot go there, with its status (RFC 3463).
+    pub failure: Option<String>,
+    /// For how long this holds.
+    pub ttl_seconds: u64,
+}
+
+/// One host that takes its mail.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HostReport {
+    /// Its name.
+    pub name: String,
+    /// Lower is better.
+    pub preference: u16,
+    /// In the order in which they are tried.
+    pub addresses: Vec<IpAddr>,
+    /// They are secure (DNSSEC).
+    pub secure: bool,
+}
+
+impl DomainReport {
+    pub(super) fn new(domain: &str, answer: &Answer) -> DomainReport {
+        let mut report = DomainReport {
+            domain: domain.to_owned(),
+            hosts: Vec::new(),
+            secure: false,
+            implicit: false,
+            failure: None,
+            ttl_seconds: answer.ttl.as_secs(),
+        };
+        match &answer.result {
+            Err(failure) => {
+                let (class, subject, detail) = failure.status;
+                report.failure = Some(format!("{class}.{subject}.{detail} {}", failure.text));
+            }
+            Ok(found) => {
+                (report.secure, report.implicit) = (found.secure, found.implicit);
+                let host = |host: &crate::dns::MailHost| HostReport {
+                    name: host.name.to_string(),
+                    preference: host.preference,
+                    addresses: host.addresses.clone(),
+                    secure: host.secure,
+                };
+                report.hosts = found.hosts.iter().map(host).collect();
+            }
+        }
+        report
+    }
+}

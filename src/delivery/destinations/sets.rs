@@ -1,0 +1,113 @@
+//! The MX sets that are destinations of this worker, and the places that they have among its targets.
+
+use super::host::{Host, OwnAddress, hosts_of};
+use crate::delivery::route::hash_of_set;
+use crate::delivery::{Route, RouteId, Routes};
+use crate::dns::MailHosts;
+use hashbrown::HashTable;
+use std::sync::Arc;
+
+/// Places from [`fixed`](Sets::fixed) on.
+#[derive(Debug)]
+pub(super) struct Sets {
+    routes: Vec<Route>,
+    fixed: usize,
+    /// Of each place, what it is the place of.
+    sets: Vec<Set>,
+    /// Indexes of `sets`, to be found by what they hold.
+    found: HashTable<usize>,
+    /// Where the next unused one is looked for.
+    hand: usize,
+}
+
+#[derive(Debug)]
+struct Set {
+    route: RouteId,
+    hosts: Arc<MailHosts>,
+    hash: u64,
+    /// It was used since the hand came by.
+    used: bool,
+}
+
+impl Sets {
+    /// None yet. The first `fixed` places are those of others.
+    pub fn new(routes: &Routes, fixed: usize) -> Sets {
+        let routes = (0..routes.count()).map(|index| routes.route(RouteId::from_index(index)).clone()).collect();
+        Sets { routes, fixed, sets: Vec::new(), found: HashTable::new(), hand: 0 }
+    }
+
+    /// How many places are those of others.
+    pub fn fixed(&self) -> usize {
+        self.fixed
+    }
+
+    pub fn count(&self) -> usize {
+        self.sets.len()
+    }
+
+    /// The place of a set that is there.
+    pub fn find(&mut self, route: RouteId, hosts: &MailHosts) -> Option<usize> {
+        let hash = hash_of_set(route, hosts);
+        let sets = &self.sets;
+        let same = |index: &usize| sets[*index].route == route && sets[*index].hosts.set().eq(hosts.set());
+        let index = *self.found.find(hash, same)?;
+        self.sets[index].used = true;
+        Some(self.fixed + index)
+    }
+
+    /// Takes later knowledge about a set; whether its hosts have other addresses now.
+    pub fn renew(&mut self, place: usize, hosts: &Arc<MailHosts>) -> bool {
+        let set = &mut self.sets[place - self.fixed];
+        if hosts.number <= set.hosts.number {
+            return false;
+        }
+        let addresses = |hosts: &MailHosts| hosts.hosts.iter().map(|host| host.addresses.clone()).collect::<Vec<_>>();
+        let changed = addresses(hosts) != addresses(&set.hosts);
+        set.hosts = Arc::clone(hosts);
+        changed
+    }
+
+    /// Gives a place to a set that is not there: the next one, or one that was made room at.
+    pub fn insert(&mut self, place: usize, route: RouteId, hosts: &Arc<MailHosts>) {
+        let hash = hash_of_set(route, hosts);
+        let index = place - self.fixed;
+        let set = Set { route, hosts: Arc::clone(hosts), hash, used: true };
+        if index == self.sets.len() {
+            self.sets.push(set);
+        } else {
+            self.sets[index] = set;
+        }
+        let sets = &self.sets;
+        self.found.insert_unique(hash, index, |index| sets[*index].hash);
+    }
+
+    /// Forgets a set that was not used for long, where `is_unused` allows it; its place.
+    pub fn make_room(&mut self, is_unused: impl Fn(usize) -> bool) -> Option<usize> {
+        // Twice around: in the first round all may have been used.
+        for _ in 0..2 * self.sets.len() {
+            let index = self.hand;
+            self.hand = (self.hand + 1) % self.sets.len();
+            let place = self.fixed + index;
+            let set = &mut self.sets[index];
+            if !std::mem::take(&mut set.used) && is_unused(place) {
+                let hash = set.hash;
+                if let Ok(entry) = self.found.find_entry(hash, |other| *other == index) {
+                    entry.remove();
+                }
+                return Some(place);
+            }
+        }
+        None
+    }
+
+    /// The hosts of a set that can be reached from an own address.
+    pub fn hosts(&self, place: usize, own: &[OwnAddress]) -> Vec<Host> {
+        let set = &self.sets[place - self.fixed];
+        hosts_of(&self.routes[set.route.index()].with_hosts(&set.hosts), own)
+    }
+
+    /// Connections that one set may have by a route.
+    pub fn connections_max(&self, route: RouteId) -> u32 {
+        self.routes[route.index()].connections_max
+    }
+}

@@ -1,0 +1,141 @@
+//! Who keeps the lookups: what workers ask, what resolvers are asked, and who waits for what.
+
+use super::answer::Answer;
+use super::cache::Cache;
+use super::lookup::{Lookup, Rules};
+use super::record::{Data, Question, Reply, Said};
+use crate::env::Instant;
+use crate::limits::{DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+/// A lookup, and the workers that wait for it.
+#[derive(Debug)]
+struct Case {
+    lookup: Lookup,
+    askers: BTreeSet<u16>,
+}
+
+/// The lookups of all workers.
+#[derive(Debug)]
+pub struct Clerk {
+    rules: Arc<Rules>,
+    workers: usize,
+    cache: Cache,
+    /// By the domain that was asked about. No more than all workers may have asked for.
+    cases: BTreeMap<Box<str>, Case>,
+    /// Who waits for which question, whether it has been put to a resolver yet or not.
+    waiting: BTreeMap<Question, BTreeSet<Box<str>>>,
+    /// Questions of `waiting` that no resolver has yet.
+    unasked: VecDeque<Question>,
+    /// Questions that resolvers have: at most [`LOOKUPS_MAX`].
+    asked: BTreeSet<Question>,
+    answers: VecDeque<(u16, Box<str>, Answer)>,
+    /// Lookups begun.
+    count: u64,
+}
+
+impl Clerk {
+    /// For so many workers.
+    pub fn new(rules: Rules, workers: usize) -> Clerk {
+        Clerk {
+            rules: Arc::new(rules),
+            workers,
+            cache: Cache::default(),
+            cases: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            unasked: VecDeque::new(),
+            asked: BTreeSet::new(),
+            answers: VecDeque::new(),
+            count: 0,
+        }
+    }
+
+    /// A worker asks about a domain. One that asks for more than it may have is not heard: it will ask again.
+    pub fn ask(&mut self, now: Instant, worker: u16, domain: &str) {
+        if let Some(case) = self.cases.get_mut(domain) {
+            case.askers.insert(worker);
+        } else if self.cases.len() < self.workers * LOOKUPS_PER_WORKER_MAX {
+            self.count += 1;
+            let lookup = Lookup::new(domain, Arc::clone(&self.rules), self.count);
+            self.cases.insert(domain.into(), Case { lookup, askers: BTreeSet::from([worker]) });
+            self.pursue(now, domain);
+        }
+    }
+
+    /// The next question for a resolver; [`tell`](Clerk::tell) must follow, whatever happens.
+    pub fn question(&mut self) -> Option<Question> {
+        if self.asked.len() >= LOOKUPS_MAX {
+            return None;
+        }
+        let question = self.unasked.pop_front()?;
+        self.asked.insert(question.clone());
+        Some(question)
+    }
+
+    /// What a resolver said.
+    pub fn tell(&mut self, now: Instant, question: &Question, mut reply: Reply) {
+        if !self.asked.remove(question) {
+            return;
+        }
+        if let Said::Records(records) = &mut reply.said {
+            // They come in any order: of too many hosts the best ones stay, and all aliases.
+            records.sort_by_key(|record| match record.data {
+                Data::Alias(_) | Data::Address(_) => 0,
+                Data::Mx { preference, .. } => 1 + u32::from(preference),
+            });
+            records.truncate(DNS_RECORDS_MAX);
+        }
+        let until = self.cache.put(now, question.clone(), reply.clone());
+        for domain in self.waiting.remove(question).unwrap_or_default() {
+            // Not by way of the cache, which may have no room.
+            if let Some(case) = self.cases.get_mut(&domain) {
+                case.lookup.tell(question, &reply, until);
+            }
+            self.pursue(now, &domain);
+        }
+    }
+
+    /// Whether [`answer`](Clerk::answer) has something.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// The next answer: for which worker, about which domain.
+    pub fn answer(&mut self) -> Option<(u16, Box<str>, Answer)> {
+        self.answers.pop_front()
+    }
+
+    /// Shows how full its tables are.
+    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        see(Gauge::new("domains being looked up", self.cases.len(), self.workers * LOOKUPS_PER_WORKER_MAX));
+        see(Gauge::new("questions to resolvers", self.asked.len(), LOOKUPS_MAX));
+        see(Gauge::new("answers of resolvers that are remembered", self.cache.len(), DNS_CACHE_MAX));
+    }
+
+    /// Goes on with a lookup as far as what is known carries it.
+    fn pursue(&mut self, now: Instant, domain: &str) {
+        let Some(case) = self.cases.get_mut(domain) else { return };
+        loop {
+            let known = case.lookup.questions().find_map(|question| {
+                let (reply, until) = self.cache.get(now, question)?;
+                Some((question.clone(), reply.clone(), until))
+            });
+            let Some((question, reply, until)) = known else { break };
+            case.lookup.tell(&question, &reply, until);
+        }
+        if let Some(answer) = case.lookup.answer(now) {
+            let askers = std::mem::take(&mut case.askers);
+            self.answers.extend(askers.into_iter().map(|worker| (worker, domain.into(), answer.clone())));
+            self.cases.remove(domain);
+            return;
+        }
+        for question in case.lookup.questions() {
+            let waiting = self.waiting.entry(question.clone()).or_insert_with(|| {
+                self.unasked.push_back(question.clone());
+                BTreeSet::new()
+            });
+            waiting.insert(domain.into());
+        }
+    }
+}

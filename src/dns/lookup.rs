@@ -1,0 +1,348 @@
+//! The lookup of one domain: which questions it takes, and what comes of the answers.
+//!
+//! ```text
+//!  MX? ─ records ──► hosts, sorted and bounded, without ourselves and what is no better ─► A?, AAAA? of each ─► hosts
+//!   │ ├ one "." ───► the domain takes no mail (RFC 7505)
+//!   │ └ no name ───► there is no such domain
+//!   └── nothing ───► the domain is its own host ─► A?, AAAA? ─► hosts, or there is nothing
+//! ```
+//!
+//! A name that is an alias is followed within an answer; where the answer ends before the alias does, the next question is
+//! about what it stands for.
+
+use super::answer::{Answer, Failure, MailHost, MailHosts};
+use super::name;
+use super::record::{Data, Kind, Question, Reply, Said};
+use crate::env::Instant;
+use crate::limits::{ALIASES_MAX, DNS_FAILURE_TTL, HOST_ADDRESSES_MAX, MX_HOSTS_MAX};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Which addresses are of use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Families {
+    /// A records are asked for.
+    pub v4: bool,
+    /// AAAA records are; their addresses are tried first.
+    pub v6: bool,
+}
+
+/// By what we are known: mail must not come back to us.
+#[derive(Clone, Debug, Default)]
+pub struct Ourselves {
+    /// The names by which we greet, in lower case.
+    pub names: Vec<Box<str>>,
+    /// Our addresses.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Ourselves {
+    fn is_named(&self, name: &str) -> bool {
+        self.names.iter().any(|own| **own == *name)
+    }
+
+    /// An address of this box; those that no other box can have are among them.
+    fn is_at(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        address.is_loopback() || address.is_unspecified() || self.addresses.contains(&address)
+    }
+}
+
+/// What holds for all lookups.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Which addresses are of use.
+    pub families: Families,
+    /// By what we are known.
+    pub ourselves: Ourselves,
+}
+
+/// One thing that a lookup needs to know.
+#[derive(Debug)]
+struct Wanted {
+    /// About the name itself or what it is an alias of.
+    question: Question,
+    /// Aliases followed.
+    aliases: usize,
+    /// All that was said on the way was secure.
+    secure: bool,
+    found: Option<Found>,
+}
+
+/// What it came to know.
+#[derive(Debug)]
+enum Found {
+    /// The data of the records of the kind that was asked for.
+    Records(Vec<Data>),
+    Nothing,
+    NoName,
+    Failed(Box<str>),
+}
+
+impl Wanted {
+    fn new(name: &str, kind: Kind) -> Wanted {
+        Wanted { question: Question::new(name, kind), aliases: 0, secure: true, found: None }
+    }
+
+    /// Takes a reply to its question.
+    fn tell(&mut self, reply: &Reply) {
+        self.secure &= reply.secure;
+        self.found = match &reply.said {
+            Said::Nothing => Some(Found::Nothing),
+            Said::NoName => Some(Found::NoName),
+            Said::Failed(why) => Some(Found::Failed(why.clone())),
+            Said::Records(records) => {
+                let mut at: &str = &self.question.name;
+                let aliased = |at: &str| {
+                    records.iter().find_map(|record| match &record.data {
+                        Data::Alias(target) if *record.name == *at => Some(&**target),
+                        _ => None,
+                    })
+                };
+                while let Some(target) = aliased(at).filter(|_| self.aliases < ALIASES_MAX) {
+                    self.aliases += 1;
+                    at = target;
+                }
+                let of_kind = |data: &Data| match (data, self.question.kind) {
+                    (Data::Mx { .. }, Kind::Mx) => true,
+                    (Data::Address(address), Kind::A) => address.is_ipv4(),
+                    (Data::Address(address), Kind::Aaaa) => address.is_ipv6(),
+                    _ => false,
+                };
+                let here = records.iter().filter(|record| *record.name == *at && of_kind(&record.data));
+                let data: Vec<Data> = here.map(|record| record.data.clone()).collect();
+                if !data.is_empty() {
+                    Some(Found::Records(data))
+                } else if self.aliases >= ALIASES_MAX {
+                    Some(Found::Failed(format!("{} is an alias of an alias, without end", self.question.name).into()))
+                } else if *at == *self.question.name {
+                    Some(Found::Nothing)
+                } else {
+                    // The resolver did not follow the alias to its end.
+                    self.question.name = at.into();
+                    None
+                }
+            }
+        };
+    }
+}
+
+/// A host whose addresses are looked up.
+#[derive(Debug)]
+struct Candidate {
+    name: Box<str>,
+    preference: u16,
+    /// In the order in which they are tried.
+    addresses: Vec<Wanted>,
+}
+
+/// One domain's lookup.
+#[derive(Debug)]
+pub(super) struct Lookup {
+    domain: Box<str>,
+    rules: Arc<Rules>,
+    number: u64,
+    mx: Wanted,
+    /// Once the MX records are known.
+    hosts: Option<Vec<Candidate>>,
+    implicit: bool,
+    /// Hosts were left out that are no better than ourselves.
+    loops: bool,
+    /// Until when all that it rests on holds.
+    until: Instant,
+    result: Option<Result<Arc<MailHosts>, Failure>>,
+}
+
+impl Lookup {
+    /// Of a domain as it stands in an address; the `number` rises.
+    pub fn new(domain: &str, rules: Arc<Rules>, number: u64) -> Lookup {
+        let mut lookup = Lookup {
+            domain: domain.into(),
+            rules,
+            number,
+            mx: Wanted::new("", Kind::Mx),
+            hosts: None,
+            implicit: false,
+            loops: false,
+            until: Instant::FAR,
+            result: None,
+        };
+        if let Some(address) = name::literal(domain) {
+            lookup.result = Some(lookup.at(address));
+        } else if let Some(name) = name::of_domain(domain) {
+            lookup.mx.question.name = name;
+        } else {
+            lookup.result = Some(Err(Failure::new((5, 1, 2), format!("{domain} is no domain"))));
+        }
+        lookup
+    }
+
+    /// The host that an address literal names.
+    fn at(&self, address: IpAddr) -> Result<Arc<MailHosts>, Failure> {
+        let families = self.rules.families;
+        let in_family = if address.is_ipv4() { families.v4 } else { families.v6 };
+        if self.rules.ourselves.is_at(address) {
+            Err(self.looping())
+        } else if !is_usable(address) || !in_family {
+            Err(Failure::new((5, 1, 2), format!("no mail can go to {address}")))
+        } else {
+            Ok(Arc::new(MailHosts::at(address, self.number)))
+        }
+    }
+
+    /// The questions that are open.
+    pub fn questions(&self) -> impl Iterator<Item = &Question> {
+        let open = |wanted: &&Wanted| wanted.found.is_none();
+        let hosts = self.hosts.iter().flatten().flat_map(|host| &host.addresses);
+        let all = std::iter::once(&self.mx).chain(hosts).filter(open).map(|wanted| &wanted.question);
+        all.filter(|_| self.result.is_none())
+    }
+
+    /// Takes a reply, which holds until then.
+    pub fn tell(&mut self, question: &Question, reply: &Reply, until: Instant) {
+        let hosts = self.hosts.iter_mut().flatten().flat_map(|host| &mut host.addresses);
+        for wanted in std::iter::once(&mut self.mx).chain(hosts) {
+            if wanted.found.is_none() && wanted.question == *question {
+                wanted.tell(reply);
+                self.until = self.until.min(until);
+            }
+        }
+        if self.hosts.is_none() && self.mx.found.is_some() {
+            self.judge_mx();
+        }
+        if self.result.is_none() && self.questions().next().is_none() {
+            self.result = Some(self.judge_hosts());
+        }
+    }
+
+    /// What came of it, once no question is open.
+    pub fn answer(&self, now: Instant) -> Option<Answer> {
+        let result = self.result.clone()?;
+        // What rests on no reply holds for ever, and is looked at again all the same.
+        let ttl = if self.until == Instant::FAR { DNS_FAILURE_TTL } else { self.until.since(now) };
+        Some(Answer { result, ttl })
+    }
+
+    /// The MX records are known: the hosts follow.
+    fn judge_mx(&mut self) {
+        let domain = &*self.domain;
+        let mut hosts: Vec<(u16, Box<str>)> = Vec::new();
+        match &self.mx.found {
+            Some(Found::NoName) => {
+                self.result = Some(Err(Failure::new((5, 1, 2), format!("there is no domain {domain}"))));
+                return;
+            }
+            Some(Found::Failed(why)) => {
+                self.result = Some(Err(Failure::new((4, 4, 3), format!("the mail hosts of {domain}: {why}"))));
+                return;
+            }
+            Some(Found::Records(records)) => {
+                for data in records {
+                    if let Data::Mx { preference, host } = data {
+                        hosts.push((*preference, host.clone()));
+                    }
+                }
+                if hosts.iter().all(|(_, host)| host.is_empty()) {
+                    let text = format!("{domain} takes no mail: it says so with a null MX (RFC 7505)");
+                    self.result = Some(Err(Failure::new((5, 1, 10), text)));
+                    return;
+                }
+                hosts.retain(|(_, host)| name::is_host(host));
+            }
+            Some(Found::Nothing) | None => {
+                self.implicit = true;
+                hosts.push((0, self.mx.question.name.clone()));
+            }
+        }
+        hosts.sort_unstable();
+        // Of a host that is named twice the better one counts.
+        let mut seen = Vec::new();
+        hosts.retain(|(_, host)| {
+            let is_new = !seen.contains(host);
+            seen.push(host.clone());
+            is_new
+        });
+        hosts.truncate(MX_HOSTS_MAX);
+        if hosts.is_empty() {
+            let text = format!("no MX record of {domain} names a host");
+            self.result = Some(Err(Failure::new((5, 4, 4), text)));
+            return;
+        }
+        if let Some(own) = hosts.iter().find(|(_, host)| self.rules.ourselves.is_named(host)).map(|(own, _)| *own) {
+            hosts.retain(|(preference, _)| *preference < own);
+            self.loops = true;
+        }
+        let Families { v4, v6 } = self.rules.families;
+        let kinds = [(v6, Kind::Aaaa), (v4, Kind::A)].into_iter().filter(|(wanted, _)| *wanted);
+        let candidates = hosts.into_iter().map(|(preference, name)| Candidate {
+            addresses: kinds.clone().map(|(_, kind)| Wanted::new(&name, kind)).collect(),
+            name,
+            preference,
+        });
+        self.hosts = Some(candidates.collect());
+    }
+
+    /// All addresses are known.
+    fn judge_hosts(&mut self) -> Result<Arc<MailHosts>, Failure> {
+        let mut hosts: Vec<MailHost> = Vec::new();
+        let mut failure = None;
+        let mut own: Option<u16> = None;
+        for candidate in self.hosts.iter().flatten() {
+            let mut host = MailHost {
+                name: candidate.name.clone(),
+                preference: candidate.preference,
+                addresses: Vec::new(),
+                secure: true,
+            };
+            for wanted in &candidate.addresses {
+                match &wanted.found {
+                    Some(Found::Records(records)) => {
+                        host.secure &= wanted.secure;
+                        let addresses = records.iter().filter_map(|data| match data {
+                            Data::Address(address) => Some(*address),
+                            _ => None,
+                        });
+                        host.addresses.extend(addresses.take(HOST_ADDRESSES_MAX));
+                    }
+                    Some(Found::Failed(why)) => failure = failure.or(Some((&candidate.name, why))),
+                    Some(Found::Nothing | Found::NoName) | None => {}
+                }
+            }
+            if host.addresses.iter().any(|address| self.rules.ourselves.is_at(*address)) {
+                own = own.into_iter().chain([host.preference]).min();
+            }
+            host.addresses.retain(|address| is_usable(*address));
+            if !host.addresses.is_empty() {
+                hosts.push(host);
+            }
+        }
+        if let Some(own) = own {
+            hosts.retain(|host| host.preference < own);
+        }
+        let domain = &*self.domain;
+        if !hosts.is_empty() {
+            let (secure, implicit, number) = (self.mx.secure, self.implicit, self.number);
+            return Ok(Arc::new(MailHosts { hosts, secure, implicit, number }));
+        }
+        if let Some((host, why)) = failure {
+            return Err(Failure::new((4, 4, 3), format!("the addresses of {host}: {why}")));
+        }
+        Err(if own.is_some() || self.loops {
+            self.looping()
+        } else if self.implicit {
+            Failure::new((5, 1, 2), format!("{domain} has neither a mail host nor an address"))
+        } else {
+            Failure::new((5, 4, 4), format!("no mail host of {domain} has an address"))
+        })
+    }
+
+    fn looping(&self) -> Failure {
+        Failure::new((5, 4, 6), format!("mail for {} loops back to us", self.domain))
+    }
+}
+
+/// Whether a host can have this address.
+fn is_usable(address: IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
+}
