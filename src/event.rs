@@ -9,6 +9,7 @@ use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
 use crate::spool::MessageId;
+use crate::tls::Secured;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -65,6 +66,9 @@ pub enum Event {
         id: MessageId,
         /// Who sent it.
         client: IpAddr,
+        /// How its connection was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<Secured>,
         /// The reverse-path; empty for the null sender.
         sender: String,
         /// How many recipients it has.
@@ -120,6 +124,15 @@ pub enum Event {
         stage: String,
         /// What it was told.
         reply: String,
+    },
+    /// A client's TLS came to a bad end: in its handshake, or later.
+    TlsFailed {
+        /// The client.
+        client: IpAddr,
+        /// The state of the session.
+        stage: String,
+        /// What went wrong.
+        error: String,
     },
     /// A recipient's next hop took the message.
     Delivered {

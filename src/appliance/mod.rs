@@ -14,6 +14,7 @@ use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::Log;
+use crate::tls::Server;
 use crate::worker::{Equipment, Exchange, PairEquipment};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct Appliance {
     pub policy: Arc<Policy>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
+    /// What clients are shown, at the start, if there are certificates.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// What one worker has of its own.
@@ -49,13 +52,13 @@ pub struct Station<T, D: Disk, C> {
 }
 
 impl Appliance {
-    /// Compiles the routes of `config`.
+    /// Compiles the routes of `config`. Certificates are given later: reading them is not for everybody.
     ///
     /// # Errors
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes })
+        Ok(Appliance { config, policy, routes, tls: None })
     }
 
     /// Everything that one worker works with.
@@ -70,6 +73,7 @@ impl Appliance {
             exchange_wakeup: station.exchange_wakeup,
             control: station.control,
             listeners: settings::listeners(config),
+            tls: self.tls.clone(),
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

@@ -2,7 +2,7 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, ListenerTls, TlsVersion};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
 use crate::env::disk::Disk;
 use crate::limits::{
@@ -14,7 +14,7 @@ use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
-use crate::tls::{KeyError, Pinned};
+use crate::tls::{KeyError, Pinned, Server, ServerFiles};
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
@@ -250,18 +250,45 @@ pub(crate) fn replica(config: &Config, number: u16, workers: u16) -> spool::Sett
     spool::Settings { epoch: EPOCH_MAX, ..spool(config, number, 2 * workers) }
 }
 
+/// What a listener does with TLS.
+pub(crate) fn listener_tls(config: &Config, listener: &config::Listener) -> ListenerTls {
+    let unset = if config.certificates.is_empty() { ListenerTls::Off } else { ListenerTls::StartTls };
+    listener.tls.unwrap_or(unset)
+}
+
+/// Where the certificates for clients are; `None`: there are none.
+pub(crate) fn server_files(config: &Config) -> Option<ServerFiles> {
+    let certificates: Vec<_> = config.certificates.iter().map(|own| (own.chain.clone(), own.key.clone())).collect();
+    (!certificates.is_empty()).then(|| ServerFiles {
+        certificates,
+        ticket_secret: config.tls.ticket_secret.clone(),
+        only_tls13: config.tls.min_version == TlsVersion::Tls13,
+    })
+}
+
+/// The certificates for clients, read.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn server_tls(config: &Config) -> Result<Option<Server>, KeyError> {
+    server_files(config).map(|files| Server::load(&files)).transpose()
+}
+
 /// The listeners as sessions see them.
 pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
     (config.listeners.iter())
         .map(|listener| Listener {
             role: listener.role,
+            implicit_tls: listener_tls(config, listener) == ListenerTls::Implicit,
             settings: Arc::new(server::Settings {
                 hostname: config.hostname.as_str().into(),
                 message_size_max: *limits.message_size,
                 recipients_max: limits.recipients,
                 hops_max: limits.hops,
                 binarymime: listener.binarymime,
+                starttls: listener_tls(config, listener) == ListenerTls::StartTls,
+                tls_required: listener.require_tls,
                 errors_max: limits.errors,
                 transactions_max: limits.transactions,
                 greeting_delay: *listener.greeting_delay,

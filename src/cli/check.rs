@@ -4,7 +4,7 @@
 //! change to the machine.
 
 use crate::appliance::settings::{self, Traffic};
-use crate::config::{self, Config, ConfigError, Queues, Transport};
+use crate::config::{self, Config, ConfigError, ListenerTls, Queues, Transport};
 use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Registers};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
@@ -31,6 +31,9 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
         Err(error) => return refuse(&show(&error)),
     };
     let mut problems: Vec<String> = environment(&config).iter().map(|problem| format!("  {problem}\n")).collect();
+    if let Err(error) = settings::server_tls(&config) {
+        problems.push(format!("  TLS: {error}\n"));
+    }
     match Policy::new(&config) {
         Ok(policy) if problems.is_empty() => {
             let text = summary(&config, &policy);
@@ -198,7 +201,17 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         }
     }
     for listener in &config.listeners {
-        line("listener", format!("{}, {}", listener.address, format!("{:?}", listener.role).to_lowercase()));
+        let role = format!("{:?}", listener.role).to_lowercase();
+        let tls = match (settings::listener_tls(config, listener), listener.require_tls) {
+            (ListenerTls::Off, _) => "",
+            (ListenerTls::StartTls, false) => ", STARTTLS",
+            (ListenerTls::StartTls, true) => ", STARTTLS required",
+            (ListenerTls::Implicit, _) => ", TLS from the first byte",
+        };
+        line("listener", format!("{}, {role}{tls}", listener.address));
+    }
+    for own in &config.certificates {
+        line("certificate", format!("{}, key {}", own.chain.display(), own.key.display()));
     }
     if !config.relay.networks.is_empty() {
         line("relay", format!("anywhere for {}", joined(&config.relay.networks)));

@@ -11,6 +11,7 @@
 //! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
 use super::exchange::{ContentPiece, Letter};
+use super::inbound::Sender;
 use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
@@ -29,7 +30,6 @@ use crate::smtp::{BodyType, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::IpAddr;
 
 /// The home half's state.
 #[derive(Debug)]
@@ -197,14 +197,15 @@ impl Home {
     }
 
     /// A message is durable. `client` sent it, unless it is a notice of our own.
-    pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, client: Option<IpAddr>) {
+    pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, sender: Option<Sender>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         self.queue(id).add(parts.now, &message);
-        if let Some(client) = client {
+        if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
             parts.reporter.event(Event::Accepted {
                 id,
                 client,
+                tls: secured,
                 sender: message.reverse_path().to_owned(),
                 recipients_count: message.recipients_count(),
                 size_bytes: message.size(),

@@ -144,6 +144,7 @@ impl Bench {
             checks: VerifyCache::new(1, Duration::ZERO, Duration::ZERO, 1),
             timers: Wheel::default(),
             stages: Stages::new(),
+            handshakes: Handshakes::default(),
             now,
             ends_until: pair.then_some([Instant::FAR; 2]),
         };
@@ -483,7 +484,7 @@ impl Half {
             kept,
         };
         let mirror = Mirror::new(equipment, &mut bench.parts);
-        Half { mirror, inbound: Inbound::new(Vec::new()), number: 0, _errands, _kept }
+        Half { mirror, inbound: Inbound::new(Vec::new(), None), number: 0, _errands, _kept }
     }
 
     fn with<R>(
