@@ -4,6 +4,7 @@
 //! here writes them anywhere; the control thread does.
 
 use crate::control::{AlertState, Condition, Notice};
+use crate::delivery::HopSecured;
 use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
@@ -145,6 +146,9 @@ pub enum Event {
         /// The host that took it.
         #[serde(skip_serializing_if = "Option::is_none")]
         remote: Option<String>,
+        /// How the connection to it was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<HopSecured>,
         /// What it said.
         reply: String,
         /// From our acceptance to theirs, milliseconds.
@@ -161,6 +165,9 @@ pub enum Event {
         /// The host that was asked last.
         #[serde(skip_serializing_if = "Option::is_none")]
         remote: Option<String>,
+        /// How the connection to it was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<HopSecured>,
         /// What it said, or what went wrong.
         reply: String,
         /// Attempts so far.
@@ -385,6 +392,7 @@ mod tests {
             recipient: "b@example.net".into(),
             destination: "example.net".into(),
             remote: Some("192.0.2.9:25".into()),
+            tls: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),

@@ -894,3 +894,13 @@ pub const TICKET_SECRET_SIZE_MIN: usize = 32;
 
 /// Certificates of listeners: each is looked at for the name that a client asks for.
 pub const CERTIFICATES_MAX: usize = 64;
+
+/// Hosts whose sessions a worker can resume, of each kind: a few kilobytes for each.
+pub const RESUMED_HOSTS_MAX: usize = 1024;
+
+/// What is read of a file with the certificates of authorities, bytes: a system has 200 KB of them.
+pub const ROOTS_SIZE_MAX: u64 = 16 << 20;
+
+/// How long a host that failed at TLS is spoken to in the clear, where that is allowed: as long as a retry or two, so that one
+/// that is mended is found out soon.
+pub const TLS_FAILURE_MEMORY: Duration = Duration::from_secs(15 * 60);

@@ -1,9 +1,10 @@
-//! TLS with real peers: swaks and OpenSSL, clients that inject, clients that hang up in the middle, new certificates at SIGHUP.
+//! TLS with real peers: swaks and OpenSSL, clients that inject, clients that hang up in the middle, new certificates at SIGHUP; a
+//! Postfix as the next hop, and next hops that cannot do what they offer.
 
 mod appliance;
 
 use appliance::client::{Client, in_namespace};
-use appliance::mail::{PATIENCE, arrived, sink};
+use appliance::mail::{PATIENCE, arrived, sink, source};
 use appliance::{APPLIANCE, Appliance, Lab, MX, Setup, eventually};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
@@ -17,10 +18,14 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Writes a certificate for the appliance and its key.
+/// Writes a certificate and its key: for the appliance, or another host.
 fn certificate(folder: &Path, file: &str) -> PathBuf {
+    certificate_for(folder, file, "relay.example.test")
+}
+
+fn certificate_for(folder: &Path, file: &str, host: &str) -> PathBuf {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let params = CertificateParams::new(vec!["relay.example.test".to_owned()]).expect("a name");
+    let params = CertificateParams::new(vec![host.to_owned()]).expect("a name");
     let chain = folder.join(format!("{file}.pem"));
     let secret = folder.join(format!("{file}.key"));
     std::fs::write(&chain, params.self_signed(&key).expect("a certificate").pem()).expect("written");
@@ -259,4 +264,173 @@ fn new_certificates_are_shown_after_sighup_and_broken_ones_are_not() {
     eventually("the log tells that they were read", PATIENCE, || !appliance.events("reloaded").is_empty());
     eventually("the new one is shown", Duration::from_secs(10), || greets(own.clone()));
     assert!(!greets(old), "the old one is not any more");
+}
+
+/// A Postfix on mx that has a certificate for its address, on port 25 by STARTTLS and on 465 from the first byte.
+fn postfix(lab: &Lab) -> PathBuf {
+    let maildir = lab.postfix();
+    let etc = lab.directory.path().join("postfix/etc");
+    let chain = certificate_for(lab.directory.path(), "mx", MX);
+    let run = |program: &str, arguments: &[&str]| {
+        let output = lab.command("mx", program).arg("-c").arg(&etc).args(arguments).output().expect(program);
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let cert = format!("smtpd_tls_cert_file={}", chain.display());
+    let key = format!("smtpd_tls_key_file={}", chain.with_extension("key").display());
+    run("postconf", &["-e", &cert, &key, "smtpd_tls_security_level=may", "smtpd_tls_received_header=yes"]);
+    run("postconf", &["-M", "465/inet=465 inet n - n - - smtpd -o smtpd_tls_wrappermode=yes"]);
+    run("postfix", &["reload"]);
+    eventually("Postfix listens", PATIENCE, || {
+        let up = |port| move || TcpStream::connect((MX, port)).is_ok();
+        in_namespace(&lab.namespace("mx"), up(465)).join().expect("a thread")
+            && in_namespace(&lab.namespace("mx"), up(25)).join().expect("a thread")
+    });
+    maildir
+}
+
+/// An appliance whose mail for example.test goes to a host, and what it demands.
+fn start_towards(lab: &Lab, to: &str, tls: &str) -> Appliance {
+    let more = format!(
+        "[[route]]\ndomain = \"example.test\"\nto = [\"{to}\"]\ntls = \"{tls}\"\n[tls]\nroots = \"mx.pem\"\n\
+         [delivery]\ntransactions_per_connection = 1\n[retry]\nfirst = \"1s\"\n"
+    );
+    Appliance::start(lab, &Setup { transport: "af_xdp", to, cores: "", more: &more })
+}
+
+fn send(lab: &Lab, count: u32) {
+    let to = format!("inet:{APPLIANCE}:25");
+    source(lab, &["-m", &count.to_string(), "-l", "2048", "-t", "user@example.test", &to]);
+}
+
+#[test]
+fn a_real_postfix_is_sent_to_under_tls_and_resumes_it() {
+    let Some(lab) = Lab::up(1) else { return };
+    let maildir = postfix(&lab);
+    let mut sent = 0;
+    for (scheme, port, tls) in
+        [("smtp", 25, "opportunistic"), ("smtp", 25, "require"), ("smtp", 25, "verify"), ("smtps", 465, "verify")]
+    {
+        let mut appliance = start_towards(&lab, &format!("{scheme}://{MX}:{port}"), tls);
+        send(&lab, 3);
+        sent += 3;
+        appliance.wait_until_empty(PATIENCE);
+        let delivered = appliance.events("delivered");
+        assert_eq!(delivered.len(), 3, "{tls}");
+        for line in &delivered {
+            assert_eq!(line["tls"]["version"], "TLSv1.3", "{tls}: {line}");
+            assert_eq!(line["tls"]["verified"], tls == "verify", "{tls}: {line}");
+        }
+        assert!(delivered.iter().any(|line| line["tls"]["resumed"] == true), "{tls}: {delivered:?}");
+        assert!(appliance.stop().success());
+    }
+    eventually("all mail is there", PATIENCE, || std::fs::read_dir(&maildir).expect("the folder").count() == sent);
+    for text in arrived(&maildir).into_values().flatten() {
+        assert!(text.contains("(using TLSv1.3 with cipher TLS_"), "{text}");
+    }
+}
+
+#[test]
+fn a_certificate_for_somebody_else_is_not_taken_where_it_is_looked_at() {
+    let Some(lab) = Lab::up(1) else { return };
+    let _maildir = postfix(&lab);
+    // It is now that of another host, and trusted all the same.
+    certificate_for(lab.directory.path(), "mx", "elsewhere.example.test");
+    let etc = lab.directory.path().join("postfix/etc");
+    assert!(lab.command("mx", "postfix").arg("-c").arg(&etc).arg("reload").status().expect("postfix").success());
+    let mut appliance = start_towards(&lab, &format!("smtp://{MX}:25"), "verify");
+    send(&lab, 1);
+    eventually("it is deferred", PATIENCE, || !appliance.events("deferred").is_empty());
+    let deferred = &appliance.events("deferred")[0];
+    let reply = deferred["reply"].as_str().unwrap_or_default();
+    assert!(reply.contains("during the TLS handshake: invalid peer certificate"), "{deferred}");
+    assert!(appliance.events("delivered").is_empty());
+    assert!(appliance.stop().success());
+    let appliance = start_towards(&lab, &format!("smtp://{MX}:25"), "require");
+    appliance.rohrpost(&["queue", "retry", "--all"]);
+    appliance.wait_until_empty(PATIENCE);
+    assert_eq!(appliance.events("delivered")[0]["tls"]["verified"], false);
+}
+
+/// A next hop in a thread that answers each line as it is told, for one connection after the other. Gives what it heard.
+fn hop(
+    lab: &Lab,
+    answers: impl Fn(usize, &str) -> Option<String> + Send + 'static,
+) -> std::sync::mpsc::Receiver<String> {
+    let (heard, hears) = std::sync::mpsc::channel();
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    in_namespace(&lab.namespace("mx"), move || {
+        let listener = std::net::TcpListener::bind((MX, 25)).expect("a port");
+        ready.send(()).expect("somebody waits");
+        for (place, stream) in listener.incoming().flatten().enumerate() {
+            let mut stream = std::io::BufReader::new(stream);
+            let mut line = "CONNECT".to_owned();
+            while let Some(answer) = answers(place, line.trim_end()) {
+                if heard.send(format!("{place} {}", line.trim_end())).is_err() {
+                    return;
+                }
+                if stream.get_mut().write_all(answer.as_bytes()).is_err() {
+                    break;
+                }
+                line.clear();
+                if std::io::BufRead::read_line(&mut stream, &mut line).unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        }
+    });
+    is_ready.recv().expect("it listens");
+    hears
+}
+
+/// A server that offers STARTTLS on its first connection, says this to it, and takes mail in the clear.
+fn offers(place: usize, line: &str, starttls: &str) -> Option<String> {
+    Some(match line.split(' ').next().unwrap_or_default() {
+        "CONNECT" => "220 mx\r\n".to_owned(),
+        "EHLO" if place == 0 => "250-mx\r\n250 STARTTLS\r\n".to_owned(),
+        "STARTTLS" => starttls.to_owned(),
+        "DATA" => "354 go on\r\n".to_owned(),
+        "EHLO" | "MAIL" | "RCPT" | "." => "250 ok\r\n".to_owned(),
+        "QUIT" => "221 bye\r\n".to_owned(),
+        line if line.starts_with('\x16') => return None,
+        _ => String::new(),
+    })
+}
+
+#[test]
+fn a_hop_that_cannot_do_what_it_offers_gets_its_mail_in_the_clear_or_not_at_all() {
+    for tls in ["opportunistic", "require"] {
+        let Some(lab) = Lab::up(1) else { return };
+        certificate_for(lab.directory.path(), "mx", MX);
+        let heard = hop(&lab, |place, line| {
+            // What comes behind the answer is no handshake that it could read.
+            if place == 0 && !line.is_ascii() { None } else { offers(place, line, "220 go on\r\n") }
+        });
+        let appliance = start_towards(&lab, &format!("smtp://{MX}:25"), tls);
+        send(&lab, 1);
+        if tls == "require" {
+            eventually("it is deferred", PATIENCE, || !appliance.events("deferred").is_empty());
+            let deferred = &appliance.events("deferred")[0];
+            assert!(deferred["reply"].as_str().is_some_and(|text| text.contains("TLS handshake")), "{deferred}");
+            assert!(heard.try_iter().all(|line| !line.contains("MAIL")));
+        } else {
+            appliance.wait_until_empty(PATIENCE);
+            let delivered = &appliance.events("delivered")[0];
+            assert!(delivered["tls"].is_null(), "{delivered}");
+            assert!(heard.try_iter().any(|line| line.starts_with("1 MAIL FROM")), "on a connection of its own");
+        }
+    }
+}
+
+#[test]
+fn what_is_injected_behind_the_answer_to_starttls_is_no_answer() {
+    let Some(lab) = Lab::up(1) else { return };
+    certificate_for(lab.directory.path(), "mx", MX);
+    let heard = hop(&lab, |_, line| offers(0, line, "220 go on\r\n250-mx\r\n250 SIZE\r\n"));
+    let appliance = start_towards(&lab, &format!("smtp://{MX}:25"), "opportunistic");
+    send(&lab, 1);
+    eventually("it is deferred", PATIENCE, || !appliance.events("deferred").is_empty());
+    let deferred = &appliance.events("deferred")[0];
+    let reply = deferred["reply"].as_str().unwrap_or_default();
+    assert!(reply.contains("broke the protocol when the reply to STARTTLS was due"), "{deferred}");
+    assert!(heard.try_iter().all(|line| !line.contains("MAIL")));
 }

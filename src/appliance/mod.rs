@@ -14,7 +14,7 @@ use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::Log;
-use crate::tls::Server;
+use crate::tls::{Client, Server};
 use crate::worker::{Equipment, Exchange, PairEquipment};
 use std::sync::Arc;
 
@@ -47,6 +47,8 @@ pub struct Station<T, D: Disk, C> {
     pub control: WorkerEnd,
     /// Decides what is left to chance.
     pub seed: u64,
+    /// What its connections to next hops are secured with; none: they are in the clear.
+    pub tls: Option<Client>,
     /// Its part in a pair, if the box has a partner.
     pub pair: Option<PairEquipment<D>>,
 }
@@ -74,6 +76,7 @@ impl Appliance {
             control: station.control,
             listeners: settings::listeners(config),
             tls: self.tls.clone(),
+            client_tls: station.tls,
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

@@ -2,8 +2,8 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
-use crate::config::{self, Config, ListenerTls, TlsVersion};
-use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
+use crate::config::{self, Config, ListenerTls, RouteTls, TlsVersion};
+use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes, TlsPolicy};
 use crate::env::disk::Disk;
 use crate::limits::{
     DRAFTS_MAX, EPOCH_MAX, HEADER_ADDED_SIZE_MAX, MIRROR_BUFFER_MEMORY, MIRROR_FLOWS_MAX, MIRROR_HALF_OPEN_MAX,
@@ -14,10 +14,11 @@ use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
-use crate::tls::{KeyError, Pinned, Server, ServerFiles};
+use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots};
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
+use rustls::RootCertStore;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -274,6 +275,15 @@ pub(crate) fn server_tls(config: &Config) -> Result<Option<Server>, KeyError> {
     server_files(config).map(|files| Server::load(&files)).transpose()
 }
 
+/// Whom next hops are verified by; `None`: none is.
+///
+/// # Errors
+/// There is nobody.
+pub(crate) fn roots(config: &Config) -> Result<Option<Arc<RootCertStore>>, RootsError> {
+    let wanted = config.routes.iter().any(|route| route.tls == RouteTls::Verify);
+    wanted.then(|| load_roots(config.tls.roots.as_deref())).transpose()
+}
+
 /// The listeners as sessions see them.
 pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
@@ -309,6 +319,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                     config::Protocol::Smtp => Protocol::Smtp,
                     config::Protocol::Lmtp => Protocol::Lmtp,
                 },
+                implicit_tls: hop.implicit_tls,
                 addresses: hop.addresses.clone(),
                 port: hop.port,
                 preference: hop.preference,
@@ -318,6 +329,12 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         let mut compiled = Route::new(hops);
         compiled.source_addresses.clone_from(&route.source_addresses);
         compiled.connections_max = route.connections_max;
+        compiled.tls = match route.tls {
+            RouteTls::None => TlsPolicy::None,
+            RouteTls::Opportunistic => TlsPolicy::Opportunistic,
+            RouteTls::Require => TlsPolicy::Require,
+            RouteTls::Verify => TlsPolicy::Verify,
+        };
         (route.domain.as_str().into(), compiled)
     });
     Routes::new(entries.collect::<Vec<_>>())

@@ -4,7 +4,7 @@
 //! change to the machine.
 
 use crate::appliance::settings::{self, Traffic};
-use crate::config::{self, Config, ConfigError, ListenerTls, Queues, Transport};
+use crate::config::{self, Config, ConfigError, ListenerTls, Queues, RouteTls, Transport};
 use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Registers};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
@@ -33,6 +33,9 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
     let mut problems: Vec<String> = environment(&config).iter().map(|problem| format!("  {problem}\n")).collect();
     if let Err(error) = settings::server_tls(&config) {
         problems.push(format!("  TLS: {error}\n"));
+    }
+    if let Err(error) = settings::roots(&config) {
+        problems.push(format!("  [tls] roots: {error}\n"));
     }
     match Policy::new(&config) {
         Ok(policy) if problems.is_empty() => {
@@ -226,7 +229,13 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("domain", format!("{}, {recipients}", domain.name));
     }
     for route in &config.routes {
-        let to = if route.discard { "is discarded".to_owned() } else { format!("to {}", joined(&route.to)) };
+        let tls = match route.tls {
+            RouteTls::None => ", without TLS",
+            RouteTls::Opportunistic => "",
+            RouteTls::Require => ", under TLS only",
+            RouteTls::Verify => ", under TLS with a valid certificate only",
+        };
+        let to = if route.discard { "is discarded".to_owned() } else { format!("to {}{tls}", joined(&route.to)) };
         line("route", format!("{} {to}", route.domain));
     }
     let limits = &config.limits;

@@ -21,7 +21,7 @@ use crate::port::Port;
 use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::{KeyError, Server, ServerFiles};
+use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
 use crate::worker::{Exchange, PairEquipment, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +52,8 @@ pub(super) enum StartError {
     Key(#[from] KeyError),
     #[error("TLS: {0}")]
     Tls(KeyError),
+    #[error("[tls] roots: {0}")]
+    Roots(#[from] RootsError),
     #[error("{0}")]
     Store(#[from] control::StoreError),
     #[error("{0}")]
@@ -94,6 +96,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let policy = Arc::new(Policy::new(config)?);
     let mut appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     appliance.tls = settings::server_tls(config).map_err(StartError::Tls)?.map(Arc::new);
+    let roots = settings::roots(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
@@ -136,7 +139,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             let (errands, kept) = keeper.attend(end.wakeup.clone());
             settings::pair(config, pair, tls.clone(), errands, kept)
         });
-        parts.push(Common { clock, logs, exchange, wakeup, end, pair });
+        let tls = Some(Client::new(roots.clone())?);
+        parts.push(Common { clock, logs, exchange, wakeup, end, tls, pair });
     }
     if let Some(first) = parts.first_mut() {
         let detail = opened.detail.clone();
@@ -200,6 +204,7 @@ struct Common {
     exchange: Exchange,
     wakeup: Wakeup,
     end: WorkerEnd,
+    tls: Option<Client>,
     pair: Option<PairEquipment<LogDisk>>,
 }
 
@@ -263,6 +268,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         exchange_wakeup: common.wakeup,
         control: common.end,
         seed: u64::from_le_bytes(entropy()?),
+        tls: common.tls,
         pair: common.pair,
     });
     let config = &appliance.config;

@@ -25,7 +25,7 @@ pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
 pub use schema::{
     Address, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Domain, Dpdk, Encryption,
     Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role, Route,
-    Spool, Tls, TlsVersion, Transport, Workers,
+    RouteTls, Spool, Tls, TlsVersion, Transport, Workers,
 };
 pub use value::{Network, Period, Queues, Size, ValueError, canonical_domain, is_host_name, webhook_host};
 
@@ -57,7 +57,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         }
     }
     let files = config.certificates.iter_mut().flat_map(|certificate| [&mut certificate.chain, &mut certificate.key]);
-    for path in files.chain(&mut config.tls.ticket_secret) {
+    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots) {
         *path = folder.join(&*path);
     }
     Ok(config)

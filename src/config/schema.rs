@@ -315,6 +315,10 @@ pub struct Tls {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-example" = "/etc/rohrpost/tickets"))]
     pub ticket_secret: Option<PathBuf>,
+    /// The certificates of the authorities by which next hops are verified (PEM). Unset: those that this box trusts (/etc/ssl/certs).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/roots.pem"))]
+    pub roots: Option<PathBuf>,
 }
 
 /// A version of TLS.
@@ -434,12 +438,17 @@ pub struct Route {
     /// Throws the mail away instead: it counts as delivered, and `to` stays empty.
     #[serde(default)]
     pub discard: bool,
-    /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
-    /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
+    /// The hosts that take it: "smtp://HOST:PORT", "smtps://HOST:PORT" (TLS from the first byte) or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
+    /// /etc/hosts; PORT is 25 for smtp, 465 for smtps and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
     /// with a lower number (unset: 10), and equals share the load.
     #[schemars(extend("x-example" = ["lmtp://10.1.1.5:24", "lmtp://10.1.1.6:24?preference=20"]), length(max = 32))]
     #[serde(default)]
     pub to: Vec<Hop>,
+    /// TLS with these hosts: "opportunistic" uses STARTTLS where it is offered, with any certificate, and goes on in the clear if the
+    /// handshake fails; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one that is valid for the
+    /// host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
+    #[serde(default)]
+    pub tls: RouteTls,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
@@ -448,6 +457,18 @@ pub struct Route {
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,
+}
+
+/// What is demanded of TLS with a next hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum RouteTls {
+    None,
+    #[default]
+    Opportunistic,
+    Require,
+    Verify,
 }
 
 /// The schema of an IP address.

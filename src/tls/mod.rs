@@ -4,7 +4,8 @@
 //! that is wrong an error that says what it was. It has the shape of a [flow](crate::flow) and knows none: [`Tls`] is sans-IO, and
 //! [`Line`] joins it with a flow, or lets a session have the flow as it is. It asks no clock; its randomness is the provider's.
 //!
-//! [`Pinned`] makes both ends for boxes that know each other, [`Server`] the one that clients come to. What handshakes cost is
+//! [`Pinned`] makes both ends for boxes that know each other, [`Server`] the one that clients come to,
+//! [`Client`] the one that goes to next hops. What handshakes cost is
 //! rationed by [`Handshakes`].
 //!
 //! Behind it is rustls with its buffered interface. The unbuffered one promises fewer copies and in 0.23 makes more: it allocates
@@ -13,6 +14,7 @@
 //! whole, the plaintext of one read, and [`TLS_OUTPUT_MAX`] bytes of output; it reads no further while plaintext waits, so that
 //! a session that does not read closes the TCP window as it does without TLS.
 
+mod client;
 mod key;
 mod line;
 mod pin;
@@ -23,6 +25,7 @@ mod tests;
 mod ticket;
 mod turn;
 
+pub use client::{Client, RootsError, Verification, load_roots};
 pub use key::{KeyError, OwnKey};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};

@@ -37,7 +37,7 @@ impl Handshakes {
     }
 
     /// Takes a step for this flow. False: it has to wait, and does so from now on unless it did before.
-    pub(super) fn step(&mut self, flow: FlowId) -> bool {
+    pub fn step(&mut self, flow: FlowId) -> bool {
         if self.left > 0 {
             self.left -= 1;
             return true;

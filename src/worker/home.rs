@@ -405,7 +405,7 @@ impl Home {
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.name(result.destination).to_string();
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
-        let remote = answer.remote.as_deref().map(str::to_owned);
+        let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
         let text = answer.text.clone();
         let (outcome, event) = match verdict {
             Verdict::Busy => {
@@ -418,12 +418,13 @@ impl Home {
                 let delay = parts.now.wall.since(message.received_at());
                 super::record(&mut parts.stages.delivery, delay);
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
+                let event = Event::Delivered { id, recipient, destination, remote, tls, reply, delay_ms };
                 (Outcome::Delivered { reply: text }, event)
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
                 self.counts.deferred += 1;
-                let event = Event::Deferred { id, recipient, destination, remote, reply, attempts, next_attempt_at };
+                let event =
+                    Event::Deferred { id, recipient, destination, remote, tls, reply, attempts, next_attempt_at };
                 (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {

@@ -43,7 +43,7 @@ use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
-use crate::tls::{Handshakes, Server};
+use crate::tls::{Client, Handshakes, Server};
 use hdrhistogram::Histogram;
 use home::{Attempt, Home};
 use inbound::Inbound;
@@ -74,6 +74,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub listeners: Vec<Listener>,
     /// What clients are shown that want TLS, if there is something.
     pub tls: Option<Arc<Server>>,
+    /// What connections to next hops are secured with; none: they are in the clear.
+    pub client_tls: Option<Client>,
     /// Who may send what.
     pub policy: Arc<Policy>,
     /// What next hops said about recipients.
@@ -162,7 +164,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             clock: equipment.clock,
             parts,
             inbound,
-            outbound: Outbound::new(equipment.destinations),
+            outbound: Outbound::new(equipment.destinations, equipment.client_tls),
             home,
             mirror,
             requests: equipment.control.requests,

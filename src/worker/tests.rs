@@ -98,8 +98,14 @@ struct Bench {
 }
 
 fn routes() -> Arc<Routes> {
-    let hop =
-        Hop { protocol: Protocol::Smtp, addresses: vec![THERE], port: 25, preference: 0, name: "there.example".into() };
+    let hop = Hop {
+        protocol: Protocol::Smtp,
+        addresses: vec![THERE],
+        port: 25,
+        implicit_tls: false,
+        preference: 0,
+        name: "there.example".into(),
+    };
     Arc::new(Routes::new([("x.example".into(), Route::new(vec![hop]))]).expect("routes"))
 }
 
@@ -151,7 +157,7 @@ impl Bench {
         let retry = Retry::default();
         let queue = || Queue::new(Arc::clone(&routes), retry, 1).with_attempts(pair);
         let home = Home::new([queue(), queue()], retry, "us.example".into(), 1);
-        Bench { parts, outbound: Outbound::new(destinations), home, told, other, number }
+        Bench { parts, outbound: Outbound::new(destinations, None), home, told, other, number }
     }
 
     fn pass(&mut self, duration: Duration) {

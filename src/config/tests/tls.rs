@@ -1,7 +1,7 @@
 //! What files say of TLS.
 
 use super::broken::problems;
-use crate::config::{ListenerTls, TlsVersion, parse, warnings};
+use crate::config::{ListenerTls, RouteTls, TlsVersion, parse, warnings};
 
 const BASE: &str = r#"transport = "kernel"
 hostname = "mx1.example.net"
@@ -61,4 +61,24 @@ fn an_mx_that_requires_tls_is_warned_of() {
     let text = BASE.replace("\"relay\"\n[tls]", "\"mx\"\nrequire_tls = true\n[tls]");
     let config = parse(&format!("{text}{CERTIFICATE}"), "tls.toml").expect("a good file");
     assert!(warnings(&config).iter().any(|warning| warning.contains("RFC 3207")));
+}
+
+#[test]
+fn a_route_says_what_it_demands_of_tls() {
+    let with = |tls: &str, to: &str| {
+        let text = format!("domain = \"*\"\ntls = \"{tls}\"");
+        BASE.replace("domain = \"*\"", &text).replace("smtp://10.1.1.5", to)
+    };
+    assert_eq!(parse(BASE, "tls.toml").expect("a good file").routes[0].tls, RouteTls::Opportunistic);
+    let config = parse(&with("verify", "smtps://10.1.1.5"), "tls.toml").expect("a good file");
+    let hop = &config.routes[0].to[0];
+    assert_eq!((config.routes[0].tls, hop.implicit_tls, hop.port), (RouteTls::Verify, true, 465));
+    assert_eq!(hop.to_string(), "smtps://10.1.1.5:465");
+    assert_eq!(
+        problems(&with("none", "smtps://10.1.1.5")),
+        [
+            "line 13: `tls`: smtps://10.1.1.5:465 is spoken to under TLS, and \"none\" forbids it | write smtp:// in place of \
+             smtps://, or leave `tls` out"
+        ]
+    );
 }

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::config::error::Problem;
-use crate::config::{Config, ListenerTls, Role, Transport};
+use crate::config::{Config, ListenerTls, Role, RouteTls, Transport};
 use crate::limits::CERTIFICATES_MAX;
 
 impl Check<'_> {
@@ -16,6 +16,17 @@ impl Check<'_> {
         let chains = config.certificates.iter().enumerate();
         let chains = chains.map(|(index, own)| (own.chain.display().to_string(), place(index))).collect();
         self.no_duplicates(chains, "two [[certificate]] sections with the chain");
+        for (index, route) in config.routes.iter().enumerate() {
+            if route.tls == RouteTls::None
+                && let Some(hop) = route.to.iter().find(|hop| hop.implicit_tls)
+            {
+                let place = self.places.of_entry("route", index, "tls");
+                self.add(
+                    Problem::new(place, format!("`tls`: {hop} is spoken to under TLS, and \"none\" forbids it"))
+                        .help("write smtp:// in place of smtps://, or leave `tls` out"),
+                );
+            }
+        }
         for (index, listener) in config.listeners.iter().enumerate() {
             let wanted = listener.tls.is_some_and(|tls| tls != ListenerTls::Off);
             if config.certificates.is_empty() && (wanted || listener.require_tls) {
