@@ -157,6 +157,7 @@ fn routes() -> Arc<Routes> {
             protocol: Protocol::Smtp,
             addresses: vec!["192.0.2.1".parse().expect("an address")],
             port: 25,
+            implicit_tls: false,
             preference: 10,
             name: "mx".into(),
         };

@@ -4,11 +4,13 @@
 //! here writes them anywhere; the control thread does.
 
 use crate::control::{AlertState, Condition, Notice};
+use crate::delivery::HopSecured;
 use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
 use crate::spool::MessageId;
+use crate::tls::Secured;
 use serde::Serialize;
 use std::net::IpAddr;
 
@@ -65,6 +67,9 @@ pub enum Event {
         id: MessageId,
         /// Who sent it.
         client: IpAddr,
+        /// How its connection was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<Secured>,
         /// The reverse-path; empty for the null sender.
         sender: String,
         /// How many recipients it has.
@@ -121,6 +126,15 @@ pub enum Event {
         /// What it was told.
         reply: String,
     },
+    /// A client's TLS came to a bad end: in its handshake, or later.
+    TlsFailed {
+        /// The client.
+        client: IpAddr,
+        /// The state of the session.
+        stage: String,
+        /// What went wrong.
+        error: String,
+    },
     /// A recipient's next hop took the message.
     Delivered {
         /// The queue id.
@@ -132,6 +146,9 @@ pub enum Event {
         /// The host that took it.
         #[serde(skip_serializing_if = "Option::is_none")]
         remote: Option<String>,
+        /// How the connection to it was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<HopSecured>,
         /// What it said.
         reply: String,
         /// From our acceptance to theirs, milliseconds.
@@ -148,6 +165,9 @@ pub enum Event {
         /// The host that was asked last.
         #[serde(skip_serializing_if = "Option::is_none")]
         remote: Option<String>,
+        /// How the connection to it was secured, if it was.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<HopSecured>,
         /// What it said, or what went wrong.
         reply: String,
         /// Attempts so far.
@@ -372,6 +392,7 @@ mod tests {
             recipient: "b@example.net".into(),
             destination: "example.net".into(),
             remote: Some("192.0.2.9:25".into()),
+            tls: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),

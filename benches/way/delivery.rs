@@ -68,6 +68,7 @@ fn one_of(queued: u64) -> Box<dyn FnMut()> {
         protocol: Protocol::Smtp,
         addresses: vec!["192.0.2.30".parse().expect("an address")],
         port: 25,
+        implicit_tls: false,
         preference: 10,
         name: "mx.example.org".into(),
     };

@@ -5,7 +5,7 @@ use crate::Station;
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::flow::Received;
 use rohrpost::smtp::Envelope;
-use rohrpost::smtp::client::{self, Event, Protocol, Task, Timeouts, Transaction, TransactionRecipient};
+use rohrpost::smtp::client::{self, Event, Protocol, Task, Transaction, TransactionRecipient};
 use rohrpost::smtp::content::{Framing, LineRule, Scanner, Step};
 use rohrpost::smtp::grammar::{self, Offer, Verb};
 use rohrpost::smtp::server::{self, BareNewline, Client, Host, RecipientVerdict, StorageRefusal};
@@ -106,8 +106,7 @@ fn scan(input: String) -> Box<dyn FnMut()> {
 
 /// A client session that is ready for its first task.
 fn session() -> client::Session {
-    let settings =
-        client::Settings { ehlo_name: "us.example".into(), protocol: Protocol::Smtp, timeouts: Timeouts::default() };
+    let settings = client::Settings::new("us.example", Protocol::Smtp);
     let mut session = client::Session::new(Arc::new(settings), Instant::ZERO);
     let offer = "250-them\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
     for reply in ["220 them\r\n", offer] {

@@ -251,6 +251,7 @@ fn relay(size: usize) -> Box<dyn FnMut()> {
         exchange_wakeup: wakeup,
         control: ends.remove(0),
         seed: 1,
+        tls: None,
         pair: None,
     }));
     while worker.breath() {}

@@ -14,6 +14,7 @@ use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::Log;
+use crate::tls::{Client, Server};
 use crate::worker::{Equipment, Exchange, PairEquipment};
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ pub struct Appliance {
     pub policy: Arc<Policy>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
+    /// What clients are shown, at the start, if there are certificates.
+    pub tls: Option<Arc<Server>>,
 }
 
 /// What one worker has of its own.
@@ -44,18 +47,20 @@ pub struct Station<T, D: Disk, C> {
     pub control: WorkerEnd,
     /// Decides what is left to chance.
     pub seed: u64,
+    /// What its connections to next hops are secured with; none: they are in the clear.
+    pub tls: Option<Client>,
     /// Its part in a pair, if the box has a partner.
     pub pair: Option<PairEquipment<D>>,
 }
 
 impl Appliance {
-    /// Compiles the routes of `config`.
+    /// Compiles the routes of `config`. Certificates are given later: reading them is not for everybody.
     ///
     /// # Errors
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes })
+        Ok(Appliance { config, policy, routes, tls: None })
     }
 
     /// Everything that one worker works with.
@@ -70,6 +75,8 @@ impl Appliance {
             exchange_wakeup: station.exchange_wakeup,
             control: station.control,
             listeners: settings::listeners(config),
+            tls: self.tls.clone(),
+            client_tls: station.tls,
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

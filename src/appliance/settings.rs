@@ -2,10 +2,9 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
-use crate::config::{self, Config};
-use crate::control::DnsSettings;
-use crate::control::EventFilesSettings;
-use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes};
+use crate::config::{self, Config, ListenerTls, RouteTls, TlsVersion};
+use crate::control::{DnsSettings, EventFilesSettings};
+use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes, TlsPolicy};
 use crate::dns::{Families, Ourselves, Rules};
 use crate::env::disk::Disk;
 use crate::limits::{
@@ -17,10 +16,11 @@ use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
 use crate::smtp::server;
-use crate::tls::{KeyError, Pinned};
+use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots};
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
+use rustls::RootCertStore;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -253,18 +253,54 @@ pub(crate) fn replica(config: &Config, number: u16, workers: u16) -> spool::Sett
     spool::Settings { epoch: EPOCH_MAX, ..spool(config, number, 2 * workers) }
 }
 
+/// What a listener does with TLS.
+pub(crate) fn listener_tls(config: &Config, listener: &config::Listener) -> ListenerTls {
+    let unset = if config.certificates.is_empty() { ListenerTls::Off } else { ListenerTls::StartTls };
+    listener.tls.unwrap_or(unset)
+}
+
+/// Where the certificates for clients are; `None`: there are none.
+pub(crate) fn server_files(config: &Config) -> Option<ServerFiles> {
+    let certificates: Vec<_> = config.certificates.iter().map(|own| (own.chain.clone(), own.key.clone())).collect();
+    (!certificates.is_empty()).then(|| ServerFiles {
+        certificates,
+        ticket_secret: config.tls.ticket_secret.clone(),
+        only_tls13: config.tls.min_version == TlsVersion::Tls13,
+    })
+}
+
+/// The certificates for clients, read.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn server_tls(config: &Config) -> Result<Option<Server>, KeyError> {
+    server_files(config).map(|files| Server::load(&files)).transpose()
+}
+
+/// Whom next hops are verified by; `None`: none is.
+///
+/// # Errors
+/// There is nobody.
+pub(crate) fn roots(config: &Config) -> Result<Option<Arc<RootCertStore>>, RootsError> {
+    let wanted = config.routes.iter().any(|route| route.tls == RouteTls::Verify);
+    wanted.then(|| load_roots(config.tls.roots.as_deref())).transpose()
+}
+
 /// The listeners as sessions see them.
 pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
     (config.listeners.iter())
         .map(|listener| Listener {
             role: listener.role,
+            implicit_tls: listener_tls(config, listener) == ListenerTls::Implicit,
             settings: Arc::new(server::Settings {
                 hostname: config.hostname.as_str().into(),
                 message_size_max: *limits.message_size,
                 recipients_max: limits.recipients,
                 hops_max: limits.hops,
                 binarymime: listener.binarymime,
+                starttls: listener_tls(config, listener) == ListenerTls::StartTls,
+                tls_required: listener.require_tls,
                 errors_max: limits.errors,
                 transactions_max: limits.transactions,
                 greeting_delay: *listener.greeting_delay,
@@ -285,6 +321,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                     config::Protocol::Smtp => Protocol::Smtp,
                     config::Protocol::Lmtp => Protocol::Lmtp,
                 },
+                implicit_tls: hop.implicit_tls,
                 addresses: hop.addresses.clone(),
                 port: hop.port,
                 preference: hop.preference,
@@ -294,6 +331,12 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
         compiled.source_addresses.clone_from(&route.source_addresses);
         compiled.connections_max = route.connections_max;
+        compiled.tls = match route.tls {
+            RouteTls::None => TlsPolicy::None,
+            RouteTls::Opportunistic => TlsPolicy::Opportunistic,
+            RouteTls::Require => TlsPolicy::Require,
+            RouteTls::Verify => TlsPolicy::Verify,
+        };
         (route.domain.as_str().into(), compiled)
     });
     Routes::new(entries.collect::<Vec<_>>())

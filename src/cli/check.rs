@@ -4,7 +4,7 @@
 //! change to the machine.
 
 use crate::appliance::settings::{self, Traffic};
-use crate::config::{self, Config, ConfigError, Queues, Transport};
+use crate::config::{self, Config, ConfigError, ListenerTls, Queues, RouteTls, Transport};
 use crate::control::{AdminSocket, Hooks, HttpError, HttpSocket, Registers};
 use crate::policy::Policy;
 use crate::port::{self, af_xdp, dpdk};
@@ -31,6 +31,12 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
         Err(error) => return refuse(&show(&error)),
     };
     let mut problems: Vec<String> = environment(&config).iter().map(|problem| format!("  {problem}\n")).collect();
+    if let Err(error) = settings::server_tls(&config) {
+        problems.push(format!("  TLS: {error}\n"));
+    }
+    if let Err(error) = settings::roots(&config) {
+        problems.push(format!("  [tls] roots: {error}\n"));
+    }
     match Policy::new(&config) {
         Ok(policy) if problems.is_empty() => {
             let text = summary(&config, &policy);
@@ -198,7 +204,17 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         }
     }
     for listener in &config.listeners {
-        line("listener", format!("{}, {}", listener.address, format!("{:?}", listener.role).to_lowercase()));
+        let role = format!("{:?}", listener.role).to_lowercase();
+        let tls = match (settings::listener_tls(config, listener), listener.require_tls) {
+            (ListenerTls::Off, _) => "",
+            (ListenerTls::StartTls, false) => ", STARTTLS",
+            (ListenerTls::StartTls, true) => ", STARTTLS required",
+            (ListenerTls::Implicit, _) => ", TLS from the first byte",
+        };
+        line("listener", format!("{}, {role}{tls}", listener.address));
+    }
+    for own in &config.certificates {
+        line("certificate", format!("{}, key {}", own.chain.display(), own.key.display()));
     }
     if !config.relay.networks.is_empty() {
         line("relay", format!("anywhere for {}", joined(&config.relay.networks)));
@@ -213,10 +229,16 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("domain", format!("{}, {recipients}", domain.name));
     }
     for route in &config.routes {
+        let tls = match route.tls {
+            RouteTls::None => ", without TLS",
+            RouteTls::Opportunistic => "",
+            RouteTls::Require => ", under TLS only",
+            RouteTls::Verify => ", under TLS with a valid certificate only",
+        };
         let to = match (route.discard, route.mx) {
             (true, _) => "is discarded".to_owned(),
-            (false, true) => "by MX".to_owned(),
-            (false, false) => format!("to {}", joined(&route.to)),
+            (false, true) => format!("by MX{tls}"),
+            (false, false) => format!("to {}{tls}", joined(&route.to)),
         };
         line("route", format!("{} {to}", route.domain));
     }

@@ -22,7 +22,7 @@ use crate::port::Port;
 use crate::port::lane::Lane;
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::KeyError;
+use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
 use crate::worker::{Exchange, PairEquipment, Worker};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -51,6 +51,10 @@ pub(super) enum StartError {
     Memory(#[from] control::MemoryError),
     #[error("[pair]: {0}")]
     Key(#[from] KeyError),
+    #[error("TLS: {0}")]
+    Tls(KeyError),
+    #[error("[tls] roots: {0}")]
+    Roots(#[from] RootsError),
     #[error("{0}")]
     Store(#[from] control::StoreError),
     #[error("{0}")]
@@ -93,7 +97,9 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let clock = SystemClock::new();
     environment(config)?;
     let policy = Arc::new(Policy::new(config)?);
-    let appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
+    let mut appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
+    appliance.tls = settings::server_tls(config).map_err(StartError::Tls)?.map(Arc::new);
+    let roots = settings::roots(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
@@ -136,7 +142,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             let (errands, kept) = keeper.attend(end.wakeup.clone());
             settings::pair(config, pair, tls.clone(), errands, kept)
         });
-        parts.push(Common { clock, logs, exchange, wakeup, end, pair });
+        let tls = Some(Client::new(roots.clone())?);
+        parts.push(Common { clock, logs, exchange, wakeup, end, tls, pair });
     }
     if let Some(first) = parts.first_mut() {
         let detail = opened.detail.clone();
@@ -172,12 +179,13 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         stop: Stopper::new()?,
         about,
     };
+    let mut certificates = appliance.tls.as_ref().map(|tls| Certificates::new(config, tls, &links));
     let mut reload = reloader(policy, links.clone());
     let on_tick = |tick| match tick {
         Tick::Link => watch(&attachment),
         Tick::Second | Tick::Reload => {
             reload();
-            None
+            certificates.as_mut().and_then(|certificates| certificates.tick(tick))
         }
     };
     let reason = control::run(settings, links, from, on_tick);
@@ -211,6 +219,7 @@ struct Common {
     exchange: Exchange,
     wakeup: Wakeup,
     end: WorkerEnd,
+    tls: Option<Client>,
     pair: Option<PairEquipment<LogDisk>>,
 }
 
@@ -274,6 +283,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         exchange_wakeup: common.wakeup,
         control: common.end,
         seed: u64::from_le_bytes(entropy()?),
+        tls: common.tls,
         pair: common.pair,
     });
     let config = &appliance.config;
@@ -329,6 +339,44 @@ fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
             *owed = link.to.try_send(ToWorker::Policy(Arc::clone(&current))).is_err();
             link.wakeup.notify();
         }
+    }
+}
+
+/// Reads the certificates for clients again when an operator asks for it.
+struct Certificates {
+    files: ServerFiles,
+    current: Arc<Server>,
+    links: Vec<WorkerLink>,
+    /// Workers whose channel was full when there was something new.
+    owed: Vec<bool>,
+}
+
+impl Certificates {
+    fn new(config: &Config, current: &Arc<Server>, links: &[WorkerLink]) -> Certificates {
+        let files = settings::server_files(config).unwrap_or_default();
+        Certificates { files, current: Arc::clone(current), links: links.to_vec(), owed: vec![false; links.len()] }
+    }
+
+    /// What is to be said of it, if they were read.
+    fn tick(&mut self, tick: Tick) -> Option<Event> {
+        let mut said = None;
+        if tick == Tick::Reload {
+            said = Some(match self.current.reload(&self.files) {
+                Ok(read) => {
+                    self.current = Arc::new(read);
+                    self.owed.fill(true);
+                    Event::Reloaded { detail: format!("{} certificates", self.files.certificates.len()) }
+                }
+                Err(error) => {
+                    Event::Warning { text: format!("TLS: {error}; what clients were shown before still counts") }
+                }
+            });
+        }
+        for (link, owed) in self.links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
+            *owed = link.to.try_send(ToWorker::Certificates(Arc::clone(&self.current))).is_err();
+            link.wakeup.notify();
+        }
+        said
     }
 }
 

@@ -1,4 +1,4 @@
-//! Next hops: `smtp://mail.example.net:25`, `lmtp://[2001:db8::1]:24?preference=20`.
+//! Next hops: `smtp://mail.example.net:25`, `smtps://mail.example.net:465`, `lmtp://[2001:db8::1]:24?preference=20`.
 //!
 //! In: the text of a hop, and the text of `/etc/hosts`. Out: protocol, host, port, preference, and the addresses to
 //! connect to. Never: DNS, which is for routes by MX; names are those of `/etc/hosts`.
@@ -37,7 +37,9 @@ pub struct Hop {
     pub protocol: Protocol,
     /// Where it is.
     pub host: Host,
-    /// Its TCP port. Default: 25 for SMTP, 24 for LMTP.
+    /// TLS begins with the connection (RFC 8314).
+    pub implicit_tls: bool,
+    /// Its TCP port. Default: 25 for SMTP, 465 with TLS from the first byte, 24 for LMTP.
     pub port: u16,
     /// Lower is tried first; equals share the load. Default: 10.
     pub preference: u16,
@@ -47,6 +49,9 @@ pub struct Hop {
 
 /// The preference of a hop that names none, as of a lone MX record.
 pub const PREFERENCE_DEFAULT: u16 = 10;
+
+/// The port of submission under TLS (RFC 8314 §7.3), which servers use for relaying too.
+const SMTPS_PORT: u16 = 465;
 
 impl Protocol {
     /// The port of a hop that names none. LMTP has no port of its own (RFC 2033 §5 forbids only 25); 24 is "any private
@@ -64,10 +69,11 @@ impl FromStr for Hop {
 
     fn from_str(text: &str) -> Result<Hop, ValueError> {
         let (scheme, rest) = text.split_once("://").ok_or(ValueError::Hop("it names no protocol"))?;
-        let protocol = match scheme {
-            "smtp" => Protocol::Smtp,
-            "lmtp" => Protocol::Lmtp,
-            _ => return Err(ValueError::Hop("the protocols are smtp and lmtp")),
+        let (protocol, implicit_tls) = match scheme {
+            "smtp" => (Protocol::Smtp, false),
+            "smtps" => (Protocol::Smtp, true),
+            "lmtp" => (Protocol::Lmtp, false),
+            _ => return Err(ValueError::Hop("the protocols are smtp, smtps and lmtp")),
         };
         let (authority, query) = match rest.split_once('?') {
             Some((authority, query)) => (authority, Some(query)),
@@ -83,10 +89,11 @@ impl FromStr for Hop {
         };
         let (host, port) = authority_of(authority)?;
         let port = match port {
+            None if implicit_tls => SMTPS_PORT,
             None => protocol.port_default(),
             Some(port) => whole(port).filter(|port| *port != 0).ok_or(ValueError::Hop("a port is 1 to 65535"))?,
         };
-        Ok(Hop { protocol, host, port, preference, addresses: Vec::new() })
+        Ok(Hop { protocol, implicit_tls, host, port, preference, addresses: Vec::new() })
     }
 }
 
@@ -133,9 +140,10 @@ impl fmt::Display for Host {
 
 impl fmt::Display for Hop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = match self.protocol {
-            Protocol::Smtp => "smtp",
-            Protocol::Lmtp => "lmtp",
+        let scheme = match (self.protocol, self.implicit_tls) {
+            (Protocol::Smtp, false) => "smtp",
+            (Protocol::Smtp, true) => "smtps",
+            (Protocol::Lmtp, _) => "lmtp",
         };
         write!(f, "{scheme}://{}:{}", self.host, self.port)?;
         if self.preference != PREFERENCE_DEFAULT {

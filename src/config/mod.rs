@@ -23,9 +23,9 @@ mod tests;
 pub use error::{ConfigError, Invalid, Problem};
 pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
 pub use schema::{
-    Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, ClientRule, Config, Delivery, Dns, Dnssec, Domain,
-    Dpdk, Encryption, Identity, Limits, Listener, Log, LogLevel, Pair, Poll, Port, Recipients, Relay, Retry, Role,
-    Route, Spool, Transport, Workers,
+    Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Dns,
+    Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port,
+    Recipients, Relay, Retry, Role, Route, RouteTls, Spool, Tls, TlsVersion, Transport, Workers,
 };
 pub use value::{Network, Period, Queues, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host};
 
@@ -55,6 +55,10 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         if let Some(recipients) = &mut domain.recipients {
             *recipients = folder.join(&*recipients);
         }
+    }
+    let files = config.certificates.iter_mut().flat_map(|certificate| [&mut certificate.chain, &mut certificate.key]);
+    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots) {
+        *path = folder.join(&*path);
     }
     Ok(config)
 }

@@ -37,6 +37,10 @@ pub struct Config {
     #[serde(default, rename = "listener", skip_serializing_if = "Vec::is_empty")]
     pub listeners: Vec<Listener>,
     #[serde(default)]
+    pub tls: Tls,
+    #[serde(default, rename = "certificate", skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<Certificate>,
+    #[serde(default)]
     pub relay: Relay,
     #[serde(default, rename = "client", skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientRule>,
@@ -77,6 +81,8 @@ impl Config {
             dpdk: Dpdk::default(),
             addresses: Vec::new(),
             listeners: Vec::new(),
+            tls: Tls::default(),
+            certificates: Vec::new(),
             relay: Relay::default(),
             clients: Vec::new(),
             domains: Vec::new(),
@@ -255,12 +261,33 @@ pub struct Listener {
     /// Offer BINARYMIME (RFC 3030). Such content goes on only to hops that offer it too; to others it bounces.
     #[serde(default)]
     pub binarymime: bool,
+    /// TLS towards clients: "starttls" offers it (RFC 3207), "implicit" begins every connection with it (RFC 8314, port 465), "off"
+    /// has none. The first two need a [[certificate]]. Unset: "starttls" if there is one, else "off".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "starttls"))]
+    pub tls: Option<ListenerTls>,
+    /// Take no mail in the clear: until STARTTLS everything is answered with 530 5.7.0. Not for an MX that the world knows, to
+    /// which many still come without TLS (RFC 3207 §4).
+    #[serde(default)]
+    pub require_tls: bool,
+}
+
+/// What a listener does with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum ListenerTls {
+    Off,
+    #[serde(rename = "starttls")]
+    StartTls,
+    Implicit,
 }
 
 impl Listener {
     /// One that is as all are if nothing else is said.
     pub fn at(address: SocketAddr, role: Role) -> Listener {
-        Listener { address, role, greeting_delay: greeting_delay_default(), binarymime: false }
+        let greeting_delay = greeting_delay_default();
+        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false }
     }
 }
 
@@ -276,6 +303,50 @@ pub enum Role {
     Mx,
     Submission,
     Relay,
+}
+
+/// TLS, with clients and next hops alike. Not that of the links of a pair.
+#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The oldest version that clients may use: "1.2" or "1.3". What is older than 1.2 is never spoken.
+    pub min_version: TlsVersion,
+    /// A file of at least 32 random bytes (`openssl rand -hex 32`), from which the keys of session tickets are made, a new one
+    /// every six hours: clients that come again need no new exchange of keys. With the same file on both boxes of a pair
+    /// they can come to either. Who has it can read what was sent in resumed sessions of TLS 1.2: renew it now and then. Nobody
+    /// else may read it; SIGHUP reads it again. Unset: a secret that is made at the start, and known to this box alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/tickets"))]
+    pub ticket_secret: Option<PathBuf>,
+    /// The certificates of the authorities by which next hops are verified (PEM). Unset: those that this box trusts (/etc/ssl/certs).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "/etc/rohrpost/roots.pem"))]
+    pub roots: Option<PathBuf>,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize, JsonSchema)]
+#[schemars(inline)]
+pub enum TlsVersion {
+    #[default]
+    #[serde(rename = "1.2")]
+    Tls12,
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// A certificate that clients are shown. Of several, the first counts that is for the name which a client asks for (SNI) and of a
+/// kind that it can verify; a client that names no host, or one that none is for, is shown the first. SIGHUP reads the files
+/// again: new connections get what is new, and if something is wrong with it, what was there before. At most 64.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Certificate {
+    /// The certificate and behind it those of its issuers, without the root (PEM). Relative to this file, as is `key`.
+    #[schemars(extend("x-example" = "/etc/rohrpost/mx1.pem"))]
+    pub chain: PathBuf,
+    /// Its key (PEM; ECDSA is ten times faster than RSA). Nobody but the appliance's user and group may read it.
+    #[schemars(extend("x-example" = "/etc/rohrpost/mx1.key"))]
+    pub key: PathBuf,
 }
 
 /// Who may send to everyone.
@@ -374,12 +445,17 @@ pub struct Route {
     /// addresses where there are none (RFC 5321 §5.1). Domains with the same hosts share connections.
     #[serde(default)]
     pub mx: bool,
-    /// The hosts that take it: "smtp://HOST:PORT" or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
-    /// /etc/hosts; PORT is 25 for smtp and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
+    /// The hosts that take it: "smtp://HOST:PORT", "smtps://HOST:PORT" (TLS from the first byte) or "lmtp://HOST:PORT". HOST is an address (IPv6 in brackets) or a name of
+    /// /etc/hosts; PORT is 25 for smtp, 465 for smtps and 24 for lmtp if unset; "?preference=20" behind it makes a host come after those
     /// with a lower number (unset: 10), and equals share the load.
     #[schemars(extend("x-example" = ["lmtp://10.1.1.5:24", "lmtp://10.1.1.6:24?preference=20"]), length(max = 32))]
     #[serde(default)]
     pub to: Vec<Hop>,
+    /// TLS with these hosts: "opportunistic" uses STARTTLS where it is offered, with any certificate, and goes on in the clear if the
+    /// handshake fails; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one that is valid for the
+    /// host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
+    #[serde(default)]
+    pub tls: RouteTls,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
@@ -388,6 +464,18 @@ pub struct Route {
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,
+}
+
+/// What is demanded of TLS with a next hop.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(inline)]
+pub enum RouteTls {
+    None,
+    #[default]
+    Opportunistic,
+    Require,
+    Verify,
 }
 
 /// The schema of an IP address.

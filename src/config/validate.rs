@@ -4,6 +4,7 @@
 //! Never: a question to the machine.
 
 mod pair;
+mod tls;
 
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
@@ -28,6 +29,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.ports(config);
     check.addresses(config);
     check.listeners(config);
+    check.tls(config);
     check.domains(config);
     check.routes(config, hosts);
     check.dns(config);
@@ -626,6 +628,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
             ));
         }
     }
+    warnings.extend(tls::warnings(config));
     warnings.extend(pair::warnings(config));
     warnings
 }

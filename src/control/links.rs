@@ -10,6 +10,7 @@ use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::register::Node;
 use crate::policy::Policy;
 use crate::spool::Room;
+use crate::tls::Server;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub enum ToWorker {
     Pulse,
     /// Who may send what, from now on.
     Policy(Arc<Policy>),
+    /// What clients are shown from now on.
+    Certificates(Arc<Server>),
     /// Something for one of the pair's identities.
     Pair {
         /// Which.

@@ -100,7 +100,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
-                ToWorker::Policy(_) | ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
+                ToWorker::Policy(_) | ToWorker::Certificates(_) | ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
                     end.reporter.pulse(Pulse { worker, logs: vec![log], events_lost: 0 });

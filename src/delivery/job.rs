@@ -4,6 +4,8 @@ use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
+use crate::tls::Secured;
+use serde::Serialize;
 use std::fmt;
 use std::sync::Arc;
 
@@ -126,17 +128,29 @@ pub struct Answer {
     pub remote: Option<Box<str>>,
     /// `text` is a reply of the remote: `Diagnostic-Code: smtp` of a notice.
     pub replied: bool,
+    /// How the connection to it was secured, if there was one and it was.
+    pub tls: Option<HopSecured>,
+}
+
+/// How a connection to a next hop was secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct HopSecured {
+    /// The version, the cipher.
+    #[serde(flatten)]
+    pub secured: Secured,
+    /// Its certificate is one that we trust, for its name.
+    pub verified: bool,
 }
 
 impl Answer {
     /// Something that we say ourselves.
     pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: None, replied: false }
+        Answer { status, text: text.into(), remote: None, replied: false, tls: None }
     }
 
     /// A reply of the remote.
     pub fn reply(status: (u8, u16, u16), text: impl Into<Box<str>>, remote: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: Some(remote.into()), replied: true }
+        Answer { status, text: text.into(), remote: Some(remote.into()), replied: true, tls: None }
     }
 }
 

@@ -67,10 +67,36 @@ pub struct Hop {
     pub addresses: Vec<IpAddr>,
     /// Its TCP port.
     pub port: u16,
+    /// TLS begins with the connection (RFC 8314), whatever the route says of it.
+    pub implicit_tls: bool,
     /// Lower ones are tried first, equal ones in random order (RFC 5321 §5.1).
     pub preference: u16,
     /// As the operator wrote it, for replies, notices and the log.
     pub name: Box<str>,
+}
+
+/// What is demanded of TLS with the hosts of a destination. Each demands more than the one before; what a certificate is held
+/// against (RFC 7672, RFC 8461) would be another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TlsPolicy {
+    /// It is not used.
+    None,
+    /// It is used where it is offered (RFC 7435): any certificate will do, and if the handshake fails mail goes in the clear.
+    #[default]
+    Opportunistic,
+    /// Mail goes under TLS or not at all. Any certificate will do.
+    Require,
+    /// The certificate is one that we trust, for the host's name.
+    Verify,
+}
+
+/// How one connection is to be secured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Security {
+    /// What is demanded; never [`TlsPolicy::None`] with `implicit`.
+    pub policy: TlsPolicy,
+    /// TLS begins with the connection.
+    pub implicit: bool,
 }
 
 /// How a destination is reached.
@@ -83,6 +109,8 @@ pub struct Route {
     /// Own addresses to send from. Empty: the first own address of the hop's family. Otherwise a hop whose family is
     /// not among them is not used, as the operator named what may be seen as the sender.
     pub source_addresses: Vec<IpAddr>,
+    /// What is demanded of TLS.
+    pub tls: TlsPolicy,
     /// Connections at a time.
     pub connections_max: u32,
     /// Recipients of one transaction.
@@ -96,6 +124,7 @@ impl Route {
             hops,
             mx: false,
             source_addresses: Vec::new(),
+            tls: TlsPolicy::default(),
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
         }
@@ -114,6 +143,7 @@ impl Route {
     /// The same with hosts that the DNS has named.
     pub(super) fn with_hosts(&self, hosts: &MailHosts) -> Route {
         let hop = |host: &crate::dns::MailHost| Hop {
+            implicit_tls: false,
             protocol: Protocol::Smtp,
             addresses: host.addresses.clone(),
             port: SMTP_PORT,
@@ -278,9 +308,10 @@ impl fmt::Display for DestinationName<'_> {
             return f.write_str("mx");
         }
         for (place, hop) in route.hops.iter().enumerate() {
-            let scheme = match hop.protocol {
-                Protocol::Smtp => "smtp",
-                Protocol::Lmtp => "lmtp",
+            let scheme = match (hop.protocol, hop.implicit_tls) {
+                (Protocol::Smtp, false) => "smtp",
+                (Protocol::Smtp, true) => "smtps",
+                (Protocol::Lmtp, _) => "lmtp",
             };
             let space = if place == 0 { "" } else { " " };
             write!(f, "{space}{scheme}://{}:{}", hop.name, hop.port)?;
@@ -298,6 +329,7 @@ mod tests {
             protocol: Protocol::Smtp,
             addresses: vec![IpAddr::from([192, 0, 2, host])],
             port: 25,
+            implicit_tls: false,
             preference: 10,
             name: format!("192.0.2.{host}").into(),
         }])

@@ -24,7 +24,14 @@ pub fn answer() -> Answer {
 /// A host `192.0.2.HOST` of that preference.
 pub fn hop(host: u8, preference: u16) -> Hop {
     let ip = IpAddr::from([192, 0, 2, host]);
-    Hop { protocol: Protocol::Smtp, addresses: vec![ip], port: 25, preference, name: ip.to_string().into() }
+    Hop {
+        protocol: Protocol::Smtp,
+        addresses: vec![ip],
+        port: 25,
+        implicit_tls: false,
+        preference,
+        name: ip.to_string().into(),
+    }
 }
 
 /// Domains `d0.example`, `d1.example` and so on, each with a host of its own.

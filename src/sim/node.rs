@@ -377,6 +377,7 @@ impl Node {
                 PairEquipment { protocol: self.protocol, ..equipment }
             });
             let station = Station {
+                tls: None,
                 clock: clock.clone(),
                 transport,
                 logs,

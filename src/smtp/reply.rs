@@ -47,6 +47,11 @@ impl Reply {
         Reply { code: 220, status: None, text: format!("{hostname} ESMTP Rohrpost").into() }
     }
 
+    /// 220: the last word in the clear.
+    pub fn start_tls() -> Reply {
+        fixed(220, (2, 0, 0), "Ready to start TLS")
+    }
+
     /// 250: the answer to HELO.
     pub fn hello(hostname: &str) -> Reply {
         Reply { code: 250, status: None, text: hostname.to_owned().into() }
@@ -228,6 +233,16 @@ impl Reply {
     /// 554: it has been through too many hands.
     pub fn too_many_hops() -> Reply {
         fixed(554, (5, 4, 6), "Too many hops, this message is in a loop")
+    }
+
+    /// 503: bytes came behind STARTTLS before it was answered. Who sent them cannot be known, and they count for nothing.
+    pub fn spoke_behind_start_tls() -> Reply {
+        fixed(503, (5, 5, 1), "Nothing may follow STARTTLS before its reply")
+    }
+
+    /// 530: this listener takes no mail in the clear (RFC 3207 §4).
+    pub fn tls_required() -> Reply {
+        fixed(530, (5, 7, 0), "Must issue a STARTTLS command first")
     }
 
     /// 421 in place of the banner: the client did not wait for it (RFC 5321 §4.3.1).

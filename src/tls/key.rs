@@ -4,10 +4,12 @@
 //! and on command, never while connections go on.
 
 use super::Fingerprint;
-use crate::limits::KEY_FILE_SIZE_MAX;
+use crate::limits::{KEY_FILE_SIZE_MAX, TICKET_SECRET_SIZE_MIN};
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ED25519};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::sign::CertifiedKey;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -19,6 +21,17 @@ pub enum KeyError {
     /// A file is not there.
     #[error("{}: there is no such file; `rohrpost pair key` makes a key and a certificate for a box of a pair", .0.display())]
     Missing(PathBuf),
+    /// A file of the operator's is not there.
+    #[error("{}: there is no such file", .0.display())]
+    NoFile(PathBuf),
+    /// A secret that anybody could guess.
+    #[error("{}: it has {size} bytes, and at least {TICKET_SECRET_SIZE_MIN} random ones are wanted: `openssl rand -hex 32`", path.display())]
+    Short {
+        /// The file.
+        path: PathBuf,
+        /// How many it has.
+        size: usize,
+    },
     /// A file cannot be read.
     #[error("{}: {source}; the user that rohrpost runs as has to be able to read it", path.display())]
     Unreadable {
@@ -125,6 +138,42 @@ impl OwnKey {
     /// What the other box has to know.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(&self.certificate)
+    }
+}
+
+/// Reads a chain, the own certificate first, and its key, each in PEM.
+pub(super) fn load_chain(chain: &Path, key: &Path, provider: &CryptoProvider) -> Result<CertifiedKey, KeyError> {
+    let empty = |path: &Path, wanted| KeyError::Empty { path: path.to_owned(), wanted };
+    let text = read(chain, false).map_err(of_operator)?;
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().unwrap_or_default();
+    if certificates.is_empty() {
+        return Err(empty(chain, "certificate"));
+    }
+    let text = read(key, true).map_err(of_operator)?;
+    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|_| empty(key, "private key"))?;
+    let mismatch = |error| KeyError::Mismatch { certificate: chain.to_owned(), key: key.to_owned(), error };
+    let certified = CertifiedKey::from_der(certificates, secret, provider).map_err(mismatch)?;
+    // The one that is shown is looked into for its names; a client would not take one that is none.
+    let own = certified.end_entity_cert().and_then(rustls::server::ParsedCertificate::try_from);
+    own.map(drop).map_err(mismatch)?;
+    Ok(certified)
+}
+
+/// Reads a secret of bytes.
+pub(super) fn load_secret(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let secret = read(path, true).map_err(of_operator)?;
+    let size = secret.len();
+    if size < TICKET_SECRET_SIZE_MIN {
+        return Err(KeyError::Short { path: path.to_owned(), size });
+    }
+    Ok(secret)
+}
+
+/// What `rohrpost pair key` does not make.
+fn of_operator(error: KeyError) -> KeyError {
+    match error {
+        KeyError::Missing(path) => KeyError::NoFile(path),
+        error => error,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A flow as a session has it: in the clear, or under TLS.
 
-use super::{Tls, TlsError};
+use super::{Handshakes, Secured, Tls, TlsError};
 use crate::flow::{FlowId, Received, Transport};
 
 /// A flow with the layer that is on it, if one is. Without one, every call is the [transport's](Transport).
@@ -19,6 +19,44 @@ impl Line {
     /// The flow.
     pub fn flow(&self) -> FlowId {
         self.flow
+    }
+
+    /// Puts the layer on a flow that was in the clear. All that came by it and was not consumed belongs to the layer.
+    pub fn secure(&mut self, tls: Tls) {
+        assert!(self.tls.is_none(), "a line has one layer");
+        self.tls = Some(Box::new(tls));
+    }
+
+    /// Whether there is a layer, done with its handshake or not.
+    pub fn is_secure(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// What came of the handshake, once it is done.
+    pub fn secured(&self) -> Option<Secured> {
+        self.tls.as_ref()?.secured()
+    }
+
+    /// Whether something that was taken has found no room in the flow so far.
+    pub fn has_output(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.has_output())
+    }
+
+    /// [`received`](Line::received) of a line whose handshake has to wait for its turn: before, nothing is there.
+    #[inline]
+    pub fn received_in_turn<'a, T: Transport>(
+        &'a mut self,
+        transport: &'a mut T,
+        handshakes: &mut Handshakes,
+    ) -> Result<Received<'a>, TlsError> {
+        if self.tls.is_none() {
+            return Ok(transport.received(self.flow));
+        }
+        let is_handshaking = self.tls.as_ref().is_some_and(|tls| tls.is_handshaking());
+        if is_handshaking && !transport.received(self.flow).bytes.is_empty() && !handshakes.step(self.flow) {
+            return Ok(Received::default());
+        }
+        self.received(transport)
     }
 
     /// Lends what came. At an error, what tells the peer of it is on its way: the line is to be [closed](Line::close).

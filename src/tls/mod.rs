@@ -4,26 +4,41 @@
 //! that is wrong an error that says what it was. It has the shape of a [flow](crate::flow) and knows none: [`Tls`] is sans-IO, and
 //! [`Line`] joins it with a flow, or lets a session have the flow as it is. It asks no clock; its randomness is the provider's.
 //!
+//! [`Pinned`] makes both ends for boxes that know each other, [`Server`] the one that clients come to,
+//! [`Client`] the one that goes to next hops. What handshakes cost is
+//! rationed by [`Handshakes`].
+//!
 //! Behind it is rustls with its buffered interface. The unbuffered one promises fewer copies and in 0.23 makes more: it allocates
 //! for each record all the same, its output is copied once more on the way to a flow that takes bytes from where they are, and what
 //! a session leaves unread would have to be kept here. The buffered one holds at most a record or a handshake message that is not
 //! whole, the plaintext of one read, and [`TLS_OUTPUT_MAX`] bytes of output; it reads no further while plaintext waits, so that
 //! a session that does not read closes the TCP window as it does without TLS.
 
+mod client;
 mod key;
 mod line;
 mod pin;
+mod secured;
+mod server;
 #[cfg(test)]
 mod tests;
+mod ticket;
+mod turn;
 
+pub use client::{Client, RootsError, Verification, load_roots};
 pub use key::{KeyError, OwnKey};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
+pub use secured::{Cipher, Secured, Version};
+pub use server::{Server, ServerFiles};
+pub use turn::Handshakes;
 
 use crate::flow::Received;
 use crate::limits::TLS_OUTPUT_MAX;
 use rustls::pki_types::ServerName;
-use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, ServerConfig};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
+};
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -158,6 +173,23 @@ impl Tls {
     /// Whether the two are not done yet with getting to know each other.
     pub fn is_handshaking(&self) -> bool {
         self.connection.is_handshaking()
+    }
+
+    /// What came of the handshake, once it is done.
+    pub fn secured(&self) -> Option<Secured> {
+        if self.is_handshaking() {
+            return None;
+        }
+        Some(Secured {
+            version: Version(self.connection.protocol_version()?),
+            cipher: Cipher(self.connection.negotiated_cipher_suite()?.suite()),
+            resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+
+    /// Whether something is to go out, which had no room so far.
+    pub fn has_output(&self) -> bool {
+        self.connection.wants_write()
     }
 
     /// Whether the peer has said that no more plaintext follows. Bytes of the wire behind that mean nothing.

@@ -1,6 +1,8 @@
 //! Two ends over a wire that cuts anywhere, ends that do not know each other, and peers that do not speak TLS at all.
 
+mod cost;
 mod line;
+mod server;
 
 use super::*;
 use proptest::prelude::*;

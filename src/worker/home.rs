@@ -11,6 +11,7 @@
 //! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
 use super::exchange::{ContentPiece, Letter};
+use super::inbound::Sender;
 use super::notice::{self, Original};
 use super::parts::Parts;
 use crate::control::MessageCounts;
@@ -30,7 +31,6 @@ use crate::smtp::{BodyType, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::net::IpAddr;
 
 /// The home half's state.
 #[derive(Debug)]
@@ -200,14 +200,15 @@ impl Home {
     }
 
     /// A message is durable. `client` sent it, unless it is a notice of our own.
-    pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, client: Option<IpAddr>) {
+    pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, sender: Option<Sender>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         self.queue(id).add(parts.now, &message);
-        if let Some(client) = client {
+        if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
             parts.reporter.event(Event::Accepted {
                 id,
                 client,
+                tls: secured,
                 sender: message.reverse_path().to_owned(),
                 recipients_count: message.recipients_count(),
                 size_bytes: message.size(),
@@ -436,7 +437,7 @@ impl Home {
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.describe(domain_of(recipient.address));
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
-        let remote = answer.remote.as_deref().map(str::to_owned);
+        let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
         let text = answer.text.clone();
         let (outcome, event) = match verdict {
             Verdict::Busy => {
@@ -449,12 +450,13 @@ impl Home {
                 let delay = parts.now.wall.since(message.received_at());
                 super::record(&mut parts.stages.delivery, delay);
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let event = Event::Delivered { id, recipient, destination, remote, reply, delay_ms };
+                let event = Event::Delivered { id, recipient, destination, remote, tls, reply, delay_ms };
                 (Outcome::Delivered { reply: text }, event)
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
                 self.counts.deferred += 1;
-                let event = Event::Deferred { id, recipient, destination, remote, reply, attempts, next_attempt_at };
+                let event =
+                    Event::Deferred { id, recipient, destination, remote, tls, reply, attempts, next_attempt_at };
                 (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {

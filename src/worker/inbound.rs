@@ -7,6 +7,7 @@ use super::parts::{Logs, Parts};
 use crate::delivery::{Fate, Routes, Work};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now};
+use crate::event::Event;
 use crate::flow::{FlowId, Transport};
 use crate::mirror::link::{ClientFlow, ClientNews};
 use crate::mirror::register::Node;
@@ -14,6 +15,7 @@ use crate::policy::{self, Decision, Policy, Role, Verdict, VerifyCache};
 use crate::smtp::server::{self, Client, Host, RecipientRefusal, RecipientVerdict, Session, StorageRefusal};
 use crate::smtp::{Envelope, domain_of};
 use crate::spool::{Draft, Log, MessageId, Refusal};
+use crate::tls::{Line, Secured, Server, TlsError};
 use hashbrown::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +25,8 @@ use std::sync::Arc;
 pub struct Listener {
     /// What clients of this listener may do.
     pub role: Role,
+    /// TLS begins with the connection, and not when a client asks for it.
+    pub implicit_tls: bool,
     /// How its sessions behave.
     pub settings: Arc<server::Settings>,
 }
@@ -31,6 +35,8 @@ pub struct Listener {
 #[derive(Debug)]
 pub(super) struct Inbound {
     listeners: Vec<Listener>,
+    /// What clients are shown that want TLS.
+    tls: Option<Arc<Server>>,
     /// By the flow's index.
     slots: Vec<Option<Box<Slot>>>,
     /// Who waits for what is being written.
@@ -44,13 +50,21 @@ pub(super) struct Inbound {
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
     flow: FlowId,
-    client: IpAddr,
+    sender: Sender,
+}
+
+/// Who sent a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sender {
+    pub(super) client: IpAddr,
+    /// How its connection was secured, if it was.
+    pub(super) secured: Option<Secured>,
 }
 
 /// A flow's session and what it has under way.
 #[derive(Debug)]
 struct Slot {
-    flow: FlowId,
+    line: Line,
     local: SocketAddr,
     session: Session,
     intake: Intake,
@@ -62,6 +76,7 @@ struct Slot {
 #[derive(Debug)]
 struct Intake {
     client: SocketAddr,
+    secured: Option<Secured>,
     /// The log that takes its mail; none while the identity of the address is not ours.
     log: Option<u16>,
     role: Role,
@@ -75,8 +90,13 @@ struct Intake {
 }
 
 impl Inbound {
-    pub(super) fn new(listeners: Vec<Listener>) -> Inbound {
-        Inbound { listeners, slots: Vec::new(), drafts: HashMap::new(), count: 0, comings: None }
+    pub(super) fn new(listeners: Vec<Listener>, tls: Option<Arc<Server>>) -> Inbound {
+        Inbound { listeners, tls, slots: Vec::new(), drafts: HashMap::new(), count: 0, comings: None }
+    }
+
+    /// From now on clients that want TLS are shown this.
+    pub(super) fn show(&mut self, tls: Arc<Server>) {
+        self.tls = Some(tls);
     }
 
     /// How many listeners there are for clients.
@@ -91,7 +111,9 @@ impl Inbound {
 
     /// Whether this flow is one of ours.
     pub(super) fn has(&self, flow: FlowId) -> bool {
-        self.slots.get(flow.index as usize).is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.flow == flow))
+        self.slots
+            .get(flow.index as usize)
+            .is_some_and(|slot| slot.as_ref().is_some_and(|slot| slot.line.flow() == flow))
     }
 
     pub(super) fn accepted<T: Transport, D: Disk>(
@@ -102,26 +124,41 @@ impl Inbound {
         local: SocketAddr,
         remote: SocketAddr,
     ) {
-        let Listener { role, settings } = &self.listeners[listener];
+        let Listener { role, settings, implicit_tls } = &self.listeners[listener];
         let bare_newline = match parts.policy.bare_newline(remote.ip()) {
             policy::BareNewline::Reject => server::BareNewline::Reject,
             policy::BareNewline::Normalize => server::BareNewline::Normalize,
         };
         let client = Client { remote, local, bare_newline };
-        let session = Session::new(Arc::clone(settings), client, parts.now);
+        let (role, implicit_tls) = (*role, *implicit_tls);
+        let new = if implicit_tls { Session::behind_tls } else { Session::new };
+        let session = new(Arc::clone(settings), client, parts.now);
         let log = parts.logs.taking(identity);
-        let (role, client_address) = (*role, remote);
-        let intake =
-            Intake { client: client_address, log, role, draft: None, finished_at: None, check: None, checking: None };
+        let intake = Intake {
+            client: remote,
+            secured: None,
+            log,
+            role,
+            draft: None,
+            finished_at: None,
+            check: None,
+            checking: None,
+        };
         let index = flow.index as usize;
         if self.slots.len() <= index {
             self.slots.resize_with(index + 1, || None);
         }
-        let before = self.slots[index].replace(Box::new(Slot { flow, local, session, intake, armed: None }));
+        let before = self.slots[index].replace(Box::new(Slot {
+            line: Line::new(flow, None),
+            local,
+            session,
+            intake,
+            armed: None,
+        }));
         assert!(before.is_none(), "a flow ends before its place is used again");
         self.count += 1;
         self.note(ClientNews::Joined, ClientFlow { local, remote });
-        if parts.transport.received(flow).bytes.is_empty() {
+        if implicit_tls || parts.transport.received(flow).bytes.is_empty() {
             self.pump(parts, flow);
         } else {
             self.with_host(parts, flow, |session, now, host| session.spoke_too_early(now, host));
@@ -131,12 +168,16 @@ impl Inbound {
     /// Moves everything that can move: bytes into the session, replies out of it.
     pub(super) fn pump<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
         let Some(slot) = self.slots.get_mut(flow.index as usize).and_then(Option::as_mut) else { return };
-        if slot.flow != flow {
+        if slot.line.flow() != flow {
             return;
         }
         loop {
             slot.send(&mut parts.transport);
-            let received = parts.transport.received(flow);
+            let received = match slot.line.received_in_turn(&mut parts.transport, &mut parts.handshakes) {
+                Ok(received) => received,
+                Err(error) => return self.failed(parts, flow, error),
+            };
+            let spoke = !received.bytes.is_empty();
             let answered = slot.session.output().len();
             let mut host = IntakeHost {
                 now: parts.now,
@@ -149,10 +190,24 @@ impl Inbound {
                 checks: &mut parts.checks,
             };
             let count = slot.session.receive(parts.now, received, &mut host);
-            parts.transport.consume(flow, count);
+            slot.line.consume(&mut parts.transport, count);
             // Without input too, a session may have something to finish since it was last looked at.
             if count == 0 && slot.session.output().len() == answered {
-                break;
+                if !slot.session.is_handshaking() {
+                    break;
+                }
+                // What is sent in the clear comes first, and what comes behind it is the layer's.
+                if !slot.line.is_secure() {
+                    let tls = self.tls.as_ref().and_then(|tls| tls.accept().ok());
+                    let (true, Some(tls)) = (slot.session.output().is_empty(), tls) else { break };
+                    slot.line.secure(tls);
+                } else if let Some(secured) = slot.line.secured() {
+                    slot.intake.secured = Some(secured);
+                    let mut host = IntakeHost::new(parts, flow, &mut slot.intake, &mut self.drafts);
+                    slot.session.secured(host.now, secured, spoke, &mut host);
+                } else {
+                    break;
+                }
             }
         }
         slot.send(&mut parts.transport);
@@ -166,15 +221,21 @@ impl Inbound {
     }
 
     fn slot(&mut self, flow: FlowId) -> Option<&mut Slot> {
-        self.slots.get_mut(flow.index as usize)?.as_deref_mut().filter(|slot| slot.flow == flow)
+        self.slots.get_mut(flow.index as usize)?.as_deref_mut().filter(|slot| slot.line.flow() == flow)
     }
 
     /// Closes a session that is over, or sets its timer.
     fn settle<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
         let Some(slot) = self.slots[flow.index as usize].as_mut() else { return };
-        if slot.session.closing() && slot.session.output().is_empty() {
-            parts.transport.close(flow);
-            self.remove(parts, flow);
+        let over = slot.session.closing() && slot.session.output().is_empty();
+        // What a layer has taken goes out first, unless nobody takes it.
+        let waits = |slot: &Slot| {
+            slot.line.has_output() && slot.session.deadline().is_some_and(|deadline| parts.now.mono < deadline)
+        };
+        if over && !waits(slot) {
+            if let Some(slot) = self.remove(parts, flow) {
+                slot.line.close(&mut parts.transport);
+            }
         } else if let Some(deadline) = slot.session.deadline()
             && slot.armed.is_none_or(|armed| deadline < armed)
         {
@@ -183,14 +244,30 @@ impl Inbound {
         }
     }
 
-    fn remove<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) {
-        let Some(mut slot) = self.slots[flow.index as usize].take() else { return };
+    /// The layer on a flow came to a bad end; the peer is told why, where that is possible.
+    fn failed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId, error: TlsError) {
+        let Some(slot) = self.remove(parts, flow) else { return };
+        // Many a client hangs up without a word when it has nothing more to say.
+        if error != TlsError::Truncated || slot.line.secured().is_none() {
+            let stage = if slot.line.secured().is_none() { "handshake" } else { "session" };
+            parts.reporter.event(Event::TlsFailed {
+                client: slot.intake.client.ip(),
+                stage: stage.to_owned(),
+                error: error.to_string(),
+            });
+        }
+        slot.line.close(&mut parts.transport);
+    }
+
+    fn remove<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, flow: FlowId) -> Option<Box<Slot>> {
+        let mut slot = self.slots[flow.index as usize].take()?;
         self.count -= 1;
         self.note(ClientNews::Left, ClientFlow { local: slot.local, remote: slot.intake.client });
         parts.timers.cancel(flow);
         let Slot { session, intake, .. } = &mut *slot;
         let mut host = IntakeHost::new(parts, flow, intake, &mut self.drafts);
         session.ended(&mut host);
+        Some(slot)
     }
 
     /// The flow is gone.
@@ -209,7 +286,7 @@ impl Inbound {
 
     /// No new transactions: every session ends as soon as its state allows.
     pub(super) fn shutdown<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
-        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.flow).collect();
+        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.line.flow()).collect();
         for flow in flows {
             self.with_host(parts, flow, |session, now, host| session.shutdown(now, host));
         }
@@ -217,7 +294,7 @@ impl Inbound {
 
     /// Resets what is left: the time to finish is over.
     pub(super) fn abort<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
-        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.flow).collect();
+        let flows: Vec<FlowId> = self.slots.iter().flatten().map(|slot| slot.line.flow()).collect();
         for flow in flows {
             parts.transport.abort(flow);
             self.remove(parts, flow);
@@ -278,7 +355,7 @@ impl Inbound {
 
     fn flows_at(&self, addresses: &[IpAddr]) -> Vec<FlowId> {
         let slots = self.slots.iter().flatten().filter(|slot| addresses.contains(&slot.local.ip()));
-        slots.map(|slot| slot.flow).collect()
+        slots.map(|slot| slot.line.flow()).collect()
     }
 
     /// A recipient check that the session of `token` asked for is answered.
@@ -304,8 +381,8 @@ impl Inbound {
         parts: &mut Parts<T, D>,
         draft: Draft,
         result: Result<(), StorageRefusal>,
-    ) -> Option<IpAddr> {
-        let Waiting { flow, client } = self.drafts.remove(&draft)?;
+    ) -> Option<Sender> {
+        let Waiting { flow, sender } = self.drafts.remove(&draft)?;
         if let Some(slot) = self.slot(flow) {
             slot.intake.draft = None;
             slot.session.committed(parts.now, result);
@@ -314,7 +391,7 @@ impl Inbound {
             }
             self.pump(parts, flow);
         }
-        Some(client)
+        Some(sender)
     }
 
     /// There is room for content again.
@@ -331,7 +408,7 @@ impl Inbound {
         act: impl FnOnce(&mut Session, Now, &mut IntakeHost<'_, D>),
     ) {
         let Some(slot) = self.slots.get_mut(flow.index as usize).and_then(Option::as_mut) else { return };
-        if slot.flow != flow {
+        if slot.line.flow() != flow {
             return;
         }
         slot.armed = None;
@@ -350,7 +427,7 @@ impl Slot {
             if output.is_empty() {
                 return;
             }
-            let count = transport.send(self.flow, output);
+            let count = self.line.send(transport, output);
             if count == 0 {
                 return;
             }
@@ -427,7 +504,8 @@ impl<D: Disk> Host for IntakeHost<'_, D> {
     fn begin(&mut self) -> Result<MessageId, StorageRefusal> {
         let draft = self.log().ok_or(StorageRefusal::Failed)?.begin().map_err(refusal)?;
         self.intake.draft = Some(draft);
-        self.drafts.insert(draft, Waiting { flow: self.flow, client: self.intake.client.ip() });
+        let sender = Sender { client: self.intake.client.ip(), secured: self.intake.secured };
+        self.drafts.insert(draft, Waiting { flow: self.flow, sender });
         Ok(draft.id)
     }
 

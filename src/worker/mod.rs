@@ -43,6 +43,7 @@ use crate::policy::{Policy, VerifyCache};
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
+use crate::tls::{Client, Handshakes, Server};
 use hdrhistogram::Histogram;
 use home::{Attempt, Home};
 use inbound::Inbound;
@@ -71,6 +72,10 @@ pub struct Equipment<T, D: Disk, C> {
     pub control: WorkerEnd,
     /// In the transport's order.
     pub listeners: Vec<Listener>,
+    /// What clients are shown that want TLS, if there is something.
+    pub tls: Option<Arc<Server>>,
+    /// What connections to next hops are secured with; none: they are in the clear.
+    pub client_tls: Option<Client>,
     /// Who may send what.
     pub policy: Arc<Policy>,
     /// What next hops said about recipients.
@@ -144,11 +149,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             checks: equipment.checks,
             timers: Wheel::default(),
             stages: Stages::new(),
+            handshakes: Handshakes::default(),
             now,
             ends_until: None,
         };
         let mirror = equipment.pair.map(|pair| Box::new(Mirror::new(pair, &mut parts)));
-        let mut inbound = Inbound::new(equipment.listeners);
+        let mut inbound = Inbound::new(equipment.listeners, equipment.tls);
         if mirror.is_some() {
             inbound.watch_clients();
         }
@@ -158,7 +164,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             clock: equipment.clock,
             parts,
             inbound,
-            outbound: Outbound::new(equipment.destinations),
+            outbound: Outbound::new(equipment.destinations, equipment.client_tls),
             home,
             mirror,
             requests: equipment.control.requests,
@@ -230,6 +236,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     pub fn breath(&mut self) -> bool {
         let before = self.parts.now.mono;
         self.parts.now = self.clock.now();
+        self.parts.handshakes.begin_breath();
         let mut busy = self.take_requests();
         self.notice_pause(before);
         busy |= self.take_letters();
@@ -269,6 +276,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
 
     fn take_flows(&mut self) -> bool {
         let parts = &mut self.parts;
+        self.flow_events.extend(parts.handshakes.turns().map(|flow| FlowEvent::Readable { flow }));
         parts.transport.poll(parts.now.mono, &mut self.flow_events);
         let busy = !self.flow_events.is_empty();
         for event in self.flow_events.drain(..) {
@@ -348,8 +356,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         for (log, event) in self.log_events.drain(..) {
             match event {
                 LogEvent::Durable { draft } => {
-                    let client = self.inbound.committed(parts, draft, Ok(()));
-                    self.home.durable(parts, draft.id, client);
+                    let sender = self.inbound.committed(parts, draft, Ok(()));
+                    self.home.durable(parts, draft.id, sender);
                 }
                 LogEvent::Failed { draft } => {
                     self.inbound.committed(parts, draft, Err(StorageRefusal::Failed));
@@ -432,6 +440,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.parts.reporter.pulse(pulse);
                 }
                 ToWorker::Policy(policy) => self.parts.policy = policy,
+                ToWorker::Certificates(tls) => self.inbound.show(tls),
                 ToWorker::Pair { identity, wish } => {
                     let Worker { mirror, parts, inbound, outbound, home, .. } = self;
                     if let Some(mirror) = mirror {
@@ -504,9 +513,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         true
     }
 
-    /// Whether something of another worker waits, so that there is nothing to wait for.
+    /// Whether something waits for the next breath, so that there is nothing to wait for.
     pub fn has_letters(&self) -> bool {
-        self.parts.exchange.is_busy()
+        self.parts.exchange.is_busy() || self.parts.handshakes.any_waits()
     }
 
     /// When [`breath`](Worker::breath) must be called even if nothing happens.

@@ -10,7 +10,9 @@
 
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
-use crate::delivery::{Action, Answer, ConnectionId, Destinations, Fate, Job, TaskResult, Work};
+use crate::delivery::{
+    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy, Work,
+};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
@@ -18,10 +20,11 @@ use crate::limits::{END_HELD_MAX, READER_RETRY_DELAY};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::client::{
-    self, Event, LocalReason, Reason, Session, Settings, Task, Transaction, TransactionRecipient,
+    self, Event, LocalReason, Reason, Session, Settings, Stage, StartTls, Task, Transaction, TransactionRecipient,
 };
 use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
+use crate::tls::{Client, Line, TlsError, Verification};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -35,7 +38,9 @@ pub(super) struct Outbound {
     connections: BTreeMap<ConnectionId, Connection>,
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
-    settings: HashMap<(Arc<str>, client::Protocol), Arc<Settings>>,
+    settings: HashMap<(Arc<str>, client::Protocol, StartTls), Arc<Settings>>,
+    /// What connections are secured with; none: they are in the clear.
+    tls: Option<Client>,
     /// Attempts that others were asked to record.
     attempts: u64,
     /// Connections on which nothing but the end of a message is missing, which is held back until then at most.
@@ -44,7 +49,10 @@ pub(super) struct Outbound {
 
 #[derive(Debug)]
 struct Connection {
-    flow: FlowId,
+    line: Line,
+    security: Security,
+    /// What is wrong with the layer, if its handshake failed.
+    tls_error: Option<TlsError>,
     local: IpAddr,
     remote: SocketAddr,
     /// The host's name, for replies and notices.
@@ -89,12 +97,13 @@ enum Content {
 }
 
 impl Outbound {
-    pub(super) fn new(destinations: Destinations) -> Outbound {
+    pub(super) fn new(destinations: Destinations, tls: Option<Client>) -> Outbound {
         Outbound {
             destinations,
             connections: BTreeMap::new(),
             flows: HashMap::new(),
             settings: HashMap::new(),
+            tls,
             attempts: 0,
             held: BTreeMap::new(),
         }
@@ -111,13 +120,15 @@ impl Outbound {
         while let Some(action) = self.destinations.poll(parts.now.mono) {
             acted = true;
             match action {
-                Action::Connect { connection, local, remote, protocol, ehlo_name, host, .. } => {
+                Action::Connect { connection, local, remote, protocol, security, ehlo_name, host, .. } => {
                     match parts.transport.connect(parts.now.mono, local, remote) {
                         Ok(flow) => {
-                            let settings = self.settings(ehlo_name, protocol);
+                            let settings = self.settings(ehlo_name, protocol, security);
                             self.flows.insert(flow, connection);
                             let fresh = Connection {
-                                flow,
+                                line: Line::new(flow, None),
+                                security,
+                                tls_error: None,
                                 local,
                                 remote,
                                 host,
@@ -153,7 +164,7 @@ impl Outbound {
                 }
                 Action::Abort { connection } => {
                     if let Some(gone) = self.forget(parts, connection) {
-                        parts.transport.abort(gone.flow);
+                        parts.transport.abort(gone.line.flow());
                     }
                 }
                 Action::Finished { worker, result } => parts.exchange.send(worker, Letter::Result(result)),
@@ -162,18 +173,24 @@ impl Outbound {
         acted
     }
 
-    fn settings(&mut self, ehlo_name: Arc<str>, protocol: crate::delivery::Protocol) -> Arc<Settings> {
+    fn settings(
+        &mut self,
+        ehlo_name: Arc<str>,
+        protocol: crate::delivery::Protocol,
+        security: Security,
+    ) -> Arc<Settings> {
         let protocol = match protocol {
             crate::delivery::Protocol::Smtp => client::Protocol::Smtp,
             crate::delivery::Protocol::Lmtp => client::Protocol::Lmtp,
         };
-        let key = (ehlo_name, protocol);
-        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol)| {
-            Arc::new(Settings {
-                ehlo_name: (**ehlo_name).into(),
-                protocol: *protocol,
-                timeouts: client::Timeouts::default(),
-            })
+        let starttls = match security.policy {
+            TlsPolicy::Require | TlsPolicy::Verify => StartTls::Always,
+            TlsPolicy::Opportunistic if self.tls.is_some() => StartTls::IfOffered,
+            TlsPolicy::Opportunistic | TlsPolicy::None => StartTls::Never,
+        };
+        let key = (ehlo_name, protocol, starttls);
+        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls)| {
+            Arc::new(Settings { starttls: *starttls, ..Settings::new(ehlo_name, *protocol) })
         }))
     }
 
@@ -226,7 +243,8 @@ impl Outbound {
     pub(super) fn connected<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         self.destinations.established(parts.now.mono, connection);
-        found.session = Some(Session::new(Arc::clone(&found.settings), parts.now.mono));
+        let new = if found.security.implicit { Session::behind_tls } else { Session::new };
+        found.session = Some(new(Arc::clone(&found.settings), parts.now.mono));
         self.pump(parts, connection);
     }
 
@@ -360,7 +378,7 @@ impl Outbound {
             let Some(session) = &mut found.session else { return };
             let mut moved = false;
             while !session.output().is_empty() {
-                let count = parts.transport.send(found.flow, session.output());
+                let count = found.line.send(&mut parts.transport, session.output());
                 if count == 0 {
                     break;
                 }
@@ -371,15 +389,27 @@ impl Outbound {
                 moved |= found.feed(parts, connection);
             }
             let Some(session) = &mut found.session else { return };
-            let received = parts.transport.received(found.flow);
-            let (finished, empty) = (received.finished && !received.more, received.bytes.is_empty());
-            if !empty {
-                let count = session.receive(parts.now.mono, received.bytes);
-                parts.transport.consume(found.flow, count);
-                moved |= count > 0;
-            } else if finished && !session.closed() {
-                session.ended(parts.now.mono);
-                moved = true;
+            match found.line.received_in_turn(&mut parts.transport, &mut parts.handshakes) {
+                Ok(received) if !received.bytes.is_empty() && !session.is_handshaking() => {
+                    let count = session.receive(parts.now.mono, received.bytes);
+                    found.line.consume(&mut parts.transport, count);
+                    moved |= count > 0;
+                }
+                Ok(received) => {
+                    if received.finished && !received.more && received.bytes.is_empty() && !session.closed() {
+                        session.ended(parts.now.mono);
+                        moved = true;
+                    }
+                }
+                Err(error) if !session.closed() => {
+                    found.tls_error = Some(error);
+                    session.ended(parts.now.mono);
+                    moved = true;
+                }
+                Err(_) => {}
+            }
+            if session.is_handshaking() {
+                moved |= found.secure(parts, self.tls.as_ref());
             }
             moved |= self.events(parts, connection);
             moved |= self.end(parts, connection);
@@ -390,10 +420,11 @@ impl Outbound {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         let Some(session) = &mut found.session else { return };
         if session.closed() {
-            let flow = found.flow;
-            if session.output().is_empty() || parts.transport.received(flow).finished {
-                parts.transport.close(flow);
-                self.gone(parts, connection);
+            let ended = found.tls_error.is_some() || parts.transport.received(found.line.flow()).finished;
+            if session.output().is_empty() || ended {
+                if let Some(gone) = self.gone(parts, connection) {
+                    gone.line.close(&mut parts.transport);
+                }
                 return;
             }
         }
@@ -401,7 +432,7 @@ impl Outbound {
             && found.armed.is_none_or(|armed| deadline < armed)
         {
             found.armed = Some(deadline);
-            parts.timers.schedule(found.flow, deadline);
+            parts.timers.schedule(found.line.flow(), deadline);
         }
     }
 
@@ -465,10 +496,18 @@ impl Outbound {
     }
 
     /// The connection is over, with or without work in hand.
-    fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) {
-        let Some(mut gone) = self.forget(parts, connection) else { return };
-        let reason = gone.closing.take().flatten().map(|reason| gone.answer(&reason));
-        self.destinations.closed(parts.now.mono, connection, reason);
+    fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> Option<Connection> {
+        let mut gone = self.forget(parts, connection)?;
+        let reason = gone.closing.take().flatten();
+        let answer = reason.as_ref().map(|reason| gone.answer(reason));
+        match (reason, answer) {
+            // Lost, too late, or refused by one of the two: a server that cannot do it may be able to do without.
+            (Some(Reason::Connection(_, Stage::Handshake)), Some(answer)) => {
+                self.destinations.tls_failed(parts.now.mono, connection, answer);
+            }
+            (_, answer) => self.destinations.closed(parts.now.mono, connection, answer),
+        }
+        Some(gone)
     }
 
     fn forget<T: Transport, D: Disk>(
@@ -477,9 +516,9 @@ impl Outbound {
         connection: ConnectionId,
     ) -> Option<Connection> {
         let mut gone = self.connections.remove(&connection)?;
-        self.flows.remove(&gone.flow);
+        self.flows.remove(&gone.line.flow());
         self.held.remove(&connection);
-        parts.timers.cancel(gone.flow);
+        parts.timers.cancel(gone.line.flow());
         if let InHand::Delivery { content, .. } = std::mem::replace(&mut gone.task, InHand::Nothing) {
             close_content(parts, connection, content);
         }
@@ -502,7 +541,7 @@ impl Outbound {
         for connection in all.collect::<Vec<_>>() {
             let Some(found) = self.connections.get_mut(&connection) else { continue };
             let is_open = found.session.is_some();
-            parts.transport.abort(found.flow);
+            parts.transport.abort(found.line.flow());
             if is_open {
                 found.break_off(parts.now.mono);
                 self.events(parts, connection);
@@ -520,7 +559,7 @@ impl Outbound {
         let all: Vec<ConnectionId> = self.connections.keys().copied().collect();
         for connection in all {
             if let Some(gone) = self.forget(parts, connection) {
-                parts.transport.abort(gone.flow);
+                parts.transport.abort(gone.line.flow());
             }
         }
     }
@@ -544,6 +583,32 @@ impl Connection {
         {
             *broken_off |= session.refuse_end(now);
         }
+    }
+
+    /// Goes on with the handshake, which the session waits for. Whether that came a step further.
+    fn secure<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, client: Option<&Client>) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        if self.line.secured().is_some() {
+            session.secured(parts.now.mono);
+            return true;
+        }
+        // Beginning one costs something as well.
+        if self.line.is_secure() || !parts.handshakes.step(self.line.flow()) {
+            return false;
+        }
+        let verification = match self.security.policy {
+            TlsPolicy::Verify => Verification::Name,
+            TlsPolicy::None | TlsPolicy::Opportunistic | TlsPolicy::Require => Verification::Nothing,
+        };
+        let nothing = || TlsError::Protocol(rustls::Error::General("TLS is not to be had here".to_owned()));
+        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, verification)) {
+            Ok(tls) => self.line.secure(tls),
+            Err(error) => {
+                self.tls_error = Some(error);
+                session.ended(parts.now.mono);
+            }
+        }
+        true
     }
 
     /// Gives content to the session for as long as both sides have some to give and to take.
@@ -570,12 +635,12 @@ impl Connection {
                     // All readers are in use: this one has its turn later.
                     let retry_at = parts.now.mono + READER_RETRY_DELAY;
                     self.armed = Some(retry_at);
-                    parts.timers.schedule(self.flow, retry_at);
+                    parts.timers.schedule(self.line.flow(), retry_at);
                     return false;
                 }
             };
         }
-        let (flow, transport, now) = (self.flow, &mut parts.transport, parts.now.mono);
+        let (line, transport, now) = (&mut self.line, &mut parts.transport, parts.now.mono);
         let mut moved = false;
         match content {
             Content::Unopened => unreachable!("opened above"),
@@ -585,7 +650,7 @@ impl Connection {
                     match log.read(reader) {
                         Piece::Ready(bytes) => {
                             let last = reader.position() + bytes.len() as u64 == job.size;
-                            let count = session.content(now, bytes, last, &mut |bytes| transport.send(flow, bytes));
+                            let count = session.content(now, bytes, last, &mut |bytes| line.send(transport, bytes));
                             let all = count == bytes.len();
                             reader.consume(count);
                             moved |= count > 0 || (last && all);
@@ -605,7 +670,7 @@ impl Connection {
             Content::There { home, offset, piece, position, asked } => {
                 if let Some(held) = piece {
                     let bytes = &held.bytes[*position..];
-                    let count = session.content(now, bytes, held.last, &mut |bytes| transport.send(flow, bytes));
+                    let count = session.content(now, bytes, held.last, &mut |bytes| line.send(transport, bytes));
                     *position += count;
                     moved = count > 0;
                     if *position == held.bytes.len() && !held.last {
@@ -636,11 +701,18 @@ impl Connection {
         }
     }
 
+    /// How it is secured, once it is.
+    fn secured(&self) -> Option<HopSecured> {
+        let secured = self.line.secured()?;
+        Some(HopSecured { secured, verified: self.security.policy == TlsPolicy::Verify })
+    }
+
     fn fate(&self, fate: client::Fate) -> Fate {
         match fate {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
-                Fate::Delivered(Answer::reply(status, reply.to_string(), &*self.host))
+                let answer = Answer::reply(status, reply.to_string(), &*self.host);
+                Fate::Delivered(Answer { tls: self.secured(), ..answer })
             }
             client::Fate::Deferred(reason) => {
                 let soon = matches!(reason, Reason::TooManyRecipients);
@@ -652,10 +724,19 @@ impl Connection {
     }
 
     fn answer(&self, reason: &Reason) -> Answer {
-        let status = dsn::status_of(reason);
+        let status = match (&self.tls_error, reason) {
+            // RFC 3463 §3.8: a failure of cryptography.
+            (Some(_), Reason::Connection(_, Stage::Handshake)) => dsn::Status::new(4, 7, 5),
+            _ => dsn::status_of(reason),
+        };
+        let text = match &self.tls_error {
+            Some(error) => format!("{reason}: {error}"),
+            None => reason.to_string(),
+        };
         Answer {
             status: (status.class, status.subject, status.detail),
-            text: reason.to_string().into(),
+            text: text.into(),
+            tls: self.secured(),
             remote: Some((*self.host).into()),
             replied: matches!(reason, Reason::Reply { .. }),
         }

@@ -11,6 +11,7 @@ use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::{Log, MessageId, Queued};
 use crate::tcp::wheel::Wheel;
+use crate::tls::Handshakes;
 use std::sync::Arc;
 
 /// The worker's own things that every station needs. A station gets `&mut Parts` beside its own state.
@@ -26,6 +27,7 @@ pub(super) struct Parts<T, D: Disk> {
     /// the old one is over), so that it is touched a few times in a session's life and not at every command.
     pub timers: Wheel<FlowId>,
     pub stages: Stages,
+    pub handshakes: Handshakes,
     /// Read once a breath.
     pub now: Now,
     /// Until when what ends a message of identity a and of b may go out to a next hop; nothing where there is no partner that

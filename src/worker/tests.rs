@@ -98,8 +98,14 @@ struct Bench {
 }
 
 fn routes() -> Arc<Routes> {
-    let hop =
-        Hop { protocol: Protocol::Smtp, addresses: vec![THERE], port: 25, preference: 0, name: "there.example".into() };
+    let hop = Hop {
+        protocol: Protocol::Smtp,
+        addresses: vec![THERE],
+        port: 25,
+        implicit_tls: false,
+        preference: 0,
+        name: "there.example".into(),
+    };
     Arc::new(Routes::new([("x.example".into(), Route::new(vec![hop]))]).expect("routes"))
 }
 
@@ -144,13 +150,14 @@ impl Bench {
             checks: VerifyCache::new(1, Duration::ZERO, Duration::ZERO, 1),
             timers: Wheel::default(),
             stages: Stages::new(),
+            handshakes: Handshakes::default(),
             now,
             ends_until: pair.then_some([Instant::FAR; 2]),
         };
         let retry = Retry::default();
         let queue = || Queue::new(Arc::clone(&routes), retry, 1).with_attempts(pair);
         let home = Home::new([queue(), queue()], retry, "us.example".into(), 1);
-        Bench { parts, outbound: Outbound::new(destinations), home, told, other, number }
+        Bench { parts, outbound: Outbound::new(destinations, None), home, told, other, number }
     }
 
     fn pass(&mut self, duration: Duration) {
@@ -484,7 +491,7 @@ impl Half {
             kept,
         };
         let mirror = Mirror::new(equipment, &mut bench.parts);
-        Half { mirror, inbound: Inbound::new(Vec::new()), number: 0, _errands, _kept }
+        Half { mirror, inbound: Inbound::new(Vec::new(), None), number: 0, _errands, _kept }
     }
 
     fn with<R>(

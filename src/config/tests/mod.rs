@@ -3,4 +3,5 @@
 mod broken;
 mod pair;
 mod reference;
+mod tls;
 mod values;

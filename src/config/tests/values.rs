@@ -146,7 +146,7 @@ proptest! {
     fn a_hop_survives_its_own_text(lmtp: bool, v6: bool, bits: u128, port in 1u16.., preference: u16) {
         let address = if v6 { IpAddr::V6(Ipv6Addr::from(bits)) } else { IpAddr::V4(Ipv4Addr::from(bits as u32)) };
         let protocol = if lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-        let hop = Hop { protocol, host: Host::Address(address), port, preference, addresses: Vec::new() };
+        let hop = Hop { protocol, implicit_tls: false, host: Host::Address(address), port, preference, addresses: Vec::new() };
         prop_assert_eq!(hop.to_string().parse(), Ok(hop));
     }
 

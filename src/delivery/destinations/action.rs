@@ -1,7 +1,7 @@
 //! What the owner half is given and what it says.
 
 use super::HostBackoff;
-use crate::delivery::{Answer, DestinationId, Protocol, Work, WorkResult};
+use crate::delivery::{Answer, DestinationId, Protocol, Security, Work, WorkResult};
 use crate::env::Instant;
 use crate::limits::{
     BACKLOG_PER_CONNECTION_DEFAULT, CONNECT_TIMEOUT_DEFAULT, DELIVERY_CONNECTIONS_DEFAULT,
@@ -71,6 +71,8 @@ pub enum Action {
         remote: SocketAddr,
         /// How the host is spoken to.
         protocol: Protocol,
+        /// How the connection is secured.
+        security: Security,
         /// The name of the own address.
         ehlo_name: Arc<str>,
         /// The host's name, for replies and notices.

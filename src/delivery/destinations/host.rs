@@ -1,8 +1,8 @@
 //! The hosts of one destination: which is tried next, and which is left alone for a while.
 
-use crate::delivery::{Protocol, Route};
+use crate::delivery::{Protocol, Route, Security, TlsPolicy};
 use crate::env::Instant;
-use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX};
+use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX, TLS_FAILURE_MEMORY};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::net::{IpAddr, SocketAddr};
@@ -48,6 +48,9 @@ pub(super) struct Host {
     pub remote: SocketAddr,
     pub protocol: Protocol,
     pub name: Arc<str>,
+    security: Security,
+    /// It fails at TLS: until then it is spoken to in the clear, where that is allowed.
+    clear_until: Instant,
     preference: u16,
     /// Its place among the hops, as the addresses of one hop keep their order.
     hop: usize,
@@ -67,8 +70,29 @@ pub(super) struct Host {
 impl Host {
     /// It is this one, as the DNS has it now.
     pub fn inherit(&mut self, before: &Host) {
-        let Host { down_until, failures, drops, serving, .. } = *before;
-        (self.down_until, self.failures, self.drops, self.serving) = (down_until, failures, drops, serving);
+        let Host { clear_until, down_until, failures, drops, serving, .. } = *before;
+        (self.clear_until, self.down_until) = (clear_until, down_until);
+        (self.failures, self.drops, self.serving) = (failures, drops, serving);
+    }
+
+    /// How the next connection to it is secured.
+    pub fn security(&self, now: Instant) -> Security {
+        if self.may_be_clear() && now < self.clear_until {
+            return Security { policy: TlsPolicy::None, implicit: false };
+        }
+        self.security
+    }
+
+    /// A handshake with it failed; whether the next connection may do without.
+    pub fn fail_tls(&mut self, now: Instant) -> bool {
+        if self.may_be_clear() {
+            self.clear_until = now + TLS_FAILURE_MEMORY;
+        }
+        self.may_be_clear()
+    }
+
+    fn may_be_clear(&self) -> bool {
+        self.security == Security { policy: TlsPolicy::Opportunistic, implicit: false }
     }
 
     /// It could not be reached, or would not serve.
@@ -131,6 +155,11 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
                     remote: SocketAddr::new(*address, hop.port),
                     protocol: hop.protocol,
                     name: name.clone(),
+                    security: Security {
+                        policy: if hop.implicit_tls { route.tls.max(TlsPolicy::Opportunistic) } else { route.tls },
+                        implicit: hop.implicit_tls,
+                    },
+                    clear_until: Instant::ZERO,
                     preference: hop.preference,
                     hop: place,
                     sources: sources.clone(),

@@ -219,6 +219,24 @@ impl Destinations {
         self.feed_starved();
     }
 
+    /// The handshake of TLS failed, and the connection is over. Where mail may go in the clear, the next one to this host does, at
+    /// once; else it is a host that cannot be used.
+    pub fn tls_failed(&mut self, now: Instant, connection: ConnectionId, reason: Answer) {
+        if !matches!(self.state(connection), Some(State::Connecting | State::Greeting)) {
+            return;
+        }
+        let known = &self.connections[connection.index as usize];
+        let (place, host) = (known.destination, known.host);
+        if !self.targets[place].hosts[host].fail_tls(now) {
+            return self.closed(now, connection, Some(reason));
+        }
+        self.set_deadline(connection, None);
+        self.connections.remove(connection.index as usize);
+        self.targets[place].opening -= 1;
+        self.feed_starved();
+        self.mark(place);
+    }
+
     /// The remote has greeted: the connection takes work.
     pub fn ready(&mut self, now: Instant, connection: ConnectionId) {
         if let Some(State::Connecting | State::Greeting) = self.state(connection) {
@@ -449,6 +467,7 @@ impl Destinations {
             local: own.ip,
             remote: host.remote,
             protocol: host.protocol,
+            security: host.security(now),
             ehlo_name: own.ehlo_name.clone(),
             host: host.name.clone(),
         });

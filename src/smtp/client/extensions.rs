@@ -19,6 +19,8 @@ pub struct Extensions {
     pub binary_mime: bool,
     /// RFC 3461.
     pub dsn: bool,
+    /// RFC 3207.
+    pub starttls: bool,
     /// RFC 9422, `RCPTMAX`: recipients of one transaction; `None` without a limit.
     pub recipients_max: Option<u32>,
     /// RFC 9422, `MAILMAX`: transactions of one session; `None` without a limit.
@@ -46,6 +48,8 @@ impl Extensions {
             self.binary_mime = true;
         } else if is("DSN") {
             self.dsn = true;
+        } else if is("STARTTLS") {
+            self.starttls = true;
         } else if is("LIMITS") {
             words.for_each(|limit| self.note_limit(limit));
         }

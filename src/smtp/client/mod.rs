@@ -10,8 +10,12 @@
 //!                       └───── Reset ◄─────────────────────────┘
 //! ```
 //!
+//! Where STARTTLS is offered and wanted, Hello leads to StartTls, Handshake and, after [`Session::secured`], to Hello again; what was
+//! heard before is forgotten. A session that begins [`behind_tls`](Session::behind_tls) waits in Handshake before its greeting.
+//!
 //! Choices that the RFCs leave open:
 //!
+//! - Bytes behind the answer to STARTTLS end the connection: they came in the clear, and would be taken for answers that did not.
 //! - Replies may end in a bare LF: nothing can be smuggled into us by it, and old servers send it.
 //! - Content is declared `BODY=8BITMIME` when it needs that and the server offers it; to a server that does not,
 //!   it is sent as it is. Converting would break signatures, refusing would lose mail that nearly always arrives.
@@ -99,6 +103,28 @@ pub struct Settings {
     pub protocol: Protocol,
     /// How long each answer may take.
     pub timeouts: Timeouts,
+    /// When STARTTLS is said.
+    pub starttls: StartTls,
+}
+
+impl Settings {
+    /// Without TLS and with the timeouts of the RFC.
+    pub fn new(ehlo_name: &str, protocol: Protocol) -> Settings {
+        let ehlo_name = ehlo_name.into();
+        Settings { ehlo_name, protocol, timeouts: Timeouts::default(), starttls: StartTls::Never }
+    }
+}
+
+/// When a client says STARTTLS (RFC 3207). Whose certificate is good enough is not known here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum StartTls {
+    /// Never.
+    #[default]
+    Never,
+    /// If the server offers it; one that refuses it after all is spoken to in the clear.
+    IfOffered,
+    /// In any case: a server without it gets no mail.
+    Always,
 }
 
 /// One message for those of its recipients that share this destination.
@@ -229,6 +255,9 @@ pub enum LocalReason {
     /// The attempt could not be recorded, which has to come first; the connection was dropped before the final dot.
     #[error("the attempt could not be recorded before the end of the message was sent")]
     Unrecorded,
+    /// The server offers no TLS, and the route requires it.
+    #[error("the server offers no TLS (STARTTLS), without which nothing may be sent to it")]
+    TlsNotOffered,
     /// The server said what the protocol does not allow.
     #[error("the server broke the protocol {0}")]
     Protocol(Stage),
@@ -237,7 +266,12 @@ pub enum LocalReason {
 impl LocalReason {
     /// Whether another try may end differently: at the same server, or at one that behaves.
     pub fn is_temporary(self) -> bool {
-        matches!(self, LocalReason::ContentUnreadable | LocalReason::Unrecorded | LocalReason::Protocol(_))
+        match self {
+            LocalReason::ContentUnreadable | LocalReason::Unrecorded => true,
+            LocalReason::TlsNotOffered | LocalReason::Protocol(_) => true,
+            LocalReason::Smtputf8NotOffered | LocalReason::BinaryNotOffered | LocalReason::TooLarge { .. } => false,
+            LocalReason::AddressUnusable | LocalReason::SenderUnusable | LocalReason::LoneNewline => false,
+        }
     }
 }
 
@@ -269,6 +303,10 @@ pub enum Stage {
     Helo,
     /// LHLO sent.
     Lhlo,
+    /// STARTTLS sent.
+    StartTls,
+    /// TLS is being agreed on.
+    Handshake,
     /// Between tasks.
     Idle,
     /// MAIL sent or due.
@@ -297,6 +335,8 @@ impl Stage {
             Stage::Ehlo => "EHLO",
             Stage::Helo => "HELO",
             Stage::Lhlo => "LHLO",
+            Stage::StartTls => "STARTTLS",
+            Stage::Handshake => "TLS handshake",
             Stage::Idle => "no command",
             Stage::Mail => "MAIL FROM",
             Stage::Rcpt => "RCPT TO",
@@ -315,6 +355,7 @@ impl fmt::Display for Stage {
         match self {
             Stage::Greeting => f.write_str("before its greeting"),
             Stage::Idle => f.write_str("between two messages"),
+            Stage::Handshake => f.write_str("during the TLS handshake"),
             Stage::Content | Stage::Chunks => f.write_str("while the content was sent"),
             stage => write!(f, "when the reply to {} was due", stage.command()),
         }

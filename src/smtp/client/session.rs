@@ -11,7 +11,7 @@ use super::{
     Event, Extensions, Failure, Fate, LocalReason, Reason, Settings, Stage, Task, Transaction, TransactionRecipient,
 };
 use crate::env::Instant;
-use crate::limits::{CLIENT_BLOCK_SIZE, CLIENT_OUTPUT_SIZE};
+use crate::limits::{CLIENT_BLOCK_SIZE, CLIENT_OUTPUT_SIZE, HANDSHAKE_TIMEOUT};
 use crate::smtp::BodyType;
 use std::collections::VecDeque;
 use std::mem;
@@ -32,6 +32,8 @@ pub struct Session {
     transactions_count: u32,
     /// `quit` was asked for while a task was under way.
     quit_wanted: bool,
+    /// TLS is in use.
+    secured: bool,
     /// What ends the content of this task waits for [`Session::allow_end`].
     end_held: bool,
 }
@@ -42,6 +44,10 @@ enum State {
     Greeting,
     /// EHLO, HELO or LHLO sent, as the stage says.
     Hello(Stage),
+    /// STARTTLS sent.
+    StartTls,
+    /// The layer below to be put on the flow, and to be done with its handshake. `greeting_due`: the server has not spoken yet.
+    Handshake { greeting_due: bool },
     /// A task may be started.
     Idle,
     /// MAIL, RCPT and DATA on their way, or their answers.
@@ -82,23 +88,54 @@ enum Cause {
     LoneNewline,
     /// The end of the content is not allowed.
     Unrecorded,
+    /// There is no TLS, and no mail without.
+    TlsNotOffered,
 }
 
 impl Session {
     /// A session over a flow that is connected.
     pub fn new(settings: Arc<Settings>, now: Instant) -> Session {
-        let deadline = Some(now + settings.timeouts.greeting);
+        let deadline = now + settings.timeouts.greeting;
+        Session::waiting(settings, State::Greeting, deadline)
+    }
+
+    /// A session over a flow that is connected, and on which TLS comes first.
+    pub fn behind_tls(settings: Arc<Settings>, now: Instant) -> Session {
+        Session::waiting(settings, State::Handshake { greeting_due: true }, now + HANDSHAKE_TIMEOUT)
+    }
+
+    fn waiting(settings: Arc<Settings>, state: State, deadline: Instant) -> Session {
         Session {
             settings,
-            state: State::Greeting,
-            deadline,
+            state,
+            deadline: Some(deadline),
             reader: ReplyReader::default(),
             extensions: Extensions::default(),
             output: Output::default(),
             events: VecDeque::new(),
             transactions_count: 0,
             quit_wanted: false,
+            secured: false,
             end_held: false,
+        }
+    }
+
+    /// Whether TLS is waited for: first for the layer, which is to be put on the flow, then for
+    /// [`secured`](Session::secured).
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self.state, State::Handshake { .. })
+    }
+
+    /// The handshake is done. Nothing counts any more that the server said before (RFC 3207 §4.2).
+    pub fn secured(&mut self, now: Instant) {
+        let State::Handshake { greeting_due } = self.state else { return };
+        self.secured = true;
+        self.extensions = Extensions::default();
+        self.reader = ReplyReader::default();
+        if greeting_due {
+            self.enter(now, State::Greeting);
+        } else {
+            self.say_hello(now, self.first_hello());
         }
     }
 
@@ -115,7 +152,14 @@ impl Session {
             });
             rest = &rest[consumed..];
             match reply {
-                Some(Ok(reply)) => self.answer(now, reply),
+                Some(Ok(reply)) => {
+                    self.answer(now, reply);
+                    // Whatever it is, the server did not say it under TLS.
+                    if self.is_handshaking() && !rest.is_empty() {
+                        self.state = State::StartTls;
+                        self.fail(Cause::Protocol);
+                    }
+                }
                 Some(Err(_)) => self.fail(Cause::Protocol),
                 None => {}
             }
@@ -260,7 +304,7 @@ impl Session {
     pub fn quit(&mut self, now: Instant) {
         match self.state {
             State::Idle => self.say_goodbye(now),
-            State::Greeting | State::Hello(_) => self.close(None),
+            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } => self.close(None),
             State::Quit | State::Closed => {}
             _ => self.quit_wanted = true,
         }
@@ -315,7 +359,8 @@ impl Session {
         let timeouts = &self.settings.timeouts;
         match &self.state {
             State::Greeting => Some(timeouts.greeting),
-            State::Hello(_) => Some(timeouts.ehlo),
+            State::Hello(_) | State::StartTls => Some(timeouts.ehlo),
+            State::Handshake { .. } => Some(HANDSHAKE_TIMEOUT),
             State::Envelope(exchange) => Some(match exchange.stage() {
                 Stage::Mail => timeouts.mail,
                 Stage::Rcpt => timeouts.rcpt,
@@ -335,6 +380,8 @@ impl Session {
         match &self.state {
             State::Greeting => Stage::Greeting,
             State::Hello(stage) => *stage,
+            State::StartTls => Stage::StartTls,
+            State::Handshake { .. } => Stage::Handshake,
             State::Idle => Stage::Idle,
             State::Envelope(exchange) => exchange.stage(),
             State::Content { framing: Framing::Data(_), .. } => Stage::Content,
@@ -557,7 +604,9 @@ impl Session {
                 self.events.push_back(Event::TaskDone);
                 self.close(None);
             }
-            State::Greeting | State::Hello(_) | State::Idle => self.close(Some(reason)),
+            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } | State::Idle => {
+                self.close(Some(reason));
+            }
         }
     }
 
@@ -569,6 +618,7 @@ impl Session {
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),
             Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
             Cause::Unrecorded => Reason::Local(LocalReason::Unrecorded),
+            Cause::TlsNotOffered => Reason::Local(LocalReason::TlsNotOffered),
             Cause::Connection(_) | Cause::Protocol if whole => Reason::UnknownOutcome,
             Cause::Connection(failure) => Reason::Connection(failure, stage),
             Cause::Protocol => Reason::Local(LocalReason::Protocol(stage)),

@@ -3,6 +3,7 @@
 mod held;
 mod hostile;
 mod smuggling;
+mod starttls;
 
 use super::*;
 use crate::env::Instant;
@@ -13,7 +14,7 @@ const NOW: Instant = Instant::ZERO;
 const CONTENT: &[u8] = b"Subject: x\r\n\r\n.dot\r\n..\r\nend\r\n";
 
 fn session(protocol: Protocol) -> Session {
-    let settings = Settings { ehlo_name: "us.example".into(), protocol, timeouts: Timeouts::default() };
+    let settings = Settings::new("us.example", protocol);
     Session::new(Arc::new(settings), NOW)
 }
 

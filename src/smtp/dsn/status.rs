@@ -88,6 +88,8 @@ pub fn status_of(reason: &Reason) -> Status {
             LocalReason::SenderUnusable => Status::new(5, 1, 7),
             LocalReason::LoneNewline => Status::new(5, 6, 0),
             LocalReason::ContentUnreadable | LocalReason::Unrecorded => Status::new(4, 3, 0),
+            // RFC 3463 §3.8: X.7.10 is encryption that is needed and not there.
+            LocalReason::TlsNotOffered => Status::new(4, 7, 10),
             LocalReason::Protocol(_) => Status::new(4, 5, 0),
         },
     }

@@ -62,7 +62,9 @@ pub enum Verb {
     Help,
     /// `QUIT`
     Quit,
-    /// A verb that exists and that we do not offer: `EXPN`, `AUTH`, `STARTTLS`, `TURN`, `ETRN` and the like.
+    /// `STARTTLS` (RFC 3207)
+    StartTls,
+    /// A verb that exists and that we do not offer: `EXPN`, `AUTH`, `TURN`, `ETRN` and the like.
     NotOffered,
     /// A request of HTTP. A browser was talked into sending mail: it must not get a second line in.
     Http,
@@ -95,7 +97,7 @@ impl Verb {
             (b"HELP", Verb::Help),
             (b"EXPN", Verb::NotOffered),
             (b"AUTH", Verb::NotOffered),
-            (b"STARTTLS", Verb::NotOffered),
+            (b"STARTTLS", Verb::StartTls),
             (b"ETRN", Verb::NotOffered),
             (b"ATRN", Verb::NotOffered),
             (b"TURN", Verb::NotOffered),

@@ -10,8 +10,8 @@ use crate::smtp::grammar::{self, Verb};
 use crate::smtp::{BodyType, Envelope, PathKind, Recipient, Reply};
 
 impl Session {
-    /// Takes one command line without its end.
-    pub(super) fn command(&mut self, now: Now, line: &[u8], host: &mut impl Host) {
+    /// Takes one command line without its end. `is_last`: nothing has come behind it.
+    pub(super) fn command(&mut self, now: Now, line: &[u8], is_last: bool, host: &mut impl Host) {
         if memchr::memchr3(b'\r', b'\n', 0, line).is_some() {
             return self.refuse(now, &Reply::bad_line(), host);
         }
@@ -20,11 +20,18 @@ impl Session {
             return self.refuse(now, &Reply::bad_line(), host);
         };
         match verb {
+            // RFC 3207 §4: the rest of what may be said without it is NOOP, EHLO, STARTTLS and QUIT.
+            Verb::Helo | Verb::Mail | Verb::Rcpt | Verb::Data | Verb::Rset | Verb::Vrfy | Verb::Help
+                if self.needs_tls() =>
+            {
+                self.refuse(now, &Reply::tls_required(), host);
+            }
             Verb::Ehlo => self.hello(now, arguments, true, host),
             Verb::Helo => self.hello(now, arguments, false, host),
             Verb::Mail => self.mail(now, arguments, host),
             Verb::Rcpt => self.rcpt(now, arguments, host),
             Verb::Bdat => self.bdat(now, arguments, host),
+            Verb::StartTls if self.settings.starttls => self.start_tls(now, arguments, is_last, host),
             Verb::Data | Verb::Rset | Verb::Quit if !arguments.is_empty() => {
                 self.refuse(now, &Reply::bad_arguments(), host);
             }
@@ -41,10 +48,30 @@ impl Session {
             Verb::Help => self.say(&Reply::help()),
             Verb::Vrfy if arguments.is_empty() => self.refuse(now, &Reply::bad_arguments(), host),
             Verb::Vrfy => self.say(&Reply::cannot_verify()),
-            Verb::NotOffered => self.refuse(now, &Reply::not_offered(), host),
+            Verb::NotOffered | Verb::StartTls => self.refuse(now, &Reply::not_offered(), host),
             Verb::Http => self.cut_off(now, &Reply::not_http(), host),
             Verb::Unknown => self.refuse(now, &Reply::unknown_command(), host),
         }
+    }
+
+    /// RFC 3207. The handshake begins when the reply has gone out.
+    fn start_tls(&mut self, now: Now, arguments: &str, is_last: bool, host: &mut impl Host) {
+        if !arguments.is_empty() {
+            return self.refuse(now, &Reply::bad_arguments(), host);
+        }
+        if self.secured.is_some() {
+            return self.refuse(now, &Reply::bad_sequence("TLS is in use already"), host);
+        }
+        match self.state {
+            State::Ready => {}
+            State::Fresh => return self.refuse(now, &Reply::bad_sequence("Send EHLO first"), host),
+            _ => return self.refuse(now, &Reply::bad_sequence("A transaction is open, send RSET first"), host),
+        }
+        if !is_last {
+            return self.cut_off(now, &Reply::spoke_behind_start_tls(), host);
+        }
+        self.say(&Reply::start_tls());
+        self.enter(now, State::Handshake { banner_due: false });
     }
 
     /// EHLO and HELO also end a transaction, as RSET does (RFC 5321 §4.1.4).
@@ -66,8 +93,9 @@ impl Session {
     fn extensions(&self) -> String {
         let settings = &self.settings;
         let binarymime = if settings.binarymime { "BINARYMIME\n" } else { "" };
+        let starttls = if settings.starttls && self.secured.is_none() { "STARTTLS\n" } else { "" };
         format!(
-            "PIPELINING\nSIZE {}\n8BITMIME\nCHUNKING\n{binarymime}SMTPUTF8\nDSN\nENHANCEDSTATUSCODES\n\
+            "PIPELINING\nSIZE {}\n8BITMIME\nCHUNKING\n{binarymime}SMTPUTF8\nDSN\nENHANCEDSTATUSCODES\n{starttls}\
              LIMITS MAILMAX={} RCPTMAX={}",
             settings.message_size_max, settings.transactions_max, settings.recipients_max
         )
@@ -195,6 +223,7 @@ impl Session {
             },
             State::Mail(envelope) if envelope.recipients.is_empty() => Err(Reply::no_recipients()),
             State::Mail(_) => self.begin(now, Framing::Counted, host).map(Box::new).map_err(StorageRefusal::reply),
+            _ if self.needs_tls() => Err(Reply::tls_required()),
             _ => Err(Reply::bad_sequence("Send MAIL and RCPT first")),
         };
         let next = match begun {
@@ -223,6 +252,7 @@ impl Session {
             hostname: &self.settings.hostname,
             extended: hello.is_some_and(|hello| hello.extended),
             smtputf8: envelope.smtputf8,
+            secured: self.secured,
             id,
             only_recipient: match envelope.recipients.as_slice() {
                 [recipient] => Some(&recipient.address),

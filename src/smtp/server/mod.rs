@@ -12,6 +12,10 @@
 //!                             └─── Skip ◄──BDAT──► Chunk ◄─┴─► Chunked
 //! ```
 //!
+//! STARTTLS leads from Fresh, Ready to Handshake, where nothing is read until [`Session::secured`] tells that the layer below is
+//! in place, and from there to Fresh, with everything forgotten that was said in the clear. A session that begins
+//! [`behind_tls`](Session::behind_tls) waits there before its banner.
+//!
 //! `line` cuts the commands, `commands` answers them, `intake` takes the octets of content and `transfer` brings them to
 //! the host, `received` writes the trace header, `session` holds the states and moves between them.
 //!
@@ -26,6 +30,8 @@
 //! - The size of a message is the size of what is kept: dots taken off, line ends repaired (RFC 1870 §5).
 //! - A client that speaks before the banner is cut off: within the greeting delay, and without one if its bytes are there
 //!   when its connection is accepted.
+//! - Bytes behind STARTTLS end the session before it is answered: whoever put them there would have them taken for words of
+//!   the client's, spoken under TLS (CVE-2011-0411). Those that come later are the layer's to refuse.
 //! - Errors are counted from the last accepted message on, as someone who delivers mail is no attacker.
 
 mod commands;
@@ -59,6 +65,10 @@ pub struct Settings {
     pub hops_max: usize,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
+    /// Whether STARTTLS is offered.
+    pub starttls: bool,
+    /// Whether no mail is taken in the clear.
+    pub tls_required: bool,
     /// Errors since the last accepted message at which the session is cut off.
     pub errors_max: u32,
     /// MAIL commands of one session (`LIMITS MAILMAX`).
@@ -82,6 +92,8 @@ impl Settings {
             recipients_max: limits::RECIPIENTS_DEFAULT,
             hops_max: limits::HOPS_DEFAULT,
             binarymime: false,
+            starttls: false,
+            tls_required: false,
             errors_max: limits::SESSION_ERRORS_DEFAULT,
             transactions_max: limits::TRANSACTIONS_DEFAULT,
             greeting_delay: Duration::ZERO,

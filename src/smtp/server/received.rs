@@ -2,6 +2,7 @@
 
 use crate::env::WallTime;
 use crate::spool::MessageId;
+use crate::tls::Secured;
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 use std::io::Write;
@@ -16,6 +17,7 @@ pub(super) struct Trace<'a> {
     /// The client said EHLO.
     pub(super) extended: bool,
     pub(super) smtputf8: bool,
+    pub(super) secured: Option<Secured>,
     pub(super) id: MessageId,
     /// The forward-path if there is just one: naming one of several would tell the others (RFC 5321 §7.6).
     pub(super) only_recipient: Option<&'a str>,
@@ -25,11 +27,14 @@ pub(super) struct Trace<'a> {
 impl Trace<'_> {
     /// The header with its CRLF.
     pub(super) fn header(&self) -> Vec<u8> {
-        // RFC 6531 §4.3 registers UTF8SMTP for transactions that use SMTPUTF8.
-        let protocol = match (self.smtputf8, self.extended) {
-            (true, _) => "UTF8SMTP",
-            (false, true) => "ESMTP",
-            (false, false) => "SMTP",
+        // RFC 6531 §4.3 registers UTF8SMTP for transactions that use SMTPUTF8, and RFC 3848 the S for those under TLS; there is none
+        // for HELO.
+        let protocol = match (self.smtputf8, self.extended, self.secured.is_some()) {
+            (true, _, false) => "UTF8SMTP",
+            (true, _, true) => "UTF8SMTPS",
+            (false, true, false) => "ESMTP",
+            (false, true, true) => "ESMTPS",
+            (false, false, _) => "SMTP",
         };
         let mut out = Vec::with_capacity(256);
         // Writing to a vector cannot fail.
@@ -37,6 +42,9 @@ impl Trace<'_> {
             IpAddr::V4(address) => write!(out, "Received: from {} ([{address}])\r\n", self.ehlo_name),
             IpAddr::V6(address) => write!(out, "Received: from {} ([IPv6:{address}])\r\n", self.ehlo_name),
         };
+        if let Some(Secured { version, cipher, .. }) = self.secured {
+            let _ = write!(out, "\t(using {version} with cipher {cipher})\r\n");
+        }
         let _ = write!(out, "\tby {} with {protocol} id {}", self.hostname, self.id);
         if let Some(recipient) = self.only_recipient {
             let _ = write!(out, "\r\n\tfor <{recipient}>");
@@ -67,6 +75,7 @@ mod tests {
             hostname: "mx.example",
             extended: true,
             smtputf8: false,
+            secured: None,
             id: MessageId::new(1, 2),
             only_recipient: Some("a@b.example"),
             at: WallTime::from_micros(1_795_407_575_000_000),

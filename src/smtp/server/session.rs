@@ -5,10 +5,11 @@ use super::transfer::{Pace, Transfer};
 use super::{BareNewline, Client, Host, RecipientVerdict, Settings, StorageRefusal};
 use crate::env::{Instant, Now};
 use crate::flow::Received;
-use crate::limits::{FAREWELL_TIMEOUT, OUTPUT_SIZE_HIGH};
+use crate::limits::{FAREWELL_TIMEOUT, HANDSHAKE_TIMEOUT, OUTPUT_SIZE_HIGH};
 use crate::smtp::grammar::Offer;
 use crate::smtp::{Envelope, Recipient, Reply};
 use crate::spool::MessageId;
+use crate::tls::Secured;
 use std::sync::Arc;
 
 /// What the session is waiting for.
@@ -34,6 +35,8 @@ pub(super) enum State {
     Skip { remaining: u64, reply: Reply, pace: Pace },
     /// The message to become durable.
     Committing(MessageId),
+    /// The layer below to be put on the flow, and to be done with its handshake.
+    Handshake { banner_due: bool },
     /// The replies to be sent, and the flow to be closed.
     Closed,
 }
@@ -53,6 +56,8 @@ pub struct Session {
     pub(super) client: Client,
     pub(super) state: State,
     pub(super) hello: Option<Hello>,
+    /// How the flow is secured, once it is.
+    pub(super) secured: Option<Secured>,
     /// MAIL commands accepted.
     pub(super) transactions: u32,
     line: LineCutter,
@@ -83,24 +88,66 @@ impl Session {
     /// A session on a flow that was just accepted. Without a greeting delay the banner is in the output at once.
     pub fn new(settings: Arc<Settings>, client: Client, now: Now) -> Session {
         let until = now.mono + settings.greeting_delay;
-        let mut session = Session {
+        let mut session = Session::waiting(settings, client, State::Greeting { until }, until);
+        if session.settings.greeting_delay.is_zero() {
+            session.greet(now);
+        }
+        session
+    }
+
+    /// A session on a flow that was just accepted, and on which TLS comes first.
+    pub fn behind_tls(settings: Arc<Settings>, client: Client, now: Now) -> Session {
+        Session::waiting(settings, client, State::Handshake { banner_due: true }, now.mono + HANDSHAKE_TIMEOUT)
+    }
+
+    fn waiting(settings: Arc<Settings>, client: Client, state: State, idle_deadline: Instant) -> Session {
+        Session {
             settings,
             client,
-            state: State::Greeting { until },
+            state,
             hello: None,
+            secured: None,
             transactions: 0,
             line: LineCutter::default(),
             output: Vec::new(),
             output_sent: 0,
             errors: 0,
             stopping: false,
-            idle_deadline: until,
+            idle_deadline,
             unread: 0,
-        };
-        if session.settings.greeting_delay.is_zero() {
-            session.greet(now);
         }
-        session
+    }
+
+    /// Whether TLS is waited for: first for the layer, which is to be put on the flow when the [output](Session::output) is
+    /// empty, then for [`secured`](Session::secured).
+    pub fn is_handshaking(&self) -> bool {
+        matches!(self.state, State::Handshake { .. })
+    }
+
+    /// The handshake is done. Nothing counts any more that was said before (RFC 3207 §4.2). `spoke`: plaintext has come with
+    /// it, which a client that waits for the banner does not have.
+    pub fn secured(&mut self, now: Now, secured: Secured, spoke: bool, host: &mut impl Host) {
+        let State::Handshake { banner_due } = self.state else { return };
+        self.secured = Some(secured);
+        self.hello = None;
+        self.line = LineCutter::default();
+        self.unread = 0;
+        if !banner_due {
+            self.enter(now, State::Fresh);
+        } else if spoke {
+            self.spoke_too_early(now, host);
+        } else if self.settings.greeting_delay.is_zero() {
+            self.greet(now);
+        } else {
+            let until = now.mono + self.settings.greeting_delay;
+            self.enter(now, State::Greeting { until });
+        }
+        self.stop_if_idle(now, host);
+    }
+
+    /// How the flow is secured, once it is.
+    pub fn security(&self) -> Option<Secured> {
+        self.secured
     }
 
     /// Bytes were there before the banner could be sent: with such a client no line can be trusted to answer what it was
@@ -201,7 +248,9 @@ impl Session {
             }
             State::Skip { pace, .. } => Some(by_pace(pace)),
             State::Greeting { until } => Some(*until),
-            State::Fresh | State::Ready | State::Mail(_) | State::Closed => Some(self.idle_deadline),
+            State::Handshake { .. } | State::Fresh | State::Ready | State::Mail(_) | State::Closed => {
+                Some(self.idle_deadline)
+            }
         }
     }
 
@@ -212,6 +261,8 @@ impl Session {
         }
         match &self.state {
             State::Greeting { .. } => self.greet(now),
+            // There is nobody who could read a last word.
+            State::Handshake { .. } => self.close(now, host),
             // The peer does not even take our last words.
             State::Closed => self.sent(self.output().len()),
             _ if now.mono < self.idle_deadline => self.cut_off(now, &Reply::too_slow(), host),
@@ -250,6 +301,7 @@ impl Session {
             State::Chunked(_) => "chunked",
             State::Skip { .. } => "skip",
             State::Committing(_) => "committing",
+            State::Handshake { .. } => "handshake",
             State::Closed => "closed",
         }
     }
@@ -257,7 +309,7 @@ impl Session {
     fn step(&mut self, now: Now, input: Received<'_>, host: &mut impl Host) -> Progress {
         match &self.state {
             State::Closed => return Progress::Busy(input.bytes.len()),
-            State::Checking { .. } | State::Committing(_) => return Progress::Busy(0),
+            State::Checking { .. } | State::Committing(_) | State::Handshake { .. } => return Progress::Busy(0),
             _ if self.output().len() > OUTPUT_SIZE_HIGH => return Progress::Busy(0),
             _ => {}
         }
@@ -287,7 +339,8 @@ impl Session {
                 consumed
             }
             Cut::Line { consumed, line } => {
-                self.command(now, line.bytes(), host);
+                let is_last = consumed == input.bytes.len() && !input.more;
+                self.command(now, line.bytes(), is_last, host);
                 consumed
             }
         };
@@ -325,6 +378,7 @@ impl Session {
         match state {
             State::Data(_) | State::Chunk { .. } | State::Skip { .. } => self.settings.data_timeout,
             State::Closed => FAREWELL_TIMEOUT,
+            State::Handshake { .. } => HANDSHAKE_TIMEOUT,
             _ => self.settings.command_timeout,
         }
     }
@@ -360,11 +414,16 @@ impl Session {
         let idle = match self.state {
             State::Greeting { .. } | State::Fresh | State::Ready | State::Mail(_) | State::Checking { .. } => true,
             State::Data(_) | State::Chunk { .. } | State::Chunked(_) | State::Skip { .. } => false,
-            State::Committing(_) | State::Closed => false,
+            State::Committing(_) | State::Handshake { .. } | State::Closed => false,
         };
         if self.stopping && idle {
             self.cut_off(now, &Reply::shutting_down(), host);
         }
+    }
+
+    /// Whether TLS has to come before any mail.
+    pub(super) fn needs_tls(&self) -> bool {
+        self.settings.tls_required && self.secured.is_none()
     }
 
     /// What the client may use.

@@ -1,3 +1,5 @@
+mod tls;
+
 use super::*;
 use crate::env::{Instant, Now, WallTime};
 use crate::flow::Received;
@@ -85,17 +87,54 @@ fn fed(input: &str, spool: &mut Spool) -> Session {
     session
 }
 
+/// What there is of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Layer {
+    NotOffered,
+    Offered,
+    Required,
+    /// The handshake came before the input.
+    Used,
+}
+
+/// The same under TLS, or before.
+fn fed_over(layer: Layer, input: &str, spool: &mut Spool) -> Session {
+    let settings = Settings {
+        starttls: layer != Layer::NotOffered,
+        tls_required: layer == Layer::Required,
+        ..Settings::new("mx.example")
+    };
+    let mut session = session(settings, BareNewline::Reject);
+    if layer == Layer::Used {
+        tls::start(&mut session, spool);
+    }
+    assert_eq!(session.receive(at(0), bytes(input.as_bytes()), spool), input.len());
+    take_output(&mut session);
+    session
+}
+
 const MAIL: &str = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n";
 
 #[test]
 fn every_verb_in_every_state_is_answered_as_written_down() {
-    let states: [(&str, &str, bool); 6] = [
-        ("fresh", "", false),
-        ("ready", "EHLO c\r\n", false),
-        ("mail without recipient", "EHLO c\r\nMAIL FROM:<a@b>\r\n", false),
-        ("mail", MAIL, false),
-        ("chunked", &format!("{MAIL}BDAT 1\r\nx"), false),
-        ("checking", MAIL, true),
+    let chunked = format!("{MAIL}BDAT 1\r\nx");
+    let states = [
+        ("fresh", "", Layer::NotOffered),
+        ("ready", "EHLO c\r\n", Layer::NotOffered),
+        ("mail without recipient", "EHLO c\r\nMAIL FROM:<a@b>\r\n", Layer::NotOffered),
+        ("mail", MAIL, Layer::NotOffered),
+        ("chunked", &chunked, Layer::NotOffered),
+        ("checking", MAIL, Layer::NotOffered),
+        ("fresh, tls offered", "", Layer::Offered),
+        ("ready, tls offered", "EHLO c\r\n", Layer::Offered),
+        ("mail, tls offered", MAIL, Layer::Offered),
+        ("chunked, tls offered", &chunked, Layer::Offered),
+        ("handshake", "EHLO c\r\nSTARTTLS\r\n", Layer::Offered),
+        ("fresh, tls required", "", Layer::Required),
+        ("ready, tls required", "EHLO c\r\n", Layer::Required),
+        ("fresh under tls", "", Layer::Used),
+        ("ready under tls", "EHLO c\r\n", Layer::Used),
+        ("mail under tls", MAIL, Layer::Used),
     ];
     let verbs = [
         "EHLO c",
@@ -115,10 +154,10 @@ fn every_verb_in_every_state_is_answered_as_written_down() {
         "QUIT",
     ];
     let mut table = String::new();
-    for (name, input, pending) in states {
+    for (name, input, layer) in states {
         for verb in verbs {
-            let mut spool = Spool { pending, ..Spool::default() };
-            let mut session = fed(input, &mut spool);
+            let mut spool = Spool { pending: name == "checking", ..Spool::default() };
+            let mut session = fed_over(layer, input, &mut spool);
             session.receive(at(0), bytes(format!("{verb}\r\n").as_bytes()), &mut spool);
             let output = take_output(&mut session);
             let reply = output.lines().last().unwrap_or("(waits)");

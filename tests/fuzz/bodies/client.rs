@@ -4,9 +4,7 @@
 use super::choices::{Choices, Cuts};
 use super::session::has_whole_lines;
 use rohrpost::env::Instant;
-use rohrpost::smtp::client::{
-    Event, Fate, Protocol, Session, Settings, Task, Timeouts, Transaction, TransactionRecipient,
-};
+use rohrpost::smtp::client::{Event, Fate, Protocol, Session, Settings, Task, Transaction, TransactionRecipient};
 use rohrpost::smtp::{BodyType, Notify, Return};
 use std::sync::Arc;
 
@@ -91,7 +89,7 @@ fn calls_last(wire: &[u8]) -> bool {
 }
 
 fn play(protocol: Protocol, tasks: &[Task], turns: &[&[u8]], cuts: Cuts, room: usize, ending: u8) -> Glue {
-    let settings = Settings { ehlo_name: "us.example".into(), protocol, timeouts: Timeouts::default() };
+    let settings = Settings::new("us.example", protocol);
     let session = Session::new(Arc::new(settings), NOW);
     let tasks = tasks.iter().rev().cloned().collect();
     let mut glue = Glue { session, tasks, room, content_taken: 0, wire: Vec::new(), task_at: 0, events: Vec::new() };

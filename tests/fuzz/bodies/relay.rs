@@ -3,7 +3,7 @@
 
 use super::choices::{Choices, Cuts};
 use super::session::{EASY, Line, Manner, NOW, has_whole_lines};
-use rohrpost::smtp::client::{self, Event, Fate, Protocol, Task, Timeouts, Transaction, TransactionRecipient};
+use rohrpost::smtp::client::{self, Event, Fate, Protocol, Task, Transaction, TransactionRecipient};
 use rohrpost::smtp::server::{BareNewline, Settings};
 use rohrpost::smtp::{BodyType, Envelope, Recipient};
 use std::sync::Arc;
@@ -24,8 +24,7 @@ pub fn carry(envelope: &Envelope, content: &[u8], cuts: Cuts, room: usize) -> Ca
     settings.hops_max = usize::MAX;
     settings.errors_max = u32::MAX;
     let mut next = Line::new(settings, BareNewline::Reject, EASY);
-    let ours =
-        client::Settings { ehlo_name: "us.example".into(), protocol: Protocol::Smtp, timeouts: Timeouts::default() };
+    let ours = client::Settings::new("us.example", Protocol::Smtp);
     let mut session = client::Session::new(Arc::new(ours), NOW.mono);
     let mut task = Some(Task::Deliver(transaction(envelope, content.len() as u64)));
     let mut pieces: Vec<&[u8]> = cuts.pieces(content).collect();

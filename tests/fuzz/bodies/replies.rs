@@ -3,9 +3,7 @@
 use super::choices::Cuts;
 use rohrpost::env::Instant;
 use rohrpost::limits::{CLIENT_REPLY_LINE_SIZE_MAX, CLIENT_REPLY_LINES_MAX, REMOTE_REPLY_SIZE_MAX};
-use rohrpost::smtp::client::{
-    Event, Fate, LocalReason, Protocol, Reason, RemoteReply, Session, Settings, Stage, Task, Timeouts,
-};
+use rohrpost::smtp::client::{Event, Fate, LocalReason, Protocol, Reason, RemoteReply, Session, Settings, Stage, Task};
 use std::sync::Arc;
 
 const NOW: Instant = Instant::ZERO;
@@ -82,7 +80,7 @@ fn expected(input: &[u8]) -> Option<Fate> {
 /// A session whose RCPT waits for its answer.
 fn asking() -> Session {
     let protocol = Protocol::Smtp;
-    let settings = Settings { ehlo_name: "us.example".into(), protocol, timeouts: Timeouts::default() };
+    let settings = Settings::new("us.example", protocol);
     let mut session = Session::new(Arc::new(settings), NOW);
     let mut say = |line: &[u8]| {
         session.receive(NOW, line);

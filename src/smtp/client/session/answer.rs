@@ -10,7 +10,7 @@ use crate::smtp::client::command;
 use crate::smtp::client::content::{Chunks, Stuffing};
 use crate::smtp::client::exchange::{Exchange, Purpose, says_full};
 use crate::smtp::client::reply::RemoteReply;
-use crate::smtp::client::{Event, Extensions, Fate, Protocol, Reason, Stage};
+use crate::smtp::client::{Event, Extensions, Fate, Protocol, Reason, Stage, StartTls};
 use std::mem;
 
 impl Session {
@@ -23,6 +23,7 @@ impl Session {
         match mem::replace(&mut self.state, State::Closed) {
             State::Greeting => self.answer_greeting(now, reply),
             State::Hello(stage) => self.answer_hello(now, stage, reply),
+            State::StartTls => self.answer_starttls(now, reply),
             State::Envelope(exchange) => self.answer_envelope(now, exchange, reply),
             State::Outcome { exchange, chunks_count } => self.answer_outcome(now, exchange, chunks_count, reply),
             State::Content { exchange, framing: Framing::Bdat(mut chunks), block_size, ending }
@@ -49,8 +50,8 @@ impl Session {
                 self.say_goodbye(now);
             }
             // Nobody asked anything.
-            State::Idle => {
-                self.state = State::Idle;
+            state @ (State::Idle | State::Handshake { .. }) => {
+                self.state = state;
                 self.fail(Cause::Protocol);
             }
             State::Quit | State::Closed => self.close_quietly(),
@@ -60,14 +61,18 @@ impl Session {
     fn answer_greeting(&mut self, now: Instant, reply: RemoteReply) {
         self.state = State::Greeting;
         if reply.is_positive() {
-            let stage = if self.settings.protocol == Protocol::Lmtp { Stage::Lhlo } else { Stage::Ehlo };
-            self.say_hello(now, stage);
+            self.say_hello(now, self.first_hello());
         } else {
             self.refused(reply);
         }
     }
 
-    fn say_hello(&mut self, now: Instant, stage: Stage) {
+    /// How the server is addressed if it knows extensions.
+    pub(super) fn first_hello(&self) -> Stage {
+        if self.settings.protocol == Protocol::Lmtp { Stage::Lhlo } else { Stage::Ehlo }
+    }
+
+    pub(super) fn say_hello(&mut self, now: Instant, stage: Stage) {
         command::hello(self.output.end(), stage.command(), &self.settings.ehlo_name);
         self.enter(now, State::Hello(stage));
     }
@@ -75,8 +80,13 @@ impl Session {
     fn answer_hello(&mut self, now: Instant, stage: Stage, reply: RemoteReply) {
         self.state = State::Hello(stage);
         if reply.is_positive() {
-            self.enter(now, State::Idle);
-            self.events.push_back(Event::Ready);
+            let wanted = !self.secured && self.settings.starttls != StartTls::Never;
+            if wanted && self.extensions.starttls {
+                self.output.end().extend_from_slice(b"STARTTLS\r\n");
+                self.enter(now, State::StartTls);
+            } else {
+                self.greeted(now);
+            }
             return;
         }
         // A refusal offers nothing, whatever its lines look like.
@@ -86,6 +96,31 @@ impl Session {
             self.say_hello(now, Stage::Helo);
         } else {
             self.refused(reply);
+        }
+    }
+
+    /// The server knows us, and no TLS follows: unless mail has to wait for it, tasks may begin.
+    fn greeted(&mut self, now: Instant) {
+        if !self.secured && self.settings.starttls == StartTls::Always {
+            self.fail(Cause::TlsNotOffered);
+            self.output.end().extend_from_slice(b"QUIT\r\n");
+            return;
+        }
+        self.enter(now, State::Idle);
+        self.events.push_back(Event::Ready);
+    }
+
+    fn answer_starttls(&mut self, now: Instant, reply: RemoteReply) {
+        self.state = State::StartTls;
+        if reply.code == 220 {
+            self.enter(now, State::Handshake { greeting_due: false });
+        } else if reply.code < 400 {
+            self.fail(Cause::Protocol);
+        } else if self.settings.starttls == StartTls::Always {
+            self.refused(reply);
+        } else {
+            // RFC 3207 §4.1: it is ours to decide.
+            self.greeted(now);
         }
     }
 

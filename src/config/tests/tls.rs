@@ -1,0 +1,84 @@
+//! What files say of TLS.
+
+use super::broken::problems;
+use crate::config::{ListenerTls, RouteTls, TlsVersion, parse, warnings};
+
+const BASE: &str = r#"transport = "kernel"
+hostname = "mx1.example.net"
+[[listener]]
+address = "127.0.0.1:25"
+role = "relay"
+[tls]
+min_version = "1.3"
+ticket_secret = "tickets"
+[relay]
+networks = ["10.0.0.0/8"]
+[[route]]
+domain = "*"
+to = ["smtp://10.1.1.5"]
+"#;
+
+const CERTIFICATE: &str = "[[certificate]]\nchain = \"mx1.pem\"\nkey = \"mx1.key\"\n";
+
+#[test]
+fn a_listener_that_says_nothing_offers_what_there_is() {
+    let config = parse(BASE, "tls.toml").expect("a good file");
+    assert_eq!((config.tls.min_version, config.listeners[0].tls), (TlsVersion::Tls13, None));
+    let tls = |config: &_| crate::appliance::settings::listeners(config)[0].settings.starttls;
+    assert!(!tls(&config));
+    assert!(tls(&parse(&format!("{BASE}{CERTIFICATE}"), "tls.toml").expect("a good file")));
+    let implicit = BASE.replace("\"relay\"\n[tls]", "\"relay\"\ntls = \"implicit\"\n[tls]");
+    let config = parse(&format!("{implicit}{CERTIFICATE}"), "tls.toml").expect("a good file");
+    assert_eq!(config.listeners[0].tls, Some(ListenerTls::Implicit));
+    assert!(crate::appliance::settings::listeners(&config)[0].implicit_tls);
+    assert!(warnings(&config)[0].contains("nobody expects on port 25"));
+}
+
+#[test]
+fn tls_needs_a_certificate_and_its_requirement_needs_tls() {
+    let with = |more: &str| BASE.replace("[tls]", &format!("{more}\n[tls]"));
+    for key in ["tls = \"starttls\"", "tls = \"implicit\"", "require_tls = true"] {
+        let found = problems(&with(key));
+        let [problem] = &found[..] else { panic!("one: {found:?}") };
+        let start = "line 6: the listener on 127.0.0.1:25 has no certificate to show | write [[certi";
+        assert!(problem.starts_with(start), "{problem}");
+    }
+    let off = format!("{}{CERTIFICATE}", with("tls = \"off\"\nrequire_tls = true"));
+    assert_eq!(
+        problems(&off),
+        [
+            "line 7: the listener on 127.0.0.1:25 requires TLS and has none | write tls = \"starttls\" or \"implicit\", or leave \
+             `require_tls` out"
+        ]
+    );
+    let twice = format!("{BASE}{CERTIFICATE}{CERTIFICATE}");
+    assert_eq!(problems(&twice), ["line 18: two [[certificate]] sections with the chain mx1.pem | remove one of them"]);
+    assert_eq!(problems(&with("tls = \"startls\""))[0].split(':').next(), Some("line 6"));
+}
+
+#[test]
+fn an_mx_that_requires_tls_is_warned_of() {
+    let text = BASE.replace("\"relay\"\n[tls]", "\"mx\"\nrequire_tls = true\n[tls]");
+    let config = parse(&format!("{text}{CERTIFICATE}"), "tls.toml").expect("a good file");
+    assert!(warnings(&config).iter().any(|warning| warning.contains("RFC 3207")));
+}
+
+#[test]
+fn a_route_says_what_it_demands_of_tls() {
+    let with = |tls: &str, to: &str| {
+        let text = format!("domain = \"*\"\ntls = \"{tls}\"");
+        BASE.replace("domain = \"*\"", &text).replace("smtp://10.1.1.5", to)
+    };
+    assert_eq!(parse(BASE, "tls.toml").expect("a good file").routes[0].tls, RouteTls::Opportunistic);
+    let config = parse(&with("verify", "smtps://10.1.1.5"), "tls.toml").expect("a good file");
+    let hop = &config.routes[0].to[0];
+    assert_eq!((config.routes[0].tls, hop.implicit_tls, hop.port), (RouteTls::Verify, true, 465));
+    assert_eq!(hop.to_string(), "smtps://10.1.1.5:465");
+    assert_eq!(
+        problems(&with("none", "smtps://10.1.1.5")),
+        [
+            "line 13: `tls`: smtps://10.1.1.5:465 is spoken to under TLS, and \"none\" forbids it | write smtp:// in place of \
+             smtps://, or leave `tls` out"
+        ]
+    );
+}

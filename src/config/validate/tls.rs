@@ -1,0 +1,74 @@
+//! What listeners do with TLS, held against the certificates that there are.
+
+use super::Check;
+use crate::config::error::Problem;
+use crate::config::{Config, ListenerTls, Role, RouteTls, Transport};
+use crate::limits::CERTIFICATES_MAX;
+
+impl Check<'_> {
+    pub(super) fn tls(&mut self, config: &Config) {
+        if config.certificates.len() > CERTIFICATES_MAX {
+            let place = self.places.of_entry("certificate", CERTIFICATES_MAX, "chain");
+            let count = config.certificates.len();
+            self.add(Problem::new(place, format!("{count} certificates: at most {CERTIFICATES_MAX} are possible")));
+        }
+        let place = |index| self.places.of_entry("certificate", index, "chain");
+        let chains = config.certificates.iter().enumerate();
+        let chains = chains.map(|(index, own)| (own.chain.display().to_string(), place(index))).collect();
+        self.no_duplicates(chains, "two [[certificate]] sections with the chain");
+        for (index, route) in config.routes.iter().enumerate() {
+            if route.tls == RouteTls::None
+                && let Some(hop) = route.to.iter().find(|hop| hop.implicit_tls)
+            {
+                let place = self.places.of_entry("route", index, "tls");
+                self.add(
+                    Problem::new(place, format!("`tls`: {hop} is spoken to under TLS, and \"none\" forbids it"))
+                        .help("write smtp:// in place of smtps://, or leave `tls` out"),
+                );
+            }
+        }
+        for (index, listener) in config.listeners.iter().enumerate() {
+            let wanted = listener.tls.is_some_and(|tls| tls != ListenerTls::Off);
+            if config.certificates.is_empty() && (wanted || listener.require_tls) {
+                let key = if wanted { "tls" } else { "require_tls" };
+                let place = self.places.of_entry("listener", index, key);
+                self.add(
+                    Problem::new(place, format!("the listener on {} has no certificate to show", listener.address))
+                        .help("write [[certificate]] and below it chain = \"/etc/rohrpost/mx1.pem\" and key = \"/etc/rohrpost/mx1.key\""),
+                );
+            } else if listener.require_tls && listener.tls == Some(ListenerTls::Off) {
+                let place = self.places.of_entry("listener", index, "require_tls");
+                self.add(
+                    Problem::new(place, format!("the listener on {} requires TLS and has none", listener.address))
+                        .help("write tls = \"starttls\" or \"implicit\", or leave `require_tls` out"),
+                );
+            }
+        }
+    }
+}
+
+/// What is allowed and rarely meant.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for listener in &config.listeners {
+        let address = listener.address;
+        if listener.require_tls && listener.role == Role::Mx {
+            warnings.push(format!(
+                "the listener on {address} is for the world and requires TLS: those who have none cannot send (RFC 3207 §4)"
+            ));
+        }
+        if listener.tls == Some(ListenerTls::Implicit) && address.port() == 25 {
+            warnings.push(format!("the listener on {address} begins with TLS, which nobody expects on port 25"));
+        }
+    }
+    if config.pair.is_some()
+        && config.transport != Transport::Kernel
+        && !config.certificates.is_empty()
+        && config.tls.ticket_secret.is_none()
+    {
+        warnings.push(
+            "[tls] `ticket_secret` is not set: after a takeover all clients begin with a full handshake".to_owned(),
+        );
+    }
+    warnings
+}

@@ -1,0 +1,173 @@
+//! The end that connects to a next hop.
+//!
+//! In: whom we trust. Out: the client's end of a connection, TLS 1.2 or 1.3, that takes any certificate or only one that is valid for
+//! the host's name. Each worker has its own, with its own memory of sessions that can be resumed: one for each of the two, since
+//! a resumed session says nothing of its certificate again.
+
+use super::{Tls, TlsError};
+use crate::limits::{RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why nobody could be trusted.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The file cannot be read.
+    #[error("{}: {source}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no certificate of an authority in it.
+    #[error("{}: there is no certificate of an authority in it (PEM)", .0.display())]
+    Empty(PathBuf),
+    /// The system has none.
+    #[error("this box trusts nobody: install ca-certificates, or name a file in [tls] `roots`")]
+    NoSystemRoots,
+    /// They cannot be used.
+    #[error("they cannot be used: {0}")]
+    Unfit(Error),
+}
+
+/// What is demanded of a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verification {
+    /// Nothing: any will do.
+    Nothing,
+    /// That it is valid, for this name, by somebody whom we trust.
+    Name,
+}
+
+/// What connections to next hops are made from.
+#[derive(Debug)]
+pub struct Client {
+    any: Arc<ClientConfig>,
+    /// None: nobody is trusted, as nothing demands it.
+    verified: Option<Arc<ClientConfig>>,
+}
+
+impl Client {
+    /// With the authorities that are trusted, or without any.
+    ///
+    /// # Errors
+    /// They cannot be used.
+    pub fn new(roots: Option<Arc<RootCertStore>>) -> Result<Client, RootsError> {
+        Client::with(Arc::new(rustls::crypto::ring::default_provider()), Arc::new(DefaultTimeProvider), roots)
+    }
+
+    pub(crate) fn with(
+        provider: Arc<CryptoProvider>,
+        time: Arc<dyn TimeProvider>,
+        roots: Option<Arc<RootCertStore>>,
+    ) -> Result<Client, RootsError> {
+        let config = |verifier: Arc<dyn ServerCertVerifier>| -> Result<Arc<ClientConfig>, RootsError> {
+            let mut config = ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(&time))
+                .with_safe_default_protocol_versions()
+                .map_err(RootsError::Unfit)?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_no_client_auth();
+            config.resumption = Resumption::in_memory_sessions(RESUMED_HOSTS_MAX);
+            Ok(Arc::new(config))
+        };
+        let verified = match roots {
+            None => None,
+            Some(roots) => {
+                let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+                Some(config(builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))?)?)
+            }
+        };
+        Ok(Client { any: config(Arc::new(Anybody(Arc::clone(&provider))))?, verified })
+    }
+
+    /// The end of a new connection to a host, by its name or its address.
+    ///
+    /// # Errors
+    /// The name is none, or nobody is trusted where somebody would have to be.
+    pub fn connect(&self, host: &str, verification: Verification) -> Result<Tls, TlsError> {
+        let config = match verification {
+            Verification::Nothing => Some(&self.any),
+            Verification::Name => self.verified.as_ref(),
+        };
+        let config = config.ok_or_else(|| TlsError::Protocol(Error::General("nobody is trusted".to_owned())))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|_| TlsError::Protocol(Error::UnsupportedNameType))?;
+        Tls::client(Arc::clone(config), name)
+    }
+}
+
+/// The authorities in a file, or those that the system trusts. For the control thread.
+///
+/// # Errors
+/// There are none.
+pub fn load_roots(file: Option<&Path>) -> Result<Arc<RootCertStore>, RootsError> {
+    let mut roots = RootCertStore::empty();
+    match file {
+        Some(path) => {
+            let unreadable = |source| RootsError::Unreadable { path: path.to_owned(), source };
+            let mut text = Vec::new();
+            File::open(path).and_then(|file| file.take(ROOTS_SIZE_MAX).read_to_end(&mut text)).map_err(unreadable)?;
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&text).flatten());
+            if roots.is_empty() {
+                return Err(RootsError::Empty(path.to_owned()));
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(RootsError::NoSystemRoots);
+            }
+        }
+    }
+    Ok(Arc::new(roots))
+}
+
+/// Takes any certificate. Whoever shows one has to prove all the same that it has the key.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
