@@ -20,7 +20,7 @@ use super::scan::padded;
 use super::settings::Settings;
 use crate::env::Now;
 use crate::env::disk::{Block, Completion, Disk};
-use crate::limits::BLOCK_SIZE;
+use crate::limits::{BLOCK_SIZE, EPOCH_MAX};
 
 /// Uses of segments that are passed over when a replica begins to lead: the former owner may have begun some that it never
 /// heard of.
@@ -251,6 +251,8 @@ impl<D: Disk> Log<D> {
     /// The disk; the log is good for nothing but for another try then.
     pub fn rewind(mut self, until: Option<Point>, now: Now) -> Result<(Log<D>, Recovery), Box<NotRewound<D>>> {
         self.drain();
+        // Whatever epoch it was led in here, the owners since then wrote in later ones.
+        self.settings.epoch = EPOCH_MAX;
         if let Some(until) = until {
             if let Err(error) = self.put_aside_behind(until) {
                 return Err(Box::new(NotRewound { log: self, error }));

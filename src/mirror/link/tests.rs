@@ -336,6 +336,26 @@ fn an_empty_replica_catches_up_and_can_lead() {
     }
 }
 
+#[test]
+fn a_former_owner_is_rewound_also_when_it_has_followed_in_a_later_epoch() {
+    let mut pair = Pair::new(1);
+    let work = |pair: &mut Pair| {
+        for _ in 0..100 {
+            pair.act();
+            pair.breathe();
+        }
+        pair.come_level();
+    };
+    work(&mut pair);
+    pair.take_over();
+    // It led in epoch 1, and then takes batches of epoch 2.
+    pair.rewind(pair.replica.log.last_point());
+    work(&mut pair);
+    pair.rewind(pair.replica.log.last_point());
+    work(&mut pair);
+    pair.check();
+}
+
 /// From now on no further segment can be made on this disk, or as many as the log wants.
 fn fill(side: &Side, full: bool) {
     side.disk.fail_prepares(full.then_some(libc::ENOSPC));
