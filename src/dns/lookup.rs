@@ -218,8 +218,9 @@ impl Lookup {
     /// What came of it, once no question is open.
     pub fn answer(&self, now: Instant) -> Option<Answer> {
         let result = self.result.clone()?;
-        // What rests on no reply holds for ever, and is looked at again all the same.
-        let ttl = if self.until == Instant::FAR { DNS_FAILURE_TTL } else { self.until.since(now) };
+        // What rests on no reply holds for ever, and is looked at again all the same. What was said first may hold no more when
+        // the last is said: it must be of use once, or a slow resolver would have the lookup begin anew for ever.
+        let ttl = if self.until == Instant::FAR { DNS_FAILURE_TTL } else { self.until.since(now).max(DNS_FAILURE_TTL) };
         Some(Answer { result, ttl })
     }
 

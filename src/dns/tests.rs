@@ -333,11 +333,30 @@ fn the_same_question_is_asked_once_and_remembered() {
     let answers: Vec<_> = std::iter::from_fn(|| clerk.answer()).map(|(worker, domain, _)| (worker, domain)).collect();
     assert_eq!(answers, [(0, "d.example".into()), (1, "d.example".into()), (1, "e.example".into())]);
 
-    clerk.ask(at(299), 0, "d.example");
+    clerk.ask(at(290), 0, "d.example");
     assert_eq!(clerk.question(), None);
-    assert_eq!(clerk.answer().unwrap().2.ttl, Duration::from_secs(1));
+    assert_eq!(clerk.answer().unwrap().2.ttl, Duration::from_secs(10));
     clerk.ask(at(300), 0, "d.example");
     assert!(clerk.question().is_some());
+}
+
+#[test]
+fn a_lookup_that_takes_longer_than_its_answers_hold_comes_to_an_end() {
+    let mut zone = Zone::new(
+        "d.example MX 10 a.example
+         a.example A 198.51.100.1",
+    );
+    zone.ttl = Duration::ZERO;
+    let mut clerk = Clerk::new(rules(), 1);
+    clerk.ask(at(0), 0, "d.example");
+    let mut seconds = 0;
+    while let Some(question) = clerk.question() {
+        let reply = zone.reply(&question);
+        clerk.tell(at(seconds), &question, reply);
+        seconds += 60;
+    }
+    let answer = clerk.answer().unwrap().2;
+    assert_eq!((show(&answer.result), answer.ttl), ("10 a.example 198.51.100.1".into(), DNS_FAILURE_TTL));
 }
 
 #[test]

@@ -303,7 +303,8 @@ impl Queue {
 
     /// What is known of the hosts of a domain, if there is mail for it.
     pub fn hosts_of(&self, domain: &str) -> Option<&dns::MailHosts> {
-        let (known, _) = self.lanes[self.found(domain)?.index()].domain.as_ref()?.known.as_ref()?;
+        let place = self.place_of(self.found(domain)?);
+        let (known, _) = self.lanes[place].domain.as_ref()?.known.as_ref()?;
         known.as_deref().ok()
     }
 

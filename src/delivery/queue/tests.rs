@@ -404,6 +404,8 @@ fn a_domain_that_is_looked_up_holds_up_nobody_else() {
     let job = home.next(at(3)).unwrap();
     assert_eq!(indexes(&job), [0, 2]);
     assert_eq!(home.queue.hosts_of("one.example"), Some(&*one));
+    assert_eq!(home.queue.hosts_of("d0.example"), None);
+    assert_eq!(Home::steady().queue.hosts_of("without-a-route.example"), None);
     home.settle(at(3), &job, delivered);
     assert_eq!(home.queue.hosts_of("one.example"), None, "a domain without mail is forgotten");
     home.queue.resolved(at(4), "one.example", &found(&one, 60));
