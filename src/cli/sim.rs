@@ -55,10 +55,12 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
-    let run = match (args.pair, args.manual) {
-        (false, _) => sim::run,
-        (true, false) => sim::run_pair,
-        (true, true) => sim::run_pair_by_hand,
+    let run = match (args.pair, args.manual, args.tls) {
+        (false, _, false) => sim::run,
+        (true, false, false) => sim::run_pair,
+        (true, true, _) => sim::run_pair_by_hand,
+        (false, _, true) => |seed, echo| sim::run_with_tls(seed, false, echo),
+        (true, false, true) => |seed, echo| sim::run_with_tls(seed, true, echo),
     };
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };

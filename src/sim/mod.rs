@@ -16,6 +16,9 @@
 //! breath, next hops that defer, refuse, stall or die, clients that abort, dawdle, babble or smuggle, attackers that flood
 //! and forge. Then everything is put right, and the queue must become empty.
 //!
+//! In some worlds ([`run_with_tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
+//! cryptography replays as all else does.
+//!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
 //! no store: an operator switches a box off for certain, and tells the other one to take over.
@@ -52,6 +55,7 @@ mod node;
 mod peer;
 mod plan;
 mod receiver;
+mod secure;
 mod setup;
 mod store;
 #[cfg(test)]
@@ -63,7 +67,7 @@ pub use ledger::{Promise, Sums};
 
 use crate::mirror::arbiter::{Cause, REACHED, Stage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// How a run ended.
@@ -129,6 +133,15 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
     live(seed, Kind::PairByHand, echo)
 }
 
+/// The same as [`run`] and [`run_pair`], and a share of clients and next hops speaks TLS, by STARTTLS.
+pub fn run_with_tls(seed: u64, pair: bool, echo: bool) -> Outcome {
+    live_in(seed, move || {
+        let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
+        world.secure();
+        world
+    })
+}
+
 /// Which world a seed means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -138,7 +151,11 @@ enum Kind {
 }
 
 fn live(seed: u64, kind: Kind, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| world::World::new(seed, kind, echo).run());
+    live_in(seed, move || world::World::new(seed, kind, echo))
+}
+
+fn live_in(seed: u64, begin: impl FnOnce() -> world::World + UnwindSafe) -> Outcome {
+    let lived = catch_unwind(|| begin().run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));
