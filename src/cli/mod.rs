@@ -147,6 +147,9 @@ pub struct SimArgs {
     /// All of those with the manual arbiter; otherwise some have it.
     #[arg(long, requires = "pair")]
     pub manual: bool,
+    /// A share of clients and next hops speaks TLS.
+    #[arg(long, conflicts_with = "manual")]
+    pub tls: bool,
     /// This one.
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub seed: Option<u64>,

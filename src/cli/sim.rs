@@ -55,10 +55,12 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
-    let (run, kind) = match (args.pair, args.manual) {
-        (false, _) => (sim::run as fn(u64, bool) -> Outcome, ""),
-        (true, false) => (sim::run_pair as fn(u64, bool) -> Outcome, "--pair "),
-        (true, true) => (sim::run_pair_by_hand as fn(u64, bool) -> Outcome, "--pair --manual "),
+    let (run, kind): (fn(u64, bool) -> Outcome, _) = match (args.pair, args.manual, args.tls) {
+        (false, _, false) => (sim::run, ""),
+        (true, false, false) => (sim::run_pair, "--pair "),
+        (true, true, _) => (sim::run_pair_by_hand, "--pair --manual "),
+        (false, _, true) => (|seed, echo| sim::run_with_tls(seed, false, echo), "--tls "),
+        (true, false, true) => (|seed, echo| sim::run_with_tls(seed, true, echo), "--pair --tls "),
     };
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };

@@ -31,7 +31,7 @@ const NONSENSE: [(&[u8], &[u16], &[u16]); 18] = [
     (b"VRFY postmaster", &[252], &[252]),
     (b"HELP", &[214], &[214]),
     (b"XYZZY", &[500], &[500]),
-    (b"STARTTLS", &[502], &[502]),
+    (b"STARTTLS", &[502, 503], &[502, 503]),
     (b"AUTH PLAIN AGEAYg==", &[502], &[502]),
     (b"EXPN list", &[502], &[502]),
     (b"EHLO", &[501], &[501]),
@@ -148,6 +148,11 @@ impl Client {
         self.style = Style::Lockstep;
         self.nonsense = share;
         self
+    }
+
+    /// Whether it says what makes no sense.
+    pub(super) fn is_confused(&self) -> bool {
+        self.nonsense > 0.0
     }
 
     /// Says something that makes no sense before it takes `step`, or not. Whether it did.

@@ -19,6 +19,9 @@
 //! In a part of the worlds mail goes by MX, and the DNS is as unreliable as the rest: resolvers are late, fail or say nothing, a domain
 //! is gone for a while, takes no mail, or has other hosts than before.
 //!
+//! In some worlds ([`run_with_tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
+//! cryptography replays as all else does.
+//!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
 //! no store: an operator switches a box off for certain, and tells the other one to take over.
@@ -56,6 +59,7 @@ mod node;
 mod peer;
 mod plan;
 mod receiver;
+mod secure;
 mod setup;
 mod store;
 #[cfg(test)]
@@ -67,7 +71,7 @@ pub use ledger::{Promise, Sums};
 
 use crate::mirror::arbiter::{Cause, REACHED, Stage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::catch_unwind;
+use std::panic::{UnwindSafe, catch_unwind};
 use std::time::Duration;
 
 /// How a run ended.
@@ -133,6 +137,15 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
     live(seed, Kind::PairByHand, echo)
 }
 
+/// The same as [`run`] and [`run_pair`], and a share of clients and next hops speaks TLS, by STARTTLS.
+pub fn run_with_tls(seed: u64, pair: bool, echo: bool) -> Outcome {
+    live_in(seed, move || {
+        let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
+        world.secure();
+        world
+    })
+}
+
 /// Which world a seed means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -142,7 +155,11 @@ enum Kind {
 }
 
 fn live(seed: u64, kind: Kind, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| world::World::new(seed, kind, echo).run());
+    live_in(seed, move || world::World::new(seed, kind, echo))
+}
+
+fn live_in(seed: u64, begin: impl FnOnce() -> world::World + UnwindSafe) -> Outcome {
+    let lived = catch_unwind(|| begin().run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));

@@ -4,9 +4,11 @@ use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use super::manual::Asking;
 use super::plan;
+use super::secure;
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
+use crate::config::Certificate;
 use crate::control::{
     self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, PairTask, Request, Switchboard, WorkerLink,
 };
@@ -23,7 +25,7 @@ use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::Pinned;
+use crate::tls::{Pinned, Server};
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -89,6 +91,8 @@ pub(super) struct Node {
     pub hardware_address: [u8; 6],
     /// What its links are encrypted with.
     pub tls: Option<Arc<Pinned>>,
+    /// Whether it speaks TLS with next hops.
+    pub secure: bool,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
     /// The version of the mirror protocol that its release speaks.
@@ -189,6 +193,7 @@ impl Node {
             adjust: |_| {},
             hardware_address: HARDWARE_ADDRESS,
             tls: None,
+            secure: false,
             memories: [None; 2],
             protocol: VERSION,
             snapshot: None,
@@ -198,6 +203,14 @@ impl Node {
     }
 
     /// Does what a refused start asks for.
+    /// Offers TLS to clients from the next start on.
+    pub(super) fn offer_tls(&mut self, server: Server) {
+        let config = Arc::make_mut(&mut self.appliance.config);
+        // Never read: the server is made already.
+        config.certificates.push(Certificate { chain: "own.pem".into(), key: "own.key".into() });
+        self.appliance.tls = Some(Arc::new(server));
+    }
+
     pub(super) fn set_size_max(&mut self, size_max: u64) {
         Arc::make_mut(&mut self.appliance.config).spool.size_max.0 = size_max;
     }
@@ -377,7 +390,7 @@ impl Node {
                 PairEquipment { protocol: self.protocol, ..equipment }
             });
             let station = Station {
-                tls: None,
+                tls: self.secure.then(secure::client),
                 clock: clock.clone(),
                 transport,
                 logs,

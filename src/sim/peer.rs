@@ -1,6 +1,7 @@
 //! A host outside: a TCP stack and conversations on it, each led by a script.
 
 use super::ledger::Ledger;
+use super::secure::{Broken, Layer};
 use crate::env::Instant;
 use crate::flow::{FlowEnd, FlowEvent, FlowId, Transport};
 use crate::port::sim::{HostId, SimPort};
@@ -60,6 +61,7 @@ pub(super) trait Script {
 
 struct Conversation<S> {
     script: S,
+    layer: Layer,
     wire: Wire,
     /// When something came or went last.
     active_at: Instant,
@@ -98,12 +100,17 @@ impl<S: Script> Peer<S> {
         if self.stack.port().waiting() { now } else { self.due }
     }
 
-    pub(super) fn connect(&mut self, script: S, local: IpAddr, remote: SocketAddr, scene: &mut Scene<'_>) {
-        let mut script = script;
+    pub(super) fn connect(
+        &mut self,
+        (mut script, layer): (S, Layer),
+        local: IpAddr,
+        remote: SocketAddr,
+        scene: &mut Scene<'_>,
+    ) {
         match self.stack.connect(scene.now, local, remote) {
             Ok(flow) => {
                 let wire = Wire::default();
-                self.conversations.insert(flow, Conversation { script, wire, active_at: scene.now });
+                self.conversations.insert(flow, Conversation { script, layer, wire, active_at: scene.now });
             }
             Err(_) => script.over(Some(FlowEnd::Unreachable), scene),
         }
@@ -111,13 +118,13 @@ impl<S: Script> Peer<S> {
     }
 
     /// Takes in what has come, lets scripts go on, sends what they say.
-    pub(super) fn step(&mut self, scene: &mut Scene<'_>, mut accept: impl FnMut(usize, &mut Scene<'_>) -> S) {
+    pub(super) fn step(&mut self, scene: &mut Scene<'_>, mut accept: impl FnMut(usize, &mut Scene<'_>) -> (S, Layer)) {
         self.stack.poll(scene.now, &mut self.events);
         for event in std::mem::take(&mut self.events) {
             match event {
                 FlowEvent::Accepted { flow, listener, .. } => {
-                    let script = accept(listener, scene);
-                    let mut talk = Conversation { script, wire: Wire::default(), active_at: scene.now };
+                    let (script, layer) = accept(listener, scene);
+                    let mut talk = Conversation { script, layer, wire: Wire::default(), active_at: scene.now };
                     talk.script.begin(&mut talk.wire, scene);
                     self.conversations.insert(flow, talk);
                     self.serve(flow, scene);
@@ -160,13 +167,16 @@ impl<S: Script> Peer<S> {
         if talk.wire.busy_until <= scene.now && !talk.wire.aborting {
             write(&mut self.stack, flow, talk, scene.now);
         }
-        let done = talk.wire.closing && talk.wire.out.is_empty();
+        let done = talk.wire.closing && talk.wire.out.is_empty() && !talk.layer.has_output();
         if !talk.wire.aborting && !done {
             return;
         }
         if talk.wire.aborting {
             self.stack.abort(flow);
         } else {
+            talk.layer.close();
+            // Without room for it the other side finds it cut off.
+            talk.layer.give(|bytes| self.stack.send(flow, bytes));
             self.stack.close(flow);
         }
         if let Some(mut talk) = self.conversations.remove(&flow) {
@@ -180,11 +190,16 @@ fn read<S: Script>(stack: &mut Stack<SimPort>, flow: FlowId, talk: &mut Conversa
         let received = stack.received(flow);
         let (count, finished) = (received.bytes.len(), received.finished && !received.more);
         if count > 0 {
-            let bytes = received.bytes.to_vec();
+            let heard = talk.layer.receive(received.bytes);
             talk.active_at = scene.now;
-            talk.script.receive(&bytes, &mut talk.wire, scene);
             stack.consume(flow, count);
+            match heard {
+                Ok(bytes) if bytes.is_empty() => {}
+                Ok(bytes) => talk.script.receive(&bytes, &mut talk.wire, scene),
+                Err(Broken) => talk.wire.aborting = true,
+            }
         }
+        let finished = finished || talk.layer.has_ended();
         if finished && !talk.wire.closing {
             talk.script.finished(&mut talk.wire, scene);
         }
@@ -204,13 +219,14 @@ fn write<S>(stack: &mut Stack<SimPort>, flow: FlowId, talk: &mut Conversation<S>
     while moved < allowed && !wire.out.is_empty() {
         let front = wire.out.as_slices().0;
         let piece = &front[..front.len().min(allowed - moved)];
-        let count = stack.send(flow, piece);
+        let count = if talk.layer.is_clear() { stack.send(flow, piece) } else { talk.layer.send(piece) };
         wire.out.drain(..count);
         moved += count;
-        if count == 0 {
+        if count == 0 || !talk.layer.give(|bytes| stack.send(flow, bytes)) {
             break;
         }
     }
+    talk.layer.give(|bytes| stack.send(flow, bytes));
     wire.sent += moved;
     if moved > 0 {
         talk.active_at = now;

@@ -12,6 +12,7 @@ use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
 use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
 use super::receiver::{Hop, Manner, Receiver};
+use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
 use super::store::Store;
 use super::trace::Trace;
@@ -120,6 +121,8 @@ pub(super) struct World {
     receivers: Peer<Receiver>,
     attacker: Attacker,
     hops: Vec<Rc<RefCell<Hop>>>,
+    /// Clients and next hops that speak TLS, if there are any.
+    secure: Option<Secure>,
     pub(super) ledger: Ledger,
     agenda: BTreeMap<(Instant, u64), Happening>,
     agenda_count: u64,
@@ -145,6 +148,9 @@ pub(super) struct World {
     /// What each box of a pair said of its links.
     #[cfg(test)]
     troubles: [BTreeSet<String>; 2],
+    /// Messages that were accepted, and deliveries made, under TLS.
+    #[cfg(test)]
+    under_tls: [u64; 2],
     steps: u64,
 }
 
@@ -210,6 +216,7 @@ impl World {
             receivers: Peer::new(receivers),
             attacker,
             hops: (0..HOPS).map(hop).collect(),
+            secure: None,
             ledger,
             agenda: BTreeMap::new(),
             agenda_count: 0,
@@ -227,6 +234,8 @@ impl World {
             owners: [(None, Instant::ZERO); 2],
             #[cfg(test)]
             troubles: Default::default(),
+            #[cfg(test)]
+            under_tls: [0; 2],
             steps: 0,
             plan,
         };
@@ -307,7 +316,28 @@ impl World {
         // Time moves in any case, so that a deadline that stays at now shows as slowness and not as a hang.
         let next = next.max(now + Duration::from_nanos(100));
         self.time.set(next);
+        secure::set_time(next.since(Instant::ZERO));
         self.network.advance(next);
+    }
+
+    /// Lets clients, boxes and next hops speak TLS, a share of them, as long as the world has not begun.
+    pub(super) fn secure(&mut self) {
+        secure::begin(self.seed);
+        for (place, node) in self.nodes.iter_mut().enumerate() {
+            node.secure = true;
+            node.offer_tls(secure::server(place as u8));
+        }
+        self.secure = Some(Secure::new(self.seed));
+    }
+
+    /// Lives, and counts messages accepted and deliveries made under TLS, and handshakes that were meant to go well and others.
+    #[cfg(test)]
+    pub(super) fn run_and_count_tls(mut self) -> [u64; 4] {
+        while self.phase != Phase::Over && self.ledger.violation().is_none() {
+            self.step();
+        }
+        let handshakes = self.secure.as_ref().map_or([0; 2], |secure| [secure.good, secure.bad]);
+        [self.under_tls[0], self.under_tls[1], handshakes[0], handshakes[1]]
     }
 
     /// Encrypts the links of a pair, or of one of its boxes, as long as the world has not begun.
@@ -366,7 +396,11 @@ impl World {
         }
         if self.receivers.next(now) <= now {
             let hops = &self.hops;
-            self.receivers.step(&mut scene, |place, _| Receiver::new(Rc::clone(&hops[place])));
+            let (healed, secure) = (self.phase != Phase::Load, &mut self.secure);
+            self.receivers.step(&mut scene, |place, _| {
+                let layer = secure.as_mut().map_or_else(Layer::clear, |secure| secure.of_hop(place, healed));
+                (Receiver::new(Rc::clone(&hops[place])), layer)
+            });
         }
     }
 
@@ -488,7 +522,9 @@ impl World {
         };
         self.ledger.trace.note(now, format_args!("a client begins, {style:?}"));
         let mut scene = Scene { now, random: &mut self.random, ledger: &mut self.ledger };
-        self.clients.connect(client, from, SocketAddr::new(to, 25), &mut scene);
+        let confused = client.is_confused();
+        let layer = self.secure.as_mut().map_or_else(Layer::clear, |secure| secure.of_client(style, confused, polite));
+        self.clients.connect((client, layer), from, SocketAddr::new(to, 25), &mut scene);
     }
 
     /// Takes in what a box tells.
@@ -497,6 +533,12 @@ impl World {
         for event in events {
             let line = event.line(self.nodes[place].clock.wall());
             self.ledger.trace.note(now, format_args!("{}{line}", self.label(place)));
+            #[cfg(test)]
+            match &event {
+                Event::Accepted { tls: Some(_), .. } => self.under_tls[0] += 1,
+                Event::Delivered { tls: Some(_), .. } => self.under_tls[1] += 1,
+                _ => {}
+            }
             self.hear(now, event, place);
         }
         if ended {

@@ -6,6 +6,7 @@
 mod encrypted;
 mod host;
 mod limits;
+mod secure;
 
 use super::attacker::Attacker;
 use super::clock::BoxClock;
