@@ -621,13 +621,17 @@ impl World {
             Event::WorkerFailed { text, .. } => {
                 self.ledger.violate(now, format_args!("a worker failed: {text}"));
             }
-            // The former owner, which does not know yet: what it found out is written nowhere.
-            Event::Deferred { id, .. } if self.is_deposed(place, id) => {}
+            // The former owner, which does not know yet: what it found out may be written nowhere. Its word for a doubt counts.
+            Event::Deferred { id, recipient, reply, .. } if self.is_deposed(place, id) => {
+                if let Some(number) = number_of_recipient(&recipient).filter(|_| reply == unknown_outcome()) {
+                    self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
+                }
+            }
             Event::Deferred { id, recipient, attempts, next_attempt_at, reply, .. } => {
                 let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {
-                    if reply == client::Reason::UnknownOutcome.to_string() {
+                    if reply == unknown_outcome() {
                         self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
                     }
                     self.ledger.deferred(now, number, &recipient, attempts, delay);
@@ -1034,4 +1038,9 @@ impl World {
             failure: failure.map(|what| Failure { what, trace: lines }),
         }
     }
+}
+
+/// What is said of a delivery that may have been made.
+fn unknown_outcome() -> String {
+    client::Reason::UnknownOutcome.to_string()
 }
