@@ -7,6 +7,7 @@ use crate::kind::Kind;
 use crate::report::{self, Row};
 use jiff::Timestamp;
 use rohrpost::mirror::register::Node;
+use rohrpost::smtp::client::Reason;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::process::ExitCode;
@@ -95,7 +96,11 @@ fn round(pair: &mut Pair, number: usize, kind: Kind, watched: Node) -> Row {
     let takeover = pair.of(active.partner()).events_from(lines_before[active.partner() as usize], "pair_stage");
     let takeover = takeover.iter().filter(|event| event["stage"] == "leading" && event["identity"] == host(watched));
     let takeover = takeover.filter_map(|event| since(event, fault_time)).min();
-    let named = in_doubt(&events("delivery_in_doubt"), &events("delivered"));
+    // By whoever takes over; or by the box that sent it and heard no answer, if that was written on both before.
+    let unanswered = Reason::UnknownOutcome.to_string();
+    let deferred = events("deferred").into_iter().filter(|event| event["reply"] == unanswered.as_str());
+    let doubts: Vec<_> = events("delivery_in_doubt").into_iter().chain(deferred).collect();
+    let named = in_doubt(&doubts, &events("delivered"));
     let mut arrived = pair.receiver.arrived.lock().expect("the counts");
     let altered = std::mem::take(&mut arrived.altered).len();
     let arrived = std::mem::take(&mut arrived.count);

@@ -7,6 +7,7 @@
 //!
 //! [`RealDisk`] is a directory of files, [`ReadOnlyDisk`] one that is only looked at; [`SimDisk`] is memory that can crash, tear and fail.
 
+mod aside;
 mod block;
 #[cfg(feature = "null-log")]
 mod null;
@@ -110,11 +111,4 @@ pub trait Disk {
 
     /// Becomes readable when [`poll`](Disk::poll) has something to take.
     fn wakeup(&self) -> Option<BorrowedFd<'_>>;
-}
-
-/// The name under which a segment that is retired is kept: one that nothing has that was kept before.
-fn aside_name(segment: u32, is_taken: impl Fn(&str) -> bool) -> String {
-    let others = (2u32..).map(|time| format!("aside-{segment}-{time}"));
-    let mut names = std::iter::once(format!("aside-{segment}")).chain(others);
-    names.find(|name| !is_taken(name)).expect("there are more names than segments")
 }

@@ -19,9 +19,10 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Advice, AtFlags, FlockOperation, StatxFlags};
 
+use super::aside::{aside_name, with_room};
 use super::threads::{Threads, signal};
 use super::uring::Uring;
-use super::{Block, Completion, Disk, DiskError, Token, aside_name};
+use super::{Block, Completion, Disk, DiskError, Token};
 use crate::limits::BLOCK_SIZE;
 
 /// Zeros are written in pieces of this size, bytes; between two the maker looks whether it shall end.
@@ -256,15 +257,17 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
 
 fn make_segment(directory: &Path, path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<File> {
     let unfinished = path.with_extension("new");
-    let result = write_zeros(&unfinished, size, direct, cancel);
-    let result = result.and_then(|file| std::fs::rename(&unfinished, path).map(|()| file));
-    if result.is_err() {
-        // What an unfinished file takes is most likely what is short.
-        let _ = std::fs::remove_file(&unfinished);
-        return result;
-    }
+    let file = with_room(directory, || {
+        let result = write_zeros(&unfinished, size, direct, cancel);
+        let result = result.and_then(|file| std::fs::rename(&unfinished, path).map(|()| file));
+        if result.is_err() {
+            // What an unfinished file takes is most likely what is short.
+            let _ = std::fs::remove_file(&unfinished);
+        }
+        result
+    })?;
     sync_directory(directory)?;
-    result
+    Ok(file)
 }
 
 fn write_zeros(path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<File> {
@@ -389,13 +392,19 @@ impl Disk for RealDisk {
     }
 
     fn put_aside_now(&mut self, name: &str, bytes: &[u8]) -> Result<(), DiskError> {
-        let keep = || {
-            let mut file = File::create(self.directory.join(name))?;
+        let path = self.directory.join(name);
+        let write = || {
+            let mut file = File::create(&path)?;
             file.write_all(bytes)?;
-            file.sync_all()?;
-            File::open(&self.directory)?.sync_all()
+            file.sync_all()
         };
-        keep().map_err(|error| DiskError::new("put aside", 0, &error))
+        let keep = || {
+            // A part of it is no trace of anything.
+            write().inspect_err(|_| drop(std::fs::remove_file(&path)))
+        };
+        with_room(&self.directory, keep)
+            .and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(|error| DiskError::new("put aside", 0, &error))
     }
 
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {

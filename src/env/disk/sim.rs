@@ -13,7 +13,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Block, Completion, Disk, DiskError, Token, aside_name};
+use super::aside::aside_name;
+use super::{Block, Completion, Disk, DiskError, Token};
 use crate::env::Instant;
 use crate::limits::BLOCK_SIZE;
 
