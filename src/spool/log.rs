@@ -171,7 +171,8 @@ pub struct Log<D> {
 }
 
 impl<D: Disk> Log<D> {
-    pub(super) fn new(disk: D, settings: Settings) -> Log<D> {
+    pub(super) fn new(mut disk: D, settings: Settings) -> Log<D> {
+        disk.keep_free(settings.free_bytes_min);
         let segments = Segments::new(settings.segment_size, settings.segments_max);
         Log {
             disk,

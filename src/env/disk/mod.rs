@@ -106,8 +106,11 @@ pub trait Disk {
     /// Takes a segment, which nothing is under way in, out of the log and keeps its file, beside those that were kept before. Blocks.
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError>;
 
-    /// Bytes that the file system has free for us.
+    /// Bytes that the file system has free for us. What was put aside counts as free: it goes when its room is needed.
     fn free_bytes(&mut self) -> Result<u64, DiskError>;
+
+    /// So many bytes are to be left free for others, if what was put aside can make room for them. Nothing by default.
+    fn keep_free(&mut self, _bytes: u64) {}
 
     /// Becomes readable when [`poll`](Disk::poll) has something to take.
     fn wakeup(&self) -> Option<BorrowedFd<'_>>;

@@ -19,7 +19,7 @@ use crossbeam::channel::{Receiver, Sender, unbounded};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{Advice, AtFlags, FlockOperation, StatxFlags};
 
-use super::aside::{aside_name, with_room};
+use super::aside::{Aside, aside_name};
 use super::threads::{Threads, signal};
 use super::uring::Uring;
 use super::{Block, Completion, Disk, DiskError, Token};
@@ -97,6 +97,7 @@ pub struct RealDisk {
     makers: Vec<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
     made: (Sender<Made>, Receiver<Made>),
+    aside: Arc<Aside>,
     _lock: File,
 }
 
@@ -169,6 +170,7 @@ impl RealDisk {
             makers: Vec::new(),
             cancel: Arc::new(AtomicBool::new(false)),
             made: unbounded(),
+            aside: Arc::new(Aside::of(directory)),
             _lock: lock,
         })
     }
@@ -198,9 +200,9 @@ impl RealDisk {
     fn start_maker(&mut self, segment: u32, size: u64) -> io::Result<()> {
         let waker = self.waker()?;
         let (path, directory, direct) = (self.path(segment), self.directory.clone(), self.direct);
-        let (cancel, done) = (self.cancel.clone(), self.made.0.clone());
+        let (cancel, done, aside) = (self.cancel.clone(), self.made.0.clone(), self.aside.clone());
         let maker = std::thread::Builder::new().name("spool-zero".into()).spawn(move || {
-            let result = make_segment(&directory, &path, size, direct, &cancel);
+            let result = make_segment(&directory, &path, size, direct, &aside, &cancel);
             let (result, file) = match result {
                 Ok(file) => (Ok(()), Some((segment, file))),
                 Err(error) => (Err(DiskError::new("prepare", segment, &error)), None),
@@ -255,9 +257,16 @@ fn remove_unfinished(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn make_segment(directory: &Path, path: &Path, size: u64, direct: bool, cancel: &AtomicBool) -> io::Result<File> {
+fn make_segment(
+    directory: &Path,
+    path: &Path,
+    size: u64,
+    direct: bool,
+    aside: &Aside,
+    cancel: &AtomicBool,
+) -> io::Result<File> {
     let unfinished = path.with_extension("new");
-    let file = with_room(directory, || {
+    let file = aside.with_room(size, || {
         let result = write_zeros(&unfinished, size, direct, cancel);
         let result = result.and_then(|file| std::fs::rename(&unfinished, path).map(|()| file));
         if result.is_err() {
@@ -402,23 +411,29 @@ impl Disk for RealDisk {
             // A part of it is no trace of anything.
             write().inspect_err(|_| drop(std::fs::remove_file(&path)))
         };
-        with_room(&self.directory, keep)
-            .and_then(|()| File::open(&self.directory)?.sync_all())
-            .map_err(|error| DiskError::new("put aside", 0, &error))
+        let kept = self.aside.with_room(bytes.len() as u64, keep);
+        kept.and_then(|()| File::open(&self.directory)?.sync_all())
+            .map_err(|error| DiskError::new("put aside", 0, &error))?;
+        self.aside.add(name);
+        Ok(())
     }
 
     fn retire_now(&mut self, segment: u32) -> Result<(), DiskError> {
         self.files.remove(&segment);
         let name = aside_name(segment, |name| self.directory.join(name).exists());
-        std::fs::rename(self.path(segment), self.directory.join(name))
+        std::fs::rename(self.path(segment), self.directory.join(&name))
             .and_then(|()| File::open(&self.directory)?.sync_all())
-            .map_err(|error| DiskError::new("retire", segment, &error))
+            .map_err(|error| DiskError::new("retire", segment, &error))?;
+        self.aside.add(&name);
+        Ok(())
     }
 
     fn free_bytes(&mut self) -> Result<u64, DiskError> {
-        let stat = rustix::fs::statvfs(&self.directory)
-            .map_err(|error| DiskError::new("statvfs", 0, &io::Error::from(error)))?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.aside.free_bytes().map_err(|error| DiskError::new("statvfs", 0, &error))
+    }
+
+    fn keep_free(&mut self, bytes: u64) {
+        self.aside.keep_free(bytes);
     }
 
     fn wakeup(&self) -> Option<BorrowedFd<'_>> {
