@@ -11,10 +11,11 @@ use crate::load::{
     About, Class, Figures, Flood, Generator, Live, Pace, Plan, PlanError, Route, Sizes, Slow, Transfer, json,
     parse_mix, rate, table,
 };
+use crate::tls;
 use clap::Args;
 use indicatif::ProgressBar;
 use ipnet::Ipv4Net;
-use std::net::{SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -65,6 +66,13 @@ pub struct LoadArgs {
     /// How long an answer may take.
     #[arg(long, value_name = "DURATION", default_value = "60s")]
     pub timeout: Period,
+    /// Connections are under TLS from their first byte, whatever certificate the server has. Those that come after the first
+    /// resume its session if the server lets them.
+    #[arg(long)]
+    pub tls: bool,
+    /// Resume no session: each connection is known by nothing but its own keys.
+    #[arg(long, requires = "tls")]
+    pub full_handshakes: bool,
     /// Decides sizes and random moments; the same one gives the same load.
     #[arg(long, value_name = "NUMBER", default_value_t = 1)]
     pub seed: u64,
@@ -129,6 +137,8 @@ enum LoadError {
     Plan(#[from] PlanError),
     #[error("{0}")]
     Start(#[from] StartError),
+    #[error("{0}")]
+    Tls(#[from] tls::RootsError),
     #[error("{}: {source}", path.display())]
     Mix { path: PathBuf, source: std::io::Error },
     #[error("{}: {source}", path.display())]
@@ -202,12 +212,14 @@ fn send(args: &LoadArgs) -> Result<(About, Vec<(String, Figures)>), LoadError> {
     // What is wrong with the plan itself is said before anything is opened.
     plan.sessions_of(0, 1)?;
     let config = args.transport.config(&args.ehlo_name, &[]);
-    let sources = args.transport.address.iter().map(|address| address.addr()).collect();
-    let route = Route { sources, target: args.target };
+    let sources: Vec<IpAddr> = args.transport.address.iter().map(|address| address.addr()).collect();
     let live = Arc::new(Live::new(plan.messages));
     let make = |worker, workers, now| {
         let (plan, live) = (Arc::clone(&plan), Arc::clone(&live));
-        Ok(Generator::new(plan, worker, workers, route.clone(), live, now)?)
+        let tls = args.tls.then(|| tls::Client::new(None)).transpose()?;
+        let tls = tls.map(|tls| Arc::new(if args.full_handshakes { tls.forgetting() } else { tls }));
+        let route = Route { sources: sources.clone(), target: args.target, tls };
+        Ok(Generator::new(plan, worker, workers, route, live, now)?)
     };
     let mut progress = Progress::new();
     let over = AtomicBool::new(false);

@@ -6,6 +6,7 @@ use super::parties::{TransportArgs, run};
 use super::run::StartError;
 use super::text::{messages, size};
 use crate::load::{Sink, SinkCounters, SinkCounts};
+use crate::tls;
 use clap::Args;
 use indicatif::ProgressBar;
 use serde::Serialize;
@@ -22,6 +23,9 @@ pub struct SinkArgs {
     /// The name to greet with.
     #[arg(long, value_name = "NAME", default_value = "sink.example.test")]
     pub hostname: String,
+    /// Take connections that are under TLS from their first byte, with a certificate that is made for the run.
+    #[arg(long)]
+    pub tls: bool,
     /// One JSON object with the sums instead of text.
     #[arg(long)]
     pub json: bool,
@@ -49,10 +53,17 @@ pub fn sink(args: &SinkArgs) -> ExitCode {
         all.iter().for_each(|counters| counters.add_to(&mut counts));
         counts
     };
+    let tls = match args.tls.then(tls::Server::unknown).transpose() {
+        Ok(tls) => tls.map(Arc::new),
+        Err(error) => {
+            eprintln!("rohrpost: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     let make = |_, _, _| {
         let counters = Arc::new(SinkCounters::default());
         all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
-        Ok(Sink::new(Arc::clone(&hostname), counters))
+        Ok(Sink::new(Arc::clone(&hostname), counters, tls.clone()))
     };
     let bar = ProgressBar::new_spinner();
     let mut told = false;

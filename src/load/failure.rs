@@ -53,6 +53,8 @@ pub enum Failure {
     Unfinished,
     /// The server does not offer BDAT.
     NoChunking,
+    /// What was said under TLS, or about it, was not as it should be.
+    Tls,
 }
 
 impl From<FlowEnd> for Failure {
@@ -86,6 +88,7 @@ impl fmt::Display for Failure {
             Failure::Ended(why) => f.write_str(why),
             Failure::Unfinished => f.write_str("unfinished at the end"),
             Failure::NoChunking => f.write_str("BDAT not offered"),
+            Failure::Tls => f.write_str("TLS failed"),
         }
     }
 }

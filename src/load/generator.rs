@@ -13,6 +13,7 @@ use super::session::{Message, Session, Standing};
 use crate::env::Instant;
 use crate::flow::{FlowEvent, FlowId, Transport};
 use crate::tcp::wheel::Wheel;
+use crate::tls::{self, Line, Verification};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use std::collections::VecDeque;
@@ -38,13 +39,22 @@ pub struct Route {
     pub sources: Vec<IpAddr>,
     /// The server.
     pub target: SocketAddr,
+    /// What connections are under from their first byte, if they are.
+    pub tls: Option<Arc<tls::Client>>,
+}
+
+impl Route {
+    fn line(&self, flow: FlowId) -> Result<Line, Failure> {
+        let layer = self.tls.as_ref().map(|tls| tls.connect(&self.target.ip().to_string(), Verification::Nothing));
+        Ok(Line::new(flow, layer.transpose().map_err(|_| Failure::Tls)?))
+    }
 }
 
 /// A place for a session.
 #[derive(Debug)]
 struct Place {
     class: usize,
-    flow: Option<FlowId>,
+    line: Option<Line>,
     opened: Instant,
     /// The message that the connection was opened for.
     waiting: Option<Message>,
@@ -110,7 +120,7 @@ impl Generator {
             let first = places.len() as u32;
             places.extend((0..count).map(|_| Place {
                 class,
-                flow: None,
+                line: None,
                 opened: Instant::ZERO,
                 waiting: None,
                 session: None,
@@ -151,7 +161,7 @@ impl Generator {
 
     fn place_of(&self, flow: FlowId) -> Option<u32> {
         let place = *self.by_flow.get(flow.index as usize)?;
-        (self.places.get(place as usize)?.flow == Some(flow)).then_some(place)
+        (self.places.get(place as usize)?.line.as_ref()?.flow() == flow).then_some(place)
     }
 
     fn event<T: Transport>(&mut self, transport: &mut T, event: FlowEvent, now: Instant) {
@@ -187,19 +197,21 @@ impl Generator {
     fn pump<T: Transport>(&mut self, transport: &mut T, index: u32, now: Instant) {
         let place = &mut self.places[index as usize];
         let figures = &mut self.classes[place.class].figures;
-        let (Some(flow), Some(session)) = (place.flow, place.session.as_mut()) else { return };
+        let (Some(line), Some(session)) = (place.line.as_mut(), place.session.as_mut()) else { return };
         let was_sending = session.is_sending();
-        let finished = loop {
-            let received = transport.received(flow);
-            let count = received.bytes.len();
-            if count == 0 {
-                break received.finished;
+        let lost = loop {
+            match line.received(transport) {
+                Ok(received) if received.bytes.is_empty() => break received.finished.then_some(Failure::Closed),
+                Ok(received) => {
+                    let count = received.bytes.len();
+                    session.receive(received.bytes, now, figures);
+                    line.consume(transport, count);
+                }
+                Err(_) => break Some(Failure::Tls),
             }
-            session.receive(received.bytes, now, figures);
-            transport.consume(flow, count);
         };
-        if finished {
-            session.lost(Failure::Closed, figures);
+        if let Some(failure) = lost {
+            session.lost(failure, figures);
         }
         if was_sending && !session.is_sending() {
             self.in_flight -= 1;
@@ -211,7 +223,7 @@ impl Generator {
     fn go_on<T: Transport>(&mut self, transport: &mut T, index: u32, now: Instant) {
         let place = &mut self.places[index as usize];
         let class = &mut self.classes[place.class];
-        let (Some(flow), Some(session)) = (place.flow, place.session.as_mut()) else { return };
+        let (Some(line), Some(session)) = (place.line.as_mut(), place.session.as_mut()) else { return };
         if session.standing() == Standing::Ready
             && let Some(message) = place.waiting.take()
         {
@@ -220,7 +232,10 @@ impl Generator {
                 self.in_flight -= 1;
             }
         }
-        session.transmit(now, &mut |bytes| transport.send(flow, bytes));
+        if line.has_output() {
+            line.send(transport, &[]);
+        }
+        session.transmit(now, &mut |bytes| line.send(transport, bytes));
         match session.standing() {
             Standing::Busy => {}
             Standing::Ready if !place.listed => {
@@ -229,7 +244,9 @@ impl Generator {
             }
             Standing::Ready => {}
             Standing::Over => {
-                transport.close(flow);
+                if let Some(line) = place.line.take() {
+                    line.close(transport);
+                }
                 return self.vacate(index, now);
             }
         }
@@ -265,7 +282,7 @@ impl Generator {
         let class = &mut self.classes[place.class];
         class.open -= u64::from(place.session.is_some());
         let in_order = place.session.take().is_some_and(|session| session.has_left());
-        place.flow = None;
+        place.line = None;
         place.listed = false;
         if let Some(message) = place.waiting.take() {
             self.in_flight -= 1;
@@ -287,7 +304,7 @@ impl Generator {
             place.timer_at = Instant::FAR;
             let class = &mut self.classes[place.class];
             match &mut place.session {
-                None if place.flow.is_none() => class.vacant.push(index),
+                None if place.line.is_none() => class.vacant.push(index),
                 None => {}
                 Some(session) => {
                     let was_sending = session.is_sending();
@@ -355,9 +372,10 @@ impl Generator {
         let mut sources = self.route.sources.iter().filter(|source| source.is_ipv4() == target.is_ipv4()).cycle();
         let source = sources.nth(index as usize % self.route.sources.len().max(1));
         let unspecified = if target.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        match transport.connect(now, source.copied().unwrap_or(unspecified), target) {
-            Ok(flow) => {
-                place.flow = Some(flow);
+        let flow = transport.connect(now, source.copied().unwrap_or(unspecified), target);
+        match flow.map_err(Failure::from).and_then(|flow| Ok((flow, self.route.line(flow)?))) {
+            Ok((flow, line)) => {
+                place.line = Some(line);
                 self.connecting += 1;
                 let needed = flow.index as usize + 1;
                 if self.by_flow.len() < needed {
@@ -366,7 +384,7 @@ impl Generator {
                 self.by_flow[flow.index as usize] = index;
             }
             Err(error) => {
-                self.classes[place.class].figures.fail(error.into());
+                self.classes[place.class].figures.fail(error);
                 self.vacate(index, now);
             }
         }
@@ -398,7 +416,7 @@ impl Generator {
         }
         for index in 0..self.places.len() as u32 {
             let place = &mut self.places[index as usize];
-            let Some(flow) = place.flow else { continue };
+            let Some(flow) = place.line.as_ref().map(Line::flow) else { continue };
             match &mut place.session {
                 Some(session) if session.standing() == Standing::Ready => {
                     session.leave(now);
@@ -418,7 +436,7 @@ impl Generator {
                 }
             }
         }
-        self.over = self.places.iter().all(|place| place.flow.is_none());
+        self.over = self.places.iter().all(|place| place.line.is_none());
     }
 
     /// Shows what has been done since the last time.

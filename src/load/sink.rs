@@ -8,6 +8,7 @@ use super::party::Party;
 use crate::env::Instant;
 use crate::flow::{FlowEvent, FlowId, Transport};
 use crate::limits::COMMAND_LINE_SIZE_MAX;
+use crate::tls::{self, Line};
 use memchr::memmem;
 use serde::Serialize;
 use std::sync::Arc;
@@ -66,61 +67,75 @@ impl SinkCounters {
 pub struct Sink {
     hostname: Arc<str>,
     counters: Arc<SinkCounters>,
+    /// What connections are under from their first byte, if they are.
+    tls: Option<Arc<tls::Server>>,
     /// By the flow's place.
-    conversations: Vec<Option<Conversation>>,
+    clients: Vec<Option<Client>>,
     stopped: bool,
 }
 
 impl Sink {
-    /// A sink that greets as `hostname`.
-    pub fn new(hostname: Arc<str>, counters: Arc<SinkCounters>) -> Sink {
-        Sink { hostname, counters, conversations: Vec::new(), stopped: false }
+    /// A sink that greets as `hostname`, under TLS if there is a way to it.
+    pub fn new(hostname: Arc<str>, counters: Arc<SinkCounters>, tls: Option<Arc<tls::Server>>) -> Sink {
+        Sink { hostname, counters, tls, clients: Vec::new(), stopped: false }
     }
 
     fn accept<T: Transport>(&mut self, transport: &mut T, flow: FlowId) {
-        let place = flow.index as usize;
-        if self.conversations.len() <= place {
-            self.conversations.resize_with(place + 1, || None);
-        }
-        let mut conversation = Conversation::new(flow);
+        let layer = match self.tls.as_ref().map(|tls| tls.accept()).transpose() {
+            Ok(layer) => layer,
+            Err(_) => return transport.abort(flow),
+        };
+        let mut conversation = Conversation::default();
         conversation.out.extend_from_slice(b"220 ");
         conversation.out.extend_from_slice(self.hostname.as_bytes());
         conversation.out.extend_from_slice(b" ESMTP\r\n");
-        self.conversations[place] = Some(conversation);
+        let place = flow.index as usize;
+        if self.clients.len() <= place {
+            self.clients.resize_with(place + 1, || None);
+        }
+        self.clients[place] = Some(Client { line: Line::new(flow, layer), conversation });
         self.counters.sessions.fetch_add(1, Ordering::Relaxed);
         self.counters.open.fetch_add(1, Ordering::Relaxed);
         self.serve(transport, flow);
     }
 
     fn serve<T: Transport>(&mut self, transport: &mut T, flow: FlowId) {
-        let Some(place) = self.conversations.get_mut(flow.index as usize) else { return };
-        let Some(conversation) = place.as_mut().filter(|conversation| conversation.flow == flow) else { return };
+        let Some(place) = self.clients.get_mut(flow.index as usize) else { return };
+        let Some(Client { line, conversation }) = place.as_mut().filter(|client| client.line.flow() == flow) else {
+            return;
+        };
         let finished = loop {
-            conversation.write(transport);
+            conversation.write(line, transport);
             // Whoever does not read is not read.
             if conversation.out.len() >= REPLIES_SIZE_MAX || conversation.ending {
                 break false;
             }
-            let received = transport.received(flow);
-            let count = received.bytes.len();
-            if count == 0 {
-                break received.finished;
+            match line.received(transport) {
+                Ok(received) if received.bytes.is_empty() => {
+                    let finished = received.finished;
+                    // A handshake that is done now lets the greeting go.
+                    conversation.write(line, transport);
+                    break finished;
+                }
+                Ok(received) => {
+                    let count = received.bytes.len();
+                    conversation.receive(received.bytes, &self.hostname, &self.counters);
+                    line.consume(transport, count);
+                }
+                // What tells the client why is on its way.
+                Err(_) => break true,
             }
-            conversation.receive(received.bytes, &self.hostname, &self.counters);
-            transport.consume(flow, count);
         };
-        if finished || (conversation.ending && conversation.out.is_empty()) {
-            transport.close(flow);
-            self.forget(flow);
+        let over = finished || (conversation.ending && conversation.out.is_empty());
+        if let Some(client) = place.take_if(|_| over) {
+            client.line.close(transport);
+            self.counters.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
     fn forget(&mut self, flow: FlowId) {
-        let place = self.conversations.get_mut(flow.index as usize);
-        if let Some(place) = place
-            && place.as_ref().is_some_and(|conversation| conversation.flow == flow)
-        {
-            *place = None;
+        let Some(place) = self.clients.get_mut(flow.index as usize) else { return };
+        if place.take_if(|client| client.line.flow() == flow).is_some() {
             self.counters.open.fetch_sub(1, Ordering::Relaxed);
         }
     }
@@ -151,23 +166,25 @@ impl Party for Sink {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
-    Command,
-    /// Within content; so many bytes of [`END`] have just been seen.
-    Data {
-        matched: usize,
-    },
-    /// So many bytes of a chunk are to come.
-    Chunk {
-        left: u64,
-        last: bool,
-    },
+/// A connection, and what is said on it.
+#[derive(Debug)]
+struct Client {
+    line: Line,
+    conversation: Conversation,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Command,
+    /// Within content; so many bytes of [`END`] have just been seen.
+    Data { matched: usize },
+    /// So many bytes of a chunk are to come.
+    Chunk { left: u64, last: bool },
+}
+
+#[derive(Debug, Default)]
 struct Conversation {
-    flow: FlowId,
     stage: Stage,
     /// The beginning of a line whose end has not come.
     line: Vec<u8>,
@@ -177,13 +194,9 @@ struct Conversation {
 }
 
 impl Conversation {
-    fn new(flow: FlowId) -> Conversation {
-        Conversation { flow, stage: Stage::Command, line: Vec::new(), out: Vec::new(), ending: false }
-    }
-
-    fn write<T: Transport>(&mut self, transport: &mut T) {
-        if !self.out.is_empty() {
-            let sent = transport.send(self.flow, &self.out);
+    fn write<T: Transport>(&mut self, line: &mut Line, transport: &mut T) {
+        if !self.out.is_empty() || line.has_output() {
+            let sent = line.send(transport, &self.out);
             self.out.drain(..sent);
         }
     }
@@ -328,11 +341,9 @@ mod tests {
     use rand::rngs::StdRng;
     use rand::{RngExt, SeedableRng};
 
-    const FLOW: FlowId = FlowId { index: 0, generation: 0 };
-
     fn talk(pieces: &[&[u8]]) -> (String, SinkCounts) {
         let counters = SinkCounters::default();
-        let mut conversation = Conversation::new(FLOW);
+        let mut conversation = Conversation::default();
         for piece in pieces {
             conversation.receive(piece, "sink.test", &counters);
         }
@@ -388,7 +399,7 @@ mod tests {
     #[test]
     fn a_line_without_end_costs_no_memory() {
         let counters = SinkCounters::default();
-        let mut conversation = Conversation::new(FLOW);
+        let mut conversation = Conversation::default();
         for _ in 0..1000 {
             conversation.receive(&[b'x'; 1000], "sink.test", &counters);
         }

@@ -6,6 +6,7 @@ use crate::env::Instant;
 use crate::flow::{FlowEvent, Transport};
 use crate::port::sim::{Link, Network, SimPort};
 use crate::tcp::{OwnAddress, Settings, Stack};
+use crate::tls;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,7 @@ struct Outcome {
 
 /// Lives through a plan; during `stall` the server does nothing.
 fn live(plan: Plan, stall: Option<(Duration, Duration)>) -> Outcome {
-    live_with(plan, stall, |counters| Sink::new("sink.test".into(), counters))
+    live_with(plan, stall, |counters| Sink::new("sink.test".into(), counters, None))
 }
 
 fn live_with<P: Party>(
@@ -71,10 +72,19 @@ fn live_with<P: Party>(
     stall: Option<(Duration, Duration)>,
     server: impl FnOnce(Arc<SinkCounters>) -> P,
 ) -> Outcome {
+    live_under(plan, stall, None, server)
+}
+
+fn live_under<P: Party>(
+    plan: Plan,
+    stall: Option<(Duration, Duration)>,
+    tls: Option<Arc<tls::Client>>,
+    server: impl FnOnce(Arc<SinkCounters>) -> P,
+) -> Outcome {
     let network = Network::new(plan.seed);
     let counters = Arc::new(SinkCounters::default());
     let mut server = Driver::new(stack(&network, 2), server(Arc::clone(&counters)));
-    let route = Route { sources: vec![IpAddr::from([192, 0, 2, 1])], target: "192.0.2.2:25".parse().unwrap() };
+    let route = Route { sources: vec![IpAddr::from([192, 0, 2, 1])], target: "192.0.2.2:25".parse().unwrap(), tls };
     let live = Arc::new(Live::new(plan.messages));
     let generator = Generator::new(Arc::new(plan), 0, 1, route, live, network.now()).expect("a plan");
     let mut client = Driver::new(stack(&network, 1), generator);
@@ -288,11 +298,31 @@ fn every_refusal_is_counted_once_by_its_command_and_code() {
 }
 
 #[test]
+fn under_tls_all_arrives_and_sessions_come_again_with_tickets() {
+    let mut wishes = Plan { messages: Some(40), ..plan(Pace::Closed, 2) };
+    wishes.classes[0].messages_per_session = Some(5);
+    let client = || Some(Arc::new(tls::Client::new(None).unwrap()));
+    let server = |counters| {
+        let tls = Some(Arc::new(tls::Server::unknown().unwrap()));
+        Sink::new("sink.test".into(), counters, tls)
+    };
+    let outcome = live_under(wishes.clone(), None, client(), server);
+    assert_eq!((outcome.all.accepted, outcome.all.failed), (40, 0));
+    assert_eq!((outcome.sink.messages, outcome.sink.sessions, outcome.sink.open), (40, 8, 0));
+
+    // A server in the clear is not talked to.
+    wishes.messages = Some(3);
+    let outcome = live_under(wishes, None, client(), |counters| Sink::new("sink.test".into(), counters, None));
+    assert_eq!((outcome.all.accepted, outcome.sink.messages), (0, 0));
+}
+
+#[test]
 fn nobody_there_is_an_error_and_no_end_of_the_run() {
     let mut wishes = Plan { messages: Some(3), ..plan(Pace::Closed, 2) };
     wishes.classes[0].name = "all".to_owned();
     let network = Network::new(1);
-    let route = Route { sources: vec![IpAddr::from([192, 0, 2, 1])], target: "192.0.2.9:25".parse().unwrap() };
+    let route =
+        Route { sources: vec![IpAddr::from([192, 0, 2, 1])], target: "192.0.2.9:25".parse().unwrap(), tls: None };
     let generator =
         Generator::new(Arc::new(wishes), 0, 1, route, Arc::new(Live::new(Some(3))), network.now()).expect("a plan");
     let mut client = Driver::new(stack(&network, 1), generator);

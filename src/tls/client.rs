@@ -91,6 +91,14 @@ impl Client {
         Ok(Client { any: config(Arc::new(Anybody(Arc::clone(&provider))))?, verified })
     }
 
+    /// One that begins each session anew, for whoever wants to know what that costs.
+    pub fn forgetting(mut self) -> Client {
+        for config in std::iter::once(&mut self.any).chain(&mut self.verified) {
+            Arc::make_mut(config).resumption = Resumption::disabled();
+        }
+        self
+    }
+
     /// The end of a new connection to a host, by its name or its address.
     ///
     /// # Errors

@@ -5,7 +5,7 @@
 //! began with.
 
 use super::ticket::Tickets;
-use super::{KeyError, Tls, TlsError, key};
+use super::{KeyError, OwnKey, Tls, TlsError, key};
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -42,10 +42,19 @@ impl Server {
     /// # Errors
     /// What is wrong with one of them, and what to do about it.
     pub fn load(files: &ServerFiles) -> Result<Server, KeyError> {
-        let mut secret = vec![0; 32];
+        Server::load_with(files, new_secret(&rustls::crypto::ring::default_provider())?)
+    }
+
+    /// One with a certificate that is made for it, and that nobody knows.
+    ///
+    /// # Errors
+    /// The system gives no random bytes.
+    pub fn unknown() -> Result<Server, KeyError> {
         let provider = rustls::crypto::ring::default_provider();
-        provider.secure_random.fill(&mut secret).map_err(|_| KeyError::Unfit(rustls::Error::FailedToGetRandomBytes))?;
-        Server::load_with(files, secret)
+        let own = OwnKey::generate();
+        let certified = CertifiedKey::from_der(vec![own.certificate], own.key, &provider).map_err(KeyError::Unfit)?;
+        let secret = new_secret(&provider)?;
+        Server::with(Arc::new(provider), Arc::new(DefaultTimeProvider), &[&TLS12, &TLS13], vec![certified], secret)
     }
 
     /// Reads the files again, which may have changed. Clients that have tickets can use them.
@@ -92,6 +101,12 @@ impl Server {
     pub fn accept(&self) -> Result<Tls, TlsError> {
         Tls::server(Arc::clone(&self.config))
     }
+}
+
+fn new_secret(provider: &CryptoProvider) -> Result<Vec<u8>, KeyError> {
+    let mut secret = vec![0; 32];
+    provider.secure_random.fill(&mut secret).map_err(|_| KeyError::Unfit(rustls::Error::FailedToGetRandomBytes))?;
+    Ok(secret)
 }
 
 /// The certificates, the default first.
