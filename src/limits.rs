@@ -292,6 +292,9 @@ pub const ADMIN_CLIENTS_MAX: usize = 16;
 /// again for what comes after the last one.
 pub const QUEUE_LIST_MAX: usize = 1000;
 
+/// The shortest interval of `rohrpost top`: each look costs every worker some tens of microseconds.
+pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
 /// Recipients of queued messages that one request looks at, each message counted as one more: a millisecond or two.
 /// What is left is looked at in a later breath.
 pub const QUEUE_LOOKS_MAX: usize = 20_000;

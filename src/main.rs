@@ -1,7 +1,7 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, load, pair, queue, route, run, sim, sink, status, trace};
+use rohrpost::cli::{Cli, Command, check, load, pair, queue, route, run, sim, sink, status, top, trace};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -12,6 +12,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::check(&args),
         Command::Status(args) => status::status(&args),
+        Command::Top(args) => top::top(&args),
         Command::Queue(args) => queue::queue(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Route(args) => route::route(&args),

@@ -18,10 +18,12 @@ pub mod sink;
 mod spool;
 pub mod status;
 mod text;
+pub mod top;
 pub mod trace;
 mod transport;
 
 use crate::config::Period;
+use crate::limits::{QUEUE_LIST_MAX, TOP_INTERVAL_MIN};
 use crate::spool::MessageId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ops::Range;
@@ -47,6 +49,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Say what the running appliance is doing.
     Status(StatusArgs),
+    /// Watch what the running appliance is doing.
+    Top(TopArgs),
     /// Look at and change the queue of the running appliance.
     Queue(QueueArgs),
     /// Tell what became of a message, or of the mail of an address.
@@ -93,6 +97,24 @@ pub struct StatusArgs {
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TopArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// How often it is asked.
+    #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = interval)]
+    pub every: Period,
+}
+
+/// Not so short that the appliance has nothing else to do.
+fn interval(text: &str) -> Result<Period, String> {
+    let every: Period = text.parse().map_err(|error: crate::config::ValueError| error.to_string())?;
+    if *every < TOP_INTERVAL_MIN {
+        return Err(format!("at least {} ms", TOP_INTERVAL_MIN.as_millis()));
+    }
+    Ok(every)
 }
 
 #[derive(Clone, Debug, Args)]
@@ -198,6 +220,14 @@ pub enum QueueAction {
     Show {
         /// Its queue id.
         id: MessageId,
+    },
+    /// Say what waits for each destination, those with most of it first.
+    Destinations {
+        #[command(flatten)]
+        filter: FilterArgs,
+        /// At most so many destinations.
+        #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=QUEUE_LIST_MAX as i64))]
+        limit: u16,
     },
     /// Try to deliver now.
     Retry(SelectionArgs),

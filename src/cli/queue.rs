@@ -1,14 +1,16 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
 use super::check;
-use super::text::{exit_code, messages, plain, size, time};
+use super::text::{exit_code, messages, plain, size, span, time, write_json};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
 use crate::config;
 use crate::control::{
-    Answer, Client, ClientError, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueSelection,
-    Request,
+    Answer, Client, ClientError, DestinationEntry, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry,
+    QueueFilter, QueueSelection, Request,
 };
+use crate::env::{Clock, SystemClock};
 use crate::limits::QUEUE_LIST_MAX;
+use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -38,6 +40,9 @@ fn command(action: &QueueAction) -> QueueCommand {
             QueueCommand::List { filter, limit: *limit, after: None }
         }
         QueueAction::Show { id } => QueueCommand::Show { id: *id },
+        QueueAction::Destinations { filter: wanted, limit } => {
+            QueueCommand::Destinations { filter: filter(wanted), limit: usize::from(*limit) }
+        }
         QueueAction::Retry(chosen) => QueueCommand::Retry { selection: selection(chosen) },
         QueueAction::Hold(chosen) => QueueCommand::Hold { selection: selection(chosen) },
         QueueAction::Release(chosen) => QueueCommand::Release { selection: selection(chosen) },
@@ -79,10 +84,20 @@ pub fn write_queue(socket: &Path, command: &QueueCommand, json: bool, out: &mut 
             if let Answer::Entry { entry } = answer {
                 if json {
                     let object = crate::control::Versioned::new(*entry);
-                    serde_json::to_writer_pretty(&mut *out, &object).map_err(io::Error::from)?;
-                    writeln!(out)?;
+                    write_json(&object, out)?;
                 } else {
                     write_entry(&entry, out)?;
+                }
+            }
+            Ok(())
+        })?,
+        QueueCommand::Destinations { .. } => client.ask(&Request::Queue(command.clone()), |answer| {
+            if let Answer::Destinations { destinations, count } = answer {
+                if json {
+                    let object = crate::control::Versioned::new(Destinations { destinations, count });
+                    write_json(&object, out)?;
+                } else {
+                    write_destinations(&destinations, count, out)?;
                 }
             }
             Ok(())
@@ -198,12 +213,51 @@ fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+/// What `queue destinations --json` prints.
+#[derive(Serialize)]
+struct Destinations {
+    destinations: Vec<DestinationEntry>,
+    /// In all.
+    count: usize,
+}
+
+fn write_destinations(shown: &[DestinationEntry], count: usize, out: &mut dyn Write) -> io::Result<()> {
+    if shown.is_empty() {
+        return writeln!(out, "no messages");
+    }
+    let now = SystemClock::new().now().wall;
+    let width = shown.iter().map(|entry| plain(&entry.destination).chars().count()).max().unwrap_or(0);
+    writeln!(
+        out,
+        "{:width$} {:>9} {:>8} {:>8} {:>8} {:>8} {:>12} {:>12}",
+        "destination", "messages", "size", "active", "deferred", "held", "oldest", "next in"
+    )?;
+    for entry in shown {
+        let DestinationEntry { destination, messages, size_bytes, active, deferred, held, oldest_at, .. } = entry;
+        let next = entry.next_attempt_at.map_or("-".to_owned(), |next| span(next.since(now)));
+        writeln!(
+            out,
+            "{:width$} {messages:>9} {:>8} {active:>8} {deferred:>8} {held:>8} {:>12} {next:>12}",
+            plain(destination),
+            size(*size_bytes),
+            span(now.since(*oldest_at)),
+        )?;
+        if let Some(reply) = &entry.last_reply {
+            writeln!(out, "    {}", plain(reply.trim_end()))?;
+        }
+    }
+    match count - shown.len() {
+        0 => Ok(()),
+        others => writeln!(out, "-- and {others} more"),
+    }
+}
+
 fn done(command: &QueueCommand) -> &'static str {
     match command {
         QueueCommand::Retry { .. } => "will be tried now",
         QueueCommand::Hold { .. } => "held",
         QueueCommand::Release { .. } => "released",
         QueueCommand::Delete { .. } => "deleted",
-        QueueCommand::List { .. } | QueueCommand::Show { .. } => "shown",
+        QueueCommand::List { .. } | QueueCommand::Show { .. } | QueueCommand::Destinations { .. } => "shown",
     }
 }

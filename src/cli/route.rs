@@ -3,7 +3,7 @@
 //! In: the address, and the configuration. Out: its route, and for a route by MX the hosts as the running appliance finds them.
 
 use super::check;
-use super::text::{exit_code, plain};
+use super::text::{exit_code, plain, write_json};
 use crate::appliance::settings;
 use crate::config::{self, Config};
 use crate::control::{Answer, Client, ClientError, DomainReport, PROTOCOL_VERSION, Request};
@@ -51,8 +51,7 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         dns,
     };
     if json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&report, out)?;
     } else {
         write_report(&report, out)?;
     }

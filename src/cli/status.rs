@@ -1,7 +1,7 @@
 //! `rohrpost status`: what the running appliance is doing.
 
 use super::check;
-use super::text::{exit_code, micros, plain, size, span};
+use super::text::{exit_code, micros, plain, size, span, write_json};
 use crate::config;
 use crate::control::{Answer, Client, ClientError, Latency, LogState, Request, StatusReport};
 use std::io::{self, Write};
@@ -18,22 +18,26 @@ pub fn status(args: &super::StatusArgs) -> ExitCode {
 
 /// Asks the appliance behind `socket` and writes its answer for a person, or as one JSON object.
 pub fn write_status(socket: &Path, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
-    let mut client = Client::connect(socket)?;
-    let mut report = None;
-    client.ask(&Request::Status, |answer| {
-        if let Answer::Status { status } = answer {
-            report = Some(status);
-        }
-        Ok(())
-    })?;
-    let report = report.ok_or_else(|| client.strange("no status"))?;
+    let report = ask(socket)?;
     if json {
-        serde_json::to_writer_pretty(&mut *out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&report, out)?;
     } else {
         write_report(&report, out)?;
     }
     Ok(())
+}
+
+/// Asks the appliance behind `socket`.
+pub(super) fn ask(socket: &Path) -> Result<StatusReport, ClientError> {
+    let mut client = Client::connect(socket)?;
+    let mut report = None;
+    client.ask(&Request::Status, |answer| {
+        if let Answer::Status { status } = answer {
+            report = Some(*status);
+        }
+        Ok(())
+    })?;
+    report.ok_or_else(|| client.strange("no status"))
 }
 
 fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {

@@ -3,8 +3,9 @@
 use crate::control::ClientError;
 use crate::env::WallTime;
 use crate::event::rfc3339;
+use serde::Serialize;
 use std::fmt::Write as _;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -70,6 +71,12 @@ pub(super) fn micros(micros: u64) -> String {
 /// A point in time to the second, UTC.
 pub(super) fn time(time: WallTime) -> String {
     rfc3339::text(time).get(..19).unwrap_or_default().replace('T', " ")
+}
+
+/// One object, as `--json` prints it.
+pub(super) fn write_json(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, object)?;
+    writeln!(out)
 }
 
 /// The exit code of a command, its error said on standard error. A reader that has seen enough (`| head`) is none.

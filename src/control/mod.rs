@@ -63,6 +63,8 @@ mod run;
 mod status;
 mod switchboard;
 #[cfg(test)]
+pub(crate) use status::tests::status_report;
+#[cfg(test)]
 mod tests;
 
 pub use admin::{AdminError, AdminSocket};
@@ -79,8 +81,8 @@ pub use pair::{
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,
 };
 pub use protocol::{
-    Answer, MessageState, PROTOCOL_VERSION, PairCommand, Question, QueueCommand, QueueEntry, QueueFilter, QueueReply,
-    QueueSelection, RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
+    Answer, DestinationEntry, MessageState, PROTOCOL_VERSION, PairCommand, Question, QueueCommand, QueueEntry,
+    QueueFilter, QueueReply, QueueSelection, RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
 };
 pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
 pub use status::{

@@ -137,6 +137,14 @@ pub enum QueueCommand {
         /// Which.
         id: MessageId,
     },
+    /// What waits for each destination, those with most of it first.
+    Destinations {
+        /// Of which messages.
+        #[serde(default)]
+        filter: QueueFilter,
+        /// How many destinations at most, up to [`crate::limits::QUEUE_LIST_MAX`].
+        limit: usize,
+    },
     /// Tries all open recipients now.
     Retry {
         /// Which.
@@ -195,29 +203,27 @@ pub struct QueueFilter {
 }
 
 impl QueueCommand {
-    /// The messages that it changes, if it does.
-    pub fn selection_mut(&mut self) -> Option<&mut QueueSelection> {
+    /// What is left of it when all messages up to this id are done.
+    pub fn narrow(&mut self, after: MessageId) {
         match self {
-            QueueCommand::List { .. } | QueueCommand::Show { .. } => None,
+            QueueCommand::Show { .. } => {}
+            QueueCommand::List { filter, .. } | QueueCommand::Destinations { filter, .. } => filter.narrow(after),
             QueueCommand::Retry { selection }
             | QueueCommand::Hold { selection }
             | QueueCommand::Release { selection }
-            | QueueCommand::Delete { selection } => Some(selection),
-        }
-    }
-}
-
-impl QueueSelection {
-    /// What is left of it when all up to this id are done.
-    pub fn narrow(&mut self, after: MessageId) {
-        match self {
-            QueueSelection::Ids(ids) => ids.retain(|id| *id > after),
-            QueueSelection::Filter(filter) => filter.after = filter.after.max(Some(after)),
+            | QueueCommand::Delete { selection } => match selection {
+                QueueSelection::Ids(ids) => ids.retain(|id| *id > after),
+                QueueSelection::Filter(filter) => filter.narrow(after),
+            },
         }
     }
 }
 
 impl QueueFilter {
+    fn narrow(&mut self, after: MessageId) {
+        self.after = self.after.max(Some(after));
+    }
+
     /// Whether a message fits; [`after`](QueueFilter::after) is for whoever walks through them.
     pub fn matches<'a>(
         &self,
@@ -354,6 +360,46 @@ pub struct RecipientEntry {
     pub last_reply: Option<String>,
 }
 
+/// What waits for one destination, for the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DestinationEntry {
+    /// The route: its hops, or `mx://DOMAIN`.
+    pub destination: String,
+    /// Messages with a recipient there that is open.
+    pub messages: u64,
+    /// Their sizes, bytes.
+    pub size_bytes: u64,
+    /// Of the messages: those on their way there.
+    pub active: u64,
+    /// Those that were tried, and wait for their next attempt.
+    pub deferred: u64,
+    /// Those held by an operator, or damaged.
+    pub held: u64,
+    /// When the oldest of the messages was accepted.
+    #[serde(with = "rfc3339")]
+    pub oldest_at: WallTime,
+    /// The next attempt, if one is to come.
+    #[serde(with = "rfc3339::option")]
+    pub next_attempt_at: Option<WallTime>,
+    /// What was said last about the youngest of the messages that were tried.
+    pub last_reply: Option<String>,
+}
+
+impl DestinationEntry {
+    /// Adds what waits for the same destination and came later.
+    pub fn add(&mut self, later: DestinationEntry) {
+        let DestinationEntry { messages, size_bytes, active, deferred, held, oldest_at, .. } = later;
+        self.messages += messages;
+        self.size_bytes += size_bytes;
+        self.active += active;
+        self.deferred += deferred;
+        self.held += held;
+        self.oldest_at = self.oldest_at.min(oldest_at);
+        self.next_attempt_at = [self.next_attempt_at, later.next_attempt_at].into_iter().flatten().min();
+        self.last_reply = later.last_reply.or(self.last_reply.take());
+    }
+}
+
 /// A worker's answer to a [`Request`].
 #[derive(Debug)]
 pub enum Reply {
@@ -376,6 +422,13 @@ pub enum QueueReply {
     },
     /// To `Show`: nothing from the workers that do not hold it.
     Entry(Option<Box<QueueEntry>>),
+    /// To `Destinations`.
+    Destinations {
+        /// In any order, each once.
+        destinations: Vec<DestinationEntry>,
+        /// All messages up to this id are in it; ask again for those after it.
+        next: Option<MessageId>,
+    },
     /// To the others: how many messages were changed.
     Changed {
         /// How many.
@@ -398,6 +451,13 @@ pub enum Answer {
     Entry {
         /// The message.
         entry: Box<QueueEntry>,
+    },
+    /// To `queue destinations`.
+    Destinations {
+        /// Those with the most messages, and with most first.
+        destinations: Vec<DestinationEntry>,
+        /// How many there are in all.
+        count: usize,
     },
     /// After the last entry of a list.
     End {

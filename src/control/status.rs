@@ -424,7 +424,7 @@ impl AddAssign for QueueCounts {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// What a worker might tell.
@@ -443,6 +443,20 @@ pub(super) mod tests {
             stages,
             events_lost: 0,
         }
+    }
+
+    /// What a box with two workers might tell.
+    pub(crate) fn status_report() -> StatusReport {
+        let health = crate::control::Health::new(2, None, WallTime::default()).report();
+        let process = Process {
+            about: About { hostname: "mx1.example.net".into(), ..About::default() },
+            stopping: false,
+            health,
+            alerts: AlertCounts::default(),
+            pair: None,
+            log_lines_lost: 0,
+        };
+        StatusReport::new(process, WallTime::default(), vec![worker_status(0), worker_status(1)], Vec::new())
     }
 
     #[test]

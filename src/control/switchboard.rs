@@ -7,13 +7,15 @@ use super::alert::AlertCounts;
 use super::health::Health;
 use super::links::{FromWorker, ToWorker, WorkerLink};
 use super::pair::PairStatus;
-use super::protocol::{Answer, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
+use super::protocol::{Answer, DestinationEntry, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
 use super::status::{About, Process, StatusReport};
 use crate::env::{Instant, Now};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
 use crate::spool::MessageId;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -25,10 +27,41 @@ struct Pending {
     /// Workers that were too busy to be asked, or are gone.
     silent: Vec<u16>,
     replies: Vec<Reply>,
-    /// Messages changed by workers that go on with the others.
-    changed: u64,
+    /// What workers told that go on with the rest.
+    told: Told,
     deadline: Instant,
     answer: oneshot::Sender<Vec<Answer>>,
+}
+
+/// The sum of what takes workers more than a breath.
+#[derive(Default)]
+struct Told {
+    /// Messages changed.
+    changed: u64,
+    /// As many as the queue has; what it may have is limited.
+    destinations: BTreeMap<String, DestinationEntry>,
+}
+
+impl Told {
+    /// Adds a reply; after which message its worker is to go on, if it is. Others are given back.
+    fn take(&mut self, reply: Reply) -> Result<Option<MessageId>, Reply> {
+        match reply {
+            Reply::Queue(QueueReply::Changed { count, next }) => {
+                self.changed += count;
+                Ok(next)
+            }
+            Reply::Queue(QueueReply::Destinations { destinations, next }) => {
+                for entry in destinations {
+                    match self.destinations.entry(entry.destination.clone()) {
+                        Entry::Vacant(place) => drop(place.insert(entry)),
+                        Entry::Occupied(mut known) => known.get_mut().add(entry),
+                    }
+                }
+                Ok(next)
+            }
+            other => Err(other),
+        }
+    }
 }
 
 enum Worker {
@@ -138,8 +171,10 @@ impl Switchboard {
             }
         }
         let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
-        self.pending
-            .insert(token, Pending { question, waiting, silent, replies: Vec::new(), changed: 0, deadline, answer });
+        self.pending.insert(
+            token,
+            Pending { question, waiting, silent, replies: Vec::new(), told: Told::default(), deadline, answer },
+        );
         self.finish(token, now, lost);
     }
 
@@ -160,15 +195,16 @@ impl Switchboard {
             }
             FromWorker::Pulse(pulse) => self.health.pulse(pulse, now.wall),
             FromWorker::Reply { token, worker, reply } => {
-                if self.go_on(token, worker, &reply, now) {
-                    return None;
-                }
                 // An answer that comes after the deadline finds nobody who waits for it.
-                if let Some(pending) = self.pending.get_mut(&token) {
-                    let waited = pending.waiting.len();
-                    pending.waiting.retain(|waiting| *waiting != worker);
-                    if pending.waiting.len() < waited {
-                        pending.replies.push(reply);
+                let pending = self.pending.get_mut(&token).filter(|pending| pending.waiting.contains(&worker));
+                if let Some(pending) = pending {
+                    match pending.told.take(reply) {
+                        Ok(Some(next)) => self.go_on(token, worker, next, now),
+                        Ok(None) => pending.waiting.retain(|waiting| *waiting != worker),
+                        Err(reply) => {
+                            pending.waiting.retain(|waiting| *waiting != worker);
+                            pending.replies.push(reply);
+                        }
                     }
                     self.finish(token, now, lost);
                 }
@@ -187,29 +223,21 @@ impl Switchboard {
         None
     }
 
-    /// Asks a worker for the rest of a change that takes more than one of its breaths. False if the reply was the last.
-    fn go_on(&mut self, token: u64, worker: u16, reply: &Reply, now: Now) -> bool {
-        let Reply::Queue(QueueReply::Changed { count, next: Some(next) }) = reply else { return false };
-        let Some(pending) = self.pending.get_mut(&token).filter(|pending| pending.waiting.contains(&worker)) else {
-            return true;
-        };
+    /// Asks a worker for the rest of what takes more than one of its breaths.
+    fn go_on(&mut self, token: u64, worker: u16, next: MessageId, now: Now) {
+        let Some(pending) = self.pending.get_mut(&token) else { return };
         let mut question = pending.question.clone();
-        if let Question::Queue(command) = &mut question
-            && let Some(selection) = command.selection_mut()
-        {
-            selection.narrow(*next);
+        if let Question::Queue(command) = &mut question {
+            command.narrow(next);
         }
-        pending.changed += count;
         pending.deadline = now.mono + ADMIN_REPLY_TIMEOUT;
         let link = &self.links[usize::from(worker)];
-        let sent = link.to.try_send(ToWorker::Request { token, question }).is_ok();
-        if sent {
+        if link.to.try_send(ToWorker::Request { token, question }).is_ok() {
             link.wakeup.notify();
         } else {
             pending.waiting.retain(|waiting| *waiting != worker);
             pending.silent.push(worker);
         }
-        sent
     }
 
     fn worker_gone(&mut self, worker: u16) {
@@ -241,7 +269,7 @@ impl Switchboard {
         if self.pending.get(&token).is_none_or(|pending| !pending.waiting.is_empty()) {
             return;
         }
-        let Some(Pending { question, silent, replies, changed, answer, .. }) = self.pending.remove(&token) else {
+        let Some(Pending { question, silent, replies, told, answer, .. }) = self.pending.remove(&token) else {
             return;
         };
         let answers = match question {
@@ -266,7 +294,7 @@ impl Switchboard {
                     Reply::Queue(reply) => Some(reply),
                     Reply::Status(_) => None,
                 });
-                combine(&command, replies.collect(), changed, &silent)
+                combine(&command, replies.collect(), told, &silent)
             }
         };
         // The client may have hung up.
@@ -326,11 +354,11 @@ impl Switchboard {
 }
 
 /// One answer of the workers' answers. Where a worker is silent nothing else would be the truth.
-fn combine(command: &QueueCommand, replies: Vec<QueueReply>, changed: u64, silent: &[u16]) -> Vec<Answer> {
+fn combine(command: &QueueCommand, replies: Vec<QueueReply>, told: Told, silent: &[u16]) -> Vec<Answer> {
     if !silent.is_empty() {
         let names: Vec<String> = silent.iter().map(u16::to_string).collect();
         let state = match command {
-            QueueCommand::List { .. } | QueueCommand::Show { .. } => "",
+            QueueCommand::List { .. } | QueueCommand::Show { .. } | QueueCommand::Destinations { .. } => "",
             _ => "; what it holds may or may not have been changed",
         };
         return vec![Answer::Error { text: format!("no answer from worker {}{state}", names.join(", ")) }];
@@ -347,13 +375,15 @@ fn combine(command: &QueueCommand, replies: Vec<QueueReply>, changed: u64, silen
                 None => Answer::Error { text: format!("{id} is not in the queue") },
             }]
         }
-        _ => {
-            let counts = replies.into_iter().map(|reply| match reply {
-                QueueReply::Changed { count, .. } => count,
-                _ => 0,
-            });
-            vec![Answer::Changed { count: changed + counts.sum::<u64>() }]
+        QueueCommand::Destinations { limit, .. } => {
+            let mut destinations: Vec<DestinationEntry> = told.destinations.into_values().collect();
+            let count = destinations.len();
+            // Stable: equals stay in the order of their names.
+            destinations.sort_by_key(|entry| Reverse(entry.messages));
+            destinations.truncate((*limit).min(QUEUE_LIST_MAX));
+            vec![Answer::Destinations { destinations, count }]
         }
+        _ => vec![Answer::Changed { count: told.changed }],
     }
 }
 
@@ -447,11 +477,11 @@ mod tests {
     #[test]
     fn a_change_with_a_silent_worker_is_no_success() {
         let command = QueueCommand::Delete { selection: QueueSelection::Ids(vec![MessageId::new(0, 1)]) };
-        let answers = combine(&command, vec![QueueReply::Changed { count: 1, next: None }], 0, &[1]);
+        let answers = combine(&command, Vec::new(), Told { changed: 1, ..Told::default() }, &[1]);
         let [Answer::Error { text }] = answers.as_slice() else { panic!("{answers:?}") };
         assert!(text.contains("worker 1"), "{text}");
-        let counts = [1, 2].map(|count| QueueReply::Changed { count, next: None }).into();
-        assert_eq!(combine(&command, counts, 10, &[]), vec![Answer::Changed { count: 13 }]);
+        let told = Told { changed: 13, ..Told::default() };
+        assert_eq!(combine(&command, Vec::new(), told, &[]), vec![Answer::Changed { count: 13 }]);
     }
 
     #[test]
@@ -463,10 +493,11 @@ mod tests {
         switchboard.ask(Request::Queue(QueueCommand::Hold { selection }), answer, at(Instant::ZERO), 0);
         let mut hear = |worker: u16, time: Instant, next: Option<MessageId>| {
             let request = ends[usize::from(worker)].requests.try_recv();
-            let Ok(ToWorker::Request { token, question: Question::Queue(mut command) }) = request else {
+            let Ok(ToWorker::Request { token, question: Question::Queue(QueueCommand::Hold { selection }) }) = request
+            else {
                 panic!("a request")
             };
-            let Some(QueueSelection::Filter(filter)) = command.selection_mut() else { panic!("a filter") };
+            let QueueSelection::Filter(filter) = selection else { panic!("a filter") };
             let reply = Reply::Queue(QueueReply::Changed { count: 10, next });
             switchboard.expire(at(time), 0);
             switchboard.take(FromWorker::Reply { token, worker, reply }, at(time), 0);

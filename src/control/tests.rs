@@ -137,6 +137,27 @@ fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
         QueueCommand::Show { id } => {
             QueueReply::Entry(entries.iter().find(|entry| entry.id == *id).cloned().map(Box::new))
         }
+        QueueCommand::Destinations { filter, .. } => {
+            // One message a breath.
+            let mut found = entries.iter().filter(|entry| Some(entry.id) > filter.after && matches(filter, entry));
+            let first = found.next();
+            let destinations = first.iter().map(|entry| DestinationEntry {
+                destination: format!(
+                    "mx://{}",
+                    if entry.id.number() == 1 { "first.example" } else { "others.example" }
+                ),
+                messages: 1,
+                size_bytes: entry.size_bytes,
+                active: 0,
+                deferred: 1,
+                held: 0,
+                oldest_at: entry.received_at + Duration::from_secs(entry.id.number()),
+                next_attempt_at: entry.recipients[0].next_attempt_at,
+                last_reply: Some(format!("451 4.3.0 {}", entry.id)),
+            });
+            let destinations = destinations.collect();
+            QueueReply::Destinations { destinations, next: found.next().and(first).map(|entry| entry.id) }
+        }
         QueueCommand::Retry { selection }
         | QueueCommand::Hold { selection }
         | QueueCommand::Release { selection }
@@ -309,6 +330,40 @@ fn an_entry_has_the_names_of_the_design() {
          deferred   B@Example.net via example.net, 2 attempts, next 2026-11-24 04:20:00\n               \
          451 4.3.0 later\\u{7}\n-- 1 message, 10.2 kB\n"
     );
+    world.stop();
+}
+
+#[test]
+fn what_waits_for_a_destination_is_summed_over_workers_and_breaths() {
+    let world = Appliance::good(2, 3);
+    let command = |limit| QueueCommand::Destinations { filter: QueueFilter::default(), limit };
+    let summary: serde_json::Value = serde_json::from_str(&world.queue(command(1), true).unwrap()).unwrap();
+    let youngest = MessageId::new(1, 3).to_string();
+    let expected = serde_json::json!({
+        "version": 1,
+        "destinations": [{
+            "destination": "mx://others.example",
+            "messages": 4,
+            "size_bytes": 40_960,
+            "active": 0,
+            "deferred": 4,
+            "held": 0,
+            "oldest_at": "2026-11-24T04:19:13.250000Z",
+            "next_attempt_at": "2026-11-24T04:20:00.000000Z",
+            "last_reply": format!("451 4.3.0 {youngest}"),
+        }],
+        "count": 2,
+    });
+    assert_eq!(summary["destinations"][0]["messages"], 4);
+    let mut summary = summary;
+    // Which worker's youngest is told last is a matter of their speed.
+    if summary["destinations"][0]["last_reply"] == format!("451 4.3.0 {}", MessageId::new(0, 3)) {
+        summary["destinations"][0]["last_reply"] = format!("451 4.3.0 {youngest}").into();
+    }
+    assert_eq!(summary, expected);
+    let text = world.queue(command(10), false).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once(' ').map_or(line, |(first, _)| first)).collect();
+    assert_eq!(lines, ["destination", "mx://others.example", "", "mx://first.example", ""]);
     world.stop();
 }
 

@@ -3,14 +3,16 @@
 use super::home::Home;
 use super::parts::Parts;
 use crate::control::{
-    MessageState, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection, RecipientEntry, RecipientState,
+    DestinationEntry, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueReply, QueueSelection, RecipientEntry,
+    RecipientState,
 };
 use crate::env::disk::Disk;
 use crate::event::Event;
 use crate::limits::{QUEUE_CHANGES_MAX, QUEUE_LIST_MAX, QUEUE_LIST_RECIPIENTS_MAX, QUEUE_LOOKS_MAX};
 use crate::smtp::domain_of;
 use crate::spool::{DeliveryState, MessageId, Queued};
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The messages that one breath changes.
 struct Chosen {
@@ -28,6 +30,7 @@ impl Home {
                 let message = parts.logs.get(id).and_then(|log| log.message(id));
                 QueueReply::Entry(message.map(|message| Box::new(self.entry(parts, &message))))
             }
+            QueueCommand::Destinations { filter, .. } => self.destinations(parts, &filter),
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
                 home.queue(id).retry(parts.now, id);
                 parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
@@ -135,6 +138,65 @@ impl Home {
             }
         }
         QueueReply::Entries { entries, next: None }
+    }
+
+    /// What waits for each destination, of as many messages as one breath can look at.
+    fn destinations<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter) -> QueueReply {
+        let mut found: BTreeMap<String, DestinationEntry> = BTreeMap::new();
+        let (mut looks, mut next) = (0, None);
+        for message in parts.logs.messages_after(filter.after) {
+            if looks >= QUEUE_LOOKS_MAX {
+                let destinations = found.into_values().collect();
+                return QueueReply::Destinations { destinations, next };
+            }
+            next = Some(message.id());
+            looks += 1 + message.recipients_count();
+            if self.matches(parts, filter, &message) {
+                for (name, entry) in self.destinations_of(parts, &message) {
+                    match found.entry(name) {
+                        Entry::Vacant(place) => drop(place.insert(entry)),
+                        Entry::Occupied(mut known) => known.get_mut().add(entry),
+                    }
+                }
+            }
+        }
+        QueueReply::Destinations { destinations: found.into_values().collect(), next: None }
+    }
+
+    /// One message at each destination that it is still to go to.
+    fn destinations_of<T, D: Disk>(
+        &self,
+        parts: &Parts<T, D>,
+        message: &Queued<'_>,
+    ) -> BTreeMap<String, DestinationEntry> {
+        let kept = matches!(self.state(parts, message), MessageState::Held | MessageState::Damaged);
+        let schedule = self.schedule_of(message.id());
+        let mut found: BTreeMap<String, DestinationEntry> = BTreeMap::new();
+        for recipient in message.recipients().filter(|recipient| recipient.state.is_open()) {
+            let domain = domain_of(recipient.address);
+            let active = schedule.is_domain_in_hand(message.id(), domain);
+            let deferred = !active && !kept && recipient.state == DeliveryState::Deferred;
+            let name = parts.routes.describe(domain);
+            let entry = found.entry(name).or_insert_with_key(|name| DestinationEntry {
+                destination: name.clone(),
+                messages: 1,
+                size_bytes: message.size(),
+                active: 0,
+                deferred: 0,
+                held: u64::from(kept),
+                oldest_at: message.received_at(),
+                next_attempt_at: None,
+                last_reply: None,
+            });
+            entry.active |= u64::from(active);
+            entry.deferred |= u64::from(deferred);
+            let next = (!kept && !active).then(|| recipient.next_attempt_at.max(message.received_at()));
+            entry.next_attempt_at = [entry.next_attempt_at, next].into_iter().flatten().min();
+            if let Some(reply) = recipient.last_reply {
+                entry.last_reply = Some(reply.to_owned());
+            }
+        }
+        found
     }
 
     fn matches<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, message: &Queued<'_>) -> bool {

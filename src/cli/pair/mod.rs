@@ -5,7 +5,7 @@
 mod key;
 
 use super::check;
-use super::text::{exit_code, plain};
+use super::text::{exit_code, plain, write_json};
 use crate::config::{self, Period};
 use crate::control::{
     Answer, ArbiterKind, Client, ClientError, IdentityStatus, PairCommand, PairStatus, Request, Versioned,
@@ -160,8 +160,7 @@ pub fn write_pair(
     }
     let done = is_done(command, &pair);
     if json {
-        serde_json::to_writer_pretty(&mut *out, &Versioned::new(&pair)).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&Versioned::new(&pair), out)?;
     } else {
         write_status(&pair, out)?;
     }
