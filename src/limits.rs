@@ -171,6 +171,13 @@ pub const DNS_RECORDS_MAX: usize = 64;
 /// Hosts of one domain, those with the lowest preferences. Large providers have a dozen.
 pub const MX_HOSTS_MAX: usize = 32;
 
+/// TLSA records by which one host is known: two keys, of an authority and of its own, in every form, and more.
+pub const TLSA_RECORDS_MAX: usize = 16;
+
+/// What is kept of the TLSA records of one answer, bytes: two whole certificates, or digests without end. What is left out counts as
+/// a record that is of no use, so that it can only make a host stricter.
+pub const TLSA_SIZE_MAX: usize = 8 << 10;
+
 /// Addresses of one host, of each family.
 pub const HOST_ADDRESSES_MAX: usize = 16;
 
@@ -988,6 +995,10 @@ pub const CERTIFICATES_MAX: usize = 64;
 
 /// Hosts whose sessions a worker can resume, of each kind: a few kilobytes for each.
 pub const RESUMED_HOSTS_MAX: usize = 1024;
+
+/// Hosts whose certificates the DNS knows and that a worker was connected to lately: some kilobytes for each, and a session that can be
+/// resumed.
+pub const ASSOCIATIONS_MAX: usize = 1024;
 
 /// What is read of a file with the certificates of authorities, bytes: a system has 200 KB of them.
 pub const ROOTS_SIZE_MAX: u64 = 16 << 20;

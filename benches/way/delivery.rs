@@ -71,6 +71,7 @@ fn one_of(queued: u64) -> Box<dyn FnMut()> {
         implicit_tls: false,
         preference: 10,
         name: "mx.example.org".into(),
+        demand: None,
     };
     let routes = Arc::new(
         Routes::new([("example.org".into(), Route::new(vec![hop.clone()])), ("*".into(), Route::new(vec![hop]))])

@@ -326,6 +326,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                 port: hop.port,
                 preference: hop.preference,
                 name: hop.host.to_string().into(),
+                demand: None,
             })
             .collect();
         let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
@@ -334,6 +335,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         compiled.tls = match route.tls {
             RouteTls::None => TlsPolicy::None,
             RouteTls::Opportunistic => TlsPolicy::Opportunistic,
+            RouteTls::Dane => TlsPolicy::Dane,
             RouteTls::Require => TlsPolicy::Require,
             RouteTls::Verify => TlsPolicy::Verify,
         };
@@ -366,6 +368,7 @@ pub(crate) fn dns(config: &Config, system: Vec<SocketAddr>, held: &[IpAddr]) -> 
                 names: names.map(|name| name.to_ascii_lowercase().trim_end_matches('.').into()).collect(),
                 addresses,
             },
+            dane: config.routes.iter().any(|route| route.tls == RouteTls::Dane),
         },
         resolvers: if named.is_empty() { system } else { named },
         trust_ad: dns.dnssec == config::Dnssec::TrustAd,

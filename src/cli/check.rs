@@ -232,6 +232,7 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         let tls = match route.tls {
             RouteTls::None => ", without TLS",
             RouteTls::Opportunistic => "",
+            RouteTls::Dane => ", with DANE",
             RouteTls::Require => ", under TLS only",
             RouteTls::Verify => ", under TLS with a valid certificate only",
         };

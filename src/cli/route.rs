@@ -6,7 +6,8 @@ use super::check;
 use super::text::{exit_code, plain};
 use crate::appliance::settings;
 use crate::config::{self, Config};
-use crate::control::{Answer, Client, ClientError, DomainReport, PROTOCOL_VERSION, Request};
+use crate::control::{Answer, Client, ClientError, DaneReport, DomainReport, HostReport, PROTOCOL_VERSION, Request};
+use crate::delivery::TlsPolicy;
 use crate::smtp::domain_of;
 use serde::Serialize;
 use std::io::{self, Write};
@@ -21,6 +22,8 @@ struct RouteReport {
     destination: String,
     source_addresses: Vec<std::net::IpAddr>,
     connections_max: Option<u32>,
+    /// What is demanded of TLS.
+    tls: Option<TlsPolicy>,
     /// Of a route by MX.
     dns: Option<DomainReport>,
 }
@@ -48,6 +51,7 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         destination: routes.describe(domain),
         source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
         connections_max: route.map(|route| route.connections_max),
+        tls: route.map(|route| route.tls),
         dns,
     };
     if json {
@@ -88,6 +92,24 @@ fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
         let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
         let (name, addresses) = (plain(&host.name), addresses.join(" "));
         writeln!(out, "{:>6} {name} {addresses} ({})", host.preference, secure(host.secure))?;
+        if report.tls == Some(TlsPolicy::Dane) {
+            write_dane(host, out)?;
+        }
     }
     Ok(())
+}
+
+/// What is demanded of a host.
+fn write_dane(host: &HostReport, out: &mut dyn Write) -> io::Result<()> {
+    match &host.dane {
+        None => writeln!(out, "       DANE: no secure TLSA records: TLS if it is offered"),
+        Some(DaneReport::Unknown { failure }) => writeln!(out, "       DANE: not used for now: {}", plain(failure)),
+        Some(DaneReport::Known { base, records }) if records.is_empty() => {
+            writeln!(out, "       DANE: TLS, with any certificate: no TLSA record of {} is of use", plain(base))
+        }
+        Some(DaneReport::Known { base, records }) => {
+            writeln!(out, "       DANE: TLS, with a certificate that the TLSA records of {} know:", plain(base))?;
+            records.iter().try_for_each(|record| writeln!(out, "         {}", plain(record)))
+        }
+    }
 }

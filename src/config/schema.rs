@@ -452,8 +452,10 @@ pub struct Route {
     #[serde(default)]
     pub to: Vec<Hop>,
     /// TLS with these hosts: "opportunistic" uses STARTTLS where it is offered, with any certificate, and goes on in the clear if the
-    /// handshake fails; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one that is valid for the
-    /// host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
+    /// handshake fails; "dane" sends nothing without TLS to hosts of which the DNS says securely how they are known (TLSA records,
+    /// RFC 7672), nothing to one of them that shows another certificate, and does with all others as "opportunistic": it needs `mx`
+    /// and `dnssec = "trust_ad"` in [dns]; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one
+    /// that is valid for the host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
     #[serde(default)]
     pub tls: RouteTls,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
@@ -474,6 +476,7 @@ pub enum RouteTls {
     None,
     #[default]
     Opportunistic,
+    Dane,
     Require,
     Verify,
 }

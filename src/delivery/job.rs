@@ -138,8 +138,10 @@ pub struct HopSecured {
     /// The version, the cipher.
     #[serde(flatten)]
     pub secured: Secured,
-    /// Its certificate is one that we trust, for its name.
+    /// It has shown who it is: by a certificate that we trust, for its name, or that the DNS knows.
     pub verified: bool,
+    /// What was demanded ([`Demand::name`](super::Demand::name)).
+    pub policy: &'static str,
 }
 
 impl Answer {

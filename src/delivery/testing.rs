@@ -1,7 +1,7 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
 use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, Route, Routes, Verdict};
-use crate::dns::{MailHost, MailHosts};
+use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
@@ -31,6 +31,7 @@ pub fn hop(host: u8, preference: u16) -> Hop {
         implicit_tls: false,
         preference,
         name: ip.to_string().into(),
+        demand: None,
     }
 }
 
@@ -47,6 +48,7 @@ pub fn hosts(number: u64, hosts: &[(u16, &str, u8)]) -> Arc<MailHosts> {
         preference: *preference,
         addresses: vec![IpAddr::from([198, 51, 100, *last])],
         secure: false,
+        dane: Dane::Absent,
     };
     Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, number })
 }

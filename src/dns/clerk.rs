@@ -5,7 +5,7 @@ use super::cache::Cache;
 use super::lookup::{Lookup, Rules};
 use super::record::{Data, Question, Reply, Said};
 use crate::env::Instant;
-use crate::limits::{DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX};
+use crate::limits::{DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX, TLSA_SIZE_MAX};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -79,12 +79,23 @@ impl Clerk {
             return;
         }
         if let Said::Records(records) = &mut reply.said {
-            // They come in any order: of too many hosts the best ones stay, and all aliases.
-            records.sort_by_key(|record| match record.data {
+            // They come in any order: of too many hosts the best ones stay, and all aliases; of certificates the digests.
+            records.sort_by_key(|record| match &record.data {
                 Data::Alias(_) | Data::Address(_) => 0,
-                Data::Mx { preference, .. } => 1 + u32::from(preference),
+                Data::Mx { preference, .. } => 1 + usize::from(*preference),
+                Data::Tlsa(tlsa) => 1 + tlsa.data.len(),
             });
             records.truncate(DNS_RECORDS_MAX);
+            let mut room = TLSA_SIZE_MAX;
+            for record in records {
+                if let Data::Tlsa(tlsa) = &mut record.data {
+                    match room.checked_sub(tlsa.data.len()) {
+                        Some(rest) => room = rest,
+                        // That there is one must not be forgotten.
+                        None => tlsa.data = Box::default(),
+                    }
+                }
+            }
         }
         let until = self.cache.put(now, question.clone(), reply.clone());
         for domain in self.waiting.remove(question).unwrap_or_default() {

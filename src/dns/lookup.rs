@@ -5,16 +5,19 @@
 //!   │ ├ one "." ───► the domain takes no mail (RFC 7505)
 //!   │ └ no name ───► there is no such domain
 //!   └── nothing ───► the domain is its own host ─► A?, AAAA? ─► hosts, or there is nothing
+//!                                                     │ MX and addresses are secure, and DANE is wanted
+//!                                                     └─► TLSA? ─► the host with what its certificate is known by
 //! ```
 //!
 //! A name that is an alias is followed within an answer; where the answer ends before the alias does, the next question is
 //! about what it stands for.
 
-use super::answer::{Answer, Failure, MailHost, MailHosts};
+use super::answer::{Answer, Dane, Failure, MailHost, MailHosts};
 use super::name;
 use super::record::{Data, Kind, Question, Reply, Said};
 use crate::env::Instant;
 use crate::limits::{ALIASES_MAX, DNS_FAILURE_TTL, HOST_ADDRESSES_MAX, MX_HOSTS_MAX};
+use crate::tls::Associations;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,13 +58,23 @@ pub struct Rules {
     pub families: Families,
     /// By what we are known.
     pub ourselves: Ourselves,
+    /// Whether somebody wants to know of the certificates of hosts.
+    pub dane: bool,
 }
+
+/// Where the TLSA records of a mail host are, below its name (RFC 7672 §2.2.3).
+const TLSA_PREFIX: &str = "_25._tcp.";
+
+/// The longest name, without the dot at its end (RFC 1035 §2.3.4).
+const NAME_SIZE_MAX: usize = 253;
 
 /// One thing that a lookup needs to know.
 #[derive(Debug)]
 struct Wanted {
     /// About the name itself or what it is an alias of.
     question: Question,
+    /// What that is an alias of in the end.
+    end: Box<str>,
     /// Aliases followed.
     aliases: usize,
     /// All that was said on the way was secure.
@@ -81,7 +94,7 @@ enum Found {
 
 impl Wanted {
     fn new(name: &str, kind: Kind) -> Wanted {
-        Wanted { question: Question::new(name, kind), aliases: 0, secure: true, found: None }
+        Wanted { question: Question::new(name, kind), end: name.into(), aliases: 0, secure: true, found: None }
     }
 
     /// Takes a reply to its question.
@@ -107,8 +120,10 @@ impl Wanted {
                     (Data::Mx { .. }, Kind::Mx) => true,
                     (Data::Address(address), Kind::A) => address.is_ipv4(),
                     (Data::Address(address), Kind::Aaaa) => address.is_ipv6(),
+                    (Data::Tlsa(_), Kind::Tlsa) => true,
                     _ => false,
                 };
+                self.end = at.into();
                 let here = records.iter().filter(|record| *record.name == *at && of_kind(&record.data));
                 let data: Vec<Data> = here.map(|record| record.data.clone()).collect();
                 if !data.is_empty() {
@@ -134,6 +149,58 @@ struct Candidate {
     preference: u16,
     /// In the order in which they are tried.
     addresses: Vec<Wanted>,
+    /// Once these are known, by the TLSA base domain: the first that has some counts.
+    tlsa: Vec<(Box<str>, Wanted)>,
+}
+
+impl Candidate {
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
+        self.addresses.iter().chain(self.tlsa.iter().map(|(_, wanted)| wanted))
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Wanted> {
+        self.addresses.iter_mut().chain(self.tlsa.iter_mut().map(|(_, wanted)| wanted))
+    }
+
+    /// Those of its addresses that there are.
+    fn found(&self) -> impl Iterator<Item = (&Wanted, &Vec<Data>)> {
+        self.addresses.iter().filter_map(|wanted| match &wanted.found {
+            Some(Found::Records(records)) => Some((wanted, records)),
+            _ => None,
+        })
+    }
+
+    fn is_secure(&self) -> bool {
+        self.found().all(|(wanted, _)| wanted.secure)
+    }
+
+    /// What it is an alias of first, and then itself (RFC 7671 §7).
+    fn bases(&self) -> Vec<Box<str>> {
+        let mut bases: Vec<Box<str>> = self.found().take(1).map(|(wanted, _)| wanted.end.clone()).collect();
+        if !bases.is_empty() && !bases.contains(&self.name) {
+            bases.push(self.name.clone());
+        }
+        bases.retain(|base| TLSA_PREFIX.len() + base.len() <= NAME_SIZE_MAX);
+        bases
+    }
+
+    /// What its certificate is known by, if it is for mail of a domain of these names.
+    fn dane(&self, next_hop: &[Box<str>]) -> Dane {
+        for (base, wanted) in &self.tlsa {
+            match &wanted.found {
+                Some(Found::Records(records)) if wanted.secure => {
+                    let tlsa = records.iter().filter_map(|data| match data {
+                        Data::Tlsa(tlsa) => Some(tlsa.clone()),
+                        _ => None,
+                    });
+                    return Dane::Present(Arc::new(Associations::new(base, next_hop, &tlsa.collect::<Vec<_>>())));
+                }
+                Some(Found::Failed(why)) => return Dane::Unknown(format!("the TLSA records of {base}: {why}").into()),
+                Some(_) | None => {}
+            }
+        }
+        Dane::Absent
+    }
 }
 
 /// One domain's lookup.
@@ -146,6 +213,8 @@ pub(super) struct Lookup {
     /// Once the MX records are known.
     hosts: Option<Vec<Candidate>>,
     implicit: bool,
+    /// What is known of certificates was asked for, where it is of use.
+    dane_asked: bool,
     /// Hosts were left out that are no better than ourselves.
     loops: bool,
     /// Until when all that it rests on holds.
@@ -163,6 +232,7 @@ impl Lookup {
             mx: Wanted::new("", Kind::Mx),
             hosts: None,
             implicit: false,
+            dane_asked: false,
             loops: false,
             until: Instant::FAR,
             result: None,
@@ -193,14 +263,14 @@ impl Lookup {
     /// The questions that are open.
     pub fn questions(&self) -> impl Iterator<Item = &Question> {
         let open = |wanted: &&Wanted| wanted.found.is_none();
-        let hosts = self.hosts.iter().flatten().flat_map(|host| &host.addresses);
+        let hosts = self.hosts.iter().flatten().flat_map(Candidate::all);
         let all = std::iter::once(&self.mx).chain(hosts).filter(open).map(|wanted| &wanted.question);
         all.filter(|_| self.result.is_none())
     }
 
     /// Takes a reply, which holds until then.
     pub fn tell(&mut self, question: &Question, reply: &Reply, until: Instant) {
-        let hosts = self.hosts.iter_mut().flatten().flat_map(|host| &mut host.addresses);
+        let hosts = self.hosts.iter_mut().flatten().flat_map(Candidate::all_mut);
         for wanted in std::iter::once(&mut self.mx).chain(hosts) {
             if wanted.found.is_none() && wanted.question == *question {
                 wanted.tell(reply);
@@ -211,7 +281,22 @@ impl Lookup {
             self.judge_mx();
         }
         if self.result.is_none() && self.questions().next().is_none() {
-            self.result = Some(self.judge_hosts());
+            self.ask_tlsa();
+            if self.questions().next().is_none() {
+                self.result = Some(self.judge_hosts());
+            }
+        }
+    }
+
+    /// All addresses are known: what is known of certificates follows, where it could be of use.
+    fn ask_tlsa(&mut self) {
+        if !self.rules.dane || std::mem::replace(&mut self.dane_asked, true) {
+            return;
+        }
+        let secure = self.mx.secure || self.implicit;
+        for host in self.hosts.iter_mut().flatten().filter(|host| secure && host.is_secure()) {
+            let wanted = |base: &str| Wanted::new(&format!("{TLSA_PREFIX}{base}"), Kind::Tlsa);
+            host.tlsa = host.bases().into_iter().map(|base| (base.clone(), wanted(&base))).collect();
         }
     }
 
@@ -277,6 +362,7 @@ impl Lookup {
         let kinds = [(v6, Kind::Aaaa), (v4, Kind::A)].into_iter().filter(|(wanted, _)| *wanted);
         let candidates = hosts.into_iter().map(|(preference, name)| Candidate {
             addresses: kinds.clone().map(|(_, kind)| Wanted::new(&name, kind)).collect(),
+            tlsa: Vec::new(),
             name,
             preference,
         });
@@ -288,17 +374,19 @@ impl Lookup {
         let mut hosts: Vec<MailHost> = Vec::new();
         let mut failure = None;
         let mut own: Option<u16> = None;
+        let mut next_hop: Vec<Box<str>> = name::of_domain(&self.domain).into_iter().collect();
+        next_hop.extend(Some(self.mx.end.clone()).filter(|end| !next_hop.contains(end)));
         for candidate in self.hosts.iter().flatten() {
             let mut host = MailHost {
                 name: candidate.name.clone(),
                 preference: candidate.preference,
                 addresses: Vec::new(),
-                secure: true,
+                secure: candidate.is_secure(),
+                dane: candidate.dane(&next_hop),
             };
             for wanted in &candidate.addresses {
                 match &wanted.found {
                     Some(Found::Records(records)) => {
-                        host.secure &= wanted.secure;
                         let addresses = records.iter().filter_map(|data| match data {
                             Data::Address(address) => Some(*address),
                             _ => None,
@@ -322,7 +410,8 @@ impl Lookup {
         }
         let domain = &*self.domain;
         if !hosts.is_empty() {
-            let (secure, implicit, number) = (self.mx.secure, self.implicit, self.number);
+            let (implicit, number) = (self.implicit, self.number);
+            let secure = if implicit { hosts.iter().all(|host| host.secure) } else { self.mx.secure };
             return Ok(Arc::new(MailHosts { hosts, secure, implicit, number }));
         }
         if let Some((host, why)) = failure {

@@ -1,5 +1,6 @@
 //! What is asked of a resolver, and what it says.
 
+use crate::tls::Tlsa;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -13,6 +14,8 @@ pub enum Kind {
     A,
     /// Its IPv6 addresses.
     Aaaa,
+    /// What is known of a server's certificate (RFC 6698).
+    Tlsa,
 }
 
 /// One question.
@@ -37,6 +40,7 @@ impl fmt::Display for Question {
             Kind::Mx => "MX",
             Kind::A => "A",
             Kind::Aaaa => "AAAA",
+            Kind::Tlsa => "TLSA",
         };
         write!(f, "{} {kind}", self.name)
     }
@@ -56,6 +60,8 @@ pub enum Data {
     },
     /// An address of the name.
     Address(IpAddr),
+    /// How the server there is known.
+    Tlsa(Tlsa),
 }
 
 /// One record of an answer.

@@ -1,14 +1,17 @@
 //! The end that connects to a next hop.
 //!
-//! In: whom we trust. Out: the client's end of a connection, TLS 1.2 or 1.3, that takes any certificate or only one that is valid for
-//! the host's name. Each worker has its own, with its own memory of sessions that can be resumed: one for each of the two, since
-//! a resumed session says nothing of its certificate again.
+//! In: whom we trust. Out: the client's end of a connection, TLS 1.2 or 1.3, that takes any certificate, only one that is valid for
+//! the host's name, or only one that the DNS knows. Each worker has its own, with its own memory of sessions that can be resumed: one
+//! for each demand, since a resumed session says nothing of its certificate again. Rustls resumes none of another verifier, so that
+//! what the DNS says of a host has a verifier of its own for as long as it says that.
 
+use super::dane::Associations;
 use super::{Tls, TlsError};
-use crate::limits::{RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
+use crate::limits::{ASSOCIATIONS_MAX, RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
+use hashbrown::HashMap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -41,12 +44,14 @@ pub enum RootsError {
 }
 
 /// What is demanded of a server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// Nothing: any will do.
     Nothing,
     /// That it is valid, for this name, by somebody whom we trust.
     Name,
+    /// That the DNS knows it; the server is asked for by the base domain of these.
+    Dane(Arc<Associations>),
 }
 
 /// What connections to next hops are made from.
@@ -55,6 +60,9 @@ pub struct Client {
     any: Arc<ClientConfig>,
     /// None: nobody is trusted, as nothing demands it.
     verified: Option<Arc<ClientConfig>>,
+    /// What the DNS knows of hosts lately: at most [`ASSOCIATIONS_MAX`].
+    associated: HashMap<Arc<Associations>, Arc<ClientConfig>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Client {
@@ -88,22 +96,42 @@ impl Client {
                 Some(config(builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))?)?)
             }
         };
-        Ok(Client { any: config(Arc::new(Anybody(Arc::clone(&provider))))?, verified })
+        let algorithms = provider.signature_verification_algorithms;
+        let any = config(Arc::new(Judge { associations: None, algorithms }))?;
+        Ok(Client { any, verified, associated: HashMap::new(), algorithms })
     }
 
     /// The end of a new connection to a host, by its name or its address.
     ///
     /// # Errors
     /// The name is none, or nobody is trusted where somebody would have to be.
-    pub fn connect(&self, host: &str, verification: Verification) -> Result<Tls, TlsError> {
-        let config = match verification {
-            Verification::Nothing => Some(&self.any),
-            Verification::Name => self.verified.as_ref(),
+    pub fn connect(&mut self, host: &str, verification: &Verification) -> Result<Tls, TlsError> {
+        let (host, config) = match verification {
+            Verification::Nothing => (host, Some(Arc::clone(&self.any))),
+            Verification::Name => (host, self.verified.clone()),
+            Verification::Dane(associations) => (associations.base(), Some(self.associated(associations))),
         };
         let config = config.ok_or_else(|| TlsError::Protocol(Error::General("nobody is trusted".to_owned())))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|_| TlsError::Protocol(Error::UnsupportedNameType))?;
-        Tls::client(Arc::clone(config), name)
+        Tls::client(config, name)
+    }
+
+    fn associated(&mut self, associations: &Arc<Associations>) -> Arc<ClientConfig> {
+        if let Some(known) = self.associated.get(associations) {
+            return Arc::clone(known);
+        }
+        if self.associated.len() >= ASSOCIATIONS_MAX {
+            // With them goes what could have been resumed, and nothing else.
+            self.associated.clear();
+        }
+        let mut config = ClientConfig::clone(&self.any);
+        let verifier = Judge { associations: Some(Arc::clone(associations)), algorithms: self.algorithms };
+        config.dangerous().set_certificate_verifier(Arc::new(verifier));
+        config.resumption = Resumption::in_memory_sessions(1);
+        let config = Arc::new(config);
+        self.associated.insert(Arc::clone(associations), Arc::clone(&config));
+        config
     }
 }
 
@@ -133,19 +161,25 @@ pub fn load_roots(file: Option<&Path>) -> Result<Arc<RootCertStore>, RootsError>
     Ok(Arc::new(roots))
 }
 
-/// Takes any certificate. Whoever shows one has to prove all the same that it has the key.
+/// Takes certificates that the DNS knows, or any. Whoever shows one has to prove all the same that it has the key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Judge {
+    associations: Option<Arc<Associations>>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Judge {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
-        _: UnixTime,
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some(associations) = &self.associations {
+            associations.check(own, others, now, &self.algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -155,7 +189,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -164,10 +198,10 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

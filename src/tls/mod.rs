@@ -15,6 +15,7 @@
 //! a session that does not read closes the TCP window as it does without TLS.
 
 mod client;
+mod dane;
 mod key;
 mod line;
 mod pin;
@@ -26,6 +27,7 @@ mod ticket;
 mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
+pub use dane::{Associations, Tlsa, Unassociated};
 pub use key::{KeyError, OwnKey};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
@@ -54,6 +56,9 @@ pub enum TlsError {
     /// The peer is not whom we know.
     #[error(transparent)]
     WrongCertificate(#[from] WrongCertificate),
+    /// The server is not whom the DNS knows.
+    #[error(transparent)]
+    Unassociated(#[from] Unassociated),
     /// The peer has ended it, and said why.
     #[error("the peer ended TLS: {0:?}")]
     Alert(AlertDescription),
@@ -70,9 +75,12 @@ impl From<rustls::Error> for TlsError {
         match error {
             rustls::Error::AlertReceived(alert) => TlsError::Alert(alert),
             rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                match other.0.downcast_ref::<WrongCertificate>() {
-                    Some(wrong) => TlsError::WrongCertificate(*wrong),
-                    None => TlsError::Protocol(rustls::Error::InvalidCertificate(CertificateError::Other(other))),
+                if let Some(wrong) = other.0.downcast_ref::<WrongCertificate>() {
+                    TlsError::WrongCertificate(*wrong)
+                } else if let Some(unknown) = other.0.downcast_ref::<Unassociated>() {
+                    TlsError::Unassociated(unknown.clone())
+                } else {
+                    TlsError::Protocol(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 }
             }
             error => TlsError::Protocol(error),

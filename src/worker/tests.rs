@@ -105,6 +105,7 @@ fn routes() -> Arc<Routes> {
         implicit_tls: false,
         preference: 0,
         name: "there.example".into(),
+        demand: None,
     };
     Arc::new(Routes::new([("x.example".into(), Route::new(vec![hop]))]).expect("routes"))
 }

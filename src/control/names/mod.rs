@@ -11,7 +11,7 @@ mod resolver;
 mod tests;
 
 pub use board::NameBoard;
-pub use report::{DomainReport, HostReport};
+pub use report::{DaneReport, DomainReport, HostReport};
 
 use super::links::WorkerLink;
 use super::protocol::Answer;

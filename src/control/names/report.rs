@@ -1,6 +1,6 @@
 //! What is known of a domain, for the operator.
 
-use crate::dns::Answer;
+use crate::dns::{Answer, Dane};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -32,6 +32,40 @@ pub struct HostReport {
     pub addresses: Vec<IpAddr>,
     /// They are secure (DNSSEC).
     pub secure: bool,
+    /// What is known of its certificate, if anything is, or somebody would have to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dane: Option<DaneReport>,
+}
+
+/// What the DNS says of a host's certificate (RFC 7672).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DaneReport {
+    /// It must be one of these.
+    Known {
+        /// The TLSA base domain.
+        base: String,
+        /// As in a zone file. Empty: none is of use, and any certificate will do.
+        records: Vec<String>,
+    },
+    /// It cannot be found out, and the host is not used where it would have to be.
+    Unknown {
+        /// Why.
+        failure: String,
+    },
+}
+
+impl DaneReport {
+    fn new(dane: &Dane) -> Option<DaneReport> {
+        match dane {
+            Dane::Absent => None,
+            Dane::Present(known) => {
+                let records = known.records().iter().map(ToString::to_string).collect();
+                Some(DaneReport::Known { base: known.base().to_owned(), records })
+            }
+            Dane::Unknown(failure) => Some(DaneReport::Unknown { failure: failure.to_string() }),
+        }
+    }
 }
 
 impl DomainReport {
@@ -56,6 +90,7 @@ impl DomainReport {
                     preference: host.preference,
                     addresses: host.addresses.clone(),
                     secure: host.secure,
+                    dane: DaneReport::new(&host.dane),
                 };
                 report.hosts = found.hosts.iter().map(host).collect();
             }

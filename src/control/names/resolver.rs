@@ -4,6 +4,7 @@
 
 use super::DnsSettings;
 use crate::dns::{Data, Kind, Question, Record, Reply, Said};
+use crate::tls::Tlsa;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
@@ -82,6 +83,7 @@ impl Resolvers {
             Kind::Mx => RecordType::MX,
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
+            Kind::Tlsa => RecordType::TLSA,
         };
         let mut message = Message::query();
         message.add_query(Query::query(name, kind));
@@ -124,6 +126,12 @@ fn record(record: &hickory_resolver::proto::rr::Record) -> Option<Record> {
         RData::MX(mx) => Data::Mx { preference: mx.preference, host: text(&mx.exchange) },
         RData::A(address) => Data::Address(IpAddr::V4(address.0)),
         RData::AAAA(address) => Data::Address(IpAddr::V6(address.0)),
+        RData::TLSA(tlsa) => Data::Tlsa(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.as_slice().into(),
+        }),
         _ => return None,
     };
     Some(Record { name: text(&record.name), data })

@@ -92,7 +92,7 @@ async fn resolver(validates: bool) -> SocketAddr {
 }
 
 fn rules() -> Rules {
-    Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves::default() }
+    Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves::default(), dane: false }
 }
 
 fn resolvers(addresses: &[SocketAddr], trust_ad: bool, timeout: Duration) -> Resolvers {

@@ -295,7 +295,9 @@ impl Queue {
     pub fn resolved(&mut self, now: Now, domain: &str, answer: &dns::Answer) {
         let Some(place) = self.domains.get(domain).copied() else { return };
         if let Some(domain) = &mut self.lanes[place].domain {
-            domain.known = Some((answer.result.clone(), now.mono + answer.ttl));
+            let route = self.routes.route(domain.route);
+            let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
+            domain.known = Some((result, now.mono + answer.ttl));
             domain.wanted = false;
         }
         self.refresh(now, place);
