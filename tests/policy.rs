@@ -1,5 +1,5 @@
 //! What domains say about TLS with their hosts, held against a real Postfix: DANE, with a signed zone (nsd) and a resolver that
-//! validates it (unbound).
+//! validates it (unbound); MTA-STS, with policies from a server on the web.
 
 mod appliance;
 
@@ -8,6 +8,9 @@ use appliance::mail::PATIENCE;
 use appliance::names::{Server, authority, resolver, sign, wait_for_port};
 use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -19,6 +22,9 @@ const MX_CLEAR: &str = "192.0.2.31";
 /// Where nobody answers.
 const MX_CLOSED: &str = "192.0.2.32";
 
+/// The server of the policies of all domains.
+const WEB: &str = "192.0.2.33";
+
 /// What Postfix has: its chain with an authority's certificate at the end, and digests of both.
 struct Chain {
     /// Of its own public key.
@@ -27,7 +33,8 @@ struct Chain {
     authority: String,
 }
 
-/// Writes `mx.pem` and `mx.key`: a certificate for mx-ta.signed.example and an authority's behind it.
+/// Writes `mx.pem` and `mx.key`: a certificate for mx-ta.signed.example and mx-sts.lab.example, and an authority's behind it, which is
+/// in `roots.pem` as well; and `web.pem` and `web.key` for the server of the policies.
 fn chain(folder: &Path) -> Chain {
     let authority_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
     let mut params = CertificateParams::new(Vec::new()).expect("no names");
@@ -36,10 +43,19 @@ fn chain(folder: &Path) -> Chain {
     let authority = params.self_signed(&authority_key).expect("a certificate");
     let issuer = Issuer::new(params, authority_key);
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let params = CertificateParams::new(vec!["mx-ta.signed.example".to_owned()]).expect("a name");
+    let names = ["mx-ta.signed.example", "mx-sts.lab.example"].map(str::to_owned);
+    let params = CertificateParams::new(names).expect("names");
     let own = params.signed_by(&key, &issuer).expect("a certificate");
     std::fs::write(folder.join("mx.pem"), own.pem() + &authority.pem()).expect("written");
     std::fs::write(folder.join("mx.key"), key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("roots.pem"), authority.pem()).expect("written");
+    let web_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let names =
+        POLICIES.iter().filter(|(name, _)| *name != "strange").map(|(name, _)| format!("mta-sts.{name}.lab.example"));
+    let params = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
+    let web = params.signed_by(&web_key, &issuer).expect("a certificate");
+    std::fs::write(folder.join("web.pem"), web.pem()).expect("written");
+    std::fs::write(folder.join("web.key"), web_key.serialize_pem()).expect("written");
     Chain { own_key: sha256(&key.subject_public_key_info()), authority: sha256(authority.der()) }
 }
 
@@ -74,6 +90,64 @@ fn signed_zone(chain: &Chain) -> String {
     text
 }
 
+/// The domains of lab.example, and what the server on the web answers for each.
+const POLICIES: [(&str, &str); 8] = [
+    ("enforced", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: mx-sts.lab.example\nmax_age: 86400\n"),
+    ("mismatched", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: *.lab.example\nmax_age: 86400\n"),
+    ("unnamed", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: other.lab.example\nmax_age: 86400\n"),
+    ("tested", "200 OK\r\n\r\nversion: STSv1\nmode: testing\nmx: mx-other.lab.example\nmax_age: 86400\n"),
+    ("fulfilled", "200 OK\r\n\r\nversion: STSv1\nmode: testing\nmx: mx-sts.lab.example\nmax_age: 86400\n"),
+    ("redirected", "302 Found\r\nLocation: https://mta-sts.mismatched.lab.example/.well-known/mta-sts.txt\r\n\r\n"),
+    ("missing", "404 Not Found\r\n\r\n"),
+    // Its server shows no certificate for its name.
+    ("strange", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: other.lab.example\nmax_age: 86400\n"),
+];
+
+/// The zone lab.example.
+fn lab_zone() -> String {
+    let mut text = format!(
+        "$ORIGIN lab.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\nmx1 A {MX}\n\
+         mx-sts A {MX}\nmx-other A {MX}\n"
+    );
+    for (name, _) in POLICIES {
+        let host = if ["enforced", "fulfilled"].contains(&name) { "mx-sts" } else { "mx-other" };
+        text += &format!("{name} MX 10 {host}\nmta-sts.{name} A {WEB}\n_mta-sts.{name} TXT \"v=STSv1; \" \"id=1;\"\n");
+    }
+    text
+}
+
+/// The server of the policies, which counts what it was asked for.
+fn serve_policies(lab: &Lab, asked: Arc<Mutex<Vec<String>>>) {
+    let folder = lab.directory.path();
+    let chain = vec![CertificateDer::from_pem_file(folder.join("web.pem")).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_file(folder.join("web.key")).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).expect("a pair"));
+    let listener = in_namespace(&lab.namespace("mx"), || TcpListener::bind((WEB, 443)).expect("a free port"));
+    let listener = listener.join().expect("the thread that binds");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
+            let mut stream = BufReader::new(StreamOwned::new(tls, stream));
+            let (mut host, mut line) = (String::new(), String::new());
+            while stream.read_line(&mut line).is_ok_and(|count| count > 0) && line != "\r\n" {
+                if let Some(name) = line.to_ascii_lowercase().strip_prefix("host: mta-sts.") {
+                    host = name.trim_end().trim_end_matches(".lab.example").to_owned();
+                }
+                line.clear();
+            }
+            let Some((name, answer)) = POLICIES.iter().find(|(name, _)| *name == host) else { continue };
+            asked.lock().expect("what was asked for").push((*name).to_owned());
+            let answer = answer.replacen("\r\n", "\r\nContent-Type: text/plain\r\nConnection: close\r\n", 1);
+            // A connection that breaks is the test's business.
+            let _ = stream.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
+            stream.get_mut().conn.send_close_notify();
+            let _ = stream.get_mut().flush();
+        }
+    });
+}
+
 /// The lab with its name servers and the Postfix.
 struct World {
     lab: Lab,
@@ -87,16 +161,14 @@ struct World {
 impl World {
     fn up() -> Option<World> {
         let lab = Lab::up(1)?;
-        for address in [MX_CLEAR, MX_CLOSED] {
+        for address in [MX_CLEAR, MX_CLOSED, WEB] {
             let mut command = lab.command("mx", "ip");
             let status = command.args(["address", "add", &format!("{address}/24"), "dev", "eth0"]).status();
             assert!(status.expect("ip").success());
         }
         let directory = lab.directory.path().to_owned();
         let chain = chain(&directory);
-        let text =
-            format!("$ORIGIN lab.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\nmx1 A {MX}\n");
-        std::fs::write(directory.join("lab.zone"), text).expect("the zone");
+        std::fs::write(directory.join("lab.zone"), lab_zone()).expect("the zone");
         let anchor = sign(&lab, &signed_zone(&chain));
         let _authority = authority(&lab);
         let _resolver = resolver(&lab, &Some(anchor));
@@ -106,13 +178,13 @@ impl World {
         Some(World { lab, maildir, _resolver, _authority, heard })
     }
 
-    fn appliance(&self) -> Appliance {
+    fn appliance(&self, tls: &str) -> Appliance {
         let directory = self.lab.directory.path();
         let text = format!(
             "transport = \"af_xdp\"\nhostname = \"relay.example.test\"\n[[port]]\ndevice = \"eth0\"\n\
              [[address]]\nip = \"{APPLIANCE}/24\"\n[[listener]]\naddress = \"{APPLIANCE}:25\"\nrole = \"relay\"\n\
              [relay]\nnetworks = [\"192.0.2.0/24\"]\n\
-             [[route]]\ndomain = \"*\"\nmx = true\ntls = \"dane\"\n\
+             [[route]]\ndomain = \"*\"\nmx = true\ntls = \"{tls}\"\n[tls]\nroots = \"roots.pem\"\n\
              [dns]\nresolvers = [\"127.0.0.1\"]\ndnssec = \"trust_ad\"\n\
              [retry]\nfirst = \"60s\"\n\
              [spool]\ndirectory = \"{}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n[admin]\nsocket = \"{}\"\n",
@@ -204,7 +276,7 @@ fn event(appliance: &Appliance, kind: &str, domain: &str) -> Option<Value> {
 #[test]
 fn a_host_is_held_to_what_the_dns_says_of_it() {
     let Some(world) = World::up() else { return };
-    let appliance = world.appliance();
+    let appliance = world.appliance("dane");
     let good = ["key", "ta", "pkix", "none", "alone", "alias", "half", "fallback"];
     let bad = ["wrong", "othername", "sick", "clear"];
     let named = |names: &[&str]| names.iter().map(|name| format!("{name}.signed.example")).collect::<Vec<_>>();
@@ -259,4 +331,68 @@ fn a_host_is_held_to_what_the_dns_says_of_it() {
         let text = appliance.rohrpost(&["route", &format!("user@{domain}.signed.example")]);
         assert!(text.contains(said), "{text}");
     }
+}
+
+#[test]
+fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
+    let Some(world) = World::up() else { return };
+    let asked = Arc::default();
+    serve_policies(&world.lab, Arc::clone(&asked));
+    let appliance = world.appliance("mta-sts");
+    let good = ["enforced", "tested", "fulfilled", "redirected", "missing", "strange"];
+    let bad = ["mismatched", "unnamed"];
+    let named = |names: &[&str]| names.iter().map(|name| format!("{name}.lab.example")).collect::<Vec<_>>();
+    // DANE comes first.
+    let signed = ["key.signed.example".to_owned(), "wrong.signed.example".to_owned()];
+    let all: Vec<String> = [named(&good), named(&bad), signed.to_vec()].concat();
+    world.send(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let delivered = [named(&good), vec![signed[0].clone()]].concat();
+    let deferred = [named(&bad), vec![signed[1].clone()]].concat();
+    eventually("all have come to something", PATIENCE, || {
+        let known = |kind, names: &[String]| names.iter().all(|domain| event(&appliance, kind, domain).is_some());
+        known("delivered", &delivered) && known("deferred", &deferred)
+    });
+    let mut expected = delivered.clone();
+    expected.sort();
+    eventually("Postfix has put it there", PATIENCE, || world.arrived() == expected);
+
+    for (domain, policy, verified) in [
+        ("enforced.lab.example", "mta-sts", true),
+        ("tested.lab.example", "mta-sts-testing", false),
+        ("fulfilled.lab.example", "mta-sts-testing", true),
+        ("redirected.lab.example", "opportunistic", false),
+        ("missing.lab.example", "opportunistic", false),
+        ("strange.lab.example", "opportunistic", false),
+        ("key.signed.example", "dane", true),
+    ] {
+        let event = event(&appliance, "delivered", domain).expect("it was delivered");
+        assert_eq!((&event["tls"]["policy"], &event["tls"]["verified"]), (&policy.into(), &verified.into()), "{event}");
+    }
+    for (domain, text) in [
+        ("mismatched.lab.example", "invalid peer certificate"),
+        ("unnamed.lab.example", "the MTA-STS policy of the domain does not name its host mx-other.lab.example"),
+        ("wrong.signed.example", "know no certificate that the peer shows"),
+    ] {
+        let event = event(&appliance, "deferred", domain).expect("it was deferred");
+        assert!(event["reply"].as_str().is_some_and(|reply| reply.contains(text)), "{event}");
+    }
+    for (domain, said) in [
+        ("enforced", "MTA-STS: enforced, TLS with a valid certificate, for the hosts mx-sts.lab.example, for 86400 s"),
+        ("tested", "MTA-STS: in testing"),
+        (
+            "redirected",
+            "MTA-STS: no policy; it could not be fetched: mta-sts.redirected.lab.example answered 302 Found",
+        ),
+        ("strange", "MTA-STS: no policy; it could not be fetched: invalid peer certificate"),
+    ] {
+        let text = appliance.rohrpost(&["route", &format!("user@{domain}.lab.example")]);
+        assert!(text.contains(said), "{text}");
+    }
+    let mut asked = asked.lock().expect("what was asked for").clone();
+    asked.sort();
+    assert_eq!(
+        asked,
+        ["enforced", "fulfilled", "mismatched", "missing", "redirected", "tested", "unnamed"],
+        "each once"
+    );
 }

@@ -233,6 +233,7 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
             RouteTls::None => ", without TLS",
             RouteTls::Opportunistic => "",
             RouteTls::Dane => ", with DANE",
+            RouteTls::MtaSts => ", with DANE and MTA-STS",
             RouteTls::Require => ", under TLS only",
             RouteTls::Verify => ", under TLS with a valid certificate only",
         };

@@ -454,7 +454,8 @@ pub struct Route {
     /// TLS with these hosts: "opportunistic" uses STARTTLS where it is offered, with any certificate, and goes on in the clear if the
     /// handshake fails; "dane" sends nothing without TLS to hosts of which the DNS says securely how they are known (TLSA records,
     /// RFC 7672), nothing to one of them that shows another certificate, and does with all others as "opportunistic": it needs `mx`
-    /// and `dnssec = "trust_ad"` in [dns]; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one
+    /// and `dnssec = "trust_ad"` in [dns]; "mta-sts" does the same, without `dnssec` too, and where the DNS says nothing heeds the
+    /// policies of domains (RFC 8461), which it fetches from https://mta-sts.DOMAIN: best for mail to the internet; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one
     /// that is valid for the host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
     #[serde(default)]
     pub tls: RouteTls,
@@ -477,6 +478,8 @@ pub enum RouteTls {
     #[default]
     Opportunistic,
     Dane,
+    #[serde(rename = "mta-sts")]
+    MtaSts,
     Require,
     Verify,
 }

@@ -14,6 +14,7 @@
 use super::{Way, Work};
 use crate::dns::{Dane, Failure, MailHost, MailHosts};
 use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, DOMAIN_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::sts::{Mode, Policy};
 use crate::tls::Associations;
 use hashbrown::HashMap;
 use serde::Serialize;
@@ -92,6 +93,8 @@ pub enum TlsPolicy {
     Opportunistic,
     /// What the DNS demands of the host (RFC 7672); where it demands nothing, as the one before.
     Dane,
+    /// As the one before, and where the DNS demands nothing what the policy of the domain does (RFC 8461).
+    MtaSts,
     /// Mail goes under TLS or not at all. Any certificate will do.
     Require,
     /// The certificate is one that we trust, for the host's name.
@@ -111,6 +114,24 @@ pub enum Demand {
     Verify,
     /// Mail goes under TLS or not at all, and the certificate is one that these know.
     Dane(Arc<Associations>),
+    /// As [`TlsPolicy::Verify`], since the policy of the domain enforces it.
+    Sts,
+    /// As [`TlsPolicy::Opportunistic`]; but whether it could be enforced is looked at, as the policy of the domain is in testing.
+    StsTesting {
+        /// The policy names the host.
+        named: bool,
+    },
+}
+
+/// Why a host must not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal<'a> {
+    /// Nobody knows what the DNS demands of it.
+    #[error("{0}")]
+    Unknown(&'a str),
+    /// The policy of the domain does not name it.
+    #[error("the MTA-STS policy of the domain does not name its host {0}")]
+    Unnamed(&'a str),
 }
 
 impl Demand {
@@ -122,16 +143,25 @@ impl Demand {
             Demand::Require => "require",
             Demand::Verify => "verify",
             Demand::Dane(_) => "dane",
+            Demand::Sts => "mta-sts",
+            Demand::StsTesting { .. } => "mta-sts-testing",
         }
     }
 
-    /// Whether a host that meets it is who it should be.
-    pub fn authenticates(&self) -> bool {
+    /// Whether a host that meets it is who it should be; `valid`: it has shown a valid certificate for its name, as far as that was
+    /// looked at.
+    pub fn authenticates(&self, valid: bool) -> bool {
         match self {
             Demand::None | Demand::Opportunistic | Demand::Require => false,
-            Demand::Verify => true,
+            Demand::Verify | Demand::Sts => true,
             Demand::Dane(known) => known.authenticate(),
+            Demand::StsTesting { named } => *named && valid,
         }
+    }
+
+    /// Whether a host that fails at TLS may be spoken to without.
+    pub(super) fn may_be_clear(&self) -> bool {
+        matches!(self, Demand::Opportunistic | Demand::StsTesting { .. })
     }
 }
 
@@ -140,17 +170,24 @@ impl TlsPolicy {
     fn demand(self) -> Demand {
         match self {
             TlsPolicy::None => Demand::None,
-            TlsPolicy::Opportunistic | TlsPolicy::Dane => Demand::Opportunistic,
+            TlsPolicy::Opportunistic | TlsPolicy::Dane | TlsPolicy::MtaSts => Demand::Opportunistic,
             TlsPolicy::Require => Demand::Require,
             TlsPolicy::Verify => Demand::Verify,
         }
     }
 
-    /// What it demands of a host that the DNS names, or why that cannot be used.
-    fn demand_of(self, host: &MailHost) -> Result<Demand, &str> {
-        match (self, &host.dane) {
-            (TlsPolicy::Dane, Dane::Present(known)) => Ok(Demand::Dane(Arc::clone(known))),
-            (TlsPolicy::Dane, Dane::Unknown(why)) => Err(why),
+    /// What it demands of a host that the DNS names, or why that must not be used.
+    fn demand_of<'a>(self, host: &'a MailHost, policy: Option<&Policy>) -> Result<Demand, Refusal<'a>> {
+        match (self, &host.dane, policy) {
+            (TlsPolicy::Dane | TlsPolicy::MtaSts, Dane::Present(known), _) => Ok(Demand::Dane(Arc::clone(known))),
+            // What the DNS demands must not be passed by with a policy (RFC 8461 §2).
+            (TlsPolicy::Dane | TlsPolicy::MtaSts, Dane::Unknown(why), _) => Err(Refusal::Unknown(why)),
+            (TlsPolicy::MtaSts, Dane::Absent, Some(policy)) => match (policy.mode, policy.names(&host.name)) {
+                (Mode::Enforce, true) => Ok(Demand::Sts),
+                (Mode::Enforce, false) => Err(Refusal::Unnamed(&host.name)),
+                (Mode::Testing, named) => Ok(Demand::StsTesting { named }),
+                (Mode::None, _) => Ok(self.demand()),
+            },
             _ => Ok(self.demand()),
         }
     }
@@ -216,8 +253,8 @@ impl Route {
 
     /// The hosts that may be used of those that the DNS has named, with what is demanded of each: the MX set.
     pub(super) fn set<'a>(&self, hosts: &'a MailHosts) -> impl Iterator<Item = (&'a MailHost, Demand)> + use<'a> {
-        let tls = self.tls;
-        hosts.hosts.iter().filter_map(move |host| Some((host, tls.demand_of(host).ok()?)))
+        let (tls, policy) = (self.tls, hosts.sts.policy.as_deref());
+        hosts.hosts.iter().filter_map(move |host| Some((host, tls.demand_of(host, policy).ok()?)))
     }
 
     /// Whether both are the same destination.
@@ -228,8 +265,9 @@ impl Route {
 
     /// The hosts that the DNS has named, if one of them may be used.
     pub(super) fn admit(&self, hosts: &Arc<MailHosts>) -> Result<Arc<MailHosts>, Failure> {
-        match hosts.hosts.iter().map(|host| self.tls.demand_of(host)).find_map(Result::err) {
-            Some(why) if self.set(hosts).next().is_none() => Err(Failure::new((4, 7, 5), why)),
+        let policy = hosts.sts.policy.as_deref();
+        match hosts.hosts.iter().map(|host| self.tls.demand_of(host, policy)).find_map(Result::err) {
+            Some(why) if self.set(hosts).next().is_none() => Err(Failure::new((4, 7, 5), why.to_string())),
             _ => Ok(Arc::clone(hosts)),
         }
     }
@@ -421,6 +459,7 @@ impl fmt::Display for DestinationName<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sts::Standing;
 
     fn route(host: u8) -> Route {
         Route::new(vec![Hop {
@@ -496,7 +535,8 @@ mod tests {
             secure: false,
             dane: Dane::Absent,
         };
-        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, number }
+        let sts = Standing::default();
+        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, sts, number }
     }
 
     #[test]
@@ -558,6 +598,34 @@ mod tests {
         let failure = route.admit(&Arc::new(two.clone())).unwrap_err();
         assert_eq!((failure.status, &*failure.text), ((4, 7, 5), "no answer"));
         assert!(Route::by_mx().admit(&Arc::new(two)).is_ok());
+    }
+
+    #[test]
+    fn a_policy_is_heeded_where_the_dns_demands_nothing() {
+        let route = Route { tls: TlsPolicy::MtaSts, ..Route::by_mx() };
+        let policy = |mode| Policy { mode, mx: vec!["a.example".into()], max_age: std::time::Duration::from_secs(60) };
+        let demands = |dane: Dane, mode: Option<Mode>| {
+            let mut two = hosts(&[(10, "a.example"), (20, "b.example")], 1);
+            two.hosts[0].dane = dane;
+            two.sts.policy = mode.map(|mode| Arc::new(policy(mode)));
+            let all: Vec<_> =
+                route.set(&two).map(|(host, demand)| format!("{}: {}", host.name, demand.name())).collect();
+            all.join(", ")
+        };
+        assert_eq!(demands(Dane::Absent, None), "a.example: opportunistic, b.example: opportunistic");
+        assert_eq!(demands(Dane::Absent, Some(Mode::Enforce)), "a.example: mta-sts");
+        assert_eq!(demands(known(1), Some(Mode::Enforce)), "a.example: dane");
+        assert_eq!(demands(Dane::Unknown("no".into()), Some(Mode::Enforce)), "");
+        assert_eq!(demands(Dane::Unknown("no".into()), None), "b.example: opportunistic");
+        let testing = "a.example: mta-sts-testing, b.example: mta-sts-testing";
+        assert_eq!(demands(Dane::Absent, Some(Mode::Testing)), testing);
+        assert!(Demand::StsTesting { named: true }.authenticates(true));
+        assert!(!Demand::StsTesting { named: false }.authenticates(true));
+
+        let mut other = hosts(&[(10, "c.example")], 1);
+        other.sts.policy = Some(Arc::new(policy(Mode::Enforce)));
+        let failure = route.admit(&Arc::new(other)).unwrap_err();
+        assert_eq!(&*failure.text, "the MTA-STS policy of the domain does not name its host c.example");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
+use crate::sts::Standing;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +51,8 @@ pub fn hosts(number: u64, hosts: &[(u16, &str, u8)]) -> Arc<MailHosts> {
         secure: false,
         dane: Dane::Absent,
     };
-    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, number })
+    let sts = Standing::default();
+    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, sts, number })
 }
 
 /// A message as the spool's index would hold it.

@@ -1,5 +1,6 @@
 //! What is known of a domain's mail in the end.
 
+use crate::sts::Standing;
 use crate::tls::Associations;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +16,8 @@ pub struct MailHosts {
     pub secure: bool,
     /// There are no MX records: the domain is its own host (RFC 5321 §5.1).
     pub implicit: bool,
+    /// What the domain says of TLS with them (MTA-STS), if somebody wants to know.
+    pub sts: Standing,
     /// Of two answers the later one has the higher number. It counts from the start of the process.
     pub number: u64,
 }
@@ -50,7 +53,7 @@ impl MailHosts {
     pub(super) fn at(address: IpAddr, number: u64) -> MailHosts {
         let name = format!("[{address}]").into();
         let host = MailHost { name, preference: 0, addresses: vec![address], secure: false, dane: Dane::Absent };
-        MailHosts { hosts: vec![host], secure: false, implicit: true, number }
+        MailHosts { hosts: vec![host], secure: false, implicit: true, sts: Standing::default(), number }
     }
 }
 

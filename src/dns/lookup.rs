@@ -7,6 +7,7 @@
 //!   └── nothing ───► the domain is its own host ─► A?, AAAA? ─► hosts, or there is nothing
 //!                                                     │ MX and addresses are secure, and DANE is wanted
 //!                                                     └─► TLSA? ─► the host with what its certificate is known by
+//!  TXT? ─ id or none ─► the policy of the domain (MTA-STS), beside all of this, if that is wanted
 //! ```
 //!
 //! A name that is an alias is followed within an answer; where the answer ends before the alias does, the next question is
@@ -17,6 +18,7 @@ use super::name;
 use super::record::{Data, Kind, Question, Reply, Said};
 use crate::env::Instant;
 use crate::limits::{ALIASES_MAX, DNS_FAILURE_TTL, HOST_ADDRESSES_MAX, MX_HOSTS_MAX};
+use crate::sts::{Standing, record_id};
 use crate::tls::Associations;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,10 +62,15 @@ pub struct Rules {
     pub ourselves: Ourselves,
     /// Whether somebody wants to know of the certificates of hosts.
     pub dane: bool,
+    /// Whether somebody wants to know of the policies of domains (MTA-STS).
+    pub sts: bool,
 }
 
 /// Where the TLSA records of a mail host are, below its name (RFC 7672 §2.2.3).
 const TLSA_PREFIX: &str = "_25._tcp.";
+
+/// Where the record of a domain's policy is, below its name (RFC 8461 §3.1).
+const POLICY_PREFIX: &str = "_mta-sts.";
 
 /// The longest name, without the dot at its end (RFC 1035 §2.3.4).
 const NAME_SIZE_MAX: usize = 253;
@@ -120,7 +127,7 @@ impl Wanted {
                     (Data::Mx { .. }, Kind::Mx) => true,
                     (Data::Address(address), Kind::A) => address.is_ipv4(),
                     (Data::Address(address), Kind::Aaaa) => address.is_ipv6(),
-                    (Data::Tlsa(_), Kind::Tlsa) => true,
+                    (Data::Tlsa(_), Kind::Tlsa) | (Data::Text(_), Kind::Txt) => true,
                     _ => false,
                 };
                 self.end = at.into();
@@ -203,13 +210,35 @@ impl Candidate {
     }
 }
 
+/// The policy of the domain.
+#[derive(Debug)]
+struct Sts {
+    record: Wanted,
+    standing: Option<Standing>,
+}
+
+impl Sts {
+    /// The id of its record, if there is one.
+    fn id(&self) -> Option<Box<str>> {
+        let Some(Found::Records(records)) = &self.record.found else { return None };
+        record_id(records.iter().filter_map(|data| match data {
+            Data::Text(text) => Some(&**text),
+            _ => None,
+        }))
+    }
+}
+
 /// One domain's lookup.
 #[derive(Debug)]
 pub(super) struct Lookup {
     domain: Box<str>,
+    /// The same as the DNS has it; empty if it has no name there.
+    name: Box<str>,
     rules: Arc<Rules>,
     number: u64,
     mx: Wanted,
+    /// If its policy is wanted.
+    sts: Option<Sts>,
     /// Once the MX records are known.
     hosts: Option<Vec<Candidate>>,
     implicit: bool,
@@ -227,9 +256,11 @@ impl Lookup {
     pub fn new(domain: &str, rules: Arc<Rules>, number: u64) -> Lookup {
         let mut lookup = Lookup {
             domain: domain.into(),
+            name: Box::default(),
             rules,
             number,
             mx: Wanted::new("", Kind::Mx),
+            sts: None,
             hosts: None,
             implicit: false,
             dane_asked: false,
@@ -240,7 +271,12 @@ impl Lookup {
         if let Some(address) = name::literal(domain) {
             lookup.result = Some(lookup.at(address));
         } else if let Some(name) = name::of_domain(domain) {
-            lookup.mx.question.name = name;
+            if lookup.rules.sts && POLICY_PREFIX.len() + name.len() <= NAME_SIZE_MAX {
+                let record = Wanted::new(&format!("{POLICY_PREFIX}{name}"), Kind::Txt);
+                lookup.sts = Some(Sts { record, standing: None });
+            }
+            lookup.mx = Wanted::new(&name, Kind::Mx);
+            lookup.name = name;
         } else {
             lookup.result = Some(Err(Failure::new((5, 1, 2), format!("{domain} is no domain"))));
         }
@@ -264,25 +300,52 @@ impl Lookup {
     pub fn questions(&self) -> impl Iterator<Item = &Question> {
         let open = |wanted: &&Wanted| wanted.found.is_none();
         let hosts = self.hosts.iter().flatten().flat_map(Candidate::all);
-        let all = std::iter::once(&self.mx).chain(hosts).filter(open).map(|wanted| &wanted.question);
+        let record = self.sts.iter().map(|sts| &sts.record);
+        let all = std::iter::once(&self.mx).chain(record).chain(hosts).filter(open).map(|wanted| &wanted.question);
         all.filter(|_| self.result.is_none())
     }
 
     /// Takes a reply, which holds until then.
     pub fn tell(&mut self, question: &Question, reply: &Reply, until: Instant) {
         let hosts = self.hosts.iter_mut().flatten().flat_map(Candidate::all_mut);
-        for wanted in std::iter::once(&mut self.mx).chain(hosts) {
+        let record = self.sts.iter_mut().map(|sts| &mut sts.record);
+        // A record of which nobody knows is as good as none, and no reason to look again soon.
+        let is_of_weight = question.kind != Kind::Txt || !matches!(reply.said, Said::Failed(_));
+        for wanted in std::iter::once(&mut self.mx).chain(record).chain(hosts) {
             if wanted.found.is_none() && wanted.question == *question {
                 wanted.tell(reply);
-                self.until = self.until.min(until);
+                if is_of_weight {
+                    self.until = self.until.min(until);
+                }
             }
         }
+        self.conclude();
+    }
+
+    /// Whose policy is wanted, and the id of its record, once that is known.
+    pub fn policy_wanted(&self) -> Option<(&str, Option<Box<str>>)> {
+        let sts = self.sts.as_ref().filter(|sts| sts.standing.is_none() && sts.record.found.is_some())?;
+        self.result.is_none().then(|| (&*self.name, sts.id()))
+    }
+
+    /// Takes how the domain stands, which holds until then.
+    pub fn tell_policy(&mut self, standing: Standing, until: Instant) {
+        if let Some(sts) = &mut self.sts {
+            sts.standing = Some(standing);
+            self.until = self.until.min(until);
+        }
+        self.conclude();
+    }
+
+    /// Goes on with what is known.
+    fn conclude(&mut self) {
         if self.hosts.is_none() && self.mx.found.is_some() {
             self.judge_mx();
         }
         if self.result.is_none() && self.questions().next().is_none() {
             self.ask_tlsa();
-            if self.questions().next().is_none() {
+            let is_open = self.sts.as_ref().is_some_and(|sts| sts.standing.is_none());
+            if !is_open && self.questions().next().is_none() {
                 self.result = Some(self.judge_hosts());
             }
         }
@@ -374,8 +437,8 @@ impl Lookup {
         let mut hosts: Vec<MailHost> = Vec::new();
         let mut failure = None;
         let mut own: Option<u16> = None;
-        let mut next_hop: Vec<Box<str>> = name::of_domain(&self.domain).into_iter().collect();
-        next_hop.extend(Some(self.mx.end.clone()).filter(|end| !next_hop.contains(end)));
+        let mut next_hop = vec![self.name.clone()];
+        next_hop.extend(Some(self.mx.end.clone()).filter(|end| *end != self.name));
         for candidate in self.hosts.iter().flatten() {
             let mut host = MailHost {
                 name: candidate.name.clone(),
@@ -412,7 +475,8 @@ impl Lookup {
         if !hosts.is_empty() {
             let (implicit, number) = (self.implicit, self.number);
             let secure = if implicit { hosts.iter().all(|host| host.secure) } else { self.mx.secure };
-            return Ok(Arc::new(MailHosts { hosts, secure, implicit, number }));
+            let sts = self.sts.take().and_then(|sts| sts.standing).unwrap_or_default();
+            return Ok(Arc::new(MailHosts { hosts, secure, implicit, sts, number }));
         }
         if let Some((host, why)) = failure {
             return Err(Failure::new((4, 4, 3), format!("the addresses of {host}: {why}")));
@@ -432,7 +496,7 @@ impl Lookup {
 }
 
 /// Whether a host can have this address.
-fn is_usable(address: IpAddr) -> bool {
+pub fn is_usable(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
 }

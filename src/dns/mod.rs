@@ -19,6 +19,8 @@
 //!   exception: that a domain has no MX records is as secure as its addresses are, which come from the same zone.
 //! - Where DANE is wanted and both are secure, the TLSA records of the host are asked for as well. If nobody can say whether there are
 //!   any, the host is unknown to those who want DANE, and as good as ever to others.
+//! - Where MTA-STS is wanted the policy of the domain is asked for beside its hosts ([`crate::sts`]); fetching it is a question
+//!   like any other, to somebody else.
 //!
 //! Names are A-labels in lower case without the dot at their end ([`name`]).
 
@@ -36,6 +38,6 @@ mod tests;
 pub use answer::{Answer, Dane, Failure, MailHost, MailHosts};
 pub use clerk::Clerk;
 pub use enquiries::Enquiries;
-pub use lookup::{Families, Ourselves, Rules};
+pub use lookup::{Families, Ourselves, Rules, is_usable};
 pub use record::{Data, Kind, Question, Record, Reply, Said};
 pub use system::resolvers;

@@ -1,8 +1,10 @@
 //! What is asked of a resolver, and what it says.
 
+use crate::sts::Policy;
 use crate::tls::Tlsa;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The types of records that mail goes by.
@@ -16,6 +18,10 @@ pub enum Kind {
     Aaaa,
     /// What is known of a server's certificate (RFC 6698).
     Tlsa,
+    /// Text.
+    Txt,
+    /// No record at all: the MTA-STS policy of a domain, which is on the web (RFC 8461).
+    Policy,
 }
 
 /// One question.
@@ -41,6 +47,8 @@ impl fmt::Display for Question {
             Kind::A => "A",
             Kind::Aaaa => "AAAA",
             Kind::Tlsa => "TLSA",
+            Kind::Txt => "TXT",
+            Kind::Policy => "policy",
         };
         write!(f, "{} {kind}", self.name)
     }
@@ -62,6 +70,10 @@ pub enum Data {
     Address(IpAddr),
     /// How the server there is known.
     Tlsa(Tlsa),
+    /// Its strings, one behind the other.
+    Text(Box<[u8]>),
+    /// Its policy.
+    Policy(Arc<Policy>),
 }
 
 /// One record of an answer.

@@ -19,7 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Why nobody could be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum Verification {
     Nothing,
     /// That it is valid, for this name, by somebody whom we trust.
     Name,
+    /// Nothing; but whether it is valid, for this name, by somebody whom we trust, is looked at
+    /// ([`Line::is_valid`](super::Line::is_valid)).
+    Watched,
     /// That the DNS knows it; the server is asked for by the base domain of these.
     Dane(Arc<Associations>),
 }
@@ -60,6 +63,8 @@ pub struct Client {
     any: Arc<ClientConfig>,
     /// None: nobody is trusted, as nothing demands it.
     verified: Option<Arc<ClientConfig>>,
+    /// What verifies for these.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
     /// What the DNS knows of hosts lately: at most [`ASSOCIATIONS_MAX`].
     associated: HashMap<Arc<Associations>, Arc<ClientConfig>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -89,16 +94,15 @@ impl Client {
             config.resumption = Resumption::in_memory_sessions(RESUMED_HOSTS_MAX);
             Ok(Arc::new(config))
         };
-        let verified = match roots {
-            None => None,
-            Some(roots) => {
-                let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                Some(config(builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))?)?)
-            }
-        };
+        let verifier = roots.map(|roots| {
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))
+        });
+        let verifier = verifier.transpose()?;
+        let verified = verifier.clone().map(|verifier| config(verifier)).transpose()?;
         let algorithms = provider.signature_verification_algorithms;
-        let any = config(Arc::new(Judge { associations: None, algorithms }))?;
-        Ok(Client { any, verified, associated: HashMap::new(), algorithms })
+        let any = config(Arc::new(Judge { associations: None, watched: None, algorithms }))?;
+        Ok(Client { any, verified, verifier, associated: HashMap::new(), algorithms })
     }
 
     /// The end of a new connection to a host, by its name or its address.
@@ -106,15 +110,32 @@ impl Client {
     /// # Errors
     /// The name is none, or nobody is trusted where somebody would have to be.
     pub fn connect(&mut self, host: &str, verification: &Verification) -> Result<Tls, TlsError> {
+        let mut watched = None;
         let (host, config) = match verification {
             Verification::Nothing => (host, Some(Arc::clone(&self.any))),
+            Verification::Watched => {
+                let seen = Arc::default();
+                watched = Some(Arc::clone(&seen));
+                let verifier = self.verifier.clone();
+                (host, verifier.map(|verifier| self.judged(|judge| judge.watched = Some((verifier, seen)))))
+            }
             Verification::Name => (host, self.verified.clone()),
             Verification::Dane(associations) => (associations.base(), Some(self.associated(associations))),
         };
         let config = config.ok_or_else(|| TlsError::Protocol(Error::General("nobody is trusted".to_owned())))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|_| TlsError::Protocol(Error::UnsupportedNameType))?;
-        Tls::client(config, name)
+        Ok(Tls { watched, ..Tls::client(config, name)? })
+    }
+
+    /// One connection's, of which nothing is resumed, or one that is kept with what is.
+    fn judged(&self, demand: impl FnOnce(&mut Judge)) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.any);
+        let mut judge = Judge { associations: None, watched: None, algorithms: self.algorithms };
+        demand(&mut judge);
+        config.dangerous().set_certificate_verifier(Arc::new(judge));
+        config.resumption = Resumption::in_memory_sessions(1);
+        Arc::new(config)
     }
 
     fn associated(&mut self, associations: &Arc<Associations>) -> Arc<ClientConfig> {
@@ -125,11 +146,7 @@ impl Client {
             // With them goes what could have been resumed, and nothing else.
             self.associated.clear();
         }
-        let mut config = ClientConfig::clone(&self.any);
-        let verifier = Judge { associations: Some(Arc::clone(associations)), algorithms: self.algorithms };
-        config.dangerous().set_certificate_verifier(Arc::new(verifier));
-        config.resumption = Resumption::in_memory_sessions(1);
-        let config = Arc::new(config);
+        let config = self.judged(|judge| judge.associations = Some(Arc::clone(associations)));
         self.associated.insert(Arc::clone(associations), Arc::clone(&config));
         config
     }
@@ -165,6 +182,8 @@ pub fn load_roots(file: Option<&Path>) -> Result<Arc<RootCertStore>, RootsError>
 #[derive(Debug)]
 struct Judge {
     associations: Option<Arc<Associations>>,
+    /// Who is asked what it thinks, and what it thought.
+    watched: Option<(Arc<WebPkiServerVerifier>, Arc<OnceLock<bool>>)>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -173,10 +192,14 @@ impl ServerCertVerifier for Judge {
         &self,
         own: &CertificateDer<'_>,
         others: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
+        name: &ServerName<'_>,
+        status: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some((verifier, seen)) = &self.watched {
+            // A handshake has one certificate.
+            let _ = seen.set(verifier.verify_server_cert(own, others, name, status, now).is_ok());
+        }
         if let Some(associations) = &self.associations {
             associations.check(own, others, now, &self.algorithms)?;
         }

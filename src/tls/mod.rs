@@ -42,7 +42,7 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
 };
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The types of a record (RFC 8446 §5.1). What begins otherwise is no TLS.
 pub(crate) const RECORD_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
@@ -98,6 +98,8 @@ pub struct Tls {
     unread: usize,
     /// The peer has ended its direction, and said so.
     ended: bool,
+    /// What was seen of its certificate, if that was watched.
+    watched: Option<Arc<OnceLock<bool>>>,
 }
 
 impl Tls {
@@ -113,7 +115,7 @@ impl Tls {
 
     fn new(mut connection: Connection) -> Tls {
         connection.set_buffer_limit(Some(TLS_OUTPUT_MAX));
-        Tls { connection, first: None, unread: 0, ended: false }
+        Tls { connection, first: None, unread: 0, ended: false, watched: None }
     }
 
     /// Takes bytes off the front of what came by the wire, and says how many: none while plaintext waits, or a handshake waits for
@@ -193,6 +195,11 @@ impl Tls {
             cipher: Cipher(self.connection.negotiated_cipher_suite()?.suite()),
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+
+    /// See [`Line::is_valid`].
+    fn is_valid(&self) -> bool {
+        self.watched.as_ref().and_then(|watched| watched.get()).is_some_and(|valid| *valid)
     }
 
     /// Whether something is to go out, which had no room so far.

@@ -179,9 +179,9 @@ impl Outbound {
             crate::delivery::Protocol::Lmtp => client::Protocol::Lmtp,
         };
         let starttls = match demand {
-            Demand::Require | Demand::Verify | Demand::Dane(_) => StartTls::Always,
-            Demand::Opportunistic if self.tls.is_some() => StartTls::IfOffered,
-            Demand::Opportunistic | Demand::None => StartTls::Never,
+            Demand::Require | Demand::Verify | Demand::Dane(_) | Demand::Sts => StartTls::Always,
+            Demand::Opportunistic | Demand::StsTesting { .. } if self.tls.is_some() => StartTls::IfOffered,
+            Demand::Opportunistic | Demand::StsTesting { .. } | Demand::None => StartTls::Never,
         };
         let key = (ehlo_name, protocol, starttls);
         Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls)| {
@@ -592,7 +592,8 @@ impl Connection {
             return false;
         }
         let verification = match &self.security.demand {
-            Demand::Verify => Verification::Name,
+            Demand::Verify | Demand::Sts => Verification::Name,
+            Demand::StsTesting { .. } => Verification::Watched,
             Demand::Dane(known) => Verification::Dane(Arc::clone(known)),
             Demand::None | Demand::Opportunistic | Demand::Require => Verification::Nothing,
         };
@@ -701,7 +702,7 @@ impl Connection {
     fn secured(&self) -> Option<HopSecured> {
         let secured = self.line.secured()?;
         let demand = &self.security.demand;
-        Some(HopSecured { secured, verified: demand.authenticates(), policy: demand.name() })
+        Some(HopSecured { secured, verified: demand.authenticates(self.line.is_valid()), policy: demand.name() })
     }
 
     fn fate(&self, fate: client::Fate) -> Fate {

@@ -102,4 +102,8 @@ fn dane_is_for_routes_by_mx_with_answers_that_can_be_secure() {
              \"verify\" for hosts in `to`"
         ]
     );
+    let sts = by_mx.replace("\"dane\"", "\"mta-sts\"");
+    assert_eq!(parse(&sts, "tls.toml").expect("a good file").routes[0].tls, RouteTls::MtaSts);
+    let to = BASE.replace("domain = \"*\"", "domain = \"*\"\ntls = \"mta-sts\"");
+    assert!(problems(&to)[0].starts_with("line 13: `tls`: \"mta-sts\" is for hosts that the DNS names"));
 }

@@ -27,15 +27,20 @@ impl Check<'_> {
                 );
             }
         }
-        for (index, route) in config.routes.iter().enumerate().filter(|(_, route)| route.tls == RouteTls::Dane) {
+        for (index, route) in config.routes.iter().enumerate() {
+            let name = match route.tls {
+                RouteTls::Dane => "dane",
+                RouteTls::MtaSts => "mta-sts",
+                RouteTls::None | RouteTls::Opportunistic | RouteTls::Require | RouteTls::Verify => continue,
+            };
             let place = self.places.of_entry("route", index, "tls");
             if !route.mx {
+                let domain = &route.domain;
                 let text = format!(
-                    "`tls`: \"dane\" is for hosts that the DNS names, and the route for {:?} goes elsewhere",
-                    route.domain
+                    "`tls`: {name:?} is for hosts that the DNS names, and the route for {domain:?} goes elsewhere"
                 );
                 self.add(Problem::new(place, text).help("write mx = true, or tls = \"verify\" for hosts in `to`"));
-            } else if config.dns.dnssec == Dnssec::Off {
+            } else if route.tls == RouteTls::Dane && config.dns.dnssec == Dnssec::Off {
                 let text = "`tls`: \"dane\" needs answers of the DNS that are secure, and none is believed to be";
                 self.add(
                     Problem::new(place, text)

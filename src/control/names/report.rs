@@ -1,6 +1,7 @@
 //! What is known of a domain, for the operator.
 
 use crate::dns::{Answer, Dane};
+use crate::sts::{Mode, Standing};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 
@@ -15,10 +16,38 @@ pub struct DomainReport {
     pub secure: bool,
     /// There are no MX records: the domain is its own host.
     pub implicit: bool,
+    /// What the domain says of TLS with its hosts, where somebody wants to know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sts: Option<StsReport>,
     /// Why mail cannot go there, with its status (RFC 3463).
     pub failure: Option<String>,
     /// For how long this holds.
     pub ttl_seconds: u64,
+}
+
+/// The policy of a domain (MTA-STS, RFC 8461).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StsReport {
+    /// What it demands; none: no policy counts.
+    pub mode: Option<Mode>,
+    /// The hosts that it names.
+    pub mx: Vec<String>,
+    /// How long it counts after it was fetched.
+    pub max_age_seconds: Option<u64>,
+    /// Why it could not be fetched when that was tried last.
+    pub failure: Option<String>,
+}
+
+impl StsReport {
+    fn new(standing: &Standing) -> Option<StsReport> {
+        let policy = standing.policy.as_ref();
+        (*standing != Standing::default()).then(|| StsReport {
+            mode: policy.map(|policy| policy.mode),
+            mx: policy.iter().flat_map(|policy| &policy.mx).map(ToString::to_string).collect(),
+            max_age_seconds: policy.map(|policy| policy.max_age.as_secs()),
+            failure: standing.failure.as_ref().map(ToString::to_string),
+        })
+    }
 }
 
 /// One host that takes its mail.
@@ -75,6 +104,7 @@ impl DomainReport {
             hosts: Vec::new(),
             secure: false,
             implicit: false,
+            sts: None,
             failure: None,
             ttl_seconds: answer.ttl.as_secs(),
         };
@@ -85,6 +115,7 @@ impl DomainReport {
             }
             Ok(found) => {
                 (report.secure, report.implicit) = (found.secure, found.implicit);
+                report.sts = StsReport::new(&found.sts);
                 let host = |host: &crate::dns::MailHost| HostReport {
                     name: host.name.to_string(),
                     preference: host.preference,

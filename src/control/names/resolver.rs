@@ -4,6 +4,7 @@
 
 use super::DnsSettings;
 use crate::dns::{Data, Kind, Question, Record, Reply, Said};
+use crate::limits::TXT_SIZE_MAX;
 use crate::tls::Tlsa;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -84,6 +85,8 @@ impl Resolvers {
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
             Kind::Tlsa => RecordType::TLSA,
+            Kind::Txt => RecordType::TXT,
+            Kind::Policy => return None,
         };
         let mut message = Message::query();
         message.add_query(Query::query(name, kind));
@@ -132,6 +135,7 @@ fn record(record: &hickory_resolver::proto::rr::Record) -> Option<Record> {
             matching: tlsa.matching.into(),
             data: tlsa.cert_data.as_slice().into(),
         }),
+        RData::TXT(text) => Data::Text(Some(text.txt_data.concat()).filter(|text| text.len() <= TXT_SIZE_MAX)?.into()),
         _ => return None,
     };
     Some(Record { name: text(&record.name), data })

@@ -92,7 +92,7 @@ impl Host {
     }
 
     fn may_be_clear(&self) -> bool {
-        self.security == Security { demand: Demand::Opportunistic, implicit: false }
+        self.security.demand.may_be_clear() && !self.security.implicit
     }
 
     /// It could not be reached, or would not serve.
