@@ -46,6 +46,9 @@ impl MessageView for Message {
     fn smtputf8(&self) -> bool {
         false
     }
+    fn require_tls(&self) -> bool {
+        false
+    }
     fn ret(&self) -> Option<Return> {
         None
     }

@@ -299,6 +299,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
                 recipients_max: limits.recipients,
                 hops_max: limits.hops,
                 binarymime: listener.binarymime,
+                requiretls: listener.requiretls,
                 starttls: listener_tls(config, listener) == ListenerTls::StartTls,
                 tls_required: listener.require_tls,
                 errors_max: limits.errors,

@@ -270,6 +270,10 @@ pub struct Listener {
     /// which many still come without TLS (RFC 3207 §4).
     #[serde(default)]
     pub require_tls: bool,
+    /// Offer REQUIRETLS (RFC 8689) to clients under TLS. What they send with it goes on under TLS alone, to hosts that have shown who
+    /// they are (`tls` of the route: "verify", or "dane" or "mta-sts" where these demand it) and offer it too; to others it bounces.
+    #[serde(default)]
+    pub requiretls: bool,
 }
 
 /// What a listener does with TLS.
@@ -287,7 +291,7 @@ impl Listener {
     /// One that is as all are if nothing else is said.
     pub fn at(address: SocketAddr, role: Role) -> Listener {
         let greeting_delay = greeting_delay_default();
-        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false }
+        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false, requiretls: false }
     }
 }
 

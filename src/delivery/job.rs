@@ -28,6 +28,8 @@ pub struct Job {
     pub body: BodyType,
     /// The envelope needs SMTPUTF8.
     pub smtputf8: bool,
+    /// `REQUIRETLS` was given: to pass on, and to heed.
+    pub require_tls: bool,
     /// `RET`, to pass on.
     pub ret: Option<Return>,
     /// `ENVID`, to pass on.

@@ -76,6 +76,7 @@ impl Message {
             recipients,
             body: BodyType::SevenBit,
             smtputf8: false,
+            require_tls: false,
             ret: None,
             envelope_id: None,
         };
@@ -131,6 +132,9 @@ impl MessageView for Message {
     }
     fn smtputf8(&self) -> bool {
         self.envelope.smtputf8
+    }
+    fn require_tls(&self) -> bool {
+        self.envelope.require_tls
     }
     fn ret(&self) -> Option<Return> {
         self.envelope.ret

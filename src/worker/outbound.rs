@@ -191,6 +191,7 @@ impl Outbound {
 
     fn start<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId, work: Work) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
+        let secured = found.secured();
         let session = found.session.as_mut().expect("work is given to a connection that was ready");
         let task = match work {
             Work::Verify { recipient, .. } => {
@@ -208,7 +209,8 @@ impl Outbound {
                     let letter = Letter::Attempt { from, connection, number, id: job.id, recipients };
                     parts.exchange.send(worker_of_log(job.id.log(), workers), letter);
                 }
-                let task = Task::Deliver(transaction(&job, attempt != Attempt::Alone));
+                let authenticated = secured.is_some_and(|secured| secured.verified);
+                let task = Task::Deliver(transaction(&job, authenticated, attempt != Attempt::Alone));
                 let fates = Vec::with_capacity(job.recipients.len());
                 found.task = InHand::Delivery { job, fates, content: Content::Unopened, attempt, broken_off: false };
                 task
@@ -756,7 +758,7 @@ fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: Con
     }
 }
 
-fn transaction(job: &Job, end_held: bool) -> Transaction {
+fn transaction(job: &Job, authenticated: bool, end_held: bool) -> Transaction {
     Transaction {
         reverse_path: job.reverse_path.clone(),
         recipients: (job.recipients.iter())
@@ -770,6 +772,8 @@ fn transaction(job: &Job, end_held: bool) -> Transaction {
         size: job.size,
         body: job.body,
         smtputf8: job.smtputf8,
+        require_tls: job.require_tls,
+        authenticated,
         ret: job.ret,
         envelope_id: job.envelope_id.clone(),
         eight_bit: false,

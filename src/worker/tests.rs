@@ -209,6 +209,7 @@ impl Bench {
             size: CONTENT.len() as u64,
             body: BodyType::SevenBit,
             smtputf8: false,
+            require_tls: false,
             ret: None,
             envelope_id: None,
         };

@@ -19,6 +19,7 @@ fn job(number: u64, destination: DestinationId) -> Work {
         size: 1,
         body: BodyType::SevenBit,
         smtputf8: false,
+        require_tls: false,
         ret: None,
         envelope_id: None,
     })

@@ -52,6 +52,8 @@ pub trait MessageView {
     fn body(&self) -> BodyType;
     /// `SMTPUTF8` was given.
     fn smtputf8(&self) -> bool;
+    /// `REQUIRETLS` was given.
+    fn require_tls(&self) -> bool;
     /// `RET`, if given.
     fn ret(&self) -> Option<Return>;
     /// `ENVID`, if given.
@@ -507,6 +509,7 @@ impl Queue {
             size: message.size(),
             body: message.body(),
             smtputf8: message.smtputf8(),
+            require_tls: message.require_tls(),
             ret: message.ret(),
             envelope_id: message.envelope_id().map(Into::into),
         };
