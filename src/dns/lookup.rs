@@ -119,7 +119,8 @@ impl Wanted {
                         _ => None,
                     })
                 };
-                while let Some(target) = aliased(at).filter(|_| self.aliases < ALIASES_MAX) {
+                let follows = self.question.kind != Kind::Cname;
+                while let Some(target) = aliased(at).filter(|_| follows && self.aliases < ALIASES_MAX) {
                     self.aliases += 1;
                     at = target;
                 }
@@ -127,7 +128,7 @@ impl Wanted {
                     (Data::Mx { .. }, Kind::Mx) => true,
                     (Data::Address(address), Kind::A) => address.is_ipv4(),
                     (Data::Address(address), Kind::Aaaa) => address.is_ipv6(),
-                    (Data::Tlsa(_), Kind::Tlsa) | (Data::Text(_), Kind::Txt) => true,
+                    (Data::Tlsa(_), Kind::Tlsa) | (Data::Text(_), Kind::Txt) | (Data::Alias(_), Kind::Cname) => true,
                     _ => false,
                 };
                 self.end = at.into();
@@ -156,17 +157,20 @@ struct Candidate {
     preference: u16,
     /// In the order in which they are tried.
     addresses: Vec<Wanted>,
-    /// Once these are known, by the TLSA base domain: the first that has some counts.
+    /// It is an alias of something that is not secure: whether it is that securely.
+    alias: Option<Wanted>,
+    /// Once the addresses are known, by the TLSA base domain: the first that has some counts.
     tlsa: Vec<(Box<str>, Wanted)>,
 }
 
 impl Candidate {
     fn all(&self) -> impl Iterator<Item = &Wanted> {
-        self.addresses.iter().chain(self.tlsa.iter().map(|(_, wanted)| wanted))
+        self.addresses.iter().chain(&self.alias).chain(self.tlsa.iter().map(|(_, wanted)| wanted))
     }
 
     fn all_mut(&mut self) -> impl Iterator<Item = &mut Wanted> {
-        self.addresses.iter_mut().chain(self.tlsa.iter_mut().map(|(_, wanted)| wanted))
+        let tlsa = self.tlsa.iter_mut().map(|(_, wanted)| wanted);
+        self.addresses.iter_mut().chain(&mut self.alias).chain(tlsa)
     }
 
     /// Those of its addresses that there are.
@@ -181,18 +185,35 @@ impl Candidate {
         self.found().all(|(wanted, _)| wanted.secure)
     }
 
-    /// What it is an alias of first, and then itself (RFC 7671 §7).
-    fn bases(&self) -> Vec<Box<str>> {
-        let mut bases: Vec<Box<str>> = self.found().take(1).map(|(wanted, _)| wanted.end.clone()).collect();
-        if !bases.is_empty() && !bases.contains(&self.name) {
-            bases.push(self.name.clone());
+    /// Asks for what is known of its certificate, as far as what is known of its name carries that. `by_mx`: secure MX records name it.
+    fn ask_dane(&mut self, by_mx: bool) {
+        let Some(end) = self.found().next().map(|(wanted, _)| wanted.end.clone()) else { return };
+        if !self.tlsa.is_empty() {
+            return;
+        }
+        // What it is an alias of first, and then itself (RFC 7671 §7); itself alone if the rest of the way is not secure.
+        let mut bases = vec![self.name.clone()];
+        if self.is_secure() {
+            bases.insert(0, end);
+            bases.dedup();
+        } else if let Some(alias) = &self.alias {
+            if !alias.secure || !matches!(alias.found, Some(Found::Records(_))) {
+                return;
+            }
+        } else {
+            self.alias = (by_mx && end != self.name).then(|| Wanted::new(&self.name, Kind::Cname));
+            return;
         }
         bases.retain(|base| TLSA_PREFIX.len() + base.len() <= NAME_SIZE_MAX);
-        bases
+        let wanted = |base: &str| Wanted::new(&format!("{TLSA_PREFIX}{base}"), Kind::Tlsa);
+        self.tlsa = bases.into_iter().map(|base| (base.clone(), wanted(&base))).collect();
     }
 
     /// What its certificate is known by, if it is for mail of a domain of these names.
     fn dane(&self, next_hop: &[Box<str>]) -> Dane {
+        if let Some(Wanted { found: Some(Found::Failed(why)), .. }) = &self.alias {
+            return Dane::Unknown(format!("whether {} is an alias: {why}", self.name).into());
+        }
         for (base, wanted) in &self.tlsa {
             match &wanted.found {
                 Some(Found::Records(records)) if wanted.secure => {
@@ -242,8 +263,6 @@ pub(super) struct Lookup {
     /// Once the MX records are known.
     hosts: Option<Vec<Candidate>>,
     implicit: bool,
-    /// What is known of certificates was asked for, where it is of use.
-    dane_asked: bool,
     /// Hosts were left out that are no better than ourselves.
     loops: bool,
     /// Until when all that it rests on holds.
@@ -263,7 +282,6 @@ impl Lookup {
             sts: None,
             hosts: None,
             implicit: false,
-            dane_asked: false,
             loops: false,
             until: Instant::FAR,
             result: None,
@@ -343,23 +361,14 @@ impl Lookup {
             self.judge_mx();
         }
         if self.result.is_none() && self.questions().next().is_none() {
-            self.ask_tlsa();
+            let by_mx = self.mx.secure;
+            if self.rules.dane && (by_mx || self.implicit) {
+                self.hosts.iter_mut().flatten().for_each(|host| host.ask_dane(by_mx));
+            }
             let is_open = self.sts.as_ref().is_some_and(|sts| sts.standing.is_none());
             if !is_open && self.questions().next().is_none() {
                 self.result = Some(self.judge_hosts());
             }
-        }
-    }
-
-    /// All addresses are known: what is known of certificates follows, where it could be of use.
-    fn ask_tlsa(&mut self) {
-        if !self.rules.dane || std::mem::replace(&mut self.dane_asked, true) {
-            return;
-        }
-        let secure = self.mx.secure || self.implicit;
-        for host in self.hosts.iter_mut().flatten().filter(|host| secure && host.is_secure()) {
-            let wanted = |base: &str| Wanted::new(&format!("{TLSA_PREFIX}{base}"), Kind::Tlsa);
-            host.tlsa = host.bases().into_iter().map(|base| (base.clone(), wanted(&base))).collect();
         }
     }
 
@@ -425,6 +434,7 @@ impl Lookup {
         let kinds = [(v6, Kind::Aaaa), (v4, Kind::A)].into_iter().filter(|(wanted, _)| *wanted);
         let candidates = hosts.into_iter().map(|(preference, name)| Candidate {
             addresses: kinds.clone().map(|(_, kind)| Wanted::new(&name, kind)).collect(),
+            alias: None,
             tlsa: Vec::new(),
             name,
             preference,

@@ -16,6 +16,8 @@ pub enum Kind {
     A,
     /// Its IPv6 addresses.
     Aaaa,
+    /// What a name is an alias of.
+    Cname,
     /// What is known of a server's certificate (RFC 6698).
     Tlsa,
     /// Text.
@@ -46,6 +48,7 @@ impl fmt::Display for Question {
             Kind::Mx => "MX",
             Kind::A => "A",
             Kind::Aaaa => "AAAA",
+            Kind::Cname => "CNAME",
             Kind::Tlsa => "TLSA",
             Kind::Txt => "TXT",
             Kind::Policy => "policy",

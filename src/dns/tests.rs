@@ -413,7 +413,10 @@ fn tlsa_records_are_those_of_what_a_host_is_an_alias_of_or_its_own() {
     assert_eq!(dane(&zone, "d.example"), "mx.example: 3 1 1 8");
     zone.records.remove("common.example");
     assert_eq!(dane(&zone, "d.example"), "alias.example: 3 1 1 7");
+    // Where it leads is not secure, but that it leads there is.
     zone.insecure = vec!["mx.example".into()];
+    assert_eq!(dane(&zone, "d.example"), "alias.example: 3 1 1 7");
+    zone.insecure.push("alias.example".into());
     assert_eq!(dane(&zone, "d.example"), "absent");
     zone.insecure.clear();
     zone.fails = vec!["_25._tcp.mx.example".into()];

@@ -84,6 +84,7 @@ impl Resolvers {
             Kind::Mx => RecordType::MX,
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
+            Kind::Cname => RecordType::CNAME,
             Kind::Tlsa => RecordType::TLSA,
             Kind::Txt => RecordType::TXT,
             Kind::Policy => return None,
