@@ -160,6 +160,7 @@ fn routes() -> Arc<Routes> {
             implicit_tls: false,
             preference: 10,
             name: "mx".into(),
+            demand: None,
         };
         (format!("customer{number}.example").into(), Route::new(vec![hop]))
     });

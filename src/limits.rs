@@ -171,6 +171,46 @@ pub const DNS_RECORDS_MAX: usize = 64;
 /// Hosts of one domain, those with the lowest preferences. Large providers have a dozen.
 pub const MX_HOSTS_MAX: usize = 32;
 
+/// What is taken of one TXT record, bytes: a longer one is not about what is asked for here.
+pub const TXT_SIZE_MAX: usize = 256;
+
+/// Policies that are fetched at a time (MTA-STS), out of [`LOOKUPS_MAX`] and beside the questions to resolvers: servers that never
+/// answer hold up no more than these.
+pub const POLICY_FETCHES_MAX: usize = 64;
+
+/// How long a fetch of a policy may take (RFC 8461 §3.3 suggests a minute). Mail of its domain waits for it.
+pub const POLICY_FETCH_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Addresses of a policy's server that are tried.
+pub const POLICY_ADDRESSES_MAX: usize = 4;
+
+/// The largest policy, bytes (RFC 8461 §3.2 suggests this limit).
+pub const POLICY_SIZE_MAX: usize = 64 << 10;
+
+/// Hosts that a policy may name. Large providers need a handful.
+pub const POLICY_HOSTS_MAX: usize = 64;
+
+/// How long a policy counts at most: RFC 8461 §3.2 sets this limit of about a year.
+pub const POLICY_AGE_MAX: Duration = Duration::from_secs(31_557_600);
+
+/// How long a policy is not fetched again, whether that failed or its record has changed once more (RFC 8461 §3.3 wants five minutes).
+pub const POLICY_RETRY_DELAY: Duration = Duration::from_secs(300);
+
+/// When a policy is fetched again though its record is the same, so that one that counts for long is not found too old on the day on
+/// which its server is down.
+pub const POLICY_REFRESH_DELAY_MAX: Duration = Duration::from_secs(86_400);
+
+/// Policies that are remembered: of the size of a name mostly, at the worst, with [`POLICY_HOSTS_MAX`] of the longest names in each,
+/// 130 MB.
+pub const POLICIES_MAX: usize = 8192;
+
+/// TLSA records by which one host is known: two keys, of an authority and of its own, in every form, and more.
+pub const TLSA_RECORDS_MAX: usize = 16;
+
+/// What is kept of the TLSA records of one answer, bytes: two whole certificates, or digests without end. What is left out counts as
+/// a record that is of no use, so that it can only make a host stricter.
+pub const TLSA_SIZE_MAX: usize = 8 << 10;
+
 /// Addresses of one host, of each family.
 pub const HOST_ADDRESSES_MAX: usize = 16;
 
@@ -991,6 +1031,10 @@ pub const CERTIFICATES_MAX: usize = 64;
 
 /// Hosts whose sessions a worker can resume, of each kind: a few kilobytes for each.
 pub const RESUMED_HOSTS_MAX: usize = 1024;
+
+/// Hosts whose certificates the DNS knows and that a worker was connected to lately: some kilobytes for each, and a session that can be
+/// resumed.
+pub const ASSOCIATIONS_MAX: usize = 1024;
 
 /// What is read of a file with the certificates of authorities, bytes: a system has 200 KB of them.
 pub const ROOTS_SIZE_MAX: u64 = 16 << 20;

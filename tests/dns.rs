@@ -4,13 +4,12 @@ mod appliance;
 
 use appliance::client::{Client, in_namespace};
 use appliance::mail::PATIENCE;
-use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, eventually, path};
+use appliance::names::{Server, authority, resolver, sign};
+use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, eventually};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 /// Addresses of the host mx besides its first: the second receiver, and one where nobody listens.
 const MX_SECOND: &str = "192.0.2.31";
@@ -39,14 +38,12 @@ fn zone() -> String {
     text
 }
 
-/// A program that was started for the test, ended when dropped.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// What the zone says that is signed.
+fn signed_zone() -> String {
+    format!(
+        "$ORIGIN signed.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\n@ MX 10 mx\nmx A {MX}\n\
+         half MX 10 mx1.lab.example.\n"
+    )
 }
 
 /// The lab with its name servers and its receivers.
@@ -60,9 +57,6 @@ struct World {
     second: Taker,
 }
 
-/// The key that the resolver trusts, if it validates.
-type Anchor = Option<PathBuf>;
-
 impl World {
     fn up() -> Option<World> {
         let lab = Lab::up(1)?;
@@ -72,7 +66,7 @@ impl World {
             assert!(status.expect("ip").success());
         }
         std::fs::write(lab.directory.path().join("lab.zone"), zone()).expect("the zone");
-        let anchor = sign(&lab);
+        let anchor = sign(&lab, &signed_zone());
         let authority = authority(&lab);
         let receiver =
             |address: &str| Taker::start(&lab.namespace("mx"), format!("{address}:25").parse().expect("one"));
@@ -121,82 +115,6 @@ impl World {
         });
         sent.join().expect("the client");
     }
-}
-
-/// Signs a second zone, signed.example; the file with the key that vouches for it.
-fn sign(lab: &Lab) -> PathBuf {
-    let directory = lab.directory.path();
-    let text = format!(
-        "$ORIGIN signed.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\n@ MX 10 mx\nmx A {MX}\n\
-         half MX 10 mx1.lab.example.\n"
-    );
-    std::fs::write(directory.join("signed.zone"), text).expect("the zone");
-    let ldns = |program: &str, arguments: &[&str]| {
-        let output = Command::new(program).args(arguments).current_dir(directory).output().expect("ldnsutils");
-        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    };
-    let key = ldns("ldns-keygen", &["-k", "-a", "ECDSAP256SHA256", "signed.example"]);
-    ldns("ldns-signzone", &["-f", "signed.zone.signed", "signed.zone", &key]);
-    directory.join(format!("{key}.key"))
-}
-
-/// The authoritative server, on the host mx.
-fn authority(lab: &Lab) -> Server {
-    let directory = lab.directory.path();
-    let folder = directory.display();
-    let mut text = format!(
-        "server:\n  ip-address: {MX}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"{folder}\"\n  database: \"\"\n\
-         \n  pidfile: \"{folder}/nsd.pid\"\n  xfrdfile: \"{folder}/xfrd.state\"\n  zonelistfile: \"{folder}/zone.list\"\n\
-         \n  xfrdir: \"{folder}\"\nremote-control:\n  control-enable: no\n"
-    );
-    for (zone, file) in [("lab.example", "lab.zone"), ("signed.example", "signed.zone.signed")] {
-        text += &format!("zone:\n  name: {zone}\n  zonefile: {file}\n");
-    }
-    let config = directory.join("nsd.conf");
-    std::fs::write(&config, text).expect("the configuration");
-    let server = start(lab, "mx", "nsd", &["-d", "-c", &config.to_string_lossy()]);
-    wait_for_port(lab, "mx", format!("{MX}:53"));
-    server
-}
-
-/// A resolver on the relay's loopback; what it knows comes from the authoritative server.
-fn resolver(lab: &Lab, anchor: &Anchor) -> Server {
-    let directory = lab.directory.path();
-    let modules = if anchor.is_some() { "validator iterator" } else { "iterator" };
-    let mut text = format!(
-        "server:\n  interface: 127.0.0.1\n  username: \"\"\n  chroot: \"\"\n  directory: \"{}\"\n  pidfile: \"\"\n\
-         \n  use-syslog: no\n  do-daemonize: no\n  access-control: 127.0.0.0/8 allow\n  module-config: \"{modules}\"\n\
-         \n  root-hints: \"\"\n  val-log-level: 2\n",
-        directory.display(),
-    );
-    if let Some(anchor) = anchor {
-        text += &format!("  trust-anchor-file: \"{}\"\n", anchor.display());
-    }
-    for zone in ["lab.example", "signed.example"] {
-        text += &format!("stub-zone:\n  name: {zone}\n  stub-addr: {MX}\n");
-    }
-    text += "remote-control:\n  control-enable: no\n";
-    let config = directory.join("unbound.conf");
-    std::fs::write(&config, text).expect("the configuration");
-    let server = start(lab, "relay", "unbound", &["-d", "-c", &config.to_string_lossy()]);
-    wait_for_port(lab, "relay", "127.0.0.1:53".to_owned());
-    server
-}
-
-fn start(lab: &Lab, host: &str, program: &str, arguments: &[&str]) -> Server {
-    let log = std::fs::File::create(lab.directory.path().join(format!("{program}.log"))).expect("a log");
-    let mut command = lab.command(host, program);
-    command.args(arguments).env("PATH", path()).stdout(Stdio::null()).stderr(log);
-    Server(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup --test installs it")))
-}
-
-fn wait_for_port(lab: &Lab, host: &str, address: String) {
-    let namespace = lab.namespace(host);
-    let address: SocketAddr = address.parse().expect("an address");
-    eventually(&format!("something listens on {address}"), Duration::from_secs(20), || {
-        in_namespace(&namespace, move || TcpStream::connect(address).is_ok()).join().expect("a thread")
-    });
 }
 
 /// An SMTP server that keeps what it gets.

@@ -330,6 +330,39 @@ fn a_real_postfix_is_sent_to_under_tls_and_resumes_it() {
 }
 
 #[test]
+fn mail_whose_sender_demands_tls_all_the_way_bounces_where_that_ends() {
+    let Some(lab) = Lab::up(1) else { return };
+    let maildir = postfix(&lab);
+    let chain = certificate(lab.directory.path(), "own");
+    let listeners = LISTENERS.replace("\"implicit\"\n", "\"implicit\"\nrequiretls = true\n");
+    let to = format!("smtp://{MX}:25");
+    let more = format!(
+        "{listeners}[[route]]\ndomain = \"example.test\"\nto = [\"{to}\"]\ntls = \"verify\"\n[tls]\nroots = \"mx.pem\"\n"
+    );
+    let appliance = Appliance::start(&lab, &Setup { transport: "af_xdp", to: &to, cores: "", more: &more });
+    in_namespace(&lab.namespace("client"), move || {
+        let mut stream = connect(&chain);
+        assert!(say(&mut stream, "").starts_with("220 "));
+        assert!(say(&mut stream, "EHLO c\r\n").contains("250-REQUIRETLS\r\n"));
+        assert!(say(&mut stream, "MAIL FROM:<me@example.test> REQUIRETLS RET=FULL\r\n").starts_with("250 "));
+        assert!(say(&mut stream, "RCPT TO:<user@example.test>\r\n").starts_with("250 "));
+        assert!(say(&mut stream, "DATA\r\n").starts_with("354 "));
+        assert!(say(&mut stream, "Subject: a secret\r\n\r\nthe secret\r\n.\r\n").starts_with("250 "));
+    })
+    .join()
+    .expect("the client");
+    appliance.wait_until_empty(PATIENCE);
+    let bounced = appliance.events("bounced");
+    let reply = bounced[0]["reply"].as_str().unwrap_or_default();
+    assert!(reply.contains("does not support REQUIRETLS"), "{bounced:?}");
+    eventually("the notice is there", PATIENCE, || std::fs::read_dir(&maildir).expect("the folder").count() == 1);
+    let entry = std::fs::read_dir(&maildir).expect("the folder").flatten().next().expect("there is one");
+    let notice = std::fs::read_to_string(entry.path()).expect("a message");
+    assert!(notice.contains("Status: 5.7.30") && notice.contains("Subject: a secret"), "{notice}");
+    assert!(!notice.contains("the secret"), "headers alone: {notice}");
+}
+
+#[test]
 fn a_certificate_for_somebody_else_is_not_taken_where_it_is_looked_at() {
     let Some(lab) = Lab::up(1) else { return };
     let _maildir = postfix(&lab);

@@ -46,6 +46,9 @@ impl MessageView for Message {
     fn smtputf8(&self) -> bool {
         false
     }
+    fn require_tls(&self) -> bool {
+        false
+    }
     fn ret(&self) -> Option<Return> {
         None
     }
@@ -71,6 +74,7 @@ fn one_of(queued: u64) -> Box<dyn FnMut()> {
         implicit_tls: false,
         preference: 10,
         name: "mx.example.org".into(),
+        demand: None,
     };
     let routes = Arc::new(
         Routes::new([("example.org".into(), Route::new(vec![hop.clone()])), ("*".into(), Route::new(vec![hop]))])

@@ -63,7 +63,7 @@ fn dotted(count: usize) -> String {
     format!(".{}\r\n", "x".repeat(76)).repeat(count)
 }
 
-const OFFER: Offer = Offer { extended: true, binarymime: false };
+const OFFER: Offer = Offer { extended: true, binarymime: false, require_tls: false };
 
 fn mail(line: &'static str) -> Box<dyn FnMut()> {
     Box::new(move || {

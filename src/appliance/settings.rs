@@ -282,7 +282,7 @@ pub(crate) fn server_tls(config: &Config) -> Result<Option<Server>, KeyError> {
 /// # Errors
 /// There is nobody.
 pub(crate) fn roots(config: &Config) -> Result<Option<Arc<RootCertStore>>, RootsError> {
-    let wanted = config.routes.iter().any(|route| route.tls == RouteTls::Verify);
+    let wanted = config.routes.iter().any(|route| matches!(route.tls, RouteTls::Verify | RouteTls::MtaSts));
     wanted.then(|| load_roots(config.tls.roots.as_deref())).transpose()
 }
 
@@ -299,6 +299,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
                 recipients_max: limits.recipients,
                 hops_max: limits.hops,
                 binarymime: listener.binarymime,
+                requiretls: listener.requiretls,
                 starttls: listener_tls(config, listener) == ListenerTls::StartTls,
                 tls_required: listener.require_tls,
                 errors_max: limits.errors,
@@ -326,6 +327,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
                 port: hop.port,
                 preference: hop.preference,
                 name: hop.host.to_string().into(),
+                demand: None,
             })
             .collect();
         let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
@@ -334,6 +336,8 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         compiled.tls = match route.tls {
             RouteTls::None => TlsPolicy::None,
             RouteTls::Opportunistic => TlsPolicy::Opportunistic,
+            RouteTls::Dane => TlsPolicy::Dane,
+            RouteTls::MtaSts => TlsPolicy::MtaSts,
             RouteTls::Require => TlsPolicy::Require,
             RouteTls::Verify => TlsPolicy::Verify,
         };
@@ -343,8 +347,13 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
 }
 
 /// How domains are looked up. `system`: the resolvers of this box's system, if the configuration names none; `held`: the addresses
-/// that its kernel holds.
-pub(crate) fn dns(config: &Config, system: Vec<SocketAddr>, held: &[IpAddr]) -> DnsSettings {
+/// that its kernel holds; `roots`: whom the servers of policies are verified by.
+pub(crate) fn dns(
+    config: &Config,
+    system: Vec<SocketAddr>,
+    held: &[IpAddr],
+    roots: Option<Arc<RootCertStore>>,
+) -> DnsSettings {
     let dns = &config.dns;
     let has = |v4: bool| own(config).iter().any(|(address, _)| address.is_ipv4() == v4);
     let (v4, v6) = match dns.addresses {
@@ -366,10 +375,13 @@ pub(crate) fn dns(config: &Config, system: Vec<SocketAddr>, held: &[IpAddr]) -> 
                 names: names.map(|name| name.to_ascii_lowercase().trim_end_matches('.').into()).collect(),
                 addresses,
             },
+            dane: config.routes.iter().any(|route| matches!(route.tls, RouteTls::Dane | RouteTls::MtaSts)),
+            sts: config.routes.iter().any(|route| route.tls == RouteTls::MtaSts),
         },
         resolvers: if named.is_empty() { system } else { named },
         trust_ad: dns.dnssec == config::Dnssec::TrustAd,
         timeout: *dns.timeout,
+        roots,
     }
 }
 

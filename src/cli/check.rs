@@ -232,6 +232,8 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         let tls = match route.tls {
             RouteTls::None => ", without TLS",
             RouteTls::Opportunistic => "",
+            RouteTls::Dane => ", with DANE",
+            RouteTls::MtaSts => ", with DANE and MTA-STS",
             RouteTls::Require => ", under TLS only",
             RouteTls::Verify => ", under TLS with a valid certificate only",
         };

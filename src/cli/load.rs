@@ -217,7 +217,7 @@ fn send(args: &LoadArgs) -> Result<(About, Vec<(String, Figures)>), LoadError> {
     let make = |worker, workers, now| {
         let (plan, live) = (Arc::clone(&plan), Arc::clone(&live));
         let tls = args.tls.then(|| tls::Client::new(None)).transpose()?;
-        let tls = tls.map(|tls| Arc::new(if args.full_handshakes { tls.forgetting() } else { tls }));
+        let tls = tls.map(|tls| if args.full_handshakes { tls.forgetting() } else { tls });
         let route = Route { sources: sources.clone(), target: args.target, tls };
         Ok(Generator::new(plan, worker, workers, route, live, now)?)
     };

@@ -6,8 +6,12 @@ use super::check;
 use super::text::{exit_code, plain, write_json};
 use crate::appliance::settings;
 use crate::config::{self, Config};
-use crate::control::{Answer, Client, ClientError, DomainReport, PROTOCOL_VERSION, Request};
+use crate::control::{
+    Answer, Client, ClientError, DaneReport, DomainReport, HostReport, PROTOCOL_VERSION, Request, StsReport,
+};
+use crate::delivery::TlsPolicy;
 use crate::smtp::domain_of;
+use crate::sts::Mode;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -21,6 +25,8 @@ struct RouteReport {
     destination: String,
     source_addresses: Vec<std::net::IpAddr>,
     connections_max: Option<u32>,
+    /// What is demanded of TLS.
+    tls: Option<TlsPolicy>,
     /// Of a route by MX.
     dns: Option<DomainReport>,
 }
@@ -48,6 +54,7 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         destination: routes.describe(domain),
         source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
         connections_max: route.map(|route| route.connections_max),
+        tls: route.map(|route| route.tls),
         dns,
     };
     if json {
@@ -87,6 +94,44 @@ fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
         let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
         let (name, addresses) = (plain(&host.name), addresses.join(" "));
         writeln!(out, "{:>6} {name} {addresses} ({})", host.preference, secure(host.secure))?;
+        if matches!(report.tls, Some(TlsPolicy::Dane | TlsPolicy::MtaSts)) {
+            write_dane(host, out)?;
+        }
+    }
+    if report.tls == Some(TlsPolicy::MtaSts) {
+        write_sts(dns.sts.as_ref(), out)?;
     }
     Ok(())
+}
+
+/// What is demanded by the policy of the domain, of hosts of which the DNS demands nothing.
+fn write_sts(sts: Option<&StsReport>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(sts) = sts else { return writeln!(out, "MTA-STS: the domain has no policy") };
+    match sts.mode {
+        None => write!(out, "MTA-STS: no policy")?,
+        Some(mode) => {
+            let mode = if mode == Mode::Enforce { "enforced" } else { "in testing" };
+            let (hosts, seconds) = (plain(&sts.mx.join(" ")), sts.max_age_seconds.unwrap_or(0));
+            write!(out, "MTA-STS: {mode}, TLS with a valid certificate, for the hosts {hosts}, for {seconds} s")?;
+        }
+    }
+    match &sts.failure {
+        None => writeln!(out),
+        Some(failure) => writeln!(out, "; it could not be fetched: {}", plain(failure)),
+    }
+}
+
+/// What the DNS demands of a host.
+fn write_dane(host: &HostReport, out: &mut dyn Write) -> io::Result<()> {
+    match &host.dane {
+        None => writeln!(out, "       DANE: no secure TLSA records"),
+        Some(DaneReport::Unknown { failure }) => writeln!(out, "       DANE: not used for now: {}", plain(failure)),
+        Some(DaneReport::Known { base, records }) if records.is_empty() => {
+            writeln!(out, "       DANE: TLS, with any certificate: no TLSA record of {} is of use", plain(base))
+        }
+        Some(DaneReport::Known { base, records }) => {
+            writeln!(out, "       DANE: TLS, with a certificate that the TLSA records of {} know:", plain(base))?;
+            records.iter().try_for_each(|record| writeln!(out, "         {}", plain(record)))
+        }
+    }
 }

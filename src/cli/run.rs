@@ -24,6 +24,7 @@ use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
 use crate::worker::{Exchange, PairEquipment, Worker};
+use rustls::RootCertStore;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -172,7 +173,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         http,
         hooks,
         events,
-        dns: config.routes.iter().any(|route| route.mx).then(|| names(config)),
+        dns: config.routes.iter().any(|route| route.mx).then(|| names(config, roots.clone())),
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,
@@ -200,10 +201,10 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
 }
 
 /// How domains are looked up here.
-fn names(config: &Config) -> DnsSettings {
+fn names(config: &Config, roots: Option<Arc<RootCertStore>>) -> DnsSettings {
     let system = std::fs::read("/etc/resolv.conf").unwrap_or_default();
     let held = crate::port::kernel_addresses().unwrap_or_default();
-    settings::dns(config, dns::resolvers(&String::from_utf8_lossy(&system)), &held)
+    settings::dns(config, dns::resolvers(&String::from_utf8_lossy(&system)), &held, roots)
 }
 
 /// Refuses what this machine cannot do.

@@ -270,6 +270,10 @@ pub struct Listener {
     /// which many still come without TLS (RFC 3207 §4).
     #[serde(default)]
     pub require_tls: bool,
+    /// Offer REQUIRETLS (RFC 8689) to clients under TLS. What they send with it goes on under TLS alone, to hosts that have shown who
+    /// they are (`tls` of the route: "verify", or "dane" or "mta-sts" where these demand it) and offer it too; to others it bounces.
+    #[serde(default)]
+    pub requiretls: bool,
 }
 
 /// What a listener does with TLS.
@@ -287,7 +291,7 @@ impl Listener {
     /// One that is as all are if nothing else is said.
     pub fn at(address: SocketAddr, role: Role) -> Listener {
         let greeting_delay = greeting_delay_default();
-        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false }
+        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false, requiretls: false }
     }
 }
 
@@ -452,8 +456,11 @@ pub struct Route {
     #[serde(default)]
     pub to: Vec<Hop>,
     /// TLS with these hosts: "opportunistic" uses STARTTLS where it is offered, with any certificate, and goes on in the clear if the
-    /// handshake fails; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one that is valid for the
-    /// host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
+    /// handshake fails; "dane" sends nothing without TLS to hosts of which the DNS says securely how they are known (TLSA records,
+    /// RFC 7672), nothing to one of them that shows another certificate, and does with all others as "opportunistic": it needs `mx`
+    /// and `dnssec = "trust_ad"` in [dns]; "mta-sts" does the same, without `dnssec` too, and where the DNS says nothing heeds the
+    /// policies of domains (RFC 8461), which it fetches from https://mta-sts.DOMAIN: best for mail to the internet; "require" sends nothing without TLS, and takes any certificate; "verify" takes only one
+    /// that is valid for the host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
     #[serde(default)]
     pub tls: RouteTls,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
@@ -474,6 +481,9 @@ pub enum RouteTls {
     None,
     #[default]
     Opportunistic,
+    Dane,
+    #[serde(rename = "mta-sts")]
+    MtaSts,
     Require,
     Verify,
 }

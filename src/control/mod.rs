@@ -75,7 +75,7 @@ pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
 pub use log::{EventFiles, EventFilesError, EventFilesSettings, event_files};
-pub use names::{DnsSettings, DomainReport, HostReport, NameBoard};
+pub use names::{DaneReport, DnsSettings, DomainReport, HostReport, NameBoard, StsReport};
 pub use pair::{
     ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,

@@ -28,6 +28,8 @@ pub struct Job {
     pub body: BodyType,
     /// The envelope needs SMTPUTF8.
     pub smtputf8: bool,
+    /// `REQUIRETLS` was given: to pass on, and to heed.
+    pub require_tls: bool,
     /// `RET`, to pass on.
     pub ret: Option<Return>,
     /// `ENVID`, to pass on.
@@ -138,8 +140,10 @@ pub struct HopSecured {
     /// The version, the cipher.
     #[serde(flatten)]
     pub secured: Secured,
-    /// Its certificate is one that we trust, for its name.
+    /// It has shown who it is: by a certificate that we trust, for its name, or that the DNS knows.
     pub verified: bool,
+    /// What was demanded ([`Demand::name`](super::Demand::name)).
+    pub policy: &'static str,
 }
 
 impl Answer {

@@ -6,19 +6,24 @@
 //!
 //! A route by MX has no hosts of its own: the DNS names them for each domain. Such a domain is a destination of its own for the
 //! queue that holds its mail, known by a number that means something there only. For whoever delivers, the destination is the
-//! *MX set*: the names of the hosts with their preferences, by which all workers know without a word who owns it
-//! ([`Routes::owner`]), and in which all domains with the same hosts share connections. So nothing has to be agreed on, kept or
-//! told to a partner: when an answer changes, what is given out from then on goes to another destination.
+//! *MX set*: the names of the hosts with their preferences, and what is demanded of each, by which all workers know without a word
+//! who owns it ([`Routes::owner`]), and in which all domains with the same hosts share connections. So nothing has to be agreed on,
+//! kept or told to a partner: when an answer changes, what is given out from then on goes to another destination. And no mail goes
+//! over a connection that was made for a domain of which less was demanded.
 
 use super::{Way, Work};
-use crate::dns::MailHosts;
+use crate::dns::{Dane, Failure, MailHost, MailHosts};
 use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, DOMAIN_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::sts::{Mode, Policy};
+use crate::tls::Associations;
 use hashbrown::HashMap;
+use serde::Serialize;
 use siphasher::sip::SipHasher13;
 use std::borrow::Cow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Where hosts that the DNS names take mail (RFC 5321 §4.5.4.2).
 const SMTP_PORT: u16 = 25;
@@ -73,28 +78,126 @@ pub struct Hop {
     pub preference: u16,
     /// As the operator wrote it, for replies, notices and the log.
     pub name: Box<str>,
+    /// What is demanded of TLS with it; none: what the route demands of all.
+    pub demand: Option<Demand>,
 }
 
-/// What is demanded of TLS with the hosts of a destination. Each demands more than the one before; what a certificate is held
-/// against (RFC 7672, RFC 8461) would be another.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What a route demands of TLS with its hosts. Each demands more than the one before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TlsPolicy {
     /// It is not used.
     None,
     /// It is used where it is offered (RFC 7435): any certificate will do, and if the handshake fails mail goes in the clear.
     #[default]
     Opportunistic,
+    /// What the DNS demands of the host (RFC 7672); where it demands nothing, as the one before.
+    Dane,
+    /// As the one before, and where the DNS demands nothing what the policy of the domain does (RFC 8461).
+    MtaSts,
     /// Mail goes under TLS or not at all. Any certificate will do.
     Require,
     /// The certificate is one that we trust, for the host's name.
     Verify,
 }
 
+/// What is demanded of TLS with one host.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Demand {
+    /// As [`TlsPolicy::None`].
+    None,
+    /// As [`TlsPolicy::Opportunistic`].
+    Opportunistic,
+    /// As [`TlsPolicy::Require`].
+    Require,
+    /// As [`TlsPolicy::Verify`].
+    Verify,
+    /// Mail goes under TLS or not at all, and the certificate is one that these know.
+    Dane(Arc<Associations>),
+    /// As [`TlsPolicy::Verify`], since the policy of the domain enforces it.
+    Sts,
+    /// As [`TlsPolicy::Opportunistic`]; but whether it could be enforced is looked at, as the policy of the domain is in testing.
+    StsTesting {
+        /// The policy names the host.
+        named: bool,
+    },
+}
+
+/// Why a host must not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refusal<'a> {
+    /// Nobody knows what the DNS demands of it.
+    #[error("{0}")]
+    Unknown(&'a str),
+    /// The policy of the domain does not name it.
+    #[error("the MTA-STS policy of the domain does not name its host {0}")]
+    Unnamed(&'a str),
+}
+
+impl Demand {
+    /// Its name, for the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Demand::None => "none",
+            Demand::Opportunistic => "opportunistic",
+            Demand::Require => "require",
+            Demand::Verify => "verify",
+            Demand::Dane(_) => "dane",
+            Demand::Sts => "mta-sts",
+            Demand::StsTesting { .. } => "mta-sts-testing",
+        }
+    }
+
+    /// Whether a host that meets it is who it should be; `valid`: it has shown a valid certificate for its name, as far as that was
+    /// looked at.
+    pub fn authenticates(&self, valid: bool) -> bool {
+        match self {
+            Demand::None | Demand::Opportunistic | Demand::Require => false,
+            Demand::Verify | Demand::Sts => true,
+            Demand::Dane(known) => known.authenticate(),
+            Demand::StsTesting { named } => *named && valid,
+        }
+    }
+
+    /// Whether a host that fails at TLS may be spoken to without.
+    pub(super) fn may_be_clear(&self) -> bool {
+        matches!(self, Demand::Opportunistic | Demand::StsTesting { .. })
+    }
+}
+
+impl TlsPolicy {
+    /// What it demands of a host of which nothing is known.
+    fn demand(self) -> Demand {
+        match self {
+            TlsPolicy::None => Demand::None,
+            TlsPolicy::Opportunistic | TlsPolicy::Dane | TlsPolicy::MtaSts => Demand::Opportunistic,
+            TlsPolicy::Require => Demand::Require,
+            TlsPolicy::Verify => Demand::Verify,
+        }
+    }
+
+    /// What it demands of a host that the DNS names, or why that must not be used.
+    fn demand_of<'a>(self, host: &'a MailHost, policy: Option<&Policy>) -> Result<Demand, Refusal<'a>> {
+        match (self, &host.dane, policy) {
+            (TlsPolicy::Dane | TlsPolicy::MtaSts, Dane::Present(known), _) => Ok(Demand::Dane(Arc::clone(known))),
+            // What the DNS demands must not be passed by with a policy (RFC 8461 §2).
+            (TlsPolicy::Dane | TlsPolicy::MtaSts, Dane::Unknown(why), _) => Err(Refusal::Unknown(why)),
+            (TlsPolicy::MtaSts, Dane::Absent, Some(policy)) => match (policy.mode, policy.names(&host.name)) {
+                (Mode::Enforce, true) => Ok(Demand::Sts),
+                (Mode::Enforce, false) => Err(Refusal::Unnamed(&host.name)),
+                (Mode::Testing, named) => Ok(Demand::StsTesting { named }),
+                (Mode::None, _) => Ok(self.demand()),
+            },
+            _ => Ok(self.demand()),
+        }
+    }
+}
+
 /// How one connection is to be secured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Security {
-    /// What is demanded; never [`TlsPolicy::None`] with `implicit`.
-    pub policy: TlsPolicy,
+    /// What is demanded; never [`Demand::None`] with `implicit`.
+    pub demand: Demand,
     /// TLS begins with the connection.
     pub implicit: bool,
 }
@@ -140,17 +243,61 @@ impl Route {
         self.hops.is_empty() && !self.mx
     }
 
+    /// What is demanded of TLS with one of its own hops.
+    pub(super) fn demand(&self, hop: &Hop) -> Demand {
+        match hop.demand.clone().unwrap_or_else(|| self.tls.demand()) {
+            Demand::None if hop.implicit_tls => Demand::Opportunistic,
+            demand => demand,
+        }
+    }
+
+    /// The hosts that may be used of those that the DNS has named, with what is demanded of each: the MX set.
+    pub(super) fn set<'a>(&self, hosts: &'a MailHosts) -> impl Iterator<Item = (&'a MailHost, Demand)> + use<'a> {
+        let (tls, policy) = (self.tls, hosts.sts.policy.as_deref());
+        hosts.hosts.iter().filter_map(move |host| Some((host, tls.demand_of(host, policy).ok()?)))
+    }
+
+    /// Whether both are the same destination.
+    pub(super) fn is_same_set(&self, one: &MailHosts, other: &MailHosts) -> bool {
+        let parts = |hosts| self.set(hosts).map(|(host, demand)| (host.preference, &*host.name, demand));
+        parts(one).eq(parts(other))
+    }
+
+    /// The hosts that the DNS has named, if one of them may be used.
+    pub(super) fn admit(&self, hosts: &Arc<MailHosts>) -> Result<Arc<MailHosts>, Failure> {
+        let policy = hosts.sts.policy.as_deref();
+        match hosts.hosts.iter().map(|host| self.tls.demand_of(host, policy)).find_map(Result::err) {
+            Some(why) if self.set(hosts).next().is_none() => Err(Failure::new((4, 7, 5), why.to_string())),
+            _ => Ok(Arc::clone(hosts)),
+        }
+    }
+
     /// The same with hosts that the DNS has named.
     pub(super) fn with_hosts(&self, hosts: &MailHosts) -> Route {
-        let hop = |host: &crate::dns::MailHost| Hop {
+        let hop = |(host, demand): (&MailHost, Demand)| Hop {
             implicit_tls: false,
             protocol: Protocol::Smtp,
             addresses: host.addresses.clone(),
             port: SMTP_PORT,
             preference: host.preference,
             name: host.name.clone(),
+            demand: Some(demand),
         };
-        Route { hops: hosts.hosts.iter().map(hop).collect(), ..self.clone() }
+        Route { hops: self.set(hosts).map(hop).collect(), ..self.clone() }
+    }
+
+    /// A number by which all workers know an MX set that is reached by this route, which has this id.
+    pub(super) fn hash_of_set(&self, id: RouteId, hosts: &MailHosts) -> u64 {
+        let mut hasher = SipHasher13::new();
+        id.hash(&mut hasher);
+        for (host, demand) in self.set(hosts) {
+            hasher.write_u16(host.preference);
+            // Preceded by its size, so that no two lists are written alike.
+            hasher.write_usize(host.name.len());
+            hasher.write(host.name.as_bytes());
+            demand.hash(&mut hasher);
+        }
+        hasher.finish()
     }
 }
 
@@ -249,7 +396,9 @@ impl Routes {
         let workers = workers.max(1);
         match work {
             Work::Deliver(job) => match &job.way {
-                Way::Hosts { route, hosts } => (hash_of_set(*route, hosts) % u64::from(workers)) as u16,
+                Way::Hosts { route, hosts } => {
+                    (self.route(*route).hash_of_set(*route, hosts) % u64::from(workers)) as u16
+                }
                 Way::Route | Way::Failed(_) => (job.destination.0 % u32::from(workers)) as u16,
             },
             Work::Verify { destination, .. } => (destination.0 % u32::from(workers)) as u16,
@@ -269,19 +418,6 @@ impl Routes {
     pub fn name(&self, id: DestinationId) -> DestinationName<'_> {
         DestinationName(self.routes.get(id.index()))
     }
-}
-
-/// A number by which all workers know an MX set that is reached by a route.
-pub(super) fn hash_of_set(route: RouteId, hosts: &MailHosts) -> u64 {
-    let mut hasher = SipHasher13::new();
-    route.hash(&mut hasher);
-    for (preference, name) in hosts.set() {
-        hasher.write_u16(preference);
-        // Preceded by its size, so that no two lists are written alike.
-        hasher.write_usize(name.len());
-        hasher.write(name.as_bytes());
-    }
-    hasher.finish()
 }
 
 /// A domain in the form in which queues know it: in lower case, without a dot at its end.
@@ -323,6 +459,7 @@ impl fmt::Display for DestinationName<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sts::Standing;
 
     fn route(host: u8) -> Route {
         Route::new(vec![Hop {
@@ -332,6 +469,7 @@ mod tests {
             implicit_tls: false,
             preference: 10,
             name: format!("192.0.2.{host}").into(),
+            demand: None,
         }])
     }
 
@@ -395,8 +533,10 @@ mod tests {
             preference: *preference,
             addresses: vec![IpAddr::from([198, 51, 100, number as u8])],
             secure: false,
+            dane: Dane::Absent,
         };
-        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, number }
+        let sts = Standing::default();
+        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, sts, number }
     }
 
     #[test]
@@ -410,14 +550,82 @@ mod tests {
         }
     }
 
+    /// Known by a digest that begins with this byte.
+    fn known(byte: u8) -> Dane {
+        let record = crate::tls::Tlsa { usage: 3, selector: 1, matching: 1, data: [byte; 32].into() };
+        Dane::Present(Arc::new(Associations::new("a.example", &[], &[record])))
+    }
+
     #[test]
     fn an_mx_set_is_its_names_and_preferences() {
-        let route = DestinationId::from_index(0);
-        let set = hash_of_set(route, &hosts(&[(10, "a.example"), (20, "b.example")], 1));
-        assert_eq!(set, hash_of_set(route, &hosts(&[(10, "a.example"), (20, "b.example")], 2)));
+        let (id, by_mx) = (DestinationId::from_index(0), Route::by_mx());
+        let set = by_mx.hash_of_set(id, &hosts(&[(10, "a.example"), (20, "b.example")], 1));
+        assert_eq!(set, by_mx.hash_of_set(id, &hosts(&[(10, "a.example"), (20, "b.example")], 2)));
         let others = [hosts(&[(10, "a.example")], 1), hosts(&[(10, "a.example"), (10, "b.example")], 1)];
-        assert!(others.iter().all(|other| hash_of_set(route, other) != set));
-        assert_ne!(set, hash_of_set(DestinationId::from_index(1), &hosts(&[(10, "a.example"), (20, "b.example")], 1)));
+        assert!(others.iter().all(|other| by_mx.hash_of_set(id, other) != set));
+        let other = DestinationId::from_index(1);
+        assert_ne!(set, by_mx.hash_of_set(other, &hosts(&[(10, "a.example"), (20, "b.example")], 1)));
+    }
+
+    #[test]
+    fn hosts_of_which_more_is_demanded_are_another_mx_set() {
+        let id = DestinationId::from_index(0);
+        let of = |dane: Dane| {
+            let mut hosts = hosts(&[(10, "a.example")], 1);
+            hosts.hosts[0].dane = dane;
+            hosts
+        };
+        let dane = Route { tls: TlsPolicy::Dane, ..Route::by_mx() };
+        let sets = [Dane::Absent, known(1), known(2)].map(|dane_of_host| dane.hash_of_set(id, &of(dane_of_host)));
+        assert!(sets[0] != sets[1] && sets[1] != sets[2] && sets[0] != sets[2]);
+        // Who does not want to know is not told apart.
+        let plain = Route::by_mx();
+        assert_eq!(plain.hash_of_set(id, &of(Dane::Absent)), plain.hash_of_set(id, &of(known(1))));
+    }
+
+    #[test]
+    fn a_host_of_which_nobody_knows_what_it_is_known_by_is_not_used() {
+        let mut two = hosts(&[(10, "a.example"), (20, "b.example")], 1);
+        two.hosts[0].dane = Dane::Unknown("no answer".into());
+        let route = Route { tls: TlsPolicy::Dane, ..Route::by_mx() };
+        let names = |route: &Route, hosts: &MailHosts| -> Vec<Box<str>> {
+            route.with_hosts(hosts).hops.into_iter().map(|hop| hop.name).collect()
+        };
+        assert_eq!(names(&route, &two), ["b.example".into()]);
+        assert_eq!(names(&Route::by_mx(), &two).len(), 2);
+        assert!(route.admit(&Arc::new(two.clone())).is_ok());
+        two.hosts.pop();
+        let failure = route.admit(&Arc::new(two.clone())).unwrap_err();
+        assert_eq!((failure.status, &*failure.text), ((4, 7, 5), "no answer"));
+        assert!(Route::by_mx().admit(&Arc::new(two)).is_ok());
+    }
+
+    #[test]
+    fn a_policy_is_heeded_where_the_dns_demands_nothing() {
+        let route = Route { tls: TlsPolicy::MtaSts, ..Route::by_mx() };
+        let policy = |mode| Policy { mode, mx: vec!["a.example".into()], max_age: std::time::Duration::from_secs(60) };
+        let demands = |dane: Dane, mode: Option<Mode>| {
+            let mut two = hosts(&[(10, "a.example"), (20, "b.example")], 1);
+            two.hosts[0].dane = dane;
+            two.sts.policy = mode.map(|mode| Arc::new(policy(mode)));
+            let all: Vec<_> =
+                route.set(&two).map(|(host, demand)| format!("{}: {}", host.name, demand.name())).collect();
+            all.join(", ")
+        };
+        assert_eq!(demands(Dane::Absent, None), "a.example: opportunistic, b.example: opportunistic");
+        assert_eq!(demands(Dane::Absent, Some(Mode::Enforce)), "a.example: mta-sts");
+        assert_eq!(demands(known(1), Some(Mode::Enforce)), "a.example: dane");
+        assert_eq!(demands(Dane::Unknown("no".into()), Some(Mode::Enforce)), "");
+        assert_eq!(demands(Dane::Unknown("no".into()), None), "b.example: opportunistic");
+        let testing = "a.example: mta-sts-testing, b.example: mta-sts-testing";
+        assert_eq!(demands(Dane::Absent, Some(Mode::Testing)), testing);
+        assert!(Demand::StsTesting { named: true }.authenticates(true));
+        assert!(!Demand::StsTesting { named: false }.authenticates(true));
+
+        let mut other = hosts(&[(10, "c.example")], 1);
+        other.sts.policy = Some(Arc::new(policy(Mode::Enforce)));
+        let failure = route.admit(&Arc::new(other)).unwrap_err();
+        assert_eq!(&*failure.text, "the MTA-STS policy of the domain does not name its host c.example");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
 use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, Route, Routes, Verdict};
-use crate::dns::{MailHost, MailHosts};
+use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
+use crate::sts::Standing;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub fn hop(host: u8, preference: u16) -> Hop {
         implicit_tls: false,
         preference,
         name: ip.to_string().into(),
+        demand: None,
     }
 }
 
@@ -47,8 +49,10 @@ pub fn hosts(number: u64, hosts: &[(u16, &str, u8)]) -> Arc<MailHosts> {
         preference: *preference,
         addresses: vec![IpAddr::from([198, 51, 100, *last])],
         secure: false,
+        dane: Dane::Absent,
     };
-    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, number })
+    let sts = Standing::default();
+    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, sts, number })
 }
 
 /// A message as the spool's index would hold it.
@@ -72,6 +76,7 @@ impl Message {
             recipients,
             body: BodyType::SevenBit,
             smtputf8: false,
+            require_tls: false,
             ret: None,
             envelope_id: None,
         };
@@ -127,6 +132,9 @@ impl MessageView for Message {
     }
     fn smtputf8(&self) -> bool {
         self.envelope.smtputf8
+    }
+    fn require_tls(&self) -> bool {
+        self.envelope.require_tls
     }
     fn ret(&self) -> Option<Return> {
         self.envelope.ret

@@ -1,5 +1,7 @@
 //! What is known of a domain's mail in the end.
 
+use crate::sts::Standing;
+use crate::tls::Associations;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,10 +12,12 @@ use std::time::Duration;
 pub struct MailHosts {
     /// At least one; by preference, and equals by name.
     pub hosts: Vec<MailHost>,
-    /// The MX records are secure.
+    /// The MX records are secure, or that there are none.
     pub secure: bool,
     /// There are no MX records: the domain is its own host (RFC 5321 §5.1).
     pub implicit: bool,
+    /// What the domain says of TLS with them (MTA-STS), if somebody wants to know.
+    pub sts: Standing,
     /// Of two answers the later one has the higher number. It counts from the start of the process.
     pub number: u64,
 }
@@ -29,19 +33,27 @@ pub struct MailHost {
     pub addresses: Vec<IpAddr>,
     /// They are secure.
     pub secure: bool,
+    /// Whether its certificate is known.
+    pub dane: Dane,
+}
+
+/// What the DNS says of a host's certificate (RFC 7672 §2.2).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Dane {
+    /// Nothing, or nothing that is secure; or nobody wants to know.
+    Absent,
+    /// TLS is demanded, and that the host is known by these.
+    Present(Arc<Associations>),
+    /// Nobody knows, for now: the host must not be used by those who want to know.
+    Unknown(Box<str>),
 }
 
 impl MailHosts {
     /// A host that is known by its address alone.
     pub(super) fn at(address: IpAddr, number: u64) -> MailHosts {
         let name = format!("[{address}]").into();
-        let host = MailHost { name, preference: 0, addresses: vec![address], secure: false };
-        MailHosts { hosts: vec![host], secure: false, implicit: true, number }
-    }
-
-    /// The MX set: by it domains are told to have the same hosts, whatever the addresses of these are at the time.
-    pub fn set(&self) -> impl Iterator<Item = (u16, &str)> {
-        self.hosts.iter().map(|host| (host.preference, &*host.name))
+        let host = MailHost { name, preference: 0, addresses: vec![address], secure: false, dane: Dane::Absent };
+        MailHosts { hosts: vec![host], secure: false, implicit: true, sts: Standing::default(), number }
     }
 }
 
@@ -66,7 +78,8 @@ pub struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Failure {
+    /// With its status, and what happened.
+    pub fn new(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Failure {
         Failure { status, text: text.into() }
     }
 

@@ -3,9 +3,12 @@
 use super::answer::Answer;
 use super::cache::Cache;
 use super::lookup::{Lookup, Rules};
-use super::record::{Data, Question, Reply, Said};
+use super::record::{Data, Kind, Question, Reply, Said};
 use crate::env::Instant;
-use crate::limits::{DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX};
+use crate::limits::{
+    DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX, POLICY_FETCHES_MAX, TLSA_SIZE_MAX,
+};
+use crate::sts::{Known, Shelf};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -28,8 +31,13 @@ pub struct Clerk {
     waiting: BTreeMap<Question, BTreeSet<Box<str>>>,
     /// Questions of `waiting` that no resolver has yet.
     unasked: VecDeque<Question>,
-    /// Questions that resolvers have: at most [`LOOKUPS_MAX`].
+    /// The same, about policies.
+    unfetched: VecDeque<Question>,
+    /// Questions that resolvers have: at most [`LOOKUPS_MAX`], and beside them [`POLICY_FETCHES_MAX`] about policies.
     asked: BTreeSet<Question>,
+    /// How many of them are about policies.
+    fetching: usize,
+    policies: Shelf,
     answers: VecDeque<(u16, Box<str>, Answer)>,
     /// Lookups begun.
     count: u64,
@@ -45,7 +53,10 @@ impl Clerk {
             cases: BTreeMap::new(),
             waiting: BTreeMap::new(),
             unasked: VecDeque::new(),
+            unfetched: VecDeque::new(),
             asked: BTreeSet::new(),
+            fetching: 0,
+            policies: Shelf::default(),
             answers: VecDeque::new(),
             count: 0,
         }
@@ -63,12 +74,15 @@ impl Clerk {
         }
     }
 
-    /// The next question for a resolver; [`tell`](Clerk::tell) must follow, whatever happens.
+    /// The next question for a resolver, or for the web; [`tell`](Clerk::tell) must follow, whatever happens.
     pub fn question(&mut self) -> Option<Question> {
-        if self.asked.len() >= LOOKUPS_MAX {
-            return None;
-        }
-        let question = self.unasked.pop_front()?;
+        let may_ask = self.asked.len() - self.fetching < LOOKUPS_MAX;
+        let asked = if may_ask { self.unasked.pop_front() } else { None };
+        let question = asked.or_else(|| {
+            let fetched = if self.fetching < POLICY_FETCHES_MAX { self.unfetched.pop_front() } else { None };
+            self.fetching += usize::from(fetched.is_some());
+            fetched
+        })?;
         self.asked.insert(question.clone());
         Some(question)
     }
@@ -78,13 +92,27 @@ impl Clerk {
         if !self.asked.remove(question) {
             return;
         }
+        if question.kind == Kind::Policy {
+            return self.tell_policy(now, question, reply);
+        }
         if let Said::Records(records) = &mut reply.said {
-            // They come in any order: of too many hosts the best ones stay, and all aliases.
-            records.sort_by_key(|record| match record.data {
-                Data::Alias(_) | Data::Address(_) => 0,
-                Data::Mx { preference, .. } => 1 + u32::from(preference),
+            // They come in any order: of too many hosts the best ones stay, and all aliases; of certificates the digests.
+            records.sort_by_key(|record| match &record.data {
+                Data::Alias(_) | Data::Address(_) | Data::Text(_) | Data::Policy(_) => 0,
+                Data::Mx { preference, .. } => 1 + usize::from(*preference),
+                Data::Tlsa(tlsa) => 1 + tlsa.data.len(),
             });
             records.truncate(DNS_RECORDS_MAX);
+            let mut room = TLSA_SIZE_MAX;
+            for record in records {
+                if let Data::Tlsa(tlsa) = &mut record.data {
+                    match room.checked_sub(tlsa.data.len()) {
+                        Some(rest) => room = rest,
+                        // That there is one must not be forgotten.
+                        None => tlsa.data = Box::default(),
+                    }
+                }
+            }
         }
         let until = self.cache.put(now, question.clone(), reply.clone());
         for domain in self.waiting.remove(question).unwrap_or_default() {
@@ -92,6 +120,30 @@ impl Clerk {
             if let Some(case) = self.cases.get_mut(&domain) {
                 case.lookup.tell(question, &reply, until);
             }
+            self.pursue(now, &domain);
+        }
+    }
+
+    /// What came of fetching a policy.
+    fn tell_policy(&mut self, now: Instant, question: &Question, reply: Reply) {
+        self.fetching -= 1;
+        let fetched = match reply.said {
+            Said::Failed(why) => Err(why),
+            Said::Records(records) => records
+                .into_iter()
+                .find_map(|record| match record.data {
+                    Data::Policy(policy) => Some(policy),
+                    _ => None,
+                })
+                .ok_or_else(|| "there is none".into()),
+            Said::Nothing | Said::NoName => Err("there is none".into()),
+        };
+        let domains = self.waiting.remove(question).unwrap_or_default();
+        let id = domains.iter().find_map(|domain| self.cases.get(domain)?.lookup.policy_wanted()?.1);
+        if let Some(id) = id {
+            self.policies.put(now, &question.name, &id, fetched);
+        }
+        for domain in domains {
             self.pursue(now, &domain);
         }
     }
@@ -109,7 +161,9 @@ impl Clerk {
     /// Shows how full its tables are.
     pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
         see(Gauge::new("domains being looked up", self.cases.len(), self.workers * LOOKUPS_PER_WORKER_MAX));
-        see(Gauge::new("questions to resolvers", self.asked.len(), LOOKUPS_MAX));
+        see(Gauge::new("questions to resolvers", self.asked.len() - self.fetching, LOOKUPS_MAX));
+        see(Gauge::new("policies that are fetched", self.fetching, POLICY_FETCHES_MAX));
+        self.policies.gauge(see);
         see(Gauge::new("answers of resolvers that are remembered", self.cache.len(), DNS_CACHE_MAX));
     }
 
@@ -124,15 +178,23 @@ impl Clerk {
             let Some((question, reply, until)) = known else { break };
             case.lookup.tell(&question, &reply, until);
         }
+        let mut policy = None;
+        if let Some((domain, id)) = case.lookup.policy_wanted() {
+            match self.policies.get(now, domain, id.as_deref()) {
+                Known::Counts(standing, until) => case.lookup.tell_policy(standing, until),
+                Known::Unknown => policy = Some(Question::new(domain, Kind::Policy)),
+            }
+        }
         if let Some(answer) = case.lookup.answer(now) {
             let askers = std::mem::take(&mut case.askers);
             self.answers.extend(askers.into_iter().map(|worker| (worker, domain.into(), answer.clone())));
             self.cases.remove(domain);
             return;
         }
-        for question in case.lookup.questions() {
+        for question in case.lookup.questions().chain(&policy) {
             let waiting = self.waiting.entry(question.clone()).or_insert_with(|| {
-                self.unasked.push_back(question.clone());
+                let questions = if question.kind == Kind::Policy { &mut self.unfetched } else { &mut self.unasked };
+                questions.push_back(question.clone());
                 BTreeSet::new()
             });
             waiting.insert(domain.into());

@@ -5,16 +5,21 @@
 //!   │ ├ one "." ───► the domain takes no mail (RFC 7505)
 //!   │ └ no name ───► there is no such domain
 //!   └── nothing ───► the domain is its own host ─► A?, AAAA? ─► hosts, or there is nothing
+//!                                                     │ MX and addresses are secure, and DANE is wanted
+//!                                                     └─► TLSA? ─► the host with what its certificate is known by
+//!  TXT? ─ id or none ─► the policy of the domain (MTA-STS), beside all of this, if that is wanted
 //! ```
 //!
 //! A name that is an alias is followed within an answer; where the answer ends before the alias does, the next question is
 //! about what it stands for.
 
-use super::answer::{Answer, Failure, MailHost, MailHosts};
+use super::answer::{Answer, Dane, Failure, MailHost, MailHosts};
 use super::name;
 use super::record::{Data, Kind, Question, Reply, Said};
 use crate::env::Instant;
 use crate::limits::{ALIASES_MAX, DNS_FAILURE_TTL, HOST_ADDRESSES_MAX, MX_HOSTS_MAX};
+use crate::sts::{Standing, record_id};
+use crate::tls::Associations;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -55,13 +60,28 @@ pub struct Rules {
     pub families: Families,
     /// By what we are known.
     pub ourselves: Ourselves,
+    /// Whether somebody wants to know of the certificates of hosts.
+    pub dane: bool,
+    /// Whether somebody wants to know of the policies of domains (MTA-STS).
+    pub sts: bool,
 }
+
+/// Where the TLSA records of a mail host are, below its name (RFC 7672 §2.2.3).
+const TLSA_PREFIX: &str = "_25._tcp.";
+
+/// Where the record of a domain's policy is, below its name (RFC 8461 §3.1).
+const POLICY_PREFIX: &str = "_mta-sts.";
+
+/// The longest name, without the dot at its end (RFC 1035 §2.3.4).
+const NAME_SIZE_MAX: usize = 253;
 
 /// One thing that a lookup needs to know.
 #[derive(Debug)]
 struct Wanted {
     /// About the name itself or what it is an alias of.
     question: Question,
+    /// What that is an alias of in the end.
+    end: Box<str>,
     /// Aliases followed.
     aliases: usize,
     /// All that was said on the way was secure.
@@ -81,7 +101,7 @@ enum Found {
 
 impl Wanted {
     fn new(name: &str, kind: Kind) -> Wanted {
-        Wanted { question: Question::new(name, kind), aliases: 0, secure: true, found: None }
+        Wanted { question: Question::new(name, kind), end: name.into(), aliases: 0, secure: true, found: None }
     }
 
     /// Takes a reply to its question.
@@ -99,7 +119,8 @@ impl Wanted {
                         _ => None,
                     })
                 };
-                while let Some(target) = aliased(at).filter(|_| self.aliases < ALIASES_MAX) {
+                let follows = self.question.kind != Kind::Cname;
+                while let Some(target) = aliased(at).filter(|_| follows && self.aliases < ALIASES_MAX) {
                     self.aliases += 1;
                     at = target;
                 }
@@ -107,8 +128,10 @@ impl Wanted {
                     (Data::Mx { .. }, Kind::Mx) => true,
                     (Data::Address(address), Kind::A) => address.is_ipv4(),
                     (Data::Address(address), Kind::Aaaa) => address.is_ipv6(),
+                    (Data::Tlsa(_), Kind::Tlsa) | (Data::Text(_), Kind::Txt) | (Data::Alias(_), Kind::Cname) => true,
                     _ => false,
                 };
+                self.end = at.into();
                 let here = records.iter().filter(|record| *record.name == *at && of_kind(&record.data));
                 let data: Vec<Data> = here.map(|record| record.data.clone()).collect();
                 if !data.is_empty() {
@@ -134,15 +157,109 @@ struct Candidate {
     preference: u16,
     /// In the order in which they are tried.
     addresses: Vec<Wanted>,
+    /// It is an alias of something that is not secure: whether it is that securely.
+    alias: Option<Wanted>,
+    /// Once the addresses are known, by the TLSA base domain: the first that has some counts.
+    tlsa: Vec<(Box<str>, Wanted)>,
+}
+
+impl Candidate {
+    fn all(&self) -> impl Iterator<Item = &Wanted> {
+        self.addresses.iter().chain(&self.alias).chain(self.tlsa.iter().map(|(_, wanted)| wanted))
+    }
+
+    fn all_mut(&mut self) -> impl Iterator<Item = &mut Wanted> {
+        let tlsa = self.tlsa.iter_mut().map(|(_, wanted)| wanted);
+        self.addresses.iter_mut().chain(&mut self.alias).chain(tlsa)
+    }
+
+    /// Those of its addresses that there are.
+    fn found(&self) -> impl Iterator<Item = (&Wanted, &Vec<Data>)> {
+        self.addresses.iter().filter_map(|wanted| match &wanted.found {
+            Some(Found::Records(records)) => Some((wanted, records)),
+            _ => None,
+        })
+    }
+
+    fn is_secure(&self) -> bool {
+        self.found().all(|(wanted, _)| wanted.secure)
+    }
+
+    /// Asks for what is known of its certificate, as far as what is known of its name carries that. `by_mx`: secure MX records name it.
+    fn ask_dane(&mut self, by_mx: bool) {
+        let Some(end) = self.found().next().map(|(wanted, _)| wanted.end.clone()) else { return };
+        if !self.tlsa.is_empty() {
+            return;
+        }
+        // What it is an alias of first, and then itself (RFC 7671 §7); itself alone if the rest of the way is not secure.
+        let mut bases = vec![self.name.clone()];
+        if self.is_secure() {
+            bases.insert(0, end);
+            bases.dedup();
+        } else if let Some(alias) = &self.alias {
+            if !alias.secure || !matches!(alias.found, Some(Found::Records(_))) {
+                return;
+            }
+        } else {
+            self.alias = (by_mx && end != self.name).then(|| Wanted::new(&self.name, Kind::Cname));
+            return;
+        }
+        bases.retain(|base| TLSA_PREFIX.len() + base.len() <= NAME_SIZE_MAX);
+        let wanted = |base: &str| Wanted::new(&format!("{TLSA_PREFIX}{base}"), Kind::Tlsa);
+        self.tlsa = bases.into_iter().map(|base| (base.clone(), wanted(&base))).collect();
+    }
+
+    /// What its certificate is known by, if it is for mail of a domain of these names.
+    fn dane(&self, next_hop: &[Box<str>]) -> Dane {
+        if let Some(Wanted { found: Some(Found::Failed(why)), .. }) = &self.alias {
+            return Dane::Unknown(format!("whether {} is an alias: {why}", self.name).into());
+        }
+        for (base, wanted) in &self.tlsa {
+            match &wanted.found {
+                Some(Found::Records(records)) if wanted.secure => {
+                    let tlsa = records.iter().filter_map(|data| match data {
+                        Data::Tlsa(tlsa) => Some(tlsa.clone()),
+                        _ => None,
+                    });
+                    return Dane::Present(Arc::new(Associations::new(base, next_hop, &tlsa.collect::<Vec<_>>())));
+                }
+                Some(Found::Failed(why)) => return Dane::Unknown(format!("the TLSA records of {base}: {why}").into()),
+                Some(_) | None => {}
+            }
+        }
+        Dane::Absent
+    }
+}
+
+/// The policy of the domain.
+#[derive(Debug)]
+struct Sts {
+    record: Wanted,
+    standing: Option<Standing>,
+}
+
+impl Sts {
+    /// The id of its record, if there is one.
+    fn id(&self) -> Option<Box<str>> {
+        let Some(Found::Records(records)) = &self.record.found else { return None };
+        record_id(records.iter().filter_map(|data| match data {
+            Data::Text(text) => Some(&**text),
+            _ => None,
+        }))
+    }
 }
 
 /// One domain's lookup.
 #[derive(Debug)]
 pub(super) struct Lookup {
     domain: Box<str>,
+    /// The same as the DNS has it; empty if it has no name there.
+    name: Box<str>,
     rules: Arc<Rules>,
     number: u64,
     mx: Wanted,
+    /// If its policy is wanted.
+    sts: Option<Sts>,
     /// Once the MX records are known.
     hosts: Option<Vec<Candidate>>,
     implicit: bool,
@@ -158,9 +275,11 @@ impl Lookup {
     pub fn new(domain: &str, rules: Arc<Rules>, number: u64) -> Lookup {
         let mut lookup = Lookup {
             domain: domain.into(),
+            name: Box::default(),
             rules,
             number,
             mx: Wanted::new("", Kind::Mx),
+            sts: None,
             hosts: None,
             implicit: false,
             loops: false,
@@ -170,7 +289,12 @@ impl Lookup {
         if let Some(address) = name::literal(domain) {
             lookup.result = Some(lookup.at(address));
         } else if let Some(name) = name::of_domain(domain) {
-            lookup.mx.question.name = name;
+            if lookup.rules.sts && POLICY_PREFIX.len() + name.len() <= NAME_SIZE_MAX {
+                let record = Wanted::new(&format!("{POLICY_PREFIX}{name}"), Kind::Txt);
+                lookup.sts = Some(Sts { record, standing: None });
+            }
+            lookup.mx = Wanted::new(&name, Kind::Mx);
+            lookup.name = name;
         } else {
             lookup.result = Some(Err(Failure::new((5, 1, 2), format!("{domain} is no domain"))));
         }
@@ -193,25 +317,58 @@ impl Lookup {
     /// The questions that are open.
     pub fn questions(&self) -> impl Iterator<Item = &Question> {
         let open = |wanted: &&Wanted| wanted.found.is_none();
-        let hosts = self.hosts.iter().flatten().flat_map(|host| &host.addresses);
-        let all = std::iter::once(&self.mx).chain(hosts).filter(open).map(|wanted| &wanted.question);
+        let hosts = self.hosts.iter().flatten().flat_map(Candidate::all);
+        let record = self.sts.iter().map(|sts| &sts.record);
+        let all = std::iter::once(&self.mx).chain(record).chain(hosts).filter(open).map(|wanted| &wanted.question);
         all.filter(|_| self.result.is_none())
     }
 
     /// Takes a reply, which holds until then.
     pub fn tell(&mut self, question: &Question, reply: &Reply, until: Instant) {
-        let hosts = self.hosts.iter_mut().flatten().flat_map(|host| &mut host.addresses);
-        for wanted in std::iter::once(&mut self.mx).chain(hosts) {
+        let hosts = self.hosts.iter_mut().flatten().flat_map(Candidate::all_mut);
+        let record = self.sts.iter_mut().map(|sts| &mut sts.record);
+        // A record of which nobody knows is as good as none, and no reason to look again soon.
+        let is_of_weight = question.kind != Kind::Txt || !matches!(reply.said, Said::Failed(_));
+        for wanted in std::iter::once(&mut self.mx).chain(record).chain(hosts) {
             if wanted.found.is_none() && wanted.question == *question {
                 wanted.tell(reply);
-                self.until = self.until.min(until);
+                if is_of_weight {
+                    self.until = self.until.min(until);
+                }
             }
         }
+        self.conclude();
+    }
+
+    /// Whose policy is wanted, and the id of its record, once that is known.
+    pub fn policy_wanted(&self) -> Option<(&str, Option<Box<str>>)> {
+        let sts = self.sts.as_ref().filter(|sts| sts.standing.is_none() && sts.record.found.is_some())?;
+        self.result.is_none().then(|| (&*self.name, sts.id()))
+    }
+
+    /// Takes how the domain stands, which holds until then.
+    pub fn tell_policy(&mut self, standing: Standing, until: Instant) {
+        if let Some(sts) = &mut self.sts {
+            sts.standing = Some(standing);
+            self.until = self.until.min(until);
+        }
+        self.conclude();
+    }
+
+    /// Goes on with what is known.
+    fn conclude(&mut self) {
         if self.hosts.is_none() && self.mx.found.is_some() {
             self.judge_mx();
         }
         if self.result.is_none() && self.questions().next().is_none() {
-            self.result = Some(self.judge_hosts());
+            let by_mx = self.mx.secure;
+            if self.rules.dane && (by_mx || self.implicit) {
+                self.hosts.iter_mut().flatten().for_each(|host| host.ask_dane(by_mx));
+            }
+            let is_open = self.sts.as_ref().is_some_and(|sts| sts.standing.is_none());
+            if !is_open && self.questions().next().is_none() {
+                self.result = Some(self.judge_hosts());
+            }
         }
     }
 
@@ -277,6 +434,8 @@ impl Lookup {
         let kinds = [(v6, Kind::Aaaa), (v4, Kind::A)].into_iter().filter(|(wanted, _)| *wanted);
         let candidates = hosts.into_iter().map(|(preference, name)| Candidate {
             addresses: kinds.clone().map(|(_, kind)| Wanted::new(&name, kind)).collect(),
+            alias: None,
+            tlsa: Vec::new(),
             name,
             preference,
         });
@@ -288,17 +447,19 @@ impl Lookup {
         let mut hosts: Vec<MailHost> = Vec::new();
         let mut failure = None;
         let mut own: Option<u16> = None;
+        let mut next_hop = vec![self.name.clone()];
+        next_hop.extend(Some(self.mx.end.clone()).filter(|end| *end != self.name));
         for candidate in self.hosts.iter().flatten() {
             let mut host = MailHost {
                 name: candidate.name.clone(),
                 preference: candidate.preference,
                 addresses: Vec::new(),
-                secure: true,
+                secure: candidate.is_secure(),
+                dane: candidate.dane(&next_hop),
             };
             for wanted in &candidate.addresses {
                 match &wanted.found {
                     Some(Found::Records(records)) => {
-                        host.secure &= wanted.secure;
                         let addresses = records.iter().filter_map(|data| match data {
                             Data::Address(address) => Some(*address),
                             _ => None,
@@ -322,8 +483,10 @@ impl Lookup {
         }
         let domain = &*self.domain;
         if !hosts.is_empty() {
-            let (secure, implicit, number) = (self.mx.secure, self.implicit, self.number);
-            return Ok(Arc::new(MailHosts { hosts, secure, implicit, number }));
+            let (implicit, number) = (self.implicit, self.number);
+            let secure = if implicit { hosts.iter().all(|host| host.secure) } else { self.mx.secure };
+            let sts = self.sts.take().and_then(|sts| sts.standing).unwrap_or_default();
+            return Ok(Arc::new(MailHosts { hosts, secure, implicit, sts, number }));
         }
         if let Some((host, why)) = failure {
             return Err(Failure::new((4, 4, 3), format!("the addresses of {host}: {why}")));
@@ -343,7 +506,7 @@ impl Lookup {
 }
 
 /// Whether a host can have this address.
-fn is_usable(address: IpAddr) -> bool {
+pub fn is_usable(address: IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
 }

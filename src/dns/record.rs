@@ -1,7 +1,10 @@
 //! What is asked of a resolver, and what it says.
 
+use crate::sts::Policy;
+use crate::tls::Tlsa;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The types of records that mail goes by.
@@ -13,6 +16,14 @@ pub enum Kind {
     A,
     /// Its IPv6 addresses.
     Aaaa,
+    /// What a name is an alias of.
+    Cname,
+    /// What is known of a server's certificate (RFC 6698).
+    Tlsa,
+    /// Text.
+    Txt,
+    /// No record at all: the MTA-STS policy of a domain, which is on the web (RFC 8461).
+    Policy,
 }
 
 /// One question.
@@ -37,6 +48,10 @@ impl fmt::Display for Question {
             Kind::Mx => "MX",
             Kind::A => "A",
             Kind::Aaaa => "AAAA",
+            Kind::Cname => "CNAME",
+            Kind::Tlsa => "TLSA",
+            Kind::Txt => "TXT",
+            Kind::Policy => "policy",
         };
         write!(f, "{} {kind}", self.name)
     }
@@ -56,6 +71,12 @@ pub enum Data {
     },
     /// An address of the name.
     Address(IpAddr),
+    /// How the server there is known.
+    Tlsa(Tlsa),
+    /// Its strings, one behind the other.
+    Text(Box<[u8]>),
+    /// Its policy.
+    Policy(Arc<Policy>),
 }
 
 /// One record of an answer.

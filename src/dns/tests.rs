@@ -2,17 +2,22 @@ use super::*;
 use crate::env::Instant;
 use crate::limits::{
     DNS_FAILURE_TTL, DNS_TTL_MAX, DNS_TTL_MIN, HOST_ADDRESSES_MAX, LOOKUP_PATIENCE, LOOKUPS_MAX,
-    LOOKUPS_PER_WORKER_MAX, MX_HOSTS_MAX,
+    LOOKUPS_PER_WORKER_MAX, MX_HOSTS_MAX, POLICY_FETCHES_MAX, TLSA_SIZE_MAX,
 };
+use crate::sts::{Mode, Policy};
+use crate::tls::Tlsa;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-/// A small world of names: one line a record, `NAME KIND DATA`, and `NAME fails`, `NAME is-not`. What is not named has nothing.
+/// A small world of names: one line a record, `NAME KIND DATA`, and `NAME fails`, `NAME is-not`, `NAME insecure`. What is not named
+/// has nothing.
 struct Zone {
     records: BTreeMap<Box<str>, Vec<(Kind, Data)>>,
     fails: Vec<Box<str>>,
     missing: Vec<Box<str>>,
+    insecure: Vec<Box<str>>,
     secure: bool,
     ttl: Duration,
 }
@@ -23,6 +28,7 @@ impl Zone {
             records: BTreeMap::new(),
             fails: Vec::new(),
             missing: Vec::new(),
+            insecure: Vec::new(),
             secure: false,
             ttl: Duration::from_secs(300),
         };
@@ -37,6 +43,26 @@ impl Zone {
                 ["is-not"] => {
                     zone.missing.push(words[0].into());
                     continue;
+                }
+                ["insecure"] => {
+                    zone.insecure.push(words[0].into());
+                    continue;
+                }
+                ["TLSA", usage, selector, matching, byte] => {
+                    let [usage, selector, matching, byte] =
+                        [usage, selector, matching, byte].map(|number| number.parse().unwrap());
+                    let size = [100, 32, 64][usize::from(matching)];
+                    (Kind::Tlsa, Data::Tlsa(Tlsa { usage, selector, matching, data: vec![byte; size].into() }))
+                }
+                ["TXT", ..] => {
+                    let text = words[2..].join(" ");
+                    (Kind::Txt, Data::Text(text.as_bytes().into()))
+                }
+                ["policy", mode, ref mx @ ..] => {
+                    let mode = if mode == "enforce" { Mode::Enforce } else { Mode::Testing };
+                    let mx = mx.iter().map(|host| (*host).into()).collect();
+                    let policy = Policy { mode, mx, max_age: Duration::from_secs(1_000_000) };
+                    (Kind::Policy, Data::Policy(Arc::new(policy)))
                 }
                 ["MX", preference, host] => {
                     (Kind::Mx, Data::Mx { preference: preference.parse().unwrap(), host: undotted(host) })
@@ -65,6 +91,8 @@ impl Zone {
                 all.filter(fits).map(|(_, data)| Record { name: question.name.clone(), data: data.clone() }).collect();
             if records.is_empty() { Said::Nothing } else { Said::Records(records) }
         };
+        // As hickory has it: how a denial came is not known.
+        let secure = secure && !self.insecure.contains(&question.name) && matches!(said, Said::Records(_));
         Reply { said, secure, ttl }
     }
 
@@ -93,7 +121,7 @@ impl Zone {
     }
 }
 
-fn show(result: &Result<std::sync::Arc<MailHosts>, Failure>) -> String {
+fn show(result: &Result<Arc<MailHosts>, Failure>) -> String {
     match result {
         Err(Failure { status: (class, subject, detail), .. }) => format!("{class}.{subject}.{detail}"),
         Ok(hosts) => {
@@ -109,7 +137,12 @@ fn show(result: &Result<std::sync::Arc<MailHosts>, Failure>) -> String {
 fn rules() -> Rules {
     let names = vec!["us.example".into()];
     let addresses = vec![IpAddr::from([192, 0, 2, 25])];
-    Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves { names, addresses } }
+    Rules {
+        families: Families { v4: true, v6: true },
+        ourselves: Ourselves { names, addresses },
+        dane: true,
+        sts: false,
+    }
 }
 
 fn at(seconds: u64) -> Instant {
@@ -296,6 +329,223 @@ fn security_is_known_of_the_set_and_of_each_host() {
     let hosts = clerk.answer().unwrap().2.result.unwrap();
     assert!(hosts.secure);
     assert!(!hosts.hosts[0].secure);
+}
+
+/// What the certificate of a domain's first host is known by: `BASE: USAGE SELECTOR MATCHING FIRST-BYTE …`.
+fn dane(zone: &Zone, domain: &str) -> String {
+    match &zone.answer(domain).result.unwrap().hosts[0].dane {
+        Dane::Absent => "absent".to_owned(),
+        Dane::Unknown(why) => format!("unknown: {why}"),
+        Dane::Present(known) => {
+            let record = |tlsa: &Tlsa| format!(" {} {} {} {}", tlsa.usage, tlsa.selector, tlsa.matching, tlsa.data[0]);
+            format!("{}:{}", known.base(), known.records().iter().map(record).collect::<String>())
+        }
+    }
+}
+
+#[test]
+fn a_host_is_known_by_tlsa_records_if_all_that_leads_to_them_is_secure() {
+    let text = "d.example MX 10 a.example
+         a.example A 198.51.100.1
+         _25._tcp.a.example TLSA 3 1 1 7
+         _25._tcp.a.example TLSA 2 0 1 8
+         pkix.example MX 10 b.example
+         b.example A 198.51.100.1
+         _25._tcp.b.example TLSA 1 1 1 7
+         none.example MX 10 c.example
+         c.example A 198.51.100.1
+         sick.example MX 10 e.example
+         e.example A 198.51.100.1
+         _25._tcp.e.example fails
+         _25._tcp.own.example TLSA 3 1 1 9
+         own.example A 198.51.100.1
+         long.example MX 10 LONG
+         LONG A 198.51.100.1\n";
+    let long = format!("{0}.{0}.{0}.{1}.example", "x".repeat(60), "y".repeat(58));
+    let mut zone = Zone::new(&text.replace("LONG", &long));
+    assert_eq!(dane(&zone, "d.example"), "absent");
+    zone.secure = true;
+    for (domain, known) in [
+        ("d.example", "a.example: 2 0 1 8 3 1 1 7"),
+        ("pkix.example", "b.example:"),
+        ("none.example", "absent"),
+        ("sick.example", "unknown: the TLSA records of e.example: server failure"),
+        ("own.example", "own.example: 3 1 1 9"),
+        ("long.example", "absent"),
+    ] {
+        assert_eq!(dane(&zone, domain), known, "{domain}");
+    }
+    for insecure in ["d.example", "a.example", "_25._tcp.a.example"] {
+        zone.insecure = vec![insecure.into()];
+        assert_eq!(dane(&zone, "d.example"), "absent", "{insecure}");
+    }
+    // That there is no MX record is as secure as the address.
+    zone.insecure.clear();
+    assert!(zone.answer("own.example").result.unwrap().secure);
+    zone.insecure = vec!["own.example".into()];
+    assert!(!zone.answer("own.example").result.unwrap().secure);
+}
+
+#[test]
+fn nobody_is_asked_for_tlsa_records_that_nobody_wants() {
+    let mut zone = Zone::new(
+        "d.example MX 10 a.example
+         a.example A 198.51.100.1
+         _25._tcp.a.example fails",
+    );
+    zone.secure = true;
+    let answer = zone.answer_by(Rules { dane: false, ..rules() }, "d.example");
+    assert_eq!(answer.result.unwrap().hosts[0].dane, Dane::Absent);
+    assert!(answer.ttl > DNS_FAILURE_TTL);
+}
+
+#[test]
+fn tlsa_records_are_those_of_what_a_host_is_an_alias_of_or_its_own() {
+    let mut zone = Zone::new(
+        "d.example MX 10 alias.example
+         alias.example CNAME mx.example
+         mx.example A 198.51.100.1
+         _25._tcp.alias.example TLSA 3 1 1 7
+         _25._tcp.mx.example CNAME common.example
+         common.example TLSA 3 1 1 8",
+    );
+    zone.secure = true;
+    assert_eq!(dane(&zone, "d.example"), "mx.example: 3 1 1 8");
+    zone.records.remove("common.example");
+    assert_eq!(dane(&zone, "d.example"), "alias.example: 3 1 1 7");
+    // Where it leads is not secure, but that it leads there is.
+    zone.insecure = vec!["mx.example".into()];
+    assert_eq!(dane(&zone, "d.example"), "alias.example: 3 1 1 7");
+    zone.insecure.push("alias.example".into());
+    assert_eq!(dane(&zone, "d.example"), "absent");
+    zone.insecure.clear();
+    zone.fails = vec!["_25._tcp.mx.example".into()];
+    assert!(dane(&zone, "d.example").starts_with("unknown"));
+}
+
+#[test]
+fn tlsa_records_that_are_too_large_to_keep_still_demand_tls() {
+    let mut zone = Zone::new(
+        "d.example MX 10 a.example
+         a.example A 198.51.100.1",
+    );
+    zone.secure = true;
+    let large =
+        |byte| Data::Tlsa(Tlsa { usage: 3, selector: 0, matching: 0, data: vec![byte; TLSA_SIZE_MAX / 2].into() });
+    let records = (0..40).map(|byte| (Kind::Tlsa, large(byte))).collect();
+    zone.records.insert("_25._tcp.a.example".into(), records);
+    let Dane::Present(known) = &zone.answer("d.example").result.unwrap().hosts[0].dane else {
+        panic!("there are some")
+    };
+    assert_eq!(known.records().len(), 2);
+    let larger = Data::Tlsa(Tlsa { usage: 3, selector: 0, matching: 0, data: vec![1; TLSA_SIZE_MAX + 1].into() });
+    zone.records.insert("_25._tcp.a.example".into(), vec![(Kind::Tlsa, larger)]);
+    assert_eq!(dane(&zone, "d.example"), "a.example:");
+}
+
+/// Asks about a domain at a time, and gives the answer and what was asked for it.
+fn follow(clerk: &mut Clerk, zone: &Zone, seconds: u64) -> (Answer, Vec<String>) {
+    clerk.ask(at(seconds), 0, "D.Example");
+    let mut questions = Vec::new();
+    while let Some(question) = clerk.question() {
+        clerk.gauge(&mut |gauge| assert!(gauge.holds(), "{gauge:?}"));
+        clerk.tell(at(seconds), &question, zone.reply(&question));
+        questions.push(question.to_string());
+    }
+    (clerk.answer().expect("an answer").2, questions)
+}
+
+#[test]
+fn a_policy_is_fetched_when_its_record_says_that_it_is_another_one() {
+    let mut zone = Zone::new(
+        "d.example MX 10 a.example
+         a.example A 198.51.100.1
+         _mta-sts.d.example TXT v=STSv1; id=1;
+         d.example policy enforce a.example",
+    );
+    let mut clerk = Clerk::new(Rules { sts: true, ..rules() }, 1);
+    let mode = |answer: &Answer| answer.result.as_ref().unwrap().sts.policy.as_ref().map(|policy| policy.mode);
+    let (answer, questions) = follow(&mut clerk, &zone, 0);
+    assert_eq!(mode(&answer), Some(Mode::Enforce));
+    let all = ["d.example MX", "_mta-sts.d.example TXT", "a.example AAAA", "a.example A", "d.example policy"];
+    assert!(
+        questions.len() == all.len() && all.iter().all(|one| questions.iter().any(|other| other == one)),
+        "{questions:?}"
+    );
+
+    // An hour later everything is asked again but the policy.
+    zone.fails = vec!["none".into()];
+    let (answer, questions) = follow(&mut clerk, &zone, 3600);
+    assert_eq!(mode(&answer), Some(Mode::Enforce));
+    assert!(!questions.iter().any(|question| question == "d.example policy"), "{questions:?}");
+
+    // It cannot be fetched: the one before counts, and why is known.
+    zone.records.remove("_mta-sts.d.example");
+    let again = Zone::new("_mta-sts.d.example TXT v=STSv1; id=2;");
+    zone.records.extend(again.records);
+    let records = zone.records.get_mut("d.example").unwrap();
+    records.retain(|(kind, _)| *kind != Kind::Policy);
+    let (answer, questions) = follow(&mut clerk, &zone, 7200);
+    assert_eq!(mode(&answer), Some(Mode::Enforce));
+    assert!(answer.result.unwrap().sts.failure.is_some());
+    assert!(questions.iter().any(|question| question == "d.example policy"), "{questions:?}");
+
+    // So it does when the record is gone, or cannot be had.
+    zone.records.remove("_mta-sts.d.example");
+    assert_eq!(mode(&follow(&mut clerk, &zone, 10_800).0), Some(Mode::Enforce));
+    zone.fails = vec!["_mta-sts.d.example".into()];
+    let (answer, _) = follow(&mut clerk, &zone, 14_400);
+    assert_eq!(mode(&answer), Some(Mode::Enforce));
+    assert!(answer.ttl > DNS_FAILURE_TTL, "it is no reason to ask again soon");
+    assert_eq!(mode(&follow(&mut clerk, &zone, 1_000_001).0), None);
+}
+
+#[test]
+fn a_domain_without_a_policy_waits_for_nobody() {
+    let mut zone = Zone::new(
+        "d.example MX 10 a.example
+         a.example A 198.51.100.1",
+    );
+    let mut clerk = Clerk::new(Rules { sts: true, ..rules() }, 1);
+    let (answer, questions) = follow(&mut clerk, &zone, 0);
+    assert_eq!(answer.result.unwrap().sts, crate::sts::Standing::default());
+    assert!(!questions.iter().any(|question| question.ends_with(" policy")));
+    // A record, and nothing behind it.
+    zone.records.extend(Zone::new("_mta-sts.d.example TXT v=STSv1; id=2;").records);
+    let (answer, _) = follow(&mut clerk, &zone, 10_000);
+    let sts = answer.result.unwrap().sts.clone();
+    assert_eq!((sts.policy, sts.failure.is_some()), (None, true));
+}
+
+#[test]
+fn servers_of_policies_that_never_answer_hold_up_nobody_else() {
+    let mut clerk = Clerk::new(Rules { sts: true, ..rules() }, 2);
+    for number in 0..LOOKUPS_PER_WORKER_MAX {
+        clerk.ask(at(0), 0, &format!("d{number}.example"));
+    }
+    let mut fetches = 0;
+    while let Some(question) = clerk.question() {
+        clerk.gauge(&mut |gauge| assert!(gauge.holds(), "{gauge:?}"));
+        let text = |text: &str| Record { name: question.name.clone(), data: Data::Text(text.as_bytes().into()) };
+        let said = match question.kind {
+            Kind::Policy => {
+                fetches += 1;
+                continue;
+            }
+            Kind::Txt => Said::Records(vec![text("v=STSv1; id=1;")]),
+            Kind::A => Said::Records(vec![Record {
+                name: question.name.clone(),
+                data: Data::Address([198, 51, 100, 1].into()),
+            }]),
+            _ => Said::Nothing,
+        };
+        clerk.tell(at(0), &question, Reply { said, secure: false, ttl: Duration::from_secs(60) });
+    }
+    assert_eq!(fetches, POLICY_FETCHES_MAX);
+    clerk.ask(at(0), 1, "[198.51.100.7]");
+    assert!(clerk.answer().is_some());
+    clerk.ask(at(0), 1, "other.example");
+    assert!(clerk.question().is_some());
 }
 
 #[test]

@@ -33,19 +33,19 @@ const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// From where to where.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Route {
     /// Our addresses, used in turn; unspecified ones let the kernel choose.
     pub sources: Vec<IpAddr>,
     /// The server.
     pub target: SocketAddr,
     /// What connections are under from their first byte, if they are.
-    pub tls: Option<Arc<tls::Client>>,
+    pub tls: Option<tls::Client>,
 }
 
 impl Route {
-    fn line(&self, flow: FlowId) -> Result<Line, Failure> {
-        let layer = self.tls.as_ref().map(|tls| tls.connect(&self.target.ip().to_string(), Verification::Nothing));
+    fn line(&mut self, flow: FlowId) -> Result<Line, Failure> {
+        let layer = self.tls.as_mut().map(|tls| tls.connect(&self.target.ip().to_string(), &Verification::Nothing));
         Ok(Line::new(flow, layer.transpose().map_err(|_| Failure::Tls)?))
     }
 }

@@ -78,7 +78,7 @@ fn live_with<P: Party>(
 fn live_under<P: Party>(
     plan: Plan,
     stall: Option<(Duration, Duration)>,
-    tls: Option<Arc<tls::Client>>,
+    tls: Option<tls::Client>,
     server: impl FnOnce(Arc<SinkCounters>) -> P,
 ) -> Outcome {
     let network = Network::new(plan.seed);
@@ -301,7 +301,7 @@ fn every_refusal_is_counted_once_by_its_command_and_code() {
 fn under_tls_all_arrives_and_sessions_come_again_with_tickets() {
     let mut wishes = Plan { messages: Some(40), ..plan(Pace::Closed, 2) };
     wishes.classes[0].messages_per_session = Some(5);
-    let client = || Some(Arc::new(tls::Client::new(None).unwrap()));
+    let client = || Some(tls::Client::new(None).unwrap());
     let server = |counters| {
         let tls = Some(Arc::new(tls::Server::unknown().unwrap()));
         Sink::new("sink.test".into(), counters, tls)

@@ -419,7 +419,7 @@ impl Node {
             let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
             Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions, asking, me }
         });
-        let rules = settings::dns(&self.appliance.config, Vec::new(), &[]).rules;
+        let rules = settings::dns(&self.appliance.config, Vec::new(), &[], None).rules;
         let names = NameBoard::new(rules, links.clone());
         let switchboard = Switchboard::new(about, links);
         let (due, asked) = (self.clock.now(), Vec::new());

@@ -24,6 +24,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{Error, NamedGroup};
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,7 +136,7 @@ pub(super) fn client() -> Client {
 /// Who speaks TLS, and how it ends. It draws by itself, so that a world without it is the one that it always was.
 pub(super) struct Secure {
     random: StdRng,
-    client: Arc<Client>,
+    client: Rc<RefCell<Client>>,
     server: Arc<Server>,
     /// Handshakes that were meant to go well, and others.
     pub(super) good: u64,
@@ -147,7 +148,7 @@ impl Secure {
     pub(super) fn new(seed: u64) -> Secure {
         Secure {
             random: StdRng::seed_from_u64(seed ^ 0x5ec0_7e1a),
-            client: Arc::new(client()),
+            client: Rc::new(RefCell::new(client())),
             server: Arc::new(server(99)),
             good: 0,
             bad: 0,
@@ -172,7 +173,7 @@ impl Secure {
         if style == Style::Babbling || !wanted {
             return Layer::clear();
         }
-        Layer::asking(Arc::clone(&self.client), self.fate(polite))
+        Layer::asking(Rc::clone(&self.client), self.fate(polite))
     }
 
     /// What is below a next hop. Some offer nothing.
@@ -225,7 +226,7 @@ enum Stage {
 pub(super) struct Layer {
     stage: Stage,
     fate: Fate,
-    client: Option<Arc<Client>>,
+    client: Option<Rc<RefCell<Client>>>,
     /// Bytes for the wire.
     raw: Vec<u8>,
 }
@@ -240,7 +241,7 @@ impl Layer {
     }
 
     /// That of a client.
-    pub(super) fn asking(client: Arc<Client>, fate: Fate) -> Layer {
+    pub(super) fn asking(client: Rc<RefCell<Client>>, fate: Fate) -> Layer {
         let stage = Stage::Asking { asking: Asking::Greeting, line: Vec::new() };
         Layer { stage, client: Some(client), fate, ..Layer::clear() }
     }
@@ -329,7 +330,8 @@ impl Layer {
             }
             (Asking::StartTls { greeting }, b"220") => {
                 let client = self.client.as_ref().expect("it asks");
-                let tls = client.connect("relay.test", Verification::Nothing).expect("a good configuration");
+                let tls = client.borrow_mut().connect("relay.test", &Verification::Nothing);
+                let tls = tls.expect("a good configuration");
                 self.stage = Stage::Tls { tls: Box::new(tls), first: greeting };
                 return self.begin().map(|()| None);
             }

@@ -56,6 +56,8 @@ pub struct Envelope {
     pub body: BodyType,
     /// `SMTPUTF8` was given (RFC 6531): goes on only to hops that offer it.
     pub smtputf8: bool,
+    /// `REQUIRETLS` was given (RFC 8689): goes on only under TLS, to hops that are who they should be and offer it too.
+    pub require_tls: bool,
     /// `RET`, if given.
     pub ret: Option<Return>,
     /// `ENVID` as received (xtext), if given.

@@ -30,7 +30,7 @@
 //!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
 //! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
-//! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8, RET (8 each),
+//! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8 1 and REQUIRETLS 2, RET (8 each),
 //!          reverse-path, ENVID?,
 //!          count (32) × { forward-path, ORCPT?, NOTIFY (8), state (8), attempts (32), next attempt µs (64), reply? },
 //!          count (32) × { generation (64), offset (32), bytes (32), checksum (32) }

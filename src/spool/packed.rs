@@ -4,7 +4,7 @@
 //! of it is decoded until somebody asks, and what changes while it waits has a fixed place.
 //!
 //! ```text
-//! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given
+//! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
@@ -22,6 +22,7 @@ const BODY_SHIFT: u32 = 1;
 const SMTPUTF8: u8 = 1 << 3;
 const RETURN_SHIFT: u32 = 4;
 const ENVELOPE_ID: u8 = 1 << 6;
+const REQUIRE_TLS: u8 = 1 << 7;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
@@ -107,6 +108,10 @@ impl Head {
         self.flags & SMTPUTF8 != 0
     }
 
+    pub(super) fn require_tls(&self) -> bool {
+        self.flags & REQUIRE_TLS != 0
+    }
+
     pub(super) fn ret(&self) -> Option<Return> {
         match self.flags >> RETURN_SHIFT & 3 {
             0 => None,
@@ -140,6 +145,7 @@ impl Packed {
             Some(Return::Headers) => 2,
         } << RETURN_SHIFT;
         flags |= if envelope.smtputf8 { SMTPUTF8 } else { 0 };
+        flags |= if envelope.require_tls { REQUIRE_TLS } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
         let mut out = Writer(Vec::with_capacity(256));
         out.head(flags, message.received_at, message.size, message.generation);

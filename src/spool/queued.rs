@@ -85,6 +85,11 @@ impl<'a> Queued<'a> {
         self.head.smtputf8()
     }
 
+    /// `REQUIRETLS` was given.
+    pub fn require_tls(&self) -> bool {
+        self.head.require_tls()
+    }
+
     /// `RET`, if given.
     pub fn ret(&self) -> Option<Return> {
         self.head.ret()
@@ -142,6 +147,7 @@ impl<'a> Queued<'a> {
                 recipients,
                 body: self.body(),
                 smtputf8: self.smtputf8(),
+                require_tls: self.require_tls(),
                 ret: self.ret(),
                 envelope_id: self.envelope_id().map(Into::into),
             }),
@@ -204,11 +210,17 @@ mod tests {
         let generation = (1u64 << 32)..u64::MAX;
         let extents = proptest::collection::vec(extent, 0..4);
         let recipients = proptest::collection::vec(recipient(), 0..5);
-        let options = (body, ret, any::<bool>(), proptest::option::of(text()), text());
+        let options = (body, ret, any::<[bool; 2]>(), proptest::option::of(text()), text());
         (options, recipients, extents, generation, any::<(u64, u64, u64, bool)>()).prop_map(
-            |((body, ret, smtputf8, envelope_id, reverse_path), recipients, extents, generation, numbers)| {
+            |(
+                (body, ret, [smtputf8, require_tls], envelope_id, reverse_path),
+                recipients,
+                extents,
+                generation,
+                numbers,
+            )| {
                 let (recipients, states): (Vec<_>, Vec<_>) = recipients.into_iter().unzip();
-                let envelope = Envelope { reverse_path, recipients, body, smtputf8, ret, envelope_id };
+                let envelope = Envelope { reverse_path, recipients, body, smtputf8, require_tls, ret, envelope_id };
                 let extent = |(before, offset, length, checksum)| Extent {
                     generation: generation - before,
                     offset,

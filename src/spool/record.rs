@@ -32,6 +32,10 @@ const ATTEMPT: u8 = 6;
 /// In the state of a recipient: an attempt was begun, and how it ended is not known.
 const UNSETTLED: u8 = 1 << 7;
 
+/// What an envelope asks for.
+const SMTPUTF8: u8 = 1;
+const REQUIRE_TLS: u8 = 2;
+
 /// Bytes of an outcome with the longest reply.
 const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
 
@@ -208,7 +212,7 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
         BodyType::EightBitMime => 1,
         BodyType::BinaryMime => 2,
     });
-    out.u8(u8::from(envelope.smtputf8));
+    out.u8(if envelope.smtputf8 { SMTPUTF8 } else { 0 } | if envelope.require_tls { REQUIRE_TLS } else { 0 });
     out.u8(match envelope.ret {
         None => 0,
         Some(Return::Full) => 1,
@@ -424,14 +428,20 @@ pub fn rewritten(mut bytes: &[u8]) -> Option<Vec<u8>> {
 fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, BadRecord> {
     let (id, received_at, size) = (body.id()?, WallTime::from_micros(body.u64()?), body.u64()?);
     let (checksum, held) = (body.u32()?, body.flag()?);
+    let body_type = match body.u8()? {
+        0 => BodyType::SevenBit,
+        1 => BodyType::EightBitMime,
+        2 => BodyType::BinaryMime,
+        _ => return Err(BadRecord),
+    };
+    let options = body.u8()?;
+    if options & !(SMTPUTF8 | REQUIRE_TLS) != 0 {
+        return Err(BadRecord);
+    }
     let mut envelope = Envelope {
-        body: match body.u8()? {
-            0 => BodyType::SevenBit,
-            1 => BodyType::EightBitMime,
-            2 => BodyType::BinaryMime,
-            _ => return Err(BadRecord),
-        },
-        smtputf8: body.flag()?,
+        body: body_type,
+        smtputf8: options & SMTPUTF8 != 0,
+        require_tls: options & REQUIRE_TLS != 0,
         ret: match body.u8()? {
             0 => None,
             1 => Some(Return::Full),
@@ -502,6 +512,7 @@ mod tests {
                 ],
                 body: BodyType::EightBitMime,
                 smtputf8: true,
+                require_tls: true,
                 ret: Some(Return::Headers),
                 envelope_id: Some("QQ314159".into()),
             }),

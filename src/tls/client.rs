@@ -1,14 +1,17 @@
 //! The end that connects to a next hop.
 //!
-//! In: whom we trust. Out: the client's end of a connection, TLS 1.2 or 1.3, that takes any certificate or only one that is valid for
-//! the host's name. Each worker has its own, with its own memory of sessions that can be resumed: one for each of the two, since
-//! a resumed session says nothing of its certificate again.
+//! In: whom we trust. Out: the client's end of a connection, TLS 1.2 or 1.3, that takes any certificate, only one that is valid for
+//! the host's name, or only one that the DNS knows. Each worker has its own, with its own memory of sessions that can be resumed: one
+//! for each demand, since a resumed session says nothing of its certificate again. Rustls resumes none of another verifier, so that
+//! what the DNS says of a host has a verifier of its own for as long as it says that.
 
+use super::dane::Associations;
 use super::{Tls, TlsError};
-use crate::limits::{RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
+use crate::limits::{ASSOCIATIONS_MAX, RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
+use hashbrown::HashMap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -16,7 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Why nobody could be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +44,17 @@ pub enum RootsError {
 }
 
 /// What is demanded of a server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verification {
     /// Nothing: any will do.
     Nothing,
     /// That it is valid, for this name, by somebody whom we trust.
     Name,
+    /// Nothing; but whether it is valid, for this name, by somebody whom we trust, is looked at
+    /// ([`Line::is_valid`](super::Line::is_valid)).
+    Watched,
+    /// That the DNS knows it; the server is asked for by the base domain of these.
+    Dane(Arc<Associations>),
 }
 
 /// What connections to next hops are made from.
@@ -55,6 +63,11 @@ pub struct Client {
     any: Arc<ClientConfig>,
     /// None: nobody is trusted, as nothing demands it.
     verified: Option<Arc<ClientConfig>>,
+    /// What verifies for these.
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+    /// What the DNS knows of hosts lately: at most [`ASSOCIATIONS_MAX`].
+    associated: HashMap<Arc<Associations>, Arc<ClientConfig>>,
+    algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl Client {
@@ -81,14 +94,15 @@ impl Client {
             config.resumption = Resumption::in_memory_sessions(RESUMED_HOSTS_MAX);
             Ok(Arc::new(config))
         };
-        let verified = match roots {
-            None => None,
-            Some(roots) => {
-                let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
-                Some(config(builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))?)?)
-            }
-        };
-        Ok(Client { any: config(Arc::new(Anybody(Arc::clone(&provider))))?, verified })
+        let verifier = roots.map(|roots| {
+            let builder = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider));
+            builder.build().map_err(|error| RootsError::Unfit(Error::General(error.to_string())))
+        });
+        let verifier = verifier.transpose()?;
+        let verified = verifier.clone().map(|verifier| config(verifier)).transpose()?;
+        let algorithms = provider.signature_verification_algorithms;
+        let any = config(Arc::new(Judge { associations: None, watched: None, algorithms }))?;
+        Ok(Client { any, verified, verifier, associated: HashMap::new(), algorithms })
     }
 
     /// One that begins each session anew, for whoever wants to know what that costs.
@@ -103,15 +117,46 @@ impl Client {
     ///
     /// # Errors
     /// The name is none, or nobody is trusted where somebody would have to be.
-    pub fn connect(&self, host: &str, verification: Verification) -> Result<Tls, TlsError> {
-        let config = match verification {
-            Verification::Nothing => Some(&self.any),
-            Verification::Name => self.verified.as_ref(),
+    pub fn connect(&mut self, host: &str, verification: &Verification) -> Result<Tls, TlsError> {
+        let mut watched = None;
+        let (host, config) = match verification {
+            Verification::Nothing => (host, Some(Arc::clone(&self.any))),
+            Verification::Watched => {
+                let seen = Arc::default();
+                watched = Some(Arc::clone(&seen));
+                let verifier = self.verifier.clone();
+                (host, verifier.map(|verifier| self.judged(|judge| judge.watched = Some((verifier, seen)))))
+            }
+            Verification::Name => (host, self.verified.clone()),
+            Verification::Dane(associations) => (associations.base(), Some(self.associated(associations))),
         };
         let config = config.ok_or_else(|| TlsError::Protocol(Error::General("nobody is trusted".to_owned())))?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let name = ServerName::try_from(host).map_err(|_| TlsError::Protocol(Error::UnsupportedNameType))?;
-        Tls::client(Arc::clone(config), name)
+        Ok(Tls { watched, ..Tls::client(config, name)? })
+    }
+
+    /// One connection's, of which nothing is resumed, or one that is kept with what is.
+    fn judged(&self, demand: impl FnOnce(&mut Judge)) -> Arc<ClientConfig> {
+        let mut config = ClientConfig::clone(&self.any);
+        let mut judge = Judge { associations: None, watched: None, algorithms: self.algorithms };
+        demand(&mut judge);
+        config.dangerous().set_certificate_verifier(Arc::new(judge));
+        config.resumption = Resumption::in_memory_sessions(1);
+        Arc::new(config)
+    }
+
+    fn associated(&mut self, associations: &Arc<Associations>) -> Arc<ClientConfig> {
+        if let Some(known) = self.associated.get(associations) {
+            return Arc::clone(known);
+        }
+        if self.associated.len() >= ASSOCIATIONS_MAX {
+            // With them goes what could have been resumed, and nothing else.
+            self.associated.clear();
+        }
+        let config = self.judged(|judge| judge.associations = Some(Arc::clone(associations)));
+        self.associated.insert(Arc::clone(associations), Arc::clone(&config));
+        config
     }
 }
 
@@ -141,19 +186,31 @@ pub fn load_roots(file: Option<&Path>) -> Result<Arc<RootCertStore>, RootsError>
     Ok(Arc::new(roots))
 }
 
-/// Takes any certificate. Whoever shows one has to prove all the same that it has the key.
+/// Takes certificates that the DNS knows, or any. Whoever shows one has to prove all the same that it has the key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct Judge {
+    associations: Option<Arc<Associations>>,
+    /// Who is asked what it thinks, and what it thought.
+    watched: Option<(Arc<WebPkiServerVerifier>, Arc<OnceLock<bool>>)>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for Judge {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
+        own: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        status: &[u8],
+        now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        if let Some((verifier, seen)) = &self.watched {
+            // A handshake has one certificate.
+            let _ = seen.set(verifier.verify_server_cert(own, others, name, status, now).is_ok());
+        }
+        if let Some(associations) = &self.associations {
+            associations.check(own, others, now, &self.algorithms)?;
+        }
         Ok(ServerCertVerified::assertion())
     }
 
@@ -163,7 +220,7 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -172,10 +229,10 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }

@@ -37,6 +37,12 @@ impl Line {
         self.tls.as_ref()?.secured()
     }
 
+    /// Whether the server has shown a valid certificate for its name, where that was looked at and nothing depends on it
+    /// ([`Verification::Watched`](super::Verification::Watched)).
+    pub fn is_valid(&self) -> bool {
+        self.tls.as_ref().is_some_and(|tls| tls.is_valid())
+    }
+
     /// Whether something that was taken has found no room in the flow so far.
     pub fn has_output(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_output())

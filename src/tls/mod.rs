@@ -15,6 +15,7 @@
 //! a session that does not read closes the TCP window as it does without TLS.
 
 mod client;
+mod dane;
 mod key;
 mod line;
 mod pin;
@@ -26,6 +27,7 @@ mod ticket;
 mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
+pub use dane::{Associations, Tlsa, Unassociated};
 pub use key::{KeyError, OwnKey};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
@@ -40,7 +42,7 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, ClientConnection, Connection, HandshakeKind, ServerConfig,
 };
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The types of a record (RFC 8446 §5.1). What begins otherwise is no TLS.
 pub(crate) const RECORD_TYPES: std::ops::RangeInclusive<u8> = 20..=24;
@@ -54,6 +56,9 @@ pub enum TlsError {
     /// The peer is not whom we know.
     #[error(transparent)]
     WrongCertificate(#[from] WrongCertificate),
+    /// The server is not whom the DNS knows.
+    #[error(transparent)]
+    Unassociated(#[from] Unassociated),
     /// The peer has ended it, and said why.
     #[error("the peer ended TLS: {0:?}")]
     Alert(AlertDescription),
@@ -70,9 +75,12 @@ impl From<rustls::Error> for TlsError {
         match error {
             rustls::Error::AlertReceived(alert) => TlsError::Alert(alert),
             rustls::Error::InvalidCertificate(CertificateError::Other(other)) => {
-                match other.0.downcast_ref::<WrongCertificate>() {
-                    Some(wrong) => TlsError::WrongCertificate(*wrong),
-                    None => TlsError::Protocol(rustls::Error::InvalidCertificate(CertificateError::Other(other))),
+                if let Some(wrong) = other.0.downcast_ref::<WrongCertificate>() {
+                    TlsError::WrongCertificate(*wrong)
+                } else if let Some(unknown) = other.0.downcast_ref::<Unassociated>() {
+                    TlsError::Unassociated(unknown.clone())
+                } else {
+                    TlsError::Protocol(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
                 }
             }
             error => TlsError::Protocol(error),
@@ -90,6 +98,8 @@ pub struct Tls {
     unread: usize,
     /// The peer has ended its direction, and said so.
     ended: bool,
+    /// What was seen of its certificate, if that was watched.
+    watched: Option<Arc<OnceLock<bool>>>,
 }
 
 impl Tls {
@@ -105,7 +115,7 @@ impl Tls {
 
     fn new(mut connection: Connection) -> Tls {
         connection.set_buffer_limit(Some(TLS_OUTPUT_MAX));
-        Tls { connection, first: None, unread: 0, ended: false }
+        Tls { connection, first: None, unread: 0, ended: false, watched: None }
     }
 
     /// Takes bytes off the front of what came by the wire, and says how many: none while plaintext waits, or a handshake waits for
@@ -185,6 +195,11 @@ impl Tls {
             cipher: Cipher(self.connection.negotiated_cipher_suite()?.suite()),
             resumed: self.connection.handshake_kind() == Some(HandshakeKind::Resumed),
         })
+    }
+
+    /// See [`Line::is_valid`].
+    fn is_valid(&self) -> bool {
+        self.watched.as_ref().and_then(|watched| watched.get()).is_some_and(|valid| *valid)
     }
 
     /// Whether something is to go out, which had no room so far.

@@ -1,6 +1,7 @@
 //! Two ends over a wire that cuts anywhere, ends that do not know each other, and peers that do not speak TLS at all.
 
 mod cost;
+mod dane;
 mod line;
 mod server;
 

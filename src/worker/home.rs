@@ -624,6 +624,10 @@ impl MessageView for Queued<'_> {
         Queued::smtputf8(self)
     }
 
+    fn require_tls(&self) -> bool {
+        Queued::require_tls(self)
+    }
+
     fn ret(&self) -> Option<Return> {
         Queued::ret(self)
     }

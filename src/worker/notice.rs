@@ -75,6 +75,8 @@ pub(super) fn compose(
     let failed = recipients.iter().any(|recipient| recipient.action == Action::Failed);
     let returned_kind = match message.ret() {
         _ if message.body() == BodyType::BinaryMime => None,
+        // RFC 8689 §5: the content goes back no way on which it might be read.
+        Some(Return::Full) if message.require_tls() => Some(Return::Headers),
         // RFC 3461 §4.3: RET concerns failures only; what is too large to be held comes back as its header.
         Some(Return::Full) if failed && whole => Some(Return::Full),
         _ => Some(Return::Headers),
@@ -99,6 +101,7 @@ pub(super) fn compose(
         recipients: vec![Recipient { address: message.reverse_path().into(), notify: None, original: None }],
         body: report.body(),
         smtputf8: report.smtputf8(),
+        require_tls: message.require_tls(),
         ret: None,
         envelope_id: None,
     };

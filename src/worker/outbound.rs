@@ -11,7 +11,7 @@
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy, Work,
+    Action, Answer, ConnectionId, Demand, Destinations, Fate, HopSecured, Job, Security, TaskResult, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -123,7 +123,7 @@ impl Outbound {
                 Action::Connect { connection, local, remote, protocol, security, ehlo_name, host, .. } => {
                     match parts.transport.connect(parts.now.mono, local, remote) {
                         Ok(flow) => {
-                            let settings = self.settings(ehlo_name, protocol, security);
+                            let settings = self.settings(ehlo_name, protocol, &security.demand);
                             self.flows.insert(flow, connection);
                             let fresh = Connection {
                                 line: Line::new(flow, None),
@@ -173,20 +173,15 @@ impl Outbound {
         acted
     }
 
-    fn settings(
-        &mut self,
-        ehlo_name: Arc<str>,
-        protocol: crate::delivery::Protocol,
-        security: Security,
-    ) -> Arc<Settings> {
+    fn settings(&mut self, ehlo_name: Arc<str>, protocol: crate::delivery::Protocol, demand: &Demand) -> Arc<Settings> {
         let protocol = match protocol {
             crate::delivery::Protocol::Smtp => client::Protocol::Smtp,
             crate::delivery::Protocol::Lmtp => client::Protocol::Lmtp,
         };
-        let starttls = match security.policy {
-            TlsPolicy::Require | TlsPolicy::Verify => StartTls::Always,
-            TlsPolicy::Opportunistic if self.tls.is_some() => StartTls::IfOffered,
-            TlsPolicy::Opportunistic | TlsPolicy::None => StartTls::Never,
+        let starttls = match demand {
+            Demand::Require | Demand::Verify | Demand::Dane(_) | Demand::Sts => StartTls::Always,
+            Demand::Opportunistic | Demand::StsTesting { .. } if self.tls.is_some() => StartTls::IfOffered,
+            Demand::Opportunistic | Demand::StsTesting { .. } | Demand::None => StartTls::Never,
         };
         let key = (ehlo_name, protocol, starttls);
         Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls)| {
@@ -196,6 +191,7 @@ impl Outbound {
 
     fn start<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId, work: Work) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
+        let secured = found.secured();
         let session = found.session.as_mut().expect("work is given to a connection that was ready");
         let task = match work {
             Work::Verify { recipient, .. } => {
@@ -213,7 +209,8 @@ impl Outbound {
                     let letter = Letter::Attempt { from, connection, number, id: job.id, recipients };
                     parts.exchange.send(worker_of_log(job.id.log(), workers), letter);
                 }
-                let task = Task::Deliver(transaction(&job, attempt != Attempt::Alone));
+                let authenticated = secured.is_some_and(|secured| secured.verified);
+                let task = Task::Deliver(transaction(&job, authenticated, attempt != Attempt::Alone));
                 let fates = Vec::with_capacity(job.recipients.len());
                 found.task = InHand::Delivery { job, fates, content: Content::Unopened, attempt, broken_off: false };
                 task
@@ -409,7 +406,7 @@ impl Outbound {
                 Err(_) => {}
             }
             if session.is_handshaking() {
-                moved |= found.secure(parts, self.tls.as_ref());
+                moved |= found.secure(parts, self.tls.as_mut());
             }
             moved |= self.events(parts, connection);
             moved |= self.end(parts, connection);
@@ -586,7 +583,7 @@ impl Connection {
     }
 
     /// Goes on with the handshake, which the session waits for. Whether that came a step further.
-    fn secure<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, client: Option<&Client>) -> bool {
+    fn secure<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, client: Option<&mut Client>) -> bool {
         let Some(session) = &mut self.session else { return false };
         if self.line.secured().is_some() {
             session.secured(parts.now.mono);
@@ -596,12 +593,14 @@ impl Connection {
         if self.line.is_secure() || !parts.handshakes.step(self.line.flow()) {
             return false;
         }
-        let verification = match self.security.policy {
-            TlsPolicy::Verify => Verification::Name,
-            TlsPolicy::None | TlsPolicy::Opportunistic | TlsPolicy::Require => Verification::Nothing,
+        let verification = match &self.security.demand {
+            Demand::Verify | Demand::Sts => Verification::Name,
+            Demand::StsTesting { .. } => Verification::Watched,
+            Demand::Dane(known) => Verification::Dane(Arc::clone(known)),
+            Demand::None | Demand::Opportunistic | Demand::Require => Verification::Nothing,
         };
         let nothing = || TlsError::Protocol(rustls::Error::General("TLS is not to be had here".to_owned()));
-        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, verification)) {
+        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, &verification)) {
             Ok(tls) => self.line.secure(tls),
             Err(error) => {
                 self.tls_error = Some(error);
@@ -704,7 +703,8 @@ impl Connection {
     /// How it is secured, once it is.
     fn secured(&self) -> Option<HopSecured> {
         let secured = self.line.secured()?;
-        Some(HopSecured { secured, verified: self.security.policy == TlsPolicy::Verify })
+        let demand = &self.security.demand;
+        Some(HopSecured { secured, verified: demand.authenticates(self.line.is_valid()), policy: demand.name() })
     }
 
     fn fate(&self, fate: client::Fate) -> Fate {
@@ -758,7 +758,7 @@ fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: Con
     }
 }
 
-fn transaction(job: &Job, end_held: bool) -> Transaction {
+fn transaction(job: &Job, authenticated: bool, end_held: bool) -> Transaction {
     Transaction {
         reverse_path: job.reverse_path.clone(),
         recipients: (job.recipients.iter())
@@ -772,6 +772,8 @@ fn transaction(job: &Job, end_held: bool) -> Transaction {
         size: job.size,
         body: job.body,
         smtputf8: job.smtputf8,
+        require_tls: job.require_tls,
+        authenticated,
         ret: job.ret,
         envelope_id: job.envelope_id.clone(),
         eight_bit: false,

@@ -105,6 +105,7 @@ fn routes() -> Arc<Routes> {
         implicit_tls: false,
         preference: 0,
         name: "there.example".into(),
+        demand: None,
     };
     Arc::new(Routes::new([("x.example".into(), Route::new(vec![hop]))]).expect("routes"))
 }
@@ -208,6 +209,7 @@ impl Bench {
             size: CONTENT.len() as u64,
             body: BodyType::SevenBit,
             smtputf8: false,
+            require_tls: false,
             ret: None,
             envelope_id: None,
         };

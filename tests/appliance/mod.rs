@@ -7,6 +7,7 @@
 pub mod client;
 pub mod load;
 pub mod mail;
+pub mod names;
 pub mod pair;
 pub mod receiver;
 pub mod stream;

@@ -82,3 +82,28 @@ fn a_route_says_what_it_demands_of_tls() {
         ]
     );
 }
+
+#[test]
+fn dane_is_for_routes_by_mx_with_answers_that_can_be_secure() {
+    let by_mx = BASE.replace("to = [\"smtp://10.1.1.5\"]", "mx = true\ntls = \"dane\"");
+    let secure = format!("{by_mx}[dns]\ndnssec = \"trust_ad\"\n");
+    assert_eq!(parse(&secure, "tls.toml").expect("a good file").routes[0].tls, RouteTls::Dane);
+    assert_eq!(
+        problems(&by_mx),
+        [
+            "line 14: `tls`: \"dane\" needs answers of the DNS that are secure, and none is believed to be | write dnssec = \"trust_ad\" \
+             in [dns], with a resolver that validates"
+        ]
+    );
+    assert_eq!(
+        problems(&BASE.replace("domain = \"*\"", "domain = \"*\"\ntls = \"dane\"")),
+        [
+            "line 13: `tls`: \"dane\" is for hosts that the DNS names, and the route for \"*\" goes elsewhere | write mx = true, or tls = \
+             \"verify\" for hosts in `to`"
+        ]
+    );
+    let sts = by_mx.replace("\"dane\"", "\"mta-sts\"");
+    assert_eq!(parse(&sts, "tls.toml").expect("a good file").routes[0].tls, RouteTls::MtaSts);
+    let to = BASE.replace("domain = \"*\"", "domain = \"*\"\ntls = \"mta-sts\"");
+    assert!(problems(&to)[0].starts_with("line 13: `tls`: \"mta-sts\" is for hosts that the DNS names"));
+}

@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::config::error::Problem;
-use crate::config::{Config, ListenerTls, Role, RouteTls, Transport};
+use crate::config::{Config, Dnssec, ListenerTls, Role, RouteTls, Transport};
 use crate::limits::CERTIFICATES_MAX;
 
 impl Check<'_> {
@@ -24,6 +24,27 @@ impl Check<'_> {
                 self.add(
                     Problem::new(place, format!("`tls`: {hop} is spoken to under TLS, and \"none\" forbids it"))
                         .help("write smtp:// in place of smtps://, or leave `tls` out"),
+                );
+            }
+        }
+        for (index, route) in config.routes.iter().enumerate() {
+            let name = match route.tls {
+                RouteTls::Dane => "dane",
+                RouteTls::MtaSts => "mta-sts",
+                RouteTls::None | RouteTls::Opportunistic | RouteTls::Require | RouteTls::Verify => continue,
+            };
+            let place = self.places.of_entry("route", index, "tls");
+            if !route.mx {
+                let domain = &route.domain;
+                let text = format!(
+                    "`tls`: {name:?} is for hosts that the DNS names, and the route for {domain:?} goes elsewhere"
+                );
+                self.add(Problem::new(place, text).help("write mx = true, or tls = \"verify\" for hosts in `to`"));
+            } else if route.tls == RouteTls::Dane && config.dns.dnssec == Dnssec::Off {
+                let text = "`tls`: \"dane\" needs answers of the DNS that are secure, and none is believed to be";
+                self.add(
+                    Problem::new(place, text)
+                        .help("write dnssec = \"trust_ad\" in [dns], with a resolver that validates"),
                 );
             }
         }

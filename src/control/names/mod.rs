@@ -1,30 +1,33 @@
 //! Where a domain's mail goes: the clerk of [`crate::dns`], and the resolvers that it has asked.
 //!
 //! In: domains that workers ask about. Out: answers, by message. A question to a resolver is an errand beside the control thread's
-//! loop, and its reply comes back as news. [`NameBoard`] decides what is asked and who hears of it, and is sans-IO; the rest is
-//! adapter.
+//! loop, and its reply comes back as news; so is fetching a domain's policy from the web. [`NameBoard`] decides what is asked and who
+//! hears of it, and is sans-IO; the rest is adapter.
 
 mod board;
 mod report;
 mod resolver;
 #[cfg(test)]
 mod tests;
+mod web;
 
 pub use board::NameBoard;
-pub use report::{DomainReport, HostReport};
+pub use report::{DaneReport, DomainReport, HostReport, StsReport};
 
 use super::links::WorkerLink;
 use super::protocol::Answer;
-use crate::dns::{Question, Reply, Rules};
+use crate::dns::{Kind, Question, Reply, Rules};
 use crate::env::Instant;
 use crate::limits::ADMIN_REPLY_TIMEOUT;
 use board::OPERATOR;
 use resolver::Resolvers;
+use rustls::RootCertStore;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use web::Web;
 
 /// How domains are looked up.
 #[derive(Clone, Debug)]
@@ -37,6 +40,8 @@ pub struct DnsSettings {
     pub trust_ad: bool,
     /// How long one of them is waited for.
     pub timeout: Duration,
+    /// Whose certificates the servers of policies show; none: no policy is fetched.
+    pub roots: Option<Arc<RootCertStore>>,
 }
 
 /// How often a worker's full channel is asked again for room.
@@ -46,6 +51,7 @@ const SEND_RETRY: Duration = Duration::from_millis(2);
 pub(in crate::control) struct Names {
     board: NameBoard,
     resolvers: Arc<Resolvers>,
+    web: Option<Arc<Web>>,
     errands: JoinSet<(Question, Reply)>,
     unsent: bool,
     /// Operators that wait for an answer, and until when: no more than there are clients of the admin socket.
@@ -57,6 +63,7 @@ impl Names {
     pub fn new(settings: DnsSettings, links: Vec<WorkerLink>) -> Names {
         Names {
             resolvers: Arc::new(Resolvers::new(&settings)),
+            web: settings.roots.clone().and_then(|roots| Web::new(roots).ok()).map(Arc::new),
             board: NameBoard::new(settings.rules, links),
             errands: JoinSet::new(),
             unsent: false,
@@ -83,9 +90,13 @@ impl Names {
     /// Goes on: asks resolvers, sends the workers what waits for them.
     pub fn turn(&mut self, now: Instant) {
         while let Some(question) = self.board.question() {
-            let resolvers = Arc::clone(&self.resolvers);
+            let (resolvers, web) = (Arc::clone(&self.resolvers), self.web.clone());
             self.errands.spawn(async move {
-                let reply = resolvers.ask(&question).await;
+                let reply = match &web {
+                    _ if question.kind != Kind::Policy => resolvers.ask(&question).await,
+                    Some(web) => web.fetch(&resolvers, &question.name).await,
+                    None => Reply::failed("no certificate could be believed"),
+                };
                 (question, reply)
             });
         }

@@ -4,6 +4,8 @@
 
 use super::DnsSettings;
 use crate::dns::{Data, Kind, Question, Record, Reply, Said};
+use crate::limits::TXT_SIZE_MAX;
+use crate::tls::Tlsa;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
@@ -82,6 +84,10 @@ impl Resolvers {
             Kind::Mx => RecordType::MX,
             Kind::A => RecordType::A,
             Kind::Aaaa => RecordType::AAAA,
+            Kind::Cname => RecordType::CNAME,
+            Kind::Tlsa => RecordType::TLSA,
+            Kind::Txt => RecordType::TXT,
+            Kind::Policy => return None,
         };
         let mut message = Message::query();
         message.add_query(Query::query(name, kind));
@@ -124,6 +130,13 @@ fn record(record: &hickory_resolver::proto::rr::Record) -> Option<Record> {
         RData::MX(mx) => Data::Mx { preference: mx.preference, host: text(&mx.exchange) },
         RData::A(address) => Data::Address(IpAddr::V4(address.0)),
         RData::AAAA(address) => Data::Address(IpAddr::V6(address.0)),
+        RData::TLSA(tlsa) => Data::Tlsa(Tlsa {
+            usage: tlsa.cert_usage.into(),
+            selector: tlsa.selector.into(),
+            matching: tlsa.matching.into(),
+            data: tlsa.cert_data.as_slice().into(),
+        }),
+        RData::TXT(text) => Data::Text(Some(text.txt_data.concat()).filter(|text| text.len() <= TXT_SIZE_MAX)?.into()),
         _ => return None,
     };
     Some(Record { name: text(&record.name), data })

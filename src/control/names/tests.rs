@@ -92,11 +92,11 @@ async fn resolver(validates: bool) -> SocketAddr {
 }
 
 fn rules() -> Rules {
-    Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves::default() }
+    Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves::default(), dane: false, sts: false }
 }
 
 fn resolvers(addresses: &[SocketAddr], trust_ad: bool, timeout: Duration) -> Resolvers {
-    Resolvers::new(&DnsSettings { rules: rules(), resolvers: addresses.into(), trust_ad, timeout })
+    Resolvers::new(&DnsSettings { rules: rules(), resolvers: addresses.into(), trust_ad, timeout, roots: None })
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {

@@ -1,6 +1,6 @@
 //! The hosts of one destination: which is tried next, and which is left alone for a while.
 
-use crate::delivery::{Protocol, Route, Security, TlsPolicy};
+use crate::delivery::{Demand, Protocol, Route, Security};
 use crate::env::Instant;
 use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX, TLS_FAILURE_MEMORY};
 use rand::RngExt;
@@ -78,9 +78,9 @@ impl Host {
     /// How the next connection to it is secured.
     pub fn security(&self, now: Instant) -> Security {
         if self.may_be_clear() && now < self.clear_until {
-            return Security { policy: TlsPolicy::None, implicit: false };
+            return Security { demand: Demand::None, implicit: false };
         }
-        self.security
+        self.security.clone()
     }
 
     /// A handshake with it failed; whether the next connection may do without.
@@ -92,7 +92,7 @@ impl Host {
     }
 
     fn may_be_clear(&self) -> bool {
-        self.security == Security { policy: TlsPolicy::Opportunistic, implicit: false }
+        self.security.demand.may_be_clear() && !self.security.implicit
     }
 
     /// It could not be reached, or would not serve.
@@ -155,10 +155,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
                     remote: SocketAddr::new(*address, hop.port),
                     protocol: hop.protocol,
                     name: name.clone(),
-                    security: Security {
-                        policy: if hop.implicit_tls { route.tls.max(TlsPolicy::Opportunistic) } else { route.tls },
-                        implicit: hop.implicit_tls,
-                    },
+                    security: Security { demand: route.demand(hop), implicit: hop.implicit_tls },
                     clear_until: Instant::ZERO,
                     preference: hop.preference,
                     hop: place,

@@ -1,7 +1,6 @@
 //! The MX sets that are destinations of this worker, and the places that they have among its targets.
 
 use super::host::{Host, OwnAddress, hosts_of};
-use crate::delivery::route::hash_of_set;
 use crate::delivery::{Route, RouteId, Routes};
 use crate::dns::MailHosts;
 use hashbrown::HashTable;
@@ -47,9 +46,10 @@ impl Sets {
 
     /// The place of a set that is there.
     pub fn find(&mut self, route: RouteId, hosts: &MailHosts) -> Option<usize> {
-        let hash = hash_of_set(route, hosts);
+        let by = &self.routes[route.index()];
+        let hash = by.hash_of_set(route, hosts);
         let sets = &self.sets;
-        let same = |index: &usize| sets[*index].route == route && sets[*index].hosts.set().eq(hosts.set());
+        let same = |index: &usize| sets[*index].route == route && by.is_same_set(&sets[*index].hosts, hosts);
         let index = *self.found.find(hash, same)?;
         self.sets[index].used = true;
         Some(self.fixed + index)
@@ -69,7 +69,7 @@ impl Sets {
 
     /// Gives a place to a set that is not there: the next one, or one that was made room at.
     pub fn insert(&mut self, place: usize, route: RouteId, hosts: &Arc<MailHosts>) {
-        let hash = hash_of_set(route, hosts);
+        let hash = self.routes[route.index()].hash_of_set(route, hosts);
         let index = place - self.fixed;
         let set = Set { route, hosts: Arc::clone(hosts), hash, used: true };
         if index == self.sets.len() {

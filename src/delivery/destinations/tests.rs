@@ -1,6 +1,6 @@
 use super::*;
 use crate::delivery::testing::{answer, at, hop, hosts, routes};
-use crate::delivery::{Hop, Job, JobRecipient, Protocol, Route, Security, TlsPolicy};
+use crate::delivery::{Demand, Hop, Job, JobRecipient, Protocol, Route, Security, TlsPolicy};
 use crate::smtp::BodyType;
 use crate::spool::MessageId;
 use std::net::SocketAddr;
@@ -19,6 +19,7 @@ fn job(number: u64, destination: DestinationId) -> Work {
         size: 1,
         body: BodyType::SevenBit,
         smtputf8: false,
+        require_tls: false,
         ret: None,
         envelope_id: None,
     })
@@ -544,18 +545,22 @@ fn sets_that_are_not_used_make_room() {
 
 #[test]
 fn a_host_that_fails_at_tls_is_spoken_to_in_the_clear_where_that_is_allowed() {
-    for policy in [TlsPolicy::Opportunistic, TlsPolicy::Require, TlsPolicy::Verify] {
+    for (policy, demand) in [
+        (TlsPolicy::Opportunistic, Demand::Opportunistic),
+        (TlsPolicy::Require, Demand::Require),
+        (TlsPolicy::Verify, Demand::Verify),
+    ] {
         for implicit_tls in [false, true] {
             let route = Route { tls: policy, ..Route::new(vec![Hop { implicit_tls, ..hop(0, 10) }]) };
             let routes = Routes::new([("x.example".into(), route)]).unwrap();
             let mut owner = owner(&routes, Settings::default());
             owner.push(at(0).mono, 5, job(1, routes.destination("x.example"))).unwrap();
             let security = |made: &[Action]| match made {
-                [Action::Connect { connection, security, .. }] => Some((*connection, *security)),
+                [Action::Connect { connection, security, .. }] => Some((*connection, security.clone())),
                 _ => None,
             };
             let (connection, first) = security(&actions(&mut owner, 0)).unwrap();
-            assert_eq!(first, Security { policy, implicit: implicit_tls });
+            assert_eq!(first, Security { demand: demand.clone(), implicit: implicit_tls });
             owner.established(at(1).mono, connection);
             owner.tls_failed(at(1).mono, connection, refused());
             let next = actions(&mut owner, 1);
@@ -564,7 +569,7 @@ fn a_host_that_fails_at_tls_is_spoken_to_in_the_clear_where_that_is_allowed() {
                 continue;
             }
             let (connection, second) = security(&next).unwrap();
-            assert_eq!(second, Security { policy: TlsPolicy::None, implicit: false });
+            assert_eq!(second, Security { demand: Demand::None, implicit: false });
             // It is remembered, and not for ever.
             owner.established(at(1).mono, connection);
             owner.closed(at(1).mono, connection, None);
@@ -572,7 +577,7 @@ fn a_host_that_fails_at_tls_is_spoken_to_in_the_clear_where_that_is_allowed() {
             let much_later = at(1).mono + crate::limits::TLS_FAILURE_MEMORY;
             owner.push(much_later, 5, job(2, routes.destination("x.example"))).unwrap();
             let made: Vec<Action> = std::iter::from_fn(|| owner.poll(much_later)).collect();
-            assert_eq!(security(&made).map(|(_, security)| security.policy), Some(TlsPolicy::Opportunistic));
+            assert_eq!(security(&made).map(|(_, security)| security.demand), Some(Demand::Opportunistic));
         }
     }
 }

@@ -52,6 +52,8 @@ pub trait MessageView {
     fn body(&self) -> BodyType;
     /// `SMTPUTF8` was given.
     fn smtputf8(&self) -> bool;
+    /// `REQUIRETLS` was given.
+    fn require_tls(&self) -> bool;
     /// `RET`, if given.
     fn ret(&self) -> Option<Return>;
     /// `ENVID`, if given.
@@ -295,7 +297,9 @@ impl Queue {
     pub fn resolved(&mut self, now: Now, domain: &str, answer: &dns::Answer) {
         let Some(place) = self.domains.get(domain).copied() else { return };
         if let Some(domain) = &mut self.lanes[place].domain {
-            domain.known = Some((answer.result.clone(), now.mono + answer.ttl));
+            let route = self.routes.route(domain.route);
+            let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
+            domain.known = Some((result, now.mono + answer.ttl));
             domain.wanted = false;
         }
         self.refresh(now, place);
@@ -505,6 +509,7 @@ impl Queue {
             size: message.size(),
             body: message.body(),
             smtputf8: message.smtputf8(),
+            require_tls: message.require_tls(),
             ret: message.ret(),
             envelope_id: message.envelope_id().map(Into::into),
         };

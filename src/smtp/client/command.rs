@@ -43,6 +43,9 @@ pub(super) fn mail(out: &mut Vec<u8>, transaction: &Transaction, offered: &Exten
     if offered.smtputf8 && transaction.needs_smtputf8() {
         append!(out, " SMTPUTF8");
     }
+    if offered.requiretls && transaction.require_tls {
+        append!(out, " REQUIRETLS");
+    }
     if offered.dsn {
         match transaction.ret {
             Some(Return::Full) => append!(out, " RET=FULL"),

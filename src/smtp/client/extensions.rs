@@ -21,6 +21,8 @@ pub struct Extensions {
     pub dsn: bool,
     /// RFC 3207.
     pub starttls: bool,
+    /// RFC 8689.
+    pub requiretls: bool,
     /// RFC 9422, `RCPTMAX`: recipients of one transaction; `None` without a limit.
     pub recipients_max: Option<u32>,
     /// RFC 9422, `MAILMAX`: transactions of one session; `None` without a limit.
@@ -50,6 +52,8 @@ impl Extensions {
             self.dsn = true;
         } else if is("STARTTLS") {
             self.starttls = true;
+        } else if is("REQUIRETLS") {
+            self.requiretls = true;
         } else if is("LIMITS") {
             words.for_each(|limit| self.note_limit(limit));
         }

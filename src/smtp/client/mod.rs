@@ -140,6 +140,10 @@ pub struct Transaction {
     pub body: BodyType,
     /// Received with `SMTPUTF8`. Addresses beyond ASCII ask for it too, whatever is said here.
     pub smtputf8: bool,
+    /// Received with `REQUIRETLS`.
+    pub require_tls: bool,
+    /// The server has shown under TLS that it is who it should be.
+    pub authenticated: bool,
     /// `RET`, passed on where DSN is offered.
     pub ret: Option<Return>,
     /// `ENVID` as received (xtext), passed on where DSN is offered.
@@ -232,6 +236,9 @@ pub enum LocalReason {
     /// RFC 3030 §3: BINARYMIME goes only where CHUNKING and BINARYMIME are offered.
     #[error("the server does not support binary content (BINARYMIME), which this message needs")]
     BinaryNotOffered,
+    /// RFC 8689 §4.2.1: REQUIRETLS goes on only to servers that are who they should be, and offer it.
+    #[error("the server has not shown who it is under TLS, or does not support REQUIRETLS, which the sender demands")]
+    RequireTlsUnmet,
     /// RFC 1870 §6.1: the server has said that it takes no message of this size.
     #[error("the message has {size} bytes, and the server takes no more than {limit}")]
     TooLarge {
@@ -269,7 +276,8 @@ impl LocalReason {
         match self {
             LocalReason::ContentUnreadable | LocalReason::Unrecorded => true,
             LocalReason::TlsNotOffered | LocalReason::Protocol(_) => true,
-            LocalReason::Smtputf8NotOffered | LocalReason::BinaryNotOffered | LocalReason::TooLarge { .. } => false,
+            LocalReason::Smtputf8NotOffered | LocalReason::BinaryNotOffered | LocalReason::RequireTlsUnmet => false,
+            LocalReason::TooLarge { .. } => false,
             LocalReason::AddressUnusable | LocalReason::SenderUnusable | LocalReason::LoneNewline => false,
         }
     }

@@ -513,6 +513,14 @@ impl Session {
         if transaction.body == BodyType::BinaryMime && !(offered.chunking && offered.binary_mime) {
             return Some(LocalReason::BinaryNotOffered);
         }
+        // RFC 8689 §5: a notice is not lost for it. What takes mail by LMTP has the mailbox, and passes nothing on.
+        let required = transaction.require_tls && !transaction.reverse_path.is_empty();
+        if required
+            && self.settings.protocol == super::Protocol::Smtp
+            && !(transaction.authenticated && offered.requiretls)
+        {
+            return Some(LocalReason::RequireTlsUnmet);
+        }
         // RFC 1870 §4: SIZE without a number, or with 0, is no limit.
         let limit = offered.size.filter(|limit| *limit > 0)?;
         (transaction.size > limit).then_some(LocalReason::TooLarge { size: transaction.size, limit })

@@ -2,6 +2,7 @@
 
 mod held;
 mod hostile;
+mod require_tls;
 mod smuggling;
 mod starttls;
 

@@ -83,6 +83,8 @@ pub fn status_of(reason: &Reason) -> Status {
         Reason::Local(reason) => match reason {
             LocalReason::Smtputf8NotOffered => Status::new(5, 6, 7),
             LocalReason::BinaryNotOffered => Status::new(5, 6, 3),
+            // RFC 8689 §7.
+            LocalReason::RequireTlsUnmet => Status::new(5, 7, 30),
             LocalReason::TooLarge { .. } => Status::new(5, 3, 4),
             LocalReason::AddressUnusable => Status::new(5, 1, 3),
             LocalReason::SenderUnusable => Status::new(5, 1, 7),

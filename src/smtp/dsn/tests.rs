@@ -203,6 +203,7 @@ fn each_reason_has_its_status() {
         (Reason::TooManyRecipients, "4.5.3"),
         (Reason::Local(LocalReason::Smtputf8NotOffered), "5.6.7"),
         (Reason::Local(LocalReason::BinaryNotOffered), "5.6.3"),
+        (Reason::Local(LocalReason::RequireTlsUnmet), "5.7.30"),
         (Reason::Local(LocalReason::TooLarge { size: 2, limit: 1 }), "5.3.4"),
         (Reason::Local(LocalReason::Protocol(Stage::Data)), "4.5.0"),
     ];

@@ -1,5 +1,5 @@
-//! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), RET, ENVID,
-//! NOTIFY and ORCPT (RFC 3461).
+//! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), REQUIRETLS (RFC 8689), RET,
+//! ENVID, NOTIFY and ORCPT (RFC 3461).
 
 use super::address::is_one_line;
 use super::{SyntaxError, number};
@@ -13,6 +13,8 @@ pub struct Offer {
     pub extended: bool,
     /// `BODY=BINARYMIME`.
     pub binarymime: bool,
+    /// `REQUIRETLS`.
+    pub require_tls: bool,
 }
 
 /// What MAIL asked for.
@@ -24,6 +26,8 @@ pub struct MailParameters<'a> {
     pub body: Option<BodyType>,
     /// `SMTPUTF8`
     pub smtputf8: bool,
+    /// `REQUIRETLS`
+    pub require_tls: bool,
     /// `RET`
     pub ret: Option<Return>,
     /// `ENVID`, as xtext.
@@ -57,6 +61,12 @@ impl<'a> MailParameters<'a> {
                     return Err(SyntaxError::BadParameter);
                 }
                 found.smtputf8 = true;
+            } else if name.eq_ignore_ascii_case("REQUIRETLS") && offer.require_tls {
+                // RFC 8689 §2: the parameter has no value.
+                if value.is_some() || found.require_tls {
+                    return Err(SyntaxError::BadParameter);
+                }
+                found.require_tls = true;
             } else if name.eq_ignore_ascii_case("RET") {
                 once(&mut found.ret, value.and_then(ret))?;
             } else if name.eq_ignore_ascii_case("ENVID") {

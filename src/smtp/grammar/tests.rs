@@ -2,8 +2,8 @@ use super::*;
 use crate::smtp::{BodyType, Notify, Return};
 use proptest::prelude::*;
 
-const EHLO: Offer = Offer { extended: true, binarymime: true };
-const HELO: Offer = Offer { extended: false, binarymime: false };
+const EHLO: Offer = Offer { extended: true, binarymime: true, require_tls: true };
+const HELO: Offer = Offer { extended: false, binarymime: false, require_tls: false };
 
 fn reverse_path(text: &str) -> Result<&str, SyntaxError> {
     mail(text, &EHLO).map(|mail| mail.reverse_path)
@@ -95,13 +95,14 @@ fn only_a_recipient_may_be_postmaster_without_a_domain() {
 
 #[test]
 fn mail_parameters_are_read() {
-    let all = "FROM:<> size=20 BODY=binarymime SMTPUTF8 RET=hdrs ENVID=a+2Bb";
+    let all = "FROM:<> size=20 BODY=binarymime SMTPUTF8 RequireTLS RET=hdrs ENVID=a+2Bb";
     assert_eq!(
         mail(all, &EHLO).map(|mail| mail.parameters),
         Ok(MailParameters {
             size: Some(20),
             body: Some(BodyType::BinaryMime),
             smtputf8: true,
+            require_tls: true,
             ret: Some(Return::Headers),
             envelope_id: Some("a+2Bb"),
         })
@@ -125,6 +126,8 @@ fn bad_mail_parameters_are_told_from_unknown_ones() {
         ("BODY", BadParameter),
         ("SMTPUTF8=1", BadParameter),
         ("SMTPUTF8 SMTPUTF8", BadParameter),
+        ("REQUIRETLS=1", BadParameter),
+        ("REQUIRETLS REQUIRETLS", BadParameter),
         ("RET=SOME", BadParameter),
         ("ENVID=", BadParameter),
         ("ENVID=a=b", BadParameter),
@@ -139,8 +142,10 @@ fn bad_mail_parameters_are_told_from_unknown_ones() {
     ] {
         assert_eq!(mail(&format!("FROM:<> {text}"), &EHLO), Err(expected), "{text}");
     }
-    let no_binary = Offer { extended: true, binarymime: false };
+    let no_binary = Offer { binarymime: false, ..EHLO };
     assert_eq!(mail("FROM:<> BODY=BINARYMIME", &no_binary), Err(UnknownParameter));
+    let in_the_clear = Offer { require_tls: false, ..EHLO };
+    assert_eq!(mail("FROM:<> REQUIRETLS", &in_the_clear), Err(UnknownParameter));
 }
 
 #[test]

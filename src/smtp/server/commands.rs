@@ -94,8 +94,9 @@ impl Session {
         let settings = &self.settings;
         let binarymime = if settings.binarymime { "BINARYMIME\n" } else { "" };
         let starttls = if settings.starttls && self.secured.is_none() { "STARTTLS\n" } else { "" };
+        let requiretls = if self.offers_requiretls() { "REQUIRETLS\n" } else { "" };
         format!(
-            "PIPELINING\nSIZE {}\n8BITMIME\nCHUNKING\n{binarymime}SMTPUTF8\nDSN\nENHANCEDSTATUSCODES\n{starttls}\
+            "PIPELINING\nSIZE {}\n8BITMIME\nCHUNKING\n{binarymime}SMTPUTF8\nDSN\nENHANCEDSTATUSCODES\n{starttls}{requiretls}\
              LIMITS MAILMAX={} RCPTMAX={}",
             settings.message_size_max, settings.transactions_max, settings.recipients_max
         )
@@ -127,6 +128,7 @@ impl Session {
             recipients: Vec::new(),
             body: parameters.body.unwrap_or_default(),
             smtputf8: parameters.smtputf8,
+            require_tls: parameters.require_tls,
             ret: parameters.ret,
             envelope_id: parameters.envelope_id.map(Into::into),
         };

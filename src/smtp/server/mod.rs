@@ -65,6 +65,8 @@ pub struct Settings {
     pub hops_max: usize,
     /// Whether BINARYMIME is offered.
     pub binarymime: bool,
+    /// Whether REQUIRETLS is offered to clients under TLS.
+    pub requiretls: bool,
     /// Whether STARTTLS is offered.
     pub starttls: bool,
     /// Whether no mail is taken in the clear.
@@ -92,6 +94,7 @@ impl Settings {
             recipients_max: limits::RECIPIENTS_DEFAULT,
             hops_max: limits::HOPS_DEFAULT,
             binarymime: false,
+            requiretls: false,
             starttls: false,
             tls_required: false,
             errors_max: limits::SESSION_ERRORS_DEFAULT,

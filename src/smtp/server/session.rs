@@ -431,7 +431,13 @@ impl Session {
         Offer {
             extended: self.hello.as_ref().is_some_and(|hello| hello.extended),
             binarymime: self.settings.binarymime,
+            require_tls: self.offers_requiretls(),
         }
+    }
+
+    /// RFC 8689 §2: it is offered under TLS alone.
+    pub(super) fn offers_requiretls(&self) -> bool {
+        self.settings.requiretls && self.secured.is_some()
     }
 
     /// Whether a CR or LF on its own is repaired.

@@ -19,6 +19,7 @@ pub mod relay;
 pub mod replies;
 pub mod server;
 pub mod session;
+pub mod sts;
 pub mod tls;
 pub mod wire;
 
@@ -27,7 +28,7 @@ pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[allow(dead_code, reason = "a binary of the fuzzer runs one")]
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("address", address::run),
     ("admin", admin::run),
     ("client", client::run),
@@ -42,5 +43,6 @@ pub const TARGETS: [Target; 15] = [
     ("relay", relay::run),
     ("replies", replies::run),
     ("server", server::run),
+    ("sts", sts::run),
     ("tls", tls::run),
 ];

@@ -90,6 +90,8 @@ fn transaction(envelope: &Envelope, size: u64) -> Transaction {
         size,
         body: envelope.body,
         smtputf8: envelope.smtputf8,
+        require_tls: envelope.require_tls,
+        authenticated: true,
         ret: envelope.ret,
         envelope_id: envelope.envelope_id.clone(),
         eight_bit: false,

@@ -36,6 +36,22 @@ fn starttls_is_offered_until_it_is_used_and_what_was_said_before_is_forgotten() 
 }
 
 #[test]
+fn requiretls_is_for_clients_under_tls_and_is_kept_with_the_message() {
+    let mut spool = Spool::default();
+    let settings = Settings { starttls: true, requiretls: true, ..Settings::new("mx.example") };
+    let mut session = session(settings, BareNewline::Reject);
+    session.receive(at(0), bytes(b"EHLO c\r\nMAIL FROM:<a@b> REQUIRETLS\r\n"), &mut spool);
+    let output = take_output(&mut session);
+    assert!(!output.contains("REQUIRETLS\r\n") && output.contains("\r\n555 "), "{output}");
+    start(&mut session, &mut spool);
+    session.receive(at(0), bytes(b"EHLO c\r\n"), &mut spool);
+    assert!(take_output(&mut session).contains("250-REQUIRETLS\r\n"));
+    let input = b"MAIL FROM:<a@b> REQUIRETLS\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\n";
+    session.receive(at(0), bytes(&input[..]), &mut spool);
+    assert!(spool.finished[0].require_tls, "{:?}", spool.finished);
+}
+
+#[test]
 fn bytes_behind_starttls_end_the_session_and_are_never_obeyed() {
     for behind in ["NOOP\r\n", "M", "\r\n", "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\n", "\x16\x03\x01"] {
         let mut spool = Spool::default();

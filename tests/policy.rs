@@ -1,0 +1,398 @@
+//! What domains say about TLS with their hosts, held against a real Postfix: DANE, with a signed zone (nsd) and a resolver that
+//! validates it (unbound); MTA-STS, with policies from a server on the web.
+
+mod appliance;
+
+use appliance::client::{Client, in_namespace};
+use appliance::mail::PATIENCE;
+use appliance::names::{Server, authority, resolver, sign, wait_for_port};
+use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+/// Where a server listens that has no TLS.
+const MX_CLEAR: &str = "192.0.2.31";
+/// Where nobody answers.
+const MX_CLOSED: &str = "192.0.2.32";
+
+/// The server of the policies of all domains.
+const WEB: &str = "192.0.2.33";
+
+/// What Postfix has: its chain with an authority's certificate at the end, and digests of both.
+struct Chain {
+    /// Of its own public key.
+    own_key: String,
+    /// Of the authority's certificate.
+    authority: String,
+}
+
+/// Writes `mx.pem` and `mx.key`: a certificate for mx-ta.signed.example and mx-sts.lab.example, and an authority's behind it, which is
+/// in `roots.pem` as well; and `web.pem` and `web.key` for the server of the policies.
+fn chain(folder: &Path) -> Chain {
+    let authority_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let mut params = CertificateParams::new(Vec::new()).expect("no names");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the test's");
+    let authority = params.self_signed(&authority_key).expect("a certificate");
+    let issuer = Issuer::new(params, authority_key);
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let names = ["mx-ta.signed.example", "mx-sts.lab.example"].map(str::to_owned);
+    let params = CertificateParams::new(names).expect("names");
+    let own = params.signed_by(&key, &issuer).expect("a certificate");
+    std::fs::write(folder.join("mx.pem"), own.pem() + &authority.pem()).expect("written");
+    std::fs::write(folder.join("mx.key"), key.serialize_pem()).expect("written");
+    std::fs::write(folder.join("roots.pem"), authority.pem()).expect("written");
+    let web_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    let names =
+        POLICIES.iter().filter(|(name, _)| *name != "strange").map(|(name, _)| format!("mta-sts.{name}.lab.example"));
+    let params = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
+    let web = params.signed_by(&web_key, &issuer).expect("a certificate");
+    std::fs::write(folder.join("web.pem"), web.pem()).expect("written");
+    std::fs::write(folder.join("web.key"), web_key.serialize_pem()).expect("written");
+    Chain { own_key: sha256(&key.subject_public_key_info()), authority: sha256(authority.der()) }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The zone signed.example: domains whose host is the Postfix, known in different ways.
+fn signed_zone(chain: &Chain) -> String {
+    let wrong = "00".repeat(32);
+    let Chain { own_key, authority } = chain;
+    let mut text = format!(
+        "$ORIGIN signed.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\n\
+         half MX 10 mx1.lab.example.\n\
+         fallback MX 10 mx-wrong\nfallback MX 20 mx-key\n\
+         alias MX 10 mx-alias\nmx-alias CNAME mx-key\n\
+         alone A {MX}\n_25._tcp.alone TLSA 3 1 1 {own_key}\n\
+         clear MX 10 mx-clear\nmx-clear A {MX_CLEAR}\n_25._tcp.mx-clear TLSA 3 1 1 {own_key}\n\
+         sick MX 10 mx-sick\nmx-sick A {MX}\n_tcp.mx-sick NS ns-sick\nns-sick A {MX_CLOSED}\n\
+         none MX 10 mx-none\nmx-none A {MX}\n"
+    );
+    for (name, tlsa) in [
+        ("key", format!("3 1 1 {own_key}")),
+        ("ta", format!("2 0 1 {authority}")),
+        // The certificate is for mx-ta.
+        ("othername", format!("2 0 1 {authority}")),
+        ("wrong", format!("3 1 1 {wrong}")),
+        ("pkix", format!("1 1 1 {own_key}")),
+    ] {
+        text += &format!("{name} MX 10 mx-{name}\nmx-{name} A {MX}\n_25._tcp.mx-{name} TLSA {tlsa}\n");
+    }
+    text
+}
+
+/// The domains of lab.example, and what the server on the web answers for each.
+const POLICIES: [(&str, &str); 8] = [
+    ("enforced", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: mx-sts.lab.example\nmax_age: 86400\n"),
+    ("mismatched", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: *.lab.example\nmax_age: 86400\n"),
+    ("unnamed", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: other.lab.example\nmax_age: 86400\n"),
+    ("tested", "200 OK\r\n\r\nversion: STSv1\nmode: testing\nmx: mx-other.lab.example\nmax_age: 86400\n"),
+    ("fulfilled", "200 OK\r\n\r\nversion: STSv1\nmode: testing\nmx: mx-sts.lab.example\nmax_age: 86400\n"),
+    ("redirected", "302 Found\r\nLocation: https://mta-sts.mismatched.lab.example/.well-known/mta-sts.txt\r\n\r\n"),
+    ("missing", "404 Not Found\r\n\r\n"),
+    // Its server shows no certificate for its name.
+    ("strange", "200 OK\r\n\r\nversion: STSv1\nmode: enforce\nmx: other.lab.example\nmax_age: 86400\n"),
+];
+
+/// The zone lab.example.
+fn lab_zone() -> String {
+    let mut text = format!(
+        "$ORIGIN lab.example.\n$TTL 60\n@ SOA ns root 1 60 60 60 60\n@ NS ns\nns A {MX}\nmx1 A {MX}\n\
+         mx-sts A {MX}\nmx-other A {MX}\n"
+    );
+    for (name, _) in POLICIES {
+        let host = if ["enforced", "fulfilled"].contains(&name) { "mx-sts" } else { "mx-other" };
+        text += &format!("{name} MX 10 {host}\nmta-sts.{name} A {WEB}\n_mta-sts.{name} TXT \"v=STSv1; \" \"id=1;\"\n");
+    }
+    text
+}
+
+/// The server of the policies, which counts what it was asked for.
+fn serve_policies(lab: &Lab, asked: Arc<Mutex<Vec<String>>>) {
+    let folder = lab.directory.path();
+    let chain = vec![CertificateDer::from_pem_file(folder.join("web.pem")).expect("PEM")];
+    let key = PrivateKeyDer::from_pem_file(folder.join("web.key")).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).expect("a pair"));
+    let listener = in_namespace(&lab.namespace("mx"), || TcpListener::bind((WEB, 443)).expect("a free port"));
+    let listener = listener.join().expect("the thread that binds");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
+            let mut stream = BufReader::new(StreamOwned::new(tls, stream));
+            let (mut host, mut line) = (String::new(), String::new());
+            while stream.read_line(&mut line).is_ok_and(|count| count > 0) && line != "\r\n" {
+                if let Some(name) = line.to_ascii_lowercase().strip_prefix("host: mta-sts.") {
+                    host = name.trim_end().trim_end_matches(".lab.example").to_owned();
+                }
+                line.clear();
+            }
+            let Some((name, answer)) = POLICIES.iter().find(|(name, _)| *name == host) else { continue };
+            asked.lock().expect("what was asked for").push((*name).to_owned());
+            let answer = answer.replacen("\r\n", "\r\nContent-Type: text/plain\r\nConnection: close\r\n", 1);
+            // A connection that breaks is the test's business.
+            let _ = stream.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
+            stream.get_mut().conn.send_close_notify();
+            let _ = stream.get_mut().flush();
+        }
+    });
+}
+
+/// The lab with its name servers and the Postfix.
+struct World {
+    lab: Lab,
+    maildir: PathBuf,
+    _resolver: Server,
+    _authority: Server,
+    /// What the server without TLS heard.
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl World {
+    fn up() -> Option<World> {
+        let lab = Lab::up(1)?;
+        for address in [MX_CLEAR, MX_CLOSED, WEB] {
+            let mut command = lab.command("mx", "ip");
+            let status = command.args(["address", "add", &format!("{address}/24"), "dev", "eth0"]).status();
+            assert!(status.expect("ip").success());
+        }
+        let directory = lab.directory.path().to_owned();
+        let chain = chain(&directory);
+        std::fs::write(directory.join("lab.zone"), lab_zone()).expect("the zone");
+        let anchor = sign(&lab, &signed_zone(&chain));
+        let _authority = authority(&lab);
+        let _resolver = resolver(&lab, &Some(anchor));
+        let maildir = postfix(&lab);
+        let heard = Arc::default();
+        serve_in_the_clear(&lab, Arc::clone(&heard));
+        Some(World { lab, maildir, _resolver, _authority, heard })
+    }
+
+    fn appliance(&self, tls: &str) -> Appliance {
+        let directory = self.lab.directory.path();
+        let text = format!(
+            "transport = \"af_xdp\"\nhostname = \"relay.example.test\"\n[[port]]\ndevice = \"eth0\"\n\
+             [[address]]\nip = \"{APPLIANCE}/24\"\n[[listener]]\naddress = \"{APPLIANCE}:25\"\nrole = \"relay\"\n\
+             [relay]\nnetworks = [\"192.0.2.0/24\"]\n\
+             [[route]]\ndomain = \"*\"\nmx = true\ntls = \"{tls}\"\n[tls]\nroots = \"roots.pem\"\n\
+             [dns]\nresolvers = [\"127.0.0.1\"]\ndnssec = \"trust_ad\"\n\
+             [retry]\nfirst = \"60s\"\n\
+             [spool]\ndirectory = \"{}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n[admin]\nsocket = \"{}\"\n",
+            directory.join("spool").display(),
+            directory.join("admin.sock").display(),
+        );
+        Appliance::start_in(&self.lab.namespace("relay"), directory, &text)
+    }
+
+    /// One message to each of these domains.
+    fn send(&self, domains: &[&str]) {
+        let domains: Vec<String> = domains.iter().map(|domain| (*domain).to_owned()).collect();
+        let server = format!("{APPLIANCE}:25").parse().expect("an address");
+        let sent = in_namespace(&self.lab.namespace("client"), move || {
+            let mut client = Client::connect(server).expect("the appliance");
+            assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
+            for domain in domains {
+                let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
+                let taken = client.deliver("sender@client.example.test", &format!("user@{domain}"), &content);
+                assert!(taken.expect("a reply"), "{domain}");
+            }
+        });
+        sent.join().expect("the client");
+    }
+
+    /// Whose mail came, from the subjects.
+    fn arrived(&self) -> Vec<String> {
+        let messages = std::fs::read_dir(&self.maildir).expect("the folder").flatten();
+        let subject = |text: String| Some(text.split_once("Subject: to ")?.1.lines().next()?.to_owned());
+        let texts = messages.map(|entry| std::fs::read_to_string(entry.path()).expect("a message"));
+        let mut domains: Vec<String> = texts.filter_map(subject).collect();
+        domains.sort();
+        domains
+    }
+}
+
+/// A Postfix on mx that takes all mail, and shows the chain.
+fn postfix(lab: &Lab) -> PathBuf {
+    let maildir = lab.postfix();
+    let directory = lab.directory.path();
+    let etc = directory.join("postfix/etc");
+    let run = |program: &str, arguments: &[&str]| {
+        let output = lab.command("mx", program).arg("-c").arg(&etc).args(arguments).output().expect(program);
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let cert = format!("smtpd_tls_cert_file={}", directory.join("mx.pem").display());
+    let key = format!("smtpd_tls_key_file={}", directory.join("mx.key").display());
+    let interfaces = format!("inet_interfaces={MX}");
+    run(
+        "postconf",
+        &["-e", &cert, &key, "smtpd_tls_security_level=may", "virtual_mailbox_domains=static:all", &interfaces],
+    );
+    // What it listens on changes only then.
+    run("postfix", &["stop"]);
+    run("postfix", &["start"]);
+    wait_for_port(lab, "mx", format!("{MX}:25"));
+    maildir
+}
+
+/// A server that offers no TLS, and keeps what it heard.
+fn serve_in_the_clear(lab: &Lab, heard: Arc<Mutex<Vec<String>>>) {
+    let listener = in_namespace(&lab.namespace("mx"), || TcpListener::bind((MX_CLEAR, 25)).expect("a free port"));
+    let listener = listener.join().expect("the thread that binds");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let mut stream = BufReader::new(stream);
+            let say = |stream: &mut BufReader<std::net::TcpStream>, text: &str| {
+                stream.get_mut().write_all(text.as_bytes()).is_ok()
+            };
+            say(&mut stream, "220 mx ESMTP\r\n");
+            let mut line = String::new();
+            while stream.read_line(&mut line).is_ok_and(|count| count > 0) {
+                heard.lock().expect("what came").push(line.trim_end().to_owned());
+                line.clear();
+                if !say(&mut stream, "250 2.0.0 fine\r\n") {
+                    break;
+                }
+            }
+        }
+    });
+}
+
+/// What the log said of the mail of a domain, if it did.
+fn event(appliance: &Appliance, kind: &str, domain: &str) -> Option<Value> {
+    let recipient = format!("user@{domain}");
+    appliance.events(kind).into_iter().find(|event| event["recipient"] == recipient)
+}
+
+#[test]
+fn a_host_is_held_to_what_the_dns_says_of_it() {
+    let Some(world) = World::up() else { return };
+    let appliance = world.appliance("dane");
+    let good = ["key", "ta", "pkix", "none", "alone", "alias", "half", "fallback"];
+    let bad = ["wrong", "othername", "sick", "clear"];
+    let named = |names: &[&str]| names.iter().map(|name| format!("{name}.signed.example")).collect::<Vec<_>>();
+    let all: Vec<String> = [named(&good), named(&bad)].concat();
+    world.send(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    eventually("all have come to something", PATIENCE, || {
+        let known = |kind, names: &[&str]| named(names).iter().all(|domain| event(&appliance, kind, domain).is_some());
+        known("delivered", &good) && known("deferred", &bad)
+    });
+    let mut expected = named(&good);
+    expected.sort();
+    eventually("Postfix has put it there", PATIENCE, || world.arrived() == expected);
+
+    for (name, policy, verified) in [
+        ("key", "dane", true),
+        ("ta", "dane", true),
+        ("alone", "dane", true),
+        ("alias", "dane", true),
+        ("fallback", "dane", true),
+        ("pkix", "dane", false),
+        ("none", "opportunistic", false),
+        ("half", "opportunistic", false),
+    ] {
+        let event = event(&appliance, "delivered", &format!("{name}.signed.example")).expect("it was delivered");
+        assert_eq!((&event["tls"]["policy"], &event["tls"]["verified"]), (&policy.into(), &verified.into()), "{event}");
+    }
+    for (name, text) in [
+        ("wrong", "the TLSA records of mx-wrong.signed.example know no certificate that the peer shows"),
+        ("othername", "invalid peer certificate"),
+        ("sick", "the TLSA records of mx-sick.signed.example: resolver 127.0.0.1: "),
+        ("clear", "STARTTLS"),
+    ] {
+        let event = event(&appliance, "deferred", &format!("{name}.signed.example")).expect("it was deferred");
+        let reply = event["reply"].as_str().expect("a reply");
+        assert!(reply.contains(text), "{event}");
+    }
+    let heard = world.heard.lock().expect("what came").clone();
+    assert!(!heard.is_empty() && heard.iter().all(|line| line.starts_with("EHLO") || line == "QUIT"), "{heard:?}");
+
+    let text = appliance.rohrpost(&["route", "user@key.signed.example"]);
+    assert!(
+        text.contains(
+            "DANE: TLS, with a certificate that the TLSA records of mx-key.signed.example know:\n         3 1 1 "
+        ),
+        "{text}"
+    );
+    for (domain, said) in [
+        ("pkix", "DANE: TLS, with any certificate"),
+        ("none", "DANE: no secure TLSA records"),
+        ("sick", "DANE: not used for now: the TLSA records of mx-sick.signed.example"),
+    ] {
+        let text = appliance.rohrpost(&["route", &format!("user@{domain}.signed.example")]);
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+#[test]
+fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
+    let Some(world) = World::up() else { return };
+    let asked = Arc::default();
+    serve_policies(&world.lab, Arc::clone(&asked));
+    let appliance = world.appliance("mta-sts");
+    let good = ["enforced", "tested", "fulfilled", "redirected", "missing", "strange"];
+    let bad = ["mismatched", "unnamed"];
+    let named = |names: &[&str]| names.iter().map(|name| format!("{name}.lab.example")).collect::<Vec<_>>();
+    // DANE comes first.
+    let signed = ["key.signed.example".to_owned(), "wrong.signed.example".to_owned()];
+    let all: Vec<String> = [named(&good), named(&bad), signed.to_vec()].concat();
+    world.send(&all.iter().map(String::as_str).collect::<Vec<_>>());
+    let delivered = [named(&good), vec![signed[0].clone()]].concat();
+    let deferred = [named(&bad), vec![signed[1].clone()]].concat();
+    eventually("all have come to something", PATIENCE, || {
+        let known = |kind, names: &[String]| names.iter().all(|domain| event(&appliance, kind, domain).is_some());
+        known("delivered", &delivered) && known("deferred", &deferred)
+    });
+    let mut expected = delivered.clone();
+    expected.sort();
+    eventually("Postfix has put it there", PATIENCE, || world.arrived() == expected);
+
+    for (domain, policy, verified) in [
+        ("enforced.lab.example", "mta-sts", true),
+        ("tested.lab.example", "mta-sts-testing", false),
+        ("fulfilled.lab.example", "mta-sts-testing", true),
+        ("redirected.lab.example", "opportunistic", false),
+        ("missing.lab.example", "opportunistic", false),
+        ("strange.lab.example", "opportunistic", false),
+        ("key.signed.example", "dane", true),
+    ] {
+        let event = event(&appliance, "delivered", domain).expect("it was delivered");
+        assert_eq!((&event["tls"]["policy"], &event["tls"]["verified"]), (&policy.into(), &verified.into()), "{event}");
+    }
+    for (domain, text) in [
+        ("mismatched.lab.example", "invalid peer certificate"),
+        ("unnamed.lab.example", "the MTA-STS policy of the domain does not name its host mx-other.lab.example"),
+        ("wrong.signed.example", "know no certificate that the peer shows"),
+    ] {
+        let event = event(&appliance, "deferred", domain).expect("it was deferred");
+        assert!(event["reply"].as_str().is_some_and(|reply| reply.contains(text)), "{event}");
+    }
+    for (domain, said) in [
+        ("enforced", "MTA-STS: enforced, TLS with a valid certificate, for the hosts mx-sts.lab.example, for 86400 s"),
+        ("tested", "MTA-STS: in testing"),
+        (
+            "redirected",
+            "MTA-STS: no policy; it could not be fetched: mta-sts.redirected.lab.example answered 302 Found",
+        ),
+        ("strange", "MTA-STS: no policy; it could not be fetched: invalid peer certificate"),
+    ] {
+        let text = appliance.rohrpost(&["route", &format!("user@{domain}.lab.example")]);
+        assert!(text.contains(said), "{text}");
+    }
+    let mut asked = asked.lock().expect("what was asked for").clone();
+    asked.sort();
+    assert_eq!(
+        asked,
+        ["enforced", "fulfilled", "mismatched", "missing", "redirected", "tested", "unnamed"],
+        "each once"
+    );
+}
