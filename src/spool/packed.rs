@@ -4,7 +4,7 @@
 //! of it is decoded until somebody asks, and what changes while it waits has a fixed place.
 //!
 //! ```text
-//! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given
+//! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, to be signed
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
@@ -22,6 +22,7 @@ const BODY_SHIFT: u32 = 1;
 const SMTPUTF8: u8 = 1 << 3;
 const RETURN_SHIFT: u32 = 4;
 const ENVELOPE_ID: u8 = 1 << 6;
+const UNSIGNED: u8 = 1 << 7;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
@@ -95,6 +96,10 @@ impl Head {
         self.flags & HELD != 0
     }
 
+    pub(super) fn unsigned(&self) -> bool {
+        self.flags & UNSIGNED != 0
+    }
+
     pub(super) fn body(&self) -> BodyType {
         match self.flags >> BODY_SHIFT & 3 {
             0 => BodyType::SevenBit,
@@ -141,6 +146,7 @@ impl Packed {
         } << RETURN_SHIFT;
         flags |= if envelope.smtputf8 { SMTPUTF8 } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
+        flags |= if message.unsigned { UNSIGNED } else { 0 };
         let mut out = Writer(Vec::with_capacity(256));
         out.head(flags, message.received_at, message.size, message.generation);
         out.counts(message.recipients.len(), message.extents.len());
@@ -160,11 +166,13 @@ impl Packed {
         Packed(out.exact())
     }
 
-    /// The same message with its content and its record in another place.
-    pub(super) fn moved_to(&self, extents: &[Extent], generation: u64) -> Packed {
+    /// The same message with its content and its record in another place, and, once it is signed, with more content.
+    pub(super) fn moved_to(&self, extents: &[Extent], generation: u64, unsigned: bool) -> Packed {
         let head = self.head();
+        let flags = head.flags & !UNSIGNED | if unsigned { UNSIGNED } else { 0 };
+        let size = extents.iter().map(|extent| u64::from(extent.length)).sum();
         let mut out = Writer(Vec::with_capacity(self.0.len() + 16));
-        out.head(head.flags, head.received_at, head.size, generation);
+        out.head(flags, head.received_at, size, generation);
         out.counts(head.recipients, extents.len());
         out.0.extend_from_slice(&self.0[HEAD_SIZE..head.extents_at()]);
         out.extents(extents, generation);

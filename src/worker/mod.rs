@@ -368,6 +368,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.home.read(parts, id);
                 }
                 LogEvent::Attempted { name } => self.home.attempted(parts, name, true),
+                // Nothing is marked to be signed yet.
+                LogEvent::Signed { .. } => {}
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Broken { damage } => {
                     parts.reporter.event(Event::LogDamaged { log, damage: damage.to_string() });
