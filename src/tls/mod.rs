@@ -26,7 +26,7 @@ mod ticket;
 mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
-pub use key::{KeyError, OwnKey};
+pub use key::{KeyError, OwnKey, load_private_key};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
 pub use secured::{Cipher, Secured, Version};

@@ -219,7 +219,7 @@ impl Life {
             return;
         }
         let id = unsigned[self.random.random_range(0..unsigned.len())];
-        let header = if id.number() % 5 == 0 { String::new() } else { signature_for(id) };
+        let header = if id.number().is_multiple_of(5) { String::new() } else { signature_for(id) };
         if self.bench.log.sign(id, header.as_bytes()) {
             self.signed.insert(id);
             self.note(id);
