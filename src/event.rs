@@ -77,6 +77,29 @@ pub enum Event {
         /// Its size as stored, bytes.
         size_bytes: u64,
     },
+    /// A message of ours has its signatures (DKIM), and is delivered from now on.
+    Signed {
+        /// The queue id.
+        id: MessageId,
+        /// The domain that signed.
+        domain: String,
+        /// Its selectors, one for each signature.
+        selectors: Vec<String>,
+    },
+    /// A message cannot be signed now, and waits until it can.
+    SigningDeferred {
+        /// The queue id.
+        id: MessageId,
+        /// Why.
+        reason: String,
+    },
+    /// A message that was to be signed goes out without a signature.
+    Unsigned {
+        /// The queue id.
+        id: MessageId,
+        /// Why.
+        reason: String,
+    },
     /// An identity of the pair is in another stage on this box.
     PairStage {
         /// Which identity.
@@ -311,6 +334,9 @@ impl Event {
         matches!(
             self,
             Event::Accepted { .. }
+                | Event::Signed { .. }
+                | Event::SigningDeferred { .. }
+                | Event::Unsigned { .. }
                 | Event::Delivered { .. }
                 | Event::Deferred { .. }
                 | Event::DeliveryInDoubt { .. }

@@ -642,6 +642,42 @@ pub const RECORD_SIZE_MAX: usize = 4 << 20;
 /// Transactions whose content is being received, for one log: as many as a worker can have connections.
 pub const DRAFTS_MAX: usize = 100_000;
 
+/// The signatures (DKIM) of a message, bytes: two by RSA keys of 4096 bits and one by an Ed25519 key, with all
+/// header fields that are signed by default. A message that is
+/// to be signed is counted with so much more in its log.
+pub const SIGNATURES_SIZE_MAX: usize = 4096;
+const _: () = assert!(SIGNATURES_SIZE_MAX <= CHUNK_SIZE_MAX);
+
+/// The header of a message that is signed, bytes: it is looked through for every key.
+pub const SIGNED_HEADER_SIZE_MAX: usize = 256 * 1024;
+
+/// Messages that a worker has in hand to be signed: enough to keep the crew busy while signatures are written.
+pub const SIGNING_IN_HAND_MAX: usize = 32;
+
+/// Content that a worker holds in memory to have it signed, bytes; one message that is larger is held alone.
+pub const SIGNING_MEMORY: u64 = 16 << 20;
+
+/// What a worker reads in a breath of content that is to be signed, bytes: as much as a few deliveries take.
+pub const SIGNING_READ_MAX: usize = 256 * 1024;
+
+/// When a message is looked at again that could not be signed for want of room, a reader or a disk that answers.
+pub const SIGNING_RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// When a message is looked at again for which no key is valid. Keys that are read again are tried at once.
+pub const SIGNING_KEY_DELAY: Duration = Duration::from_secs(60);
+
+/// Threads that sign: more than any box has cores for them.
+pub const SIGNING_THREADS_MAX: usize = 64;
+
+/// Keys that sign. All of them are read and tried at the start.
+pub const DKIM_KEYS_MAX: usize = 1024;
+
+/// The name of a header field that is signed, bytes.
+pub const FIELD_NAME_SIZE_MAX: usize = 76;
+
+/// Names of header fields that one key signs.
+pub const DKIM_HEADERS_MAX: usize = 64;
+
 /// Open readers of one log: each may hold one chunk from disk in memory.
 pub const READERS_MAX: usize = 512;
 

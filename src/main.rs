@@ -1,7 +1,7 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, load, pair, queue, route, run, sim, sink, status, top, trace};
+use rohrpost::cli::{Cli, Command, check, dkim, load, pair, queue, route, run, sim, sink, status, top, trace};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -16,6 +16,7 @@ fn main() -> ExitCode {
         Command::Queue(args) => queue::queue(&args),
         Command::Trace(args) => trace::trace(&args),
         Command::Route(args) => route::route(&args),
+        Command::Dkim(args) => dkim::dkim(&args),
         Command::Pair(args) => pair::pair(&args),
         Command::Load(args) => load::load(&args),
         Command::Sink(args) => sink::sink(&args),

@@ -71,7 +71,10 @@ impl World {
         let interfaces = format!("inet_interfaces={MX}");
         world.postfix("postconf", &["-e", "virtual_mailbox_domains=static:all", &access, &interfaces]);
         world.listen(TARPIT, "{ smtpd_client_restrictions = sleep 3 }");
-        world.listen(BUSY, "smtpd_delay_reject=no -o { smtpd_client_restrictions = check_client_access static:{421 4.7.0 busy} }");
+        world.listen(
+            BUSY,
+            "smtpd_delay_reject=no -o { smtpd_client_restrictions = check_client_access static:{421 4.7.0 busy} }",
+        );
         // What it listens on changes only then.
         world.postfix("postfix", &["stop"]);
         world.postfix("postfix", &["start"]);

@@ -252,6 +252,7 @@ fn relay(size: usize) -> Box<dyn FnMut()> {
         control: ends.remove(0),
         seed: 1,
         tls: None,
+        signing: None,
         pair: None,
     }));
     while worker.breath() {}

@@ -7,15 +7,16 @@
 pub(crate) mod settings;
 pub(crate) mod shares;
 
-use crate::config::Config;
+use crate::config::{Config, WithoutKey};
 use crate::control::WorkerEnd;
 use crate::delivery::{Destinations, RouteError, Routes};
+use crate::dkim::{Keyring, SigningEnd};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
 use crate::spool::Log;
 use crate::tls::{Client, Server};
-use crate::worker::{Equipment, Exchange, PairEquipment};
+use crate::worker::{Equipment, Exchange, PairEquipment, SigningEquipment};
 use std::sync::Arc;
 
 /// What all workers of an appliance share.
@@ -29,6 +30,8 @@ pub struct Appliance {
     pub routes: Arc<Routes>,
     /// What clients are shown, at the start, if there are certificates.
     pub tls: Option<Arc<Server>>,
+    /// What mail is signed with, at the start, if there are keys.
+    pub keyring: Option<Arc<Keyring>>,
 }
 
 /// What one worker has of its own.
@@ -49,24 +52,29 @@ pub struct Station<T, D: Disk, C> {
     pub seed: u64,
     /// What its connections to next hops are secured with; none: they are in the clear.
     pub tls: Option<Client>,
+    /// Its end of the rings to those who sign.
+    pub signing: Option<SigningEnd>,
     /// Its part in a pair, if the box has a partner.
     pub pair: Option<PairEquipment<D>>,
 }
 
 impl Appliance {
-    /// Compiles the routes of `config`. Certificates are given later: reading them is not for everybody.
+    /// Compiles the routes of `config`. Certificates and keys are given later: reading them is not for everybody.
     ///
     /// # Errors
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes, tls: None })
+        Ok(Appliance { config, policy, routes, tls: None, keyring: None })
     }
 
     /// Everything that one worker works with.
     pub fn equip<T, D: Disk, C>(&self, station: Station<T, D, C>) -> Equipment<T, D, C> {
         let config = &*self.config;
         let delivery = settings::delivery(config, station.exchange.workers());
+        let waits_for_key = config.signing.without_key == WithoutKey::Wait;
+        let signing = station.signing.zip(self.keyring.clone());
+        let signing = signing.map(|(end, keyring)| SigningEquipment { end, keyring, waits_for_key });
         Equipment {
             clock: station.clock,
             transport: station.transport,
@@ -77,6 +85,7 @@ impl Appliance {
             listeners: settings::listeners(config),
             tls: self.tls.clone(),
             client_tls: station.tls,
+            signing,
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

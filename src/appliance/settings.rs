@@ -2,9 +2,10 @@
 //!
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
-use crate::config::{self, Config, ListenerTls, RouteTls, TlsVersion};
+use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
 use crate::control::{DnsSettings, EventFilesSettings};
 use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes, TlsPolicy};
+use crate::dkim::{Canonical, KeySettings, Keyring, KeyringError};
 use crate::dns::{Families, Ourselves, Rules};
 use crate::env::disk::Disk;
 use crate::limits::{
@@ -277,6 +278,32 @@ pub(crate) fn server_tls(config: &Config) -> Result<Option<Server>, KeyError> {
     server_files(config).map(|files| Server::load(&files)).transpose()
 }
 
+/// What keys sign, and where they are.
+pub(crate) fn keys(config: &Config) -> Vec<KeySettings> {
+    let of = |dkim: &config::Dkim| KeySettings {
+        pattern: dkim.pattern().into(),
+        selector: dkim.selector.to_ascii_lowercase().into(),
+        path: dkim.key.clone(),
+        not_before: dkim.not_before.map(|moment| *moment),
+        not_after: dkim.not_after.map(|moment| *moment),
+        headers: dkim.headers.clone(),
+        canonical: Canonical {
+            header_relaxed: dkim.canonicalization.header_relaxed(),
+            body_relaxed: dkim.canonicalization.body_relaxed(),
+        },
+        expires_after: dkim.expires_after.map(|period| *period),
+    };
+    config.dkim.iter().map(of).collect()
+}
+
+/// What mail is signed with, read; `None`: nothing is signed.
+///
+/// # Errors
+/// What is wrong with the keys.
+pub(crate) fn keyring(config: &Config) -> Result<Option<Keyring>, KeyringError> {
+    (!config.dkim.is_empty()).then(|| Keyring::load(keys(config))).transpose()
+}
+
 /// Whom next hops are verified by; `None`: none is.
 ///
 /// # Errors
@@ -292,6 +319,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     (config.listeners.iter())
         .map(|listener| Listener {
             role: listener.role,
+            signs: !config.dkim.is_empty() && listener.role != Role::Mx,
             implicit_tls: listener_tls(config, listener) == ListenerTls::Implicit,
             settings: Arc::new(server::Settings {
                 hostname: config.hostname.as_str().into(),

@@ -34,6 +34,10 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
     if let Err(error) = settings::server_tls(&config) {
         problems.push(format!("  TLS: {error}\n"));
     }
+    let keyring = settings::keyring(&config);
+    if let Err(error) = &keyring {
+        problems.push(format!("  DKIM: {error}\n"));
+    }
     if let Err(error) = settings::roots(&config) {
         problems.push(format!("  [tls] roots: {error}\n"));
     }
@@ -215,6 +219,9 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
     }
     for own in &config.certificates {
         line("certificate", format!("{}, key {}", own.chain.display(), own.key.display()));
+    }
+    for dkim in &config.dkim {
+        line("dkim", format!("{} by {}, key {}", dkim.domain, dkim.selector, dkim.key.display()));
     }
     if !config.relay.networks.is_empty() {
         line("relay", format!("anywhere for {}", joined(&config.relay.networks)));

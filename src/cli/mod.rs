@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
 pub mod check;
+pub mod dkim;
 pub mod load;
 mod logs;
 pub mod pair;
@@ -57,6 +58,8 @@ pub enum Command {
     Trace(TraceArgs),
     /// Say where mail for an address would go.
     Route(RouteArgs),
+    /// Say what to publish in the DNS for the keys that sign mail (DKIM).
+    Dkim(DkimArgs),
     /// Look at and change how the two boxes of a pair stand.
     Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
@@ -130,6 +133,15 @@ pub struct RouteArgs {
 }
 
 #[derive(Clone, Debug, Args)]
+pub struct DkimArgs {
+    #[command(flatten)]
+    pub config: ConfigArgs,
+    /// One JSON object instead of a zone file.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
 pub struct QueueArgs {
     /// The configuration, which names the socket of the appliance.
     #[arg(long, short, value_name = "FILE", default_value = CONFIG_PATH_DEFAULT, global = true)]
@@ -172,6 +184,9 @@ pub struct SimArgs {
     /// A share of clients and next hops speaks TLS.
     #[arg(long, conflicts_with = "manual")]
     pub tls: bool,
+    /// All mail is signed (DKIM).
+    #[arg(long, conflicts_with_all = ["manual", "tls"])]
+    pub dkim: bool,
     /// This one.
     #[arg(long, conflicts_with_all = ["seeds", "time"])]
     pub seed: Option<u64>,

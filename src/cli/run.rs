@@ -5,7 +5,7 @@
 
 use super::check;
 use super::logs::{self, LogDisk};
-use super::transport::{self, Lanes, Opened, Shared, TransportError};
+use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
@@ -13,6 +13,7 @@ use crate::control::{
     Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
 };
 use crate::delivery;
+use crate::dkim::{self, KeySettings, Keyring, KeyringError, SigningEnd};
 use crate::dns;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
@@ -54,6 +55,8 @@ pub(super) enum StartError {
     Key(#[from] KeyError),
     #[error("TLS: {0}")]
     Tls(KeyError),
+    #[error("DKIM: {0}")]
+    Dkim(#[from] KeyringError),
     #[error("[tls] roots: {0}")]
     Roots(#[from] RootsError),
     #[error("{0}")]
@@ -100,6 +103,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let policy = Arc::new(Policy::new(config)?);
     let mut appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     appliance.tls = settings::server_tls(config).map_err(StartError::Tls)?.map(Arc::new);
+    appliance.keyring = settings::keyring(config)?.map(Arc::new);
     let roots = settings::roots(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
@@ -123,6 +127,8 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         link: opened.link,
         started_at: clock.now().wall,
     };
+    let (signing, crew) = appliance.keyring.as_ref().map(|_| dkim::connect(&wakeups)).unzip();
+    let mut signing = signing.into_iter().flatten();
     let mut parts = Vec::new();
     let mut keeper = Keeper::new();
     for (((mut end, logs), exchange), wakeup) in
@@ -144,7 +150,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
             settings::pair(config, pair, tls.clone(), errands, kept)
         });
         let tls = Some(Client::new(roots.clone())?);
-        parts.push(Common { clock, logs, exchange, wakeup, end, tls, pair });
+        parts.push(Common { clock, logs, exchange, wakeup, end, tls, signing: signing.next(), pair });
     }
     if let Some(first) = parts.first_mut() {
         let detail = opened.detail.clone();
@@ -167,6 +173,9 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let events = settings::event_files(&config.log).map(EventFiles::open).transpose()?;
     let mut watch = transport::watch_link(&opened);
     let Opened { lanes, attachment, .. } = opened;
+    if let Some(crew) = crew {
+        crew.start(config.signing.threads)?;
+    }
     let threads = spawn(&appliance, lanes, parts)?;
     let settings = control::Settings {
         admin,
@@ -180,13 +189,13 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         stop: Stopper::new()?,
         about,
     };
-    let mut certificates = appliance.tls.as_ref().map(|tls| Certificates::new(config, tls, &links));
+    let mut secrets = Secrets::new(&appliance, &links);
     let mut reload = reloader(policy, links.clone());
     let on_tick = |tick| match tick {
         Tick::Link => watch(&attachment),
         Tick::Second | Tick::Reload => {
             reload();
-            certificates.as_mut().and_then(|certificates| certificates.tick(tick))
+            secrets.tick(tick)
         }
     };
     let reason = control::run(settings, links, from, on_tick);
@@ -221,6 +230,7 @@ struct Common {
     wakeup: Wakeup,
     end: WorkerEnd,
     tls: Option<Client>,
+    signing: Option<SigningEnd>,
     pair: Option<PairEquipment<LogDisk>>,
 }
 
@@ -240,7 +250,7 @@ fn spawn(appliance: &Appliance, lanes: Lanes, parts: Vec<Common>) -> Result<Thre
 /// Starts the workers, each with a TCP stack on its lane of each port.
 fn spawn_stacks<P: Port + Send + 'static>(
     appliance: &Appliance,
-    ports: Vec<Shared<P>>,
+    ports: Vec<transport::Shared<P>>,
     parts: Vec<Common>,
 ) -> Result<Threads, StartError> {
     let Some(first) = parts.first() else { return Ok(Threads::new()) };
@@ -251,13 +261,13 @@ fn spawn_stacks<P: Port + Send + 'static>(
 /// The TCP of all workers.
 pub(super) fn stacks<P: Port>(
     config: &Config,
-    ports: Vec<Shared<P>>,
+    ports: Vec<transport::Shared<P>>,
     now: Instant,
 ) -> Result<Vec<Stacks<Lane<P>>>, StartError> {
     // Shared by all workers: a flow that moves between queues keeps its sequence numbers.
     let isn_key = entropy::<16>()?;
     let mut of_workers: Vec<Vec<Stack<Lane<P>>>> = Vec::new();
-    for Shared { traffic, lanes } in ports {
+    for transport::Shared { traffic, lanes } in ports {
         let hosts = lanes.iter().filter(|lane| !lane.queues().is_empty()).count();
         let counts = (lanes.len() as u16, hosts as u16);
         of_workers.resize_with(lanes.len(), Vec::new);
@@ -285,6 +295,7 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
         control: common.end,
         seed: u64::from_le_bytes(entropy()?),
         tls: common.tls,
+        signing: common.signing,
         pair: common.pair,
     });
     let config = &appliance.config;
@@ -343,41 +354,87 @@ fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
     }
 }
 
-/// Reads the certificates for clients again when an operator asks for it.
-struct Certificates {
+/// Reads certificates and keys again when an operator asks for it.
+struct Secrets {
     files: ServerFiles,
-    current: Arc<Server>,
+    certificates: Option<Shared<Server>>,
+    keys: Vec<KeySettings>,
+    keyring: Option<Shared<Keyring>>,
     links: Vec<WorkerLink>,
-    /// Workers whose channel was full when there was something new.
+}
+
+/// What all workers use, and who has not been given the latest yet, as its channel was full.
+struct Shared<T> {
+    current: Arc<T>,
     owed: Vec<bool>,
 }
 
-impl Certificates {
-    fn new(config: &Config, current: &Arc<Server>, links: &[WorkerLink]) -> Certificates {
-        let files = settings::server_files(config).unwrap_or_default();
-        Certificates { files, current: Arc::clone(current), links: links.to_vec(), owed: vec![false; links.len()] }
+impl<T> Shared<T> {
+    fn new(current: &Arc<T>, links: &[WorkerLink]) -> Shared<T> {
+        Shared { current: Arc::clone(current), owed: vec![false; links.len()] }
+    }
+
+    fn replace(&mut self, new: T) {
+        self.current = Arc::new(new);
+        self.owed.fill(true);
+    }
+
+    fn offer(&mut self, links: &[WorkerLink], letter: impl Fn(Arc<T>) -> ToWorker) {
+        for (link, owed) in links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
+            *owed = link.to.try_send(letter(Arc::clone(&self.current))).is_err();
+            link.wakeup.notify();
+        }
+    }
+}
+
+impl Secrets {
+    fn new(appliance: &Appliance, links: &[WorkerLink]) -> Secrets {
+        Secrets {
+            files: settings::server_files(&appliance.config).unwrap_or_default(),
+            certificates: appliance.tls.as_ref().map(|tls| Shared::new(tls, links)),
+            keys: settings::keys(&appliance.config),
+            keyring: appliance.keyring.as_ref().map(|keyring| Shared::new(keyring, links)),
+            links: links.to_vec(),
+        }
     }
 
     /// What is to be said of it, if they were read.
     fn tick(&mut self, tick: Tick) -> Option<Event> {
-        let mut said = None;
-        if tick == Tick::Reload {
-            said = Some(match self.current.reload(&self.files) {
-                Ok(read) => {
-                    self.current = Arc::new(read);
-                    self.owed.fill(true);
-                    Event::Reloaded { detail: format!("{} certificates", self.files.certificates.len()) }
-                }
-                Err(error) => {
-                    Event::Warning { text: format!("TLS: {error}; what clients were shown before still counts") }
-                }
-            });
+        let said = (tick == Tick::Reload).then(|| self.reload()).flatten();
+        if let Some(certificates) = &mut self.certificates {
+            certificates.offer(&self.links, ToWorker::Certificates);
         }
-        for (link, owed) in self.links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
-            *owed = link.to.try_send(ToWorker::Certificates(Arc::clone(&self.current))).is_err();
-            link.wakeup.notify();
+        if let Some(keyring) = &mut self.keyring {
+            keyring.offer(&self.links, ToWorker::Keys);
         }
         said
+    }
+
+    fn reload(&mut self) -> Option<Event> {
+        let (mut read, mut failed) = (Vec::new(), Vec::new());
+        if let Some(certificates) = &mut self.certificates {
+            match certificates.current.reload(&self.files) {
+                Ok(new) => {
+                    certificates.replace(new);
+                    read.push(format!("{} certificates", self.files.certificates.len()));
+                }
+                Err(error) => failed.push(format!("TLS: {error}; what clients were shown before still counts")),
+            }
+        }
+        if let Some(keyring) = &mut self.keyring {
+            match Keyring::load(self.keys.clone()) {
+                Ok(new) => {
+                    keyring.replace(new);
+                    read.push(format!("{} DKIM keys", self.keys.len()));
+                }
+                Err(error) => failed.push(format!("DKIM: {error}; the keys from before go on signing")),
+            }
+        }
+        match (failed.is_empty(), read.is_empty()) {
+            (false, _) => Some(Event::Warning { text: failed.join("; ") }),
+            (true, false) => Some(Event::Reloaded { detail: read.join(", ") }),
+            (true, true) => None,
+        }
     }
 }
 

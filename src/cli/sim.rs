@@ -56,6 +56,8 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
     let (run, kind): (fn(u64, bool) -> Outcome, _) = match (args.pair, args.manual, args.tls) {
+        (false, ..) if args.dkim => (|seed, echo| sim::run_with_dkim(seed, false, echo), "--dkim "),
+        (true, ..) if args.dkim => (|seed, echo| sim::run_with_dkim(seed, true, echo), "--pair --dkim "),
         (false, _, false) => (sim::run, ""),
         (true, false, false) => (sim::run_pair, "--pair "),
         (true, true, _) => (sim::run_pair_by_hand, "--pair --manual "),

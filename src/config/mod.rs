@@ -13,6 +13,7 @@ mod error;
 mod hop;
 pub mod reference;
 mod schema;
+mod signing;
 mod validate;
 mod value;
 mod walk;
@@ -27,7 +28,10 @@ pub use schema::{
     Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port,
     Recipients, Relay, Retry, Role, Route, RouteTls, Spool, Tls, TlsVersion, Transport, Workers,
 };
-pub use value::{Network, Period, Queues, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host};
+pub use signing::{Canonicalization, Dkim, Signing, WithoutKey};
+pub use value::{
+    Moment, Network, Period, Queues, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host,
+};
 
 use crate::limits;
 use std::io::Read;
@@ -56,8 +60,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
             *recipients = folder.join(&*recipients);
         }
     }
+    let keys = config.dkim.iter_mut().map(|dkim| &mut dkim.key);
     let files = config.certificates.iter_mut().flat_map(|certificate| [&mut certificate.chain, &mut certificate.key]);
-    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots) {
+    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots).chain(keys) {
         *path = folder.join(&*path);
     }
     Ok(config)

@@ -4,6 +4,7 @@
 //! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
 
 use super::hop::Hop;
+use super::signing::{Dkim, Signing};
 use super::value::{Network, Period, Queues, Resolver, Size};
 use crate::limits;
 use crate::tls::Fingerprint;
@@ -40,6 +41,10 @@ pub struct Config {
     pub tls: Tls,
     #[serde(default, rename = "certificate", skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<Certificate>,
+    #[serde(default)]
+    pub signing: Signing,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dkim: Vec<Dkim>,
     #[serde(default)]
     pub relay: Relay,
     #[serde(default, rename = "client", skip_serializing_if = "Vec::is_empty")]
@@ -83,6 +88,8 @@ impl Config {
             listeners: Vec::new(),
             tls: Tls::default(),
             certificates: Vec::new(),
+            signing: Signing::default(),
+            dkim: Vec::new(),
             relay: Relay::default(),
             clients: Vec::new(),
             domains: Vec::new(),

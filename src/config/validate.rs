@@ -4,6 +4,7 @@
 //! Never: a question to the machine.
 
 mod pair;
+mod signing;
 mod tls;
 
 use super::error::Problem;
@@ -30,6 +31,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.addresses(config);
     check.listeners(config);
     check.tls(config);
+    check.signing(config);
     check.domains(config);
     check.routes(config, hosts);
     check.dns(config);
@@ -629,6 +631,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings.extend(tls::warnings(config));
+    warnings.extend(signing::warnings(config));
     warnings.extend(pair::warnings(config));
     warnings
 }

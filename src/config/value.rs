@@ -4,6 +4,8 @@
 //! `format`, by which [`super::walk`] finds [`check`], so that a bad value is reported at its own place in the file
 //! together with every other mistake. Never: a clock or a network.
 
+use crate::env::WallTime;
+use crate::limits::FIELD_NAME_SIZE_MAX;
 use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -69,6 +71,15 @@ pub enum ValueError {
         "is no resolver: an address, with a port where it is not 53, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\""
     )]
     Resolver,
+    /// No point in time.
+    #[error("is no point in time: a day such as \"2026-12-01\" (from its beginning, UTC), or \"2026-12-01T06:00:00Z\"")]
+    Moment,
+    /// No selector.
+    #[error("is no selector: labels of letters, digits, hyphens and underscores, joined by dots, such as \"s2026\"")]
+    Selector,
+    /// No name of a header field.
+    #[error("is no name of a header field, such as \"Subject\"")]
+    FieldName,
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -123,6 +134,12 @@ text_value!(
     "A size: a whole number and a unit (B, KB, MB, GB, TB by 1000; KiB, MiB, GiB, TiB by 1024)."
 );
 text_value!(Network, IpNet, "network", "A network in prefix notation; a bare address is the network of that one host.");
+text_value!(
+    Moment,
+    WallTime,
+    "moment",
+    "A point in time: a day, which begins at midnight UTC, or a day and a time (RFC 3339)."
+);
 text_value!(Resolver, SocketAddr, "resolver", "A resolver of the DNS: an address, with a port where it is not 53.");
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -185,6 +202,24 @@ impl fmt::Display for Size {
     }
 }
 
+impl FromStr for Moment {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Moment, ValueError> {
+        let midnight = |day: jiff::civil::Date| jiff::tz::TimeZone::UTC.to_timestamp(day.at(0, 0, 0, 0));
+        let bare = text.len() == "2026-12-01".len();
+        let time = if bare { text.parse().and_then(midnight) } else { text.parse::<jiff::Timestamp>() };
+        let micros = time.ok().and_then(|time| u64::try_from(time.as_microsecond()).ok());
+        micros.map(|micros| Moment(WallTime::from_micros(micros))).ok_or(ValueError::Moment)
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let micros = i64::try_from(self.0.micros()).unwrap_or(i64::MAX);
+        write!(f, "{}", jiff::Timestamp::from_microsecond(micros).unwrap_or(jiff::Timestamp::MAX))
+    }
+}
+
 impl FromStr for Network {
     type Err = ValueError;
     fn from_str(text: &str) -> Result<Network, ValueError> {
@@ -232,6 +267,12 @@ pub fn is_host_name(text: &str) -> bool {
             && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     text.len() <= 253 && text.split('.').all(label)
+}
+
+/// Whether `text` can be the name of a header field (RFC 5322 §2.2).
+fn is_field_name(text: &str) -> bool {
+    let printable = |byte: u8| (33..=126).contains(&byte) && byte != b':' && byte != b';';
+    (1..=FIELD_NAME_SIZE_MAX).contains(&text.len()) && text.bytes().all(printable)
 }
 
 /// A domain in the one form in which domains are compared: A-labels in lower case (RFC 5891 §5), an address literal
@@ -324,6 +365,11 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "queues" if text == "auto" => Ok(()),
         "queues" => Err(ValueError::Queues),
         "delimiter" => check_delimiter(text),
+        "moment" => text.parse::<Moment>().map(drop),
+        "selector" if is_host_name(text) => Ok(()),
+        "selector" => Err(ValueError::Selector),
+        "field-name" if is_field_name(text) => Ok(()),
+        "field-name" => Err(ValueError::FieldName),
         "webhook" => webhook_host(text).map(drop),
         "etcd-endpoint" => check_endpoint(text),
         "fingerprint" => text.parse::<Fingerprint>().map(drop).map_err(|_| ValueError::Fingerprint),

@@ -86,6 +86,8 @@ conditions! {
     PairSolo: Warning, Taken, Lasts;
     /// Messages whose content is damaged wait for an operator.
     MessagesDamaged: Critical, Taken, Lasts;
+    /// Messages wait for a key (DKIM) that is valid.
+    SigningKeyMissing: Critical, Taken, Lasts;
     /// Places of a log are not as they were written.
     LogDamaged: Critical, Taken, Happens;
     /// Log lines are missing.

@@ -30,6 +30,8 @@ pub struct Pulse {
     pub worker: u16,
     /// All its logs.
     pub logs: Vec<LogPulse>,
+    /// Messages that wait for a key (DKIM) that is valid.
+    pub keyless: u64,
     /// Events that found a full channel: [`super::Reporter::events_lost`].
     pub events_lost: u64,
 }
@@ -190,6 +192,17 @@ impl Health {
         pulses.missed = 0;
         pulses.events_lost = pulse.events_lost;
         self.clear(Condition::WorkerSilent, Subject::Worker(pulse.worker));
+        let keyless = pulse.keyless;
+        if keyless > 0 {
+            let text = format!(
+                "{keyless} messages of worker {} wait for a DKIM key, as their domain has none that is valid now: see the dates and \
+                 files of [[dkim]], and `signing_deferred` in the log",
+                pulse.worker
+            );
+            self.raise(Condition::SigningKeyMissing, Subject::Worker(pulse.worker), keyless, text, now);
+        } else {
+            self.clear(Condition::SigningKeyMissing, Subject::Worker(pulse.worker));
+        }
         for log in pulse.logs {
             self.log(log, now);
         }

@@ -2,6 +2,7 @@
 
 use super::health::Pulse;
 use super::protocol::{Question, Reply};
+use crate::dkim::Keyring;
 use crate::dns;
 use crate::env::{Instant, Wakeup};
 use crate::event::Event;
@@ -31,6 +32,8 @@ pub enum ToWorker {
     Policy(Arc<Policy>),
     /// What clients are shown from now on.
     Certificates(Arc<Server>),
+    /// What mail is signed with from now on.
+    Keys(Arc<Keyring>),
     /// Something for one of the pair's identities.
     Pair {
         /// Which.

@@ -100,10 +100,11 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
-                ToWorker::Policy(_) | ToWorker::Certificates(_) | ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
+                ToWorker::Policy(_) | ToWorker::Certificates(_) | ToWorker::Keys(_) => {}
+                ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
-                    end.reporter.pulse(Pulse { worker, logs: vec![log], events_lost: 0 });
+                    end.reporter.pulse(Pulse { worker, logs: vec![log], keyless: 0, events_lost: 0 });
                 }
                 // What a panic comes to.
                 ToWorker::Request { .. } if manner == Manner::Mute => return,

@@ -5,6 +5,7 @@
 
 use super::mail::Mail;
 use super::trace::Trace;
+use crate::dkim::verify::Published;
 use crate::env::Instant;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -87,6 +88,8 @@ struct Entry {
     notice_given_up: bool,
     /// An operator holds it, or held it until then.
     held_until: Instant,
+    /// What stood before it when it was delivered.
+    signatures: Option<Vec<u8>>,
 }
 
 /// Names a delivery until it is confirmed.
@@ -178,6 +181,8 @@ pub(super) struct Ledger {
     violation: Option<String>,
     /// Domains that the DNS said to have no mail host; what was begun until then may bounce for it.
     no_mail: BTreeMap<String, Instant>,
+    /// The keys that all mail must be signed with, if it is signed.
+    pub published: Option<Published>,
 }
 
 impl Ledger {
@@ -198,6 +203,7 @@ impl Ledger {
             retry,
             violation: None,
             no_mail: BTreeMap::new(),
+            published: None,
         }
     }
 
@@ -354,6 +360,7 @@ impl Ledger {
             damaged: false,
             notice_given_up: false,
             held_until: Instant::ZERO,
+            signatures: None,
         };
         let before = self.entries.insert(mail.number, entry);
         assert!(before.is_none(), "numbers are given once");
@@ -385,10 +392,28 @@ impl Ledger {
             return None;
         };
         self.trace.note(now, format_args!("message {number} delivered to {to}"));
-        let altered = match content.strip_suffix(entry.mail.content.as_slice()) {
+        let (signatures, rest) = split_signatures(content);
+        let altered = match rest.strip_suffix(entry.mail.content.as_slice()) {
             Some(before) => !is_received_header(before) || entry.mail.sender != sender,
             None => true,
         };
+        let unsigned = match &self.published {
+            None => (!signatures.is_empty()).then(|| "nobody signs".to_owned()),
+            Some(published) => match published.verify(content) {
+                Ok(selectors) if selectors.is_empty() => Some("there is no signature".to_owned()),
+                result => result.err(),
+            },
+        };
+        if let Some(why) = unsigned {
+            self.violate(now, format_args!("signature: message {number} to {to}: {why}"));
+            return None;
+        }
+        let before = entry.signatures.replace(signatures.to_vec());
+        // A medium that forgets may have forgotten the first.
+        if self.promise != Promise::Detected && before.is_some_and(|before| before != signatures) {
+            self.violate(now, format_args!("signature: message {number} to {to} has another one than before"));
+            return None;
+        }
         if altered {
             self.violate(now, format_args!("altered: message {number} was delivered to {to} with other bytes"));
             return None;
@@ -552,6 +577,20 @@ impl Ledger {
         }
         sums
     }
+}
+
+/// The signatures that a message begins with, and the rest.
+fn split_signatures(content: &[u8]) -> (&[u8], &[u8]) {
+    let mut end = 0;
+    let mut within = false;
+    for line in content.split_inclusive(|byte| *byte == b'\n') {
+        within = line.starts_with(b"DKIM-Signature: ") || within && (line.starts_with(b"\t") || line.starts_with(b" "));
+        if !within {
+            break;
+        }
+        end += line.len();
+    }
+    content.split_at(end)
 }
 
 /// Whether this is one Received header field and nothing else.

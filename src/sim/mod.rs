@@ -22,6 +22,8 @@
 //! In some worlds ([`run_with_tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
 //! cryptography replays as all else does.
 //!
+//! In some ([`run_with_dkim`]) all mail is signed, by a crew that takes its time and keys that are missing for a while.
+//!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
 //! no store: an operator switches a box off for certain, and tells the other one to take over.
@@ -29,7 +31,8 @@
 //! # What is checked
 //!
 //! - Every message that was answered with 250 is delivered, bounced to its sender, or was deleted by an operator.
-//! - What is delivered is what was sent, byte for byte, behind one Received header.
+//! - What is delivered is what was sent, byte for byte, behind one Received header, and where mail is signed behind signatures that
+//!   receivers verify, and that are the same at every attempt.
 //! - It is delivered again only where a fault kept the appliance from knowing (no command followed the 250, or the process
 //!   died or its storage failed soon after).
 //! - Nothing is delivered that was refused, to nobody who is no recipient, and nothing bounces that nobody refused and
@@ -61,6 +64,7 @@ mod plan;
 mod receiver;
 mod secure;
 mod setup;
+mod signing;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -142,6 +146,15 @@ pub fn run_with_tls(seed: u64, pair: bool, echo: bool) -> Outcome {
     live_in(seed, move || {
         let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
         world.secure();
+        world
+    })
+}
+
+/// The same as [`run`] and [`run_pair`], and all mail is signed.
+pub fn run_with_dkim(seed: u64, pair: bool, echo: bool) -> Outcome {
+    live_in(seed, move || {
+        let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
+        world.sign();
         world
     })
 }

@@ -5,6 +5,7 @@ use super::ledger::Ledger;
 use super::manual::Asking;
 use super::plan;
 use super::secure;
+use super::signing::{self, Signer};
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
@@ -12,6 +13,7 @@ use crate::config::Certificate;
 use crate::control::{
     self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, PairTask, Request, Switchboard, WorkerLink,
 };
+use crate::dkim::{self, Crew};
 use crate::dns;
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
@@ -93,6 +95,8 @@ pub(super) struct Node {
     pub tls: Option<Arc<Pinned>>,
     /// Whether it speaks TLS with next hops.
     pub secure: bool,
+    /// What it signs mail with, if it does.
+    signer: Option<Signer>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
     /// The version of the mirror protocol that its release speaks.
@@ -119,6 +123,8 @@ struct Running {
     names: NameBoard,
     /// What workers have asked about, and the control thread has not heard yet.
     asked: Vec<(u16, Box<str>)>,
+    /// The crew's end of the rings, and the ways to the workers, if it signs.
+    crew: Option<(Crew, Vec<WorkerLink>)>,
 }
 
 /// What the control thread of a box with a partner does besides.
@@ -194,6 +200,7 @@ impl Node {
             hardware_address: HARDWARE_ADDRESS,
             tls: None,
             secure: false,
+            signer: None,
             memories: [None; 2],
             protocol: VERSION,
             snapshot: None,
@@ -202,7 +209,6 @@ impl Node {
         }
     }
 
-    /// Does what a refused start asks for.
     /// Offers TLS to clients from the next start on.
     pub(super) fn offer_tls(&mut self, server: Server) {
         let config = Arc::make_mut(&mut self.appliance.config);
@@ -211,6 +217,13 @@ impl Node {
         self.appliance.tls = Some(Arc::new(server));
     }
 
+    /// Signs all mail from the next start on.
+    pub(super) fn sign(&mut self, signer: Signer) {
+        Arc::make_mut(&mut self.appliance.config).dkim.push(signing::section());
+        self.signer = Some(signer);
+    }
+
+    /// Does what a refused start asks for.
     pub(super) fn set_size_max(&mut self, size_max: u64) {
         Arc::make_mut(&mut self.appliance.config).spool.size_max.0 = size_max;
     }
@@ -370,6 +383,16 @@ impl Node {
             let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
             shares.push((traffic, lanes.into_iter()));
         }
+        let mut signing = Vec::new();
+        let mut crew = None;
+        if let Some(signer) = &mut self.signer {
+            let now = self.clock.now();
+            self.appliance.keyring = Some(Arc::new(signing::keyring(signer.is_valid(now))));
+            signer.started(now);
+            let (ends, of_crew) = dkim::connect(&wakeups);
+            (signing, crew) = (ends, Some((of_crew, links.clone())));
+        }
+        let mut signing = signing.into_iter();
         let isn_key = random.random();
         let (keeper, errands) = crossbeam::channel::unbounded();
         let (mut kept, mut all) = (Vec::new(), Vec::new());
@@ -398,6 +421,7 @@ impl Node {
                 exchange_wakeup,
                 control: end,
                 seed: random.random(),
+                signing: signing.next(),
                 pair,
             };
             all.push(Some(Worker::new(self.appliance.equip(station))));
@@ -423,7 +447,7 @@ impl Node {
         let names = NameBoard::new(rules, links.clone());
         let switchboard = Switchboard::new(about, links);
         let (due, asked) = (self.clock.now(), Vec::new());
-        self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due, pair, names, asked });
+        self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due, pair, names, asked, crew });
         Ok(())
     }
 
@@ -484,7 +508,8 @@ impl Node {
         let disks = self.disks.iter().filter(|(number, _)| polled(number));
         let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
         let pair = running.pair.as_ref().map_or(Instant::FAR, |pair| running.clock.world(pair.next()));
-        let due = if waiting { now } else { running.due.min(disks).min(pair).max(now) };
+        let signer = self.signer.as_ref().map_or(Instant::FAR, |signer| signer.next(now));
+        let due = if waiting { now } else { running.due.min(disks).min(pair).min(signer).max(now) };
         due.max(self.paused_until)
     }
 
@@ -499,6 +524,9 @@ impl Node {
         }
         let Some(running) = &mut self.running else { return };
         let mut busy = false;
+        if let (Some(signer), Some((crew, links))) = (&mut self.signer, &running.crew) {
+            busy |= signer.step(now, crew, links);
+        }
         running.due = Instant::FAR;
         for (number, place) in running.workers.iter_mut().enumerate() {
             let Some(worker) = place.as_mut().filter(|_| self.asleep != Some(number)) else { continue };
@@ -526,6 +554,9 @@ impl Node {
         }
         let awake = running.workers.iter().enumerate().filter(|(number, _)| self.asleep != Some(*number));
         busy |= awake.filter_map(|(_, worker)| worker.as_ref()).any(Worker::has_letters);
+        if let (Some(signer), Some((crew, links))) = (&mut self.signer, &running.crew) {
+            busy |= signer.step(now, crew, links);
+        }
         if busy {
             running.due = now + BREATH_DURATION;
         }

@@ -14,11 +14,13 @@ use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Wa
 use super::receiver::{Hop, Manner, Receiver};
 use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
+use super::signing::{self, Signer};
 use super::store::Store;
 use super::trace::Trace;
 use super::{Failure, Kind, Outcome, manual};
 use crate::appliance::Appliance;
 use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
+use crate::dkim::verify::Published;
 use crate::env::Instant;
 use crate::event::Event;
 use crate::limits::{Gauge, IN_DOUBT_DELAY};
@@ -151,6 +153,9 @@ pub(super) struct World {
     /// Messages that were accepted, and deliveries made, under TLS.
     #[cfg(test)]
     under_tls: [u64; 2],
+    /// Messages that were signed, that waited for a key, and that went out unsigned.
+    #[cfg(test)]
+    signatures: [u64; 3],
     steps: u64,
 }
 
@@ -236,6 +241,8 @@ impl World {
             troubles: Default::default(),
             #[cfg(test)]
             under_tls: [0; 2],
+            #[cfg(test)]
+            signatures: [0; 3],
             steps: 0,
             plan,
         };
@@ -328,6 +335,23 @@ impl World {
             node.offer_tls(secure::server(place as u8));
         }
         self.secure = Some(Secure::new(self.seed));
+    }
+
+    /// Has all mail signed, as long as the world has not begun.
+    pub(super) fn sign(&mut self) {
+        for (place, node) in self.nodes.iter_mut().enumerate() {
+            node.sign(Signer::new(self.seed ^ place as u64, self.plan.load_duration));
+        }
+        self.ledger.published = Some(Published::of(&signing::keyring(true)));
+    }
+
+    /// Lives, and counts messages that were signed, that waited for a key, and that went out unsigned.
+    #[cfg(test)]
+    pub(super) fn run_and_count_signatures(mut self) -> [u64; 3] {
+        while self.phase != Phase::Over && self.ledger.violation().is_none() {
+            self.step();
+        }
+        self.signatures
     }
 
     /// Lives, and counts messages accepted and deliveries made under TLS, and handshakes that were meant to go well and others.
@@ -537,6 +561,9 @@ impl World {
             match &event {
                 Event::Accepted { tls: Some(_), .. } => self.under_tls[0] += 1,
                 Event::Delivered { tls: Some(_), .. } => self.under_tls[1] += 1,
+                Event::Signed { .. } => self.signatures[0] += 1,
+                Event::SigningDeferred { .. } => self.signatures[1] += 1,
+                Event::Unsigned { .. } => self.signatures[2] += 1,
                 _ => {}
             }
             self.hear(now, event, place);

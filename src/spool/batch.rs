@@ -29,6 +29,8 @@ pub(super) struct Finished {
 #[derive(Debug)]
 pub(super) struct Moved {
     pub message: Box<Message>,
+    /// It was not moved, but signed: somebody waits for that.
+    pub signed: bool,
 }
 
 /// A chunk that further content can still join.

@@ -105,9 +105,12 @@ impl<D: Disk> Log<D> {
                 events.push(LogEvent::Durable { draft: finished.draft });
             }
             for moved in batch.moved {
-                self.moved += 1;
-                let copy = *moved.message;
-                self.index.relocate(copy.id, &copy.extents, copy.generation);
+                self.index.relocate(&moved.message);
+                if moved.signed {
+                    events.push(LogEvent::Signed { id: moved.message.id });
+                } else {
+                    self.moved += 1;
+                }
             }
             events.extend(batch.attempts.into_iter().map(|name| LogEvent::Attempted { name }));
         }
@@ -169,7 +172,7 @@ impl<D: Disk> Log<D> {
             self.backlog_bytes -= size;
             filling.push_record(&record);
             // Nobody waits for a copy: the next ones join it.
-            filling.hurried |= !matches!(waits, Waits::Move(_));
+            filling.hurried |= !matches!(waits, Waits::Move(Moved { signed: false, .. }));
             match waits {
                 Waits::Finish(mut finished) => {
                     finished.message.generation = filling.at.generation;

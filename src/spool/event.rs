@@ -51,6 +51,11 @@ pub enum LogEvent {
         /// As it was given to [`Log::attempt`](super::Log::attempt).
         name: u64,
     },
+    /// What [`Log::sign`](super::Log::sign) was told is durable: the message may be delivered.
+    Signed {
+        /// Which message.
+        id: MessageId,
+    },
     /// [`Log::read`](super::Log::read) may be called again after [`Piece::Pending`](super::Piece::Pending).
     Read {
         /// Of which message.

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use super::MessageId;
 use super::id_map::{IdMap, IdSet};
-use super::message::{Extent, Message, Outcome};
+use super::message::{Message, Outcome};
 use super::packed::{Head, Packed, State};
 use super::queued::Queued;
-use super::record::CHUNK_HEADER_SIZE;
+use super::record::{CHUNK_HEADER_SIZE, EXTENT_SIZE};
 use super::replies::Replies;
 use crate::env::WallTime;
-use crate::limits::{OUTCOME_RESERVE, QUEUED_MESSAGE_MEMORY, QUEUED_RECIPIENT_MEMORY};
+use crate::limits::{OUTCOME_RESERVE, QUEUED_MESSAGE_MEMORY, QUEUED_RECIPIENT_MEMORY, SIGNATURES_SIZE_MAX};
 
 /// What a final record is counted with besides its recipients, bytes.
 const RECORD_WEIGHT: u64 = 256;
@@ -44,7 +44,8 @@ pub(super) struct Index {
 fn weigh(packed: &Packed) -> u64 {
     let (head, recipients) = (packed.head(), packed.addresses());
     let recipients: u64 = recipients.map(|to| to.address.len() as u64 + OUTCOME_RESERVE).sum();
-    head.size + (head.extents * (CHUNK_HEADER_SIZE + 20)) as u64 + RECORD_WEIGHT + recipients
+    let signatures = if head.unsigned() { (SIGNATURES_SIZE_MAX + CHUNK_HEADER_SIZE + EXTENT_SIZE) as u64 } else { 0 };
+    head.size + (head.extents * (CHUNK_HEADER_SIZE + EXTENT_SIZE)) as u64 + RECORD_WEIGHT + recipients + signatures
 }
 
 /// What a message costs here and in the delivery queue, bytes.
@@ -112,9 +113,14 @@ impl Index {
     }
 
     /// The moved copy is durable: content and record lie there from now on. The states may have changed since.
-    pub(super) fn relocate(&mut self, id: MessageId, extents: &[Extent], generation: u64) {
+    pub(super) fn relocate(&mut self, copy: &Message) {
+        let id = copy.id;
+        let is_done = self.is_done(id);
         let Some(packed) = self.messages.get_mut(id) else { return };
-        let moved = packed.moved_to(extents, generation);
+        let moved = packed.moved_to(&copy.extents, copy.generation, copy.unsigned);
+        if !is_done {
+            self.size = self.size - packed.head().size + moved.head().size;
+        }
         self.weight = self.weight - weigh(packed) + weigh(&moved);
         self.memory = self.memory - cost(packed) + cost(&moved);
         let before = packed.oldest_generation();
@@ -290,6 +296,11 @@ impl Index {
         if self.busy.get(&id).is_some_and(|busy| busy.done && busy.readers == 0) {
             self.remove(id);
         }
+    }
+
+    /// Whether a copy of it is on its way.
+    pub(super) fn is_moving(&self, id: MessageId) -> bool {
+        self.busy.get(&id).is_some_and(|busy| busy.moving > 0)
     }
 
     /// A copy of this queued message is on its way.

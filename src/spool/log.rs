@@ -20,7 +20,8 @@ use super::quarantine::Quarantine;
 use super::queued::Queued;
 use super::reader::ReaderSlot;
 use super::record::{
-    CHUNK_HEADER_SIZE, Seal, encode_attempt, encode_delete, encode_hold, encode_message, encode_outcome,
+    CHUNK_HEADER_SIZE, EXTENT_SIZE, RECORD_ALIGNMENT, Seal, encode_attempt, encode_delete, encode_hold, encode_message,
+    encode_outcome,
 };
 use super::segments::Segments;
 use super::settings::Settings;
@@ -28,6 +29,7 @@ use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::env::{Instant, Now};
 use crate::limits::{
     BLOCK_SIZE, CHANGES_WAITING_MAX, CHUNK_SIZE_MIN, CLOSING_DELAY, IN_DOUBT_DELAY, SEGMENTS_MIN, SEGMENTS_RESERVED,
+    SIGNATURES_SIZE_MAX,
 };
 use crate::smtp::Envelope;
 
@@ -46,6 +48,8 @@ pub(super) struct DraftState {
     pub starved: bool,
     /// A message of our own, which may use what is reserved.
     pub own: bool,
+    /// It is to be signed before it goes out.
+    pub unsigned: bool,
 }
 
 /// What of the log's room is left alone: each use leaves what those below it need.
@@ -280,8 +284,16 @@ impl<D: Disk> Log<D> {
             doomed: false,
             starved: false,
             own,
+            unsigned: false,
         });
         draft
+    }
+
+    /// The message that is begun must be signed before it goes out: see [`sign`](Log::sign).
+    pub fn to_be_signed(&mut self, draft: Draft) {
+        if let Some(state) = self.draft_mut(draft) {
+            state.unsigned = true;
+        }
     }
 
     pub(super) fn draft_mut(&mut self, draft: Draft) -> Option<&mut DraftState> {
@@ -371,13 +383,15 @@ impl<D: Disk> Log<D> {
             envelope: Arc::new(envelope),
             recipients,
             held: false,
+            unsigned: state.unsigned,
             size: state.size,
             extents: state.extents,
             generation: 0,
         });
         let finished = Finished { draft, message, pinned: state.pinned };
         let record = encode_message(&finished.message);
-        let fits = record.len() <= self.settings.record_size_max() && self.keeps(Reserve::Moving, record.len());
+        let size = record.len() + if state.unsigned { EXTENT_SIZE.next_multiple_of(RECORD_ALIGNMENT) } else { 0 };
+        let fits = size <= self.settings.record_size_max() && self.keeps(Reserve::Moving, record.len());
         if state.doomed || self.failed.is_some() || !fits {
             self.drop_finished(finished);
             return;
@@ -407,6 +421,37 @@ impl<D: Disk> Log<D> {
             self.index.unpin(generation);
         }
         self.failures.push(finished.draft);
+    }
+
+    /// Puts `header` in front of the content of a message that is to be signed; without any it goes out as it is.
+    /// [`LogEvent::Signed`](super::LogEvent::Signed) follows when that is durable. False if it cannot be done now.
+    ///
+    /// # Panics
+    /// There are more than [`SIGNATURES_SIZE_MAX`] bytes.
+    pub fn sign(&mut self, id: MessageId, header: &[u8]) -> bool {
+        assert!(header.len() <= SIGNATURES_SIZE_MAX, "signatures are bounded by whoever makes them");
+        // A copy that is on its way knows nothing of the signature, and would undo it.
+        if self.failed.is_some() || !self.leads() || !self.backlog.is_empty() || self.index.is_moving(id) {
+            return false;
+        }
+        let Some(queued) = self.index.get(id).filter(Queued::unsigned) else { return false };
+        let mut message = Message { unsigned: false, ..queued.to_message() };
+        let record_size = self.encode_copy(&mut message).len() + EXTENT_SIZE.next_multiple_of(RECORD_ALIGNMENT);
+        let chunk_size = CHUNK_HEADER_SIZE + header.len() + RECORD_ALIGNMENT;
+        if !self.keeps(Reserve::Moving, chunk_size + record_size + 2 * BLOCK_SIZE) || !self.make_room(chunk_size) {
+            return false;
+        }
+        self.close_chunk();
+        let Some(filling) = &mut self.filling else { return false };
+        if !header.is_empty() {
+            message.extents.insert(0, filling.push_chunk(id, header, crc32c::crc32c(header)));
+            message.size += header.len() as u64;
+        }
+        self.give_up_copy(id);
+        self.index.start_move(id);
+        let record = self.encode_copy(&mut message);
+        self.append(record, Waits::Move(Moved { message: Box::new(message), signed: true }));
+        true
     }
 
     /// Records how an attempt ended for one recipient. The message leaves the queue when none is open any more.

@@ -154,6 +154,8 @@ pub struct Message {
     pub recipients: Vec<RecipientState>,
     /// An operator keeps it from being delivered.
     pub held: bool,
+    /// Its signature is still to be put in front of its content, before anything of it goes out.
+    pub unsigned: bool,
     /// Bytes of content.
     pub size: u64,
     pub(super) extents: Vec<Extent>,

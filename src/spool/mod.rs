@@ -30,7 +30,7 @@
 //!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
 //! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
-//! message  id (64), received µs (64), content bytes (64), digest (32), held, body type, SMTPUTF8 1 and REQUIRETLS 2, RET (8 each),
+//! message  id (64), received µs (64), content bytes (64), digest (32), flags, body type, SMTPUTF8 1 and REQUIRETLS 2, RET (8 each),
 //!          reverse-path, ENVID?,
 //!          count (32) × { forward-path, ORCPT?, NOTIFY (8), state (8), attempts (32), next attempt µs (64), reply? },
 //!          count (32) × { generation (64), offset (32), bytes (32), checksum (32) }
@@ -43,7 +43,7 @@
 //! A text is its length (32) and its bytes; `?` is preceded by 0 or 1. All checksums are CRC32C; the digest of a message is
 //! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
 //! record like the first, with the states of the moment; on replay the later one stands. In its states bit 7 says that an
-//! attempt is unsettled.
+//! attempt is unsettled. Flags of a message: 1, an operator holds it; 2, it is to be signed.
 //!
 //! Flags of a batch: 1, sealed by a shutdown; 2, holds a copy of damaged content.
 //!
@@ -91,6 +91,14 @@
 //! a crash, is **in doubt** ([`Log::in_doubt`]). A box without a partner records none: it is the only one that could deliver
 //! the message twice, and only after a crash.
 //!
+//! # Signatures
+//!
+//! Content is written as it comes, and its signature (DKIM) stands before it. So a message that is to be signed is marked in its
+//! record, and acknowledged like any other. Later [`Log::sign`] appends the signature as one more chunk, and another record of
+//! the message, without the mark, whose first chunk that is: what is copied, mirrored, moved forward, checked and read is a
+//! message like others, and its signature is the same at every attempt. Until that record is durable the message is
+//! unsigned wherever its log is read, and nothing of it goes out.
+//!
 //! # Room
 //!
 //! What frees segments needs room itself, so each use of what is ready to be written leaves some to those below it:
@@ -98,8 +106,8 @@
 //! 1. A message is let in while a quarter of what is not reserved is left, so that moving always finds garbage that pays.
 //! 2. Content of messages that were let in takes half of that quarter, as they seldom say how large they are. It leaves the
 //!    [`SEGMENTS_RESERVED`](crate::limits::SEGMENTS_RESERVED).
-//! 3. What can be refused, put off or left undone leaves two of them: ends of messages, notices of our own, closing batches,
-//!    and what is given out for delivery, each job with the room that its attempt and its outcomes may take.
+//! 3. What can be refused, put off or left undone leaves two of them: ends of messages, notices of our own, signatures (which are
+//!    counted before they are there), closing batches, and what is given out for delivery, each job with the room that its attempt and its outcomes may take.
 //! 4. What operators ask for leaves one. It waits in memory, in order, and a crash takes it back.
 //! 5. Copies leave what the outcomes of all jobs in hand may take, so that none of them ever waits for room.
 //! 6. The batch that says that segments are free finds the last block of the last segment.

@@ -369,6 +369,11 @@ impl<D: Disk> Log<D> {
         false
     }
 
+    /// The message is not what it was: what was copied of it is of no use.
+    pub(super) fn give_up_copy(&mut self, id: MessageId) {
+        self.mover.job.take_if(|job| job.id == id);
+    }
+
     pub(super) fn move_read_completed(&mut self, token: Token, result: Result<Block, DiskError>) {
         match self.mover.reading.take() {
             Some((expected, window)) if expected == token => {
@@ -380,7 +385,7 @@ impl<D: Disk> Log<D> {
     }
 
     /// The record of a copy. What next hops answered last is left out where it is more than a record holds.
-    fn encode_copy(&self, message: &mut Message) -> Vec<u8> {
+    pub(super) fn encode_copy(&self, message: &mut Message) -> Vec<u8> {
         let record = encode_message(message);
         if record.len() <= self.settings.record_size_max() {
             return record;
@@ -400,7 +405,7 @@ impl<D: Disk> Log<D> {
             return false;
         }
         self.index.start_move(job.id);
-        self.append(record, Waits::Move(Moved { message: Box::new(message) }));
+        self.append(record, Waits::Move(Moved { message: Box::new(message), signed: false }));
         job.unnamed = 0;
         true
     }

@@ -4,7 +4,7 @@
 //! of it is decoded until somebody asks, and what changes while it waits has a fixed place.
 //!
 //! ```text
-//! head     flags (8): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS
+//! head     flags (16): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS, to be signed
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
@@ -17,19 +17,20 @@ use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState};
 use crate::env::WallTime;
 use crate::smtp::{BodyType, Notify, Recipient, Return};
 
-const HELD: u8 = 1;
+const HELD: u16 = 1;
 const BODY_SHIFT: u32 = 1;
-const SMTPUTF8: u8 = 1 << 3;
+const SMTPUTF8: u16 = 1 << 3;
 const RETURN_SHIFT: u32 = 4;
-const ENVELOPE_ID: u8 = 1 << 6;
-const REQUIRE_TLS: u8 = 1 << 7;
+const ENVELOPE_ID: u16 = 1 << 6;
+const REQUIRE_TLS: u16 = 1 << 7;
+const UNSIGNED: u16 = 1 << 8;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
 
 const UNSETTLED: u8 = 1 << 7;
 
-const HEAD_SIZE: usize = 33;
+const HEAD_SIZE: usize = 34;
 const STATE_SIZE: usize = 17;
 const EXTENT_SIZE: usize = 16;
 
@@ -40,7 +41,7 @@ pub(super) struct Packed(Box<[u8]>);
 /// What stands at the front, and where the rest begins.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Head {
-    flags: u8,
+    flags: u16,
     pub received_at: WallTime,
     pub size: u64,
     pub generation: u64,
@@ -96,6 +97,10 @@ impl Head {
         self.flags & HELD != 0
     }
 
+    pub(super) fn unsigned(&self) -> bool {
+        self.flags & UNSIGNED != 0
+    }
+
     pub(super) fn body(&self) -> BodyType {
         match self.flags >> BODY_SHIFT & 3 {
             0 => BodyType::SevenBit,
@@ -147,6 +152,7 @@ impl Packed {
         flags |= if envelope.smtputf8 { SMTPUTF8 } else { 0 };
         flags |= if envelope.require_tls { REQUIRE_TLS } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
+        flags |= if message.unsigned { UNSIGNED } else { 0 };
         let mut out = Writer(Vec::with_capacity(256));
         out.head(flags, message.received_at, message.size, message.generation);
         out.counts(message.recipients.len(), message.extents.len());
@@ -166,11 +172,13 @@ impl Packed {
         Packed(out.exact())
     }
 
-    /// The same message with its content and its record in another place.
-    pub(super) fn moved_to(&self, extents: &[Extent], generation: u64) -> Packed {
+    /// The same message with its content and its record in another place, and, once it is signed, with more content.
+    pub(super) fn moved_to(&self, extents: &[Extent], generation: u64, unsigned: bool) -> Packed {
         let head = self.head();
+        let flags = head.flags & !UNSIGNED | if unsigned { UNSIGNED } else { 0 };
+        let size = extents.iter().map(|extent| u64::from(extent.length)).sum();
         let mut out = Writer(Vec::with_capacity(self.0.len() + 16));
-        out.head(head.flags, head.received_at, head.size, generation);
+        out.head(flags, head.received_at, size, generation);
         out.counts(head.recipients, extents.len());
         out.0.extend_from_slice(&self.0[HEAD_SIZE..head.extents_at()]);
         out.extents(extents, generation);
@@ -188,7 +196,7 @@ impl Packed {
         let (head, _) = self.0.split_first_chunk::<HEAD_SIZE>().expect("a message was packed");
         let mut reader = Reader(head);
         Head {
-            flags: reader.u8(),
+            flags: reader.u16(),
             received_at: WallTime::from_micros(reader.u64()),
             size: reader.u64(),
             generation: reader.u64(),
@@ -198,7 +206,8 @@ impl Packed {
     }
 
     pub(super) fn set_held(&mut self, held: bool) {
-        self.0[0] = self.0[0] & !HELD | if held { HELD } else { 0 };
+        let flags = self.head().flags & !HELD | if held { HELD } else { 0 };
+        self.0[..2].copy_from_slice(&flags.to_le_bytes());
     }
 
     /// How far the recipient at `place` is, if there is one.
@@ -248,14 +257,14 @@ impl Packed {
     pub(super) fn envelope_id(&self) -> Option<&str> {
         let mut texts = self.texts();
         texts.skip_text();
-        (self.0[0] & ENVELOPE_ID != 0).then(|| texts.text())
+        (self.head().flags & ENVELOPE_ID != 0).then(|| texts.text())
     }
 
     /// The recipients, in the order of their RCPT commands.
     pub(super) fn addresses(&self) -> impl Iterator<Item = Address<'_>> + Clone + '_ {
         let mut texts = self.texts();
         texts.skip_text();
-        if self.0[0] & ENVELOPE_ID != 0 {
+        if self.head().flags & ENVELOPE_ID != 0 {
             texts.skip_text();
         }
         (0..self.head().recipients).scan(texts, |texts, _| {
@@ -306,8 +315,8 @@ impl Writer {
         self.0.as_slice().into()
     }
 
-    fn head(&mut self, flags: u8, received_at: WallTime, size: u64, generation: u64) {
-        self.0.push(flags);
+    fn head(&mut self, flags: u16, received_at: WallTime, size: u64, generation: u64) {
+        self.0.extend_from_slice(&flags.to_le_bytes());
         for number in [received_at.micros(), size, generation] {
             self.0.extend_from_slice(&number.to_le_bytes());
         }
@@ -364,6 +373,10 @@ impl<'a> Reader<'a> {
         let (front, rest) = self.0.split_at(count);
         self.0 = rest;
         front
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.bytes(2).try_into().expect("two bytes"))
     }
 
     fn u8(&mut self) -> u8 {

@@ -65,6 +65,11 @@ impl<'a> Queued<'a> {
         self.head.held()
     }
 
+    /// Its signature is still to be put in front of its content, before anything of it goes out.
+    pub fn unsigned(&self) -> bool {
+        self.head.unsigned()
+    }
+
     /// Whether a recipient is left.
     pub fn is_open(&self) -> bool {
         self.packed.is_open()
@@ -153,6 +158,7 @@ impl<'a> Queued<'a> {
             }),
             recipients: states,
             held: self.held(),
+            unsigned: self.unsigned(),
             size: self.size(),
             extents: self.extents().collect(),
             generation: self.head.generation,
@@ -211,7 +217,7 @@ mod tests {
         let extents = proptest::collection::vec(extent, 0..4);
         let recipients = proptest::collection::vec(recipient(), 0..5);
         let options = (body, ret, any::<[bool; 2]>(), proptest::option::of(text()), text());
-        (options, recipients, extents, generation, any::<(u64, u64, u64, bool)>()).prop_map(
+        (options, recipients, extents, generation, any::<(u64, u64, u64, bool, bool)>()).prop_map(
             |(
                 (body, ret, [smtputf8, require_tls], envelope_id, reverse_path),
                 recipients,
@@ -233,6 +239,7 @@ mod tests {
                     envelope: Arc::new(envelope),
                     recipients: states,
                     held: numbers.3,
+                    unsigned: numbers.4,
                     size: numbers.2,
                     extents: extents.into_iter().map(extent).collect(),
                     generation,
@@ -266,8 +273,10 @@ mod tests {
                     RecipientState { state: DeliveryState::Deferred, unsettled: false, attempts: 3, next_attempt_at, last_reply };
             }
             prop_assert_eq!(unpacked(&packed, &replies, message.id), format!("{message:?}"));
-            let packed = packed.moved_to(&other.extents, other.generation);
-            let moved = Message { extents: other.extents, generation: other.generation, ..message };
+            let packed = packed.moved_to(&other.extents, other.generation, other.unsigned);
+            let size = other.extents.iter().map(|extent| u64::from(extent.length)).sum();
+            let Message { extents, generation, unsigned, .. } = other;
+            let moved = Message { extents, generation, unsigned, size, ..message };
             prop_assert_eq!(unpacked(&packed, &replies, moved.id), format!("{moved:?}"));
             let oldest = moved.extents.iter().map(|extent| extent.generation).min();
             prop_assert_eq!(packed.oldest_generation(), oldest.unwrap_or(moved.generation));

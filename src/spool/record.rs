@@ -29,6 +29,10 @@ const HOLD: u8 = 4;
 const DELETE: u8 = 5;
 const ATTEMPT: u8 = 6;
 
+/// Flags of a message.
+const HELD: u8 = 1;
+const UNSIGNED: u8 = 2;
+
 /// In the state of a recipient: an attempt was begun, and how it ended is not known.
 const UNSETTLED: u8 = 1 << 7;
 
@@ -38,6 +42,9 @@ const REQUIRE_TLS: u8 = 2;
 
 /// Bytes of an outcome with the longest reply.
 const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
+
+/// Bytes that each chunk of a message takes in its record.
+pub(super) const EXTENT_SIZE: usize = 20;
 
 /// What the checksum of a chunk record covers of its body: the content has its own.
 const CHUNK_BODY_HEAD_SIZE: usize = CHUNK_HEADER_SIZE - RECORD_HEADER_SIZE;
@@ -206,7 +213,7 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
     out.u64(message.received_at.micros());
     out.u64(message.size);
     out.u32(digest(&message.extents));
-    out.u8(u8::from(message.held));
+    out.u8(if message.held { HELD } else { 0 } | if message.unsigned { UNSIGNED } else { 0 });
     out.u8(match envelope.body {
         BodyType::SevenBit => 0,
         BodyType::EightBitMime => 1,
@@ -427,7 +434,11 @@ pub fn rewritten(mut bytes: &[u8]) -> Option<Vec<u8>> {
 
 fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, BadRecord> {
     let (id, received_at, size) = (body.id()?, WallTime::from_micros(body.u64()?), body.u64()?);
-    let (checksum, held) = (body.u32()?, body.flag()?);
+    let (checksum, flags) = (body.u32()?, body.u8()?);
+    if flags & !(HELD | UNSIGNED) != 0 {
+        return Err(BadRecord);
+    }
+    let (held, unsigned) = (flags & HELD != 0, flags & UNSIGNED != 0);
     let body_type = match body.u8()? {
         0 => BodyType::SevenBit,
         1 => BodyType::EightBitMime,
@@ -486,7 +497,8 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
     if total != size || digest(&extents) != checksum {
         return Err(BadRecord);
     }
-    Ok(Message { id, received_at, envelope: Arc::new(envelope), recipients, held, size, extents, generation })
+    let envelope = Arc::new(envelope);
+    Ok(Message { id, received_at, envelope, recipients, held, unsigned, size, extents, generation })
 }
 
 #[cfg(test)]
@@ -527,6 +539,7 @@ mod tests {
                 },
             ],
             held: true,
+            unsigned: true,
             size: 65546,
             extents,
             generation: 4,

@@ -149,14 +149,22 @@ pub(super) fn load_chain(chain: &Path, key: &Path, provider: &CryptoProvider) ->
     if certificates.is_empty() {
         return Err(empty(chain, "certificate"));
     }
-    let text = read(key, true).map_err(of_operator)?;
-    let secret = PrivateKeyDer::from_pem_slice(&text).map_err(|_| empty(key, "private key"))?;
+    let secret = load_private_key(key)?;
     let mismatch = |error| KeyError::Mismatch { certificate: chain.to_owned(), key: key.to_owned(), error };
     let certified = CertifiedKey::from_der(certificates, secret, provider).map_err(mismatch)?;
     // The one that is shown is looked into for its names; a client would not take one that is none.
     let own = certified.end_entity_cert().and_then(rustls::server::ParsedCertificate::try_from);
     own.map(drop).map_err(mismatch)?;
     Ok(certified)
+}
+
+/// Reads a private key (PEM), if nobody else can.
+///
+/// # Errors
+/// There is none, or it is no secret.
+pub fn load_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, KeyError> {
+    let text = read(path, true).map_err(of_operator)?;
+    PrivateKeyDer::from_pem_slice(&text).map_err(|_| KeyError::Empty { path: path.to_owned(), wanted: "private key" })
 }
 
 /// Reads a secret of bytes.

@@ -28,7 +28,7 @@ mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
 pub use dane::{Associations, Tlsa, Unassociated};
-pub use key::{KeyError, OwnKey};
+pub use key::{KeyError, OwnKey, load_private_key};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
 pub use secured::{Cipher, Secured, Version};

@@ -14,6 +14,7 @@ use super::exchange::{ContentPiece, Letter};
 use super::inbound::Sender;
 use super::notice::{self, Original};
 use super::parts::Parts;
+use super::signing::{Signing, SigningEquipment};
 use crate::control::MessageCounts;
 use crate::delivery::{
     Bounce, ConnectionId, Fate, JobResult, MessageView, Progress, Queue, QueueStatus, RecipientView, Retry, Verdict,
@@ -58,6 +59,8 @@ pub(super) struct Home {
     readers: BTreeMap<(u16, ConnectionId), Remote>,
     /// Domains that the control thread is asked about.
     enquiries: Enquiries,
+    /// What is to be signed before it is scheduled.
+    pub(super) signing: Signing,
     pub(super) counts: MessageCounts,
 }
 
@@ -98,7 +101,13 @@ enum Reading {
 }
 
 impl Home {
-    pub(super) fn new(queues: [Queue; 2], retry: Retry, hostname: Box<str>, seed: u64) -> Home {
+    pub(super) fn new(
+        queues: [Queue; 2],
+        retry: Retry,
+        hostname: Box<str>,
+        seed: u64,
+        signing: Option<SigningEquipment>,
+    ) -> Home {
         Home {
             queues,
             held_back: [false; 2],
@@ -114,6 +123,7 @@ impl Home {
             attempts_count: 0,
             readers: BTreeMap::new(),
             enquiries: Enquiries::default(),
+            signing: Signing::new(signing),
             counts: MessageCounts::default(),
         }
     }
@@ -131,7 +141,11 @@ impl Home {
         let Some(log) = parts.logs.by_number(number) else { return };
         let doubted = log.in_doubt(now);
         for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
-            self.queue(message.id()).add(now, &message);
+            if message.unsigned() {
+                self.signing.add(now.mono, message.id());
+            } else {
+                self.queue(message.id()).add(now, &message);
+            }
         }
         for doubted in doubted.chunk_by(|(id, _), (other, _)| id == other) {
             self.tell_doubts(parts, doubted);
@@ -191,6 +205,7 @@ impl Home {
         }
         self.held.retain(|held| held.result.id.log() != number);
         self.readers.retain(|_, remote| remote.reader.id().log() != number);
+        self.signing.forget(number);
     }
 
     /// Content of a message turned out to be damaged: it is not given out any more, and waits for an operator.
@@ -202,7 +217,11 @@ impl Home {
     /// A message is durable. `client` sent it, unless it is a notice of our own.
     pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, sender: Option<Sender>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        self.queue(id).add(parts.now, &message);
+        if message.unsigned() {
+            self.signing.add(parts.now.mono, id);
+        } else {
+            self.queue(id).add(parts.now, &message);
+        }
         if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
             parts.reporter.event(Event::Accepted {
@@ -213,6 +232,15 @@ impl Home {
                 recipients_count: message.recipients_count(),
                 size_bytes: message.size(),
             });
+        }
+    }
+
+    /// What becomes of a message's signature is durable: it may be delivered.
+    pub(super) fn signed<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
+        self.signing.signed(parts, id);
+        let log = parts.logs.get(id).filter(|log| !log.is_damaged(id));
+        if let Some(message) = log.and_then(|log| log.message(id)) {
+            self.queue(id).add(parts.now, &message);
         }
     }
 
@@ -230,6 +258,7 @@ impl Home {
     pub(super) fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
         self.queues.iter().for_each(|queue| queue.gauge(see));
         self.enquiries.gauge(see);
+        self.signing.gauge(see);
     }
 
     /// Whether nothing more of an identity is given out.
@@ -307,8 +336,9 @@ impl Home {
     }
 
     /// Gives out nothing more.
-    pub(super) fn close(&mut self) {
+    pub(super) fn close<T, D: Disk>(&mut self, parts: &mut Parts<T, D>) {
         self.closed = true;
+        self.signing.close(parts);
     }
 
     /// A job is over.
@@ -542,6 +572,7 @@ impl Home {
         for key in waiting {
             self.send_content(parts, key);
         }
+        self.signing.read(id);
         if self.held.iter().any(|held| held.result.id == id) {
             self.resume(parts, Some(id));
         }
@@ -551,7 +582,8 @@ impl Home {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let gives = |place: &usize| !self.closed && !self.waiting[*place] && !self.held_back[*place];
         let queues = (0..self.queues.len()).filter(gives).filter_map(|place| self.queues[place].next_deadline());
-        queues.chain(self.held_until).chain(self.enquiries.next_deadline()).min()
+        let signing = self.signing.next_deadline().filter(|_| !self.closed);
+        queues.chain(self.held_until).chain(self.enquiries.next_deadline()).chain(signing).min()
     }
 
     /// Looks at what is due. Whether anything was.
@@ -560,7 +592,8 @@ impl Home {
         if due {
             self.resume(parts, None);
         }
-        due
+        let signs = !self.closed && self.signing.step(parts, &self.retry, self.held_back);
+        due || signs
     }
 
     pub(super) fn status(&self) -> QueueStatus {
@@ -609,7 +642,7 @@ impl MessageView for Queued<'_> {
     }
 
     fn held(&self) -> bool {
-        Queued::held(self)
+        Queued::held(self) || Queued::unsigned(self)
     }
 
     fn reverse_path(&self) -> &str {

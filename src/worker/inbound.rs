@@ -25,6 +25,8 @@ use std::sync::Arc;
 pub struct Listener {
     /// What clients of this listener may do.
     pub role: Role,
+    /// What comes here is signed before it goes out.
+    pub signs: bool,
     /// TLS begins with the connection, and not when a client asks for it.
     pub implicit_tls: bool,
     /// How its sessions behave.
@@ -80,6 +82,8 @@ struct Intake {
     /// The log that takes its mail; none while the identity of the address is not ours.
     log: Option<u16>,
     role: Role,
+    /// What it sends is signed before it goes out.
+    signs: bool,
     draft: Option<Draft>,
     /// When the last byte of content was read, once it was.
     finished_at: Option<Instant>,
@@ -124,13 +128,13 @@ impl Inbound {
         local: SocketAddr,
         remote: SocketAddr,
     ) {
-        let Listener { role, settings, implicit_tls } = &self.listeners[listener];
+        let Listener { role, signs, settings, implicit_tls } = &self.listeners[listener];
         let bare_newline = match parts.policy.bare_newline(remote.ip()) {
             policy::BareNewline::Reject => server::BareNewline::Reject,
             policy::BareNewline::Normalize => server::BareNewline::Normalize,
         };
         let client = Client { remote, local, bare_newline };
-        let (role, implicit_tls) = (*role, *implicit_tls);
+        let (role, signs, implicit_tls) = (*role, *signs, *implicit_tls);
         let new = if implicit_tls { Session::behind_tls } else { Session::new };
         let session = new(Arc::clone(settings), client, parts.now);
         let log = parts.logs.taking(identity);
@@ -139,6 +143,7 @@ impl Inbound {
             secured: None,
             log,
             role,
+            signs,
             draft: None,
             finished_at: None,
             check: None,
@@ -502,7 +507,12 @@ impl<D: Disk> Host for IntakeHost<'_, D> {
     }
 
     fn begin(&mut self) -> Result<MessageId, StorageRefusal> {
-        let draft = self.log().ok_or(StorageRefusal::Failed)?.begin().map_err(refusal)?;
+        let signs = self.intake.signs;
+        let log = self.log().ok_or(StorageRefusal::Failed)?;
+        let draft = log.begin().map_err(refusal)?;
+        if signs {
+            log.to_be_signed(draft);
+        }
         self.intake.draft = Some(draft);
         let sender = Sender { client: self.intake.client.ip(), secured: self.intake.secured };
         self.drafts.insert(draft, Waiting { flow: self.flow, sender });

@@ -19,6 +19,7 @@ mod mirror;
 mod notice;
 mod outbound;
 mod parts;
+mod signing;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
 pub use mirror::{Errand, Kept, PairEquipment};
 pub use parts::worker_of_log;
+pub use signing::SigningEquipment;
 
 use crate::control::{
     LogPulse, LogState, Pulse, Question, QueueCounts, Reply, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd,
@@ -76,6 +78,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub tls: Option<Arc<Server>>,
     /// What connections to next hops are secured with; none: they are in the clear.
     pub client_tls: Option<Client>,
+    /// What mail of our own clients is signed with, if there are keys.
+    pub signing: Option<SigningEquipment>,
     /// Who may send what.
     pub policy: Arc<Policy>,
     /// What next hops said about recipients.
@@ -158,7 +162,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         if mirror.is_some() {
             inbound.watch_clients();
         }
-        let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed);
+        let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed, equipment.signing);
         home.recover(&mut parts);
         Worker {
             clock: equipment.clock,
@@ -368,12 +372,14 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     self.home.read(parts, id);
                 }
                 LogEvent::Attempted { name } => self.home.attempted(parts, name, true),
+                LogEvent::Signed { id } => self.home.signed(parts, id),
                 LogEvent::Damaged { id } => self.home.damaged(parts, id),
                 LogEvent::Broken { damage } => {
                     parts.reporter.event(Event::LogDamaged { log, damage: damage.to_string() });
                 }
                 LogEvent::Closed { error } => {
                     self.home.refuse_attempts(parts, log);
+                    self.home.signing.give_up(log);
                     parts.reporter.event(Event::StorageFailed { log, error: error.to_string() });
                 }
                 LogEvent::Full { shortage } => {
@@ -441,6 +447,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 ToWorker::Policy(policy) => self.parts.policy = policy,
                 ToWorker::Certificates(tls) => self.inbound.show(tls),
+                ToWorker::Keys(keyring) => self.home.signing.take_keys(self.parts.now.mono, keyring),
                 ToWorker::Pair { identity, wish } => {
                     let Worker { mirror, parts, inbound, outbound, home, .. } = self;
                     if let Some(mirror) = mirror {
@@ -461,7 +468,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             parts.transport.stop_listening();
             self.inbound.shutdown(parts);
             self.outbound.destinations.drain(parts.now.mono);
-            self.home.close();
+            self.home.close(parts);
         }
     }
 
@@ -576,7 +583,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 damage: damages.list.first().map(ToString::to_string),
             }
         });
-        Pulse { worker: parts.exchange.worker(), logs: logs.collect(), events_lost: parts.reporter.events_lost() }
+        Pulse {
+            worker: parts.exchange.worker(),
+            logs: logs.collect(),
+            keyless: self.home.signing.keyless_count(),
+            events_lost: parts.reporter.events_lost(),
+        }
     }
 
     fn status(&self) -> WorkerStatus {

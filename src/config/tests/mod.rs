@@ -3,5 +3,6 @@
 mod broken;
 mod pair;
 mod reference;
+mod signing;
 mod tls;
 mod values;

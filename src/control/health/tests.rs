@@ -34,12 +34,12 @@ fn take(health: &mut Health, step: &Step, now: WallTime) {
         Step::Pulses(state) => {
             for worker in 0..2 {
                 let logs = vec![log(worker, *state)];
-                health.pulse(Pulse { worker, logs, events_lost: 0 }, now);
+                health.pulse(Pulse { worker, logs, keyless: 0, events_lost: 0 }, now);
             }
         }
         Step::Pulse(own, former) => {
             let logs = vec![log(1, *own), log(3, *former)];
-            health.pulse(Pulse { worker: 1, logs, events_lost: 0 }, now);
+            health.pulse(Pulse { worker: 1, logs, keyless: 0, events_lost: 0 }, now);
         }
         Step::Asked => (0..2).for_each(|worker| health.asked(worker, now)),
         Step::Event(event) => health.event(event, now),
@@ -159,7 +159,7 @@ fn damage_takes_mail_all_the_same_and_is_told_until_an_operator_has_looked() {
     let pulse = |damaged, damages| {
         let damage = (damages > 0).then(|| "segment 3 (use 1)".to_owned());
         let logs = vec![LogPulse { damaged, damages, damage, ..log(0, LogState::Open) }];
-        Pulse { worker: 0, logs, events_lost: 0 }
+        Pulse { worker: 0, logs, keyless: 0, events_lost: 0 }
     };
     let found = |health: &Health| -> Vec<(Condition, u64)> {
         health.troubles().map(|trouble| (trouble.condition, trouble.count)).collect()
@@ -175,6 +175,18 @@ fn damage_takes_mail_all_the_same_and_is_told_until_an_operator_has_looked() {
     // The messages were deleted; that the log was damaged stays true.
     health.pulse(pulse(0, 3), at(4).wall);
     assert_eq!(found(&health), [(Condition::LogDamaged, 3)]);
+}
+
+#[test]
+fn messages_that_wait_for_a_key_are_told_until_they_do_not() {
+    let mut health = Health::new(1, None, WallTime::default());
+    let pulse = |keyless| Pulse { keyless, ..Pulse::default() };
+    health.pulse(pulse(3), at(1).wall);
+    let trouble = health.troubles().next().unwrap();
+    assert_eq!((trouble.condition, trouble.count), (Condition::SigningKeyMissing, 3));
+    assert_eq!(told(&health), (true, true, String::new()), "mail is taken all the same");
+    health.pulse(pulse(0), at(2).wall);
+    assert!(health.troubles().next().is_none());
 }
 
 #[test]

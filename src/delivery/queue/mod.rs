@@ -44,7 +44,7 @@ pub trait MessageView {
     fn received_at(&self) -> WallTime;
     /// Size of its content, bytes.
     fn size(&self) -> u64;
-    /// The operator holds it: nothing is given out.
+    /// The operator holds it, or it has no signature yet: nothing is given out.
     fn held(&self) -> bool;
     /// Who sends; empty for the null sender.
     fn reverse_path(&self) -> &str;

@@ -7,6 +7,7 @@ mod encrypted;
 mod host;
 mod limits;
 mod secure;
+mod signing;
 
 use super::attacker::Attacker;
 use super::clock::BoxClock;

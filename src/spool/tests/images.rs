@@ -55,14 +55,21 @@ fn recipients_for(id: MessageId) -> usize {
 struct Shape {
     received_at: WallTime,
     held: bool,
+    unsigned: bool,
     recipients: Vec<RecipientState>,
 }
 
 type Queue = BTreeMap<MessageId, Shape>;
 
 fn shape(message: Queued<'_>) -> Shape {
-    let Message { received_at, held, recipients, .. } = message.to_message();
-    Shape { received_at, held, recipients }
+    let Message { received_at, held, unsigned, recipients, .. } = message.to_message();
+    Shape { received_at, held, unsigned, recipients }
+}
+
+/// What is put in front of the content of the message with this id.
+fn signature_for(id: MessageId) -> String {
+    let size = usize::try_from(id.number() % 7).expect("small");
+    format!("DKIM-Signature: {id}{}\r\n", "x".repeat(100 * size))
 }
 
 /// What the log was told, in the order of its records.
@@ -122,22 +129,28 @@ struct Life {
     ledger: Ledger,
     /// Messages that are being received, with the bytes given of each.
     drafts: Vec<(Draft, usize)>,
+    /// Messages are to be signed.
+    signs: bool,
+    /// Those that were, whether or not that is durable.
+    signed: BTreeSet<MessageId>,
     random: StdRng,
 }
 
 impl Life {
     /// Opens a disk as it is found, and looks whether the queue is what the ledger of the life before promises.
-    fn begin(disk: SimDisk, before: &Ledger, seed: u64) -> Result<Life, String> {
+    fn begin(disk: SimDisk, before: &Ledger, seed: u64, signs: bool) -> Result<Life, String> {
         let bench = Bench::open_with(disk.clone(), small()).map_err(|error| error.to_string())?;
         let found: Queue = bench.log.messages().map(|message| (message.id(), shape(message))).collect();
         before.check(&found).map_err(|loss| format!("{loss}; {:?}", bench.recovery))?;
         let ledger = Ledger { durable: found, changes: VecDeque::new() };
-        Ok(Life { bench, disk, ledger, drafts: Vec::new(), random: StdRng::seed_from_u64(seed) })
+        let (drafts, signed, random) = (Vec::new(), BTreeSet::new(), StdRng::seed_from_u64(seed));
+        Ok(Life { bench, disk, ledger, drafts, signs, signed, random })
     }
 
     /// One call and one breath, in which one operation completes at most. Whether the disk was given or did anything.
     fn step(&mut self, completes: bool) -> bool {
         match self.random.random_range(0..100) {
+            0..20 if self.signs => self.sign(),
             0..60 => self.receive(),
             60..97 => self.deliver(),
             97 => drop(self.drafts.pop().map(|(draft, _)| self.bench.log.abort(draft))),
@@ -188,10 +201,28 @@ impl Life {
         *given += self.bench.log.content(*draft, &content[*given..*given + piece]);
         if *given == content.len() {
             let (draft, _) = self.drafts.swap_remove(place);
+            if self.signs {
+                self.bench.log.to_be_signed(draft);
+            }
             self.bench.log.finish(draft, envelope(recipients_for(draft.id)), self.bench.now);
             let recipients = vec![RecipientState::default(); recipients_for(draft.id)];
-            let shape = Shape { received_at: self.bench.now.wall, held: false, recipients };
+            let shape = Shape { received_at: self.bench.now.wall, held: false, unsigned: self.signs, recipients };
             self.ledger.changes.push_back((draft.id, Some(shape)));
+        }
+    }
+
+    /// Signs a message that waits for it.
+    fn sign(&mut self) {
+        let unsigned: Vec<MessageId> =
+            self.bench.log.messages().filter(Queued::unsigned).map(|message| message.id()).collect();
+        if unsigned.is_empty() {
+            return;
+        }
+        let id = unsigned[self.random.random_range(0..unsigned.len())];
+        let header = if id.number().is_multiple_of(5) { String::new() } else { signature_for(id) };
+        if self.bench.log.sign(id, header.as_bytes()) {
+            self.signed.insert(id);
+            self.note(id);
         }
     }
 
@@ -233,7 +264,9 @@ impl Life {
 
     /// A call changed this message.
     fn note(&mut self, id: MessageId) {
-        let shape = self.bench.log.message(id).map(shape);
+        let mut shape = self.bench.log.message(id).map(shape);
+        // The log itself says so when it is durable.
+        shape.iter_mut().for_each(|shape| shape.unsigned &= !self.signed.contains(&id));
         self.ledger.changes.push_back((id, shape));
     }
 
@@ -243,7 +276,12 @@ impl Life {
         self.drafts.drain(..).for_each(|(draft, _)| self.bench.log.abort(draft));
         let queued: Vec<MessageId> = self.bench.log.messages().map(|message| message.id()).collect();
         for id in &queued {
-            let sound = self.bench.content_of(*id).is_some_and(|content| content == content_for(*id));
+            let signature = match self.bench.log.message(*id) {
+                Some(message) if self.signs && !message.unsigned() && id.number() % 5 > 0 => signature_for(*id),
+                _ => String::new(),
+            };
+            let expected = [signature.as_bytes(), content_for(*id)].concat();
+            let sound = self.bench.content_of(*id).is_some_and(|content| content == expected);
             let message = self.bench.log.message(*id);
             if !sound || message.is_none_or(|message| *message.to_message().envelope != envelope(recipients_for(*id))) {
                 return Err(format!("{id} was altered"));
@@ -272,7 +310,7 @@ impl Life {
         };
         for _ in 0..crashes {
             let seed = self.random.random();
-            let mut image = Life::begin(self.disk.crash(seed), &self.ledger, seed)?;
+            let mut image = Life::begin(self.disk.crash(seed), &self.ledger, seed, self.signs)?;
             *images += 1;
             if self.random.random_bool(0.3) {
                 *images += 1;
@@ -280,7 +318,7 @@ impl Life {
                 for _ in 0..self.random.random_range(0..12) {
                     image.step(false);
                 }
-                let again = Life::begin(image.disk.crash(seed), &image.ledger, seed);
+                let again = Life::begin(image.disk.crash(seed), &image.ledger, seed, self.signs);
                 again.and_then(Life::end).map_err(|loss| format!("image {seed:#x}, crashed again: {loss}"))?;
             }
             image.end().map_err(|loss| format!("image {seed:#x}: {loss}"))?;
@@ -313,9 +351,14 @@ struct Tally {
 
 /// Some calls without a look, so that seeds look at logs of all ages; then some with a look at every moment.
 fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
+    live_and_sign(seed, false, tally)
+}
+
+/// The same; where `signs`, all messages are to be signed.
+fn live_and_sign(seed: u64, signs: bool, tally: &mut Tally) -> Result<(), String> {
     let mut moment = Moment { seed, cut: 0 };
     let mut random = StdRng::seed_from_u64(seed);
-    let mut life = Life::begin(SimDisk::new(seed), &Ledger::default(), seed)?;
+    let mut life = Life::begin(SimDisk::new(seed), &Ledger::default(), seed, signs)?;
     life.disk.hold(true);
     let eagerness = random.random_range(0.2..1.0);
     for _ in 0..random.random_range(0..1500) {
@@ -331,7 +374,7 @@ fn live(seed: u64, tally: &mut Tally) -> Result<(), String> {
         moment.cut += 1;
         life.cut(&mut tally.images).map_err(|loss| format!("SEED={seed} cut {}: {loss}", moment.cut))?;
         if random.random_bool(0.05) {
-            life = Life::begin(life.disk.crash(random.random()), &life.ledger, random.random())?;
+            life = Life::begin(life.disk.crash(random.random()), &life.ledger, random.random(), signs)?;
             life.disk.hold(true);
         }
     }
@@ -370,6 +413,17 @@ fn no_crash_image_lacks_what_was_acknowledged_or_holds_what_was_done() {
         tally.moved > 0 || wanted < IMAGES_DEFAULT,
         "segments went round, and long-lived messages were moved forward"
     );
+}
+
+#[test]
+fn no_crash_image_lacks_a_signature_or_has_half_of_one() {
+    let (wanted, mut tally) = (from_environment("ROHRPOST_IMAGES", IMAGES_DEFAULT) / 4, Tally::default());
+    let mut seed = from_environment("SEED", 0);
+    while tally.images < wanted {
+        live_and_sign(seed, true, &mut tally).unwrap();
+        seed += 1;
+    }
+    assert!(tally.moved > 0, "signed messages were moved forward");
 }
 
 /// Seed 0: outcomes took the last block of the last segment, so that the batch that says which segments are free found

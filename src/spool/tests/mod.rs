@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod images;
 mod real;
+mod signing;
 mod space;
 mod way;
 
