@@ -2,6 +2,7 @@
 
 use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
+use crate::smtp::client::Stage;
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
 use crate::tls::Secured;
@@ -126,10 +127,19 @@ pub struct Answer {
     pub text: Box<str>,
     /// The host that was spoken to, if any: `Remote-MTA` of a notice.
     pub remote: Option<Box<str>>,
-    /// `text` is a reply of the remote: `Diagnostic-Code: smtp` of a notice.
-    pub replied: bool,
+    /// `text` is this reply of the remote: `Diagnostic-Code: smtp` of a notice.
+    pub reply: Option<ReplyTo>,
     /// How the connection to it was secured, if there was one and it was.
     pub tls: Option<HopSecured>,
+}
+
+/// A reply code, and what it answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// 200–599.
+    pub code: u16,
+    /// How far the session was.
+    pub stage: Stage,
 }
 
 /// How a connection to a next hop was secured.
@@ -145,12 +155,26 @@ pub struct HopSecured {
 impl Answer {
     /// Something that we say ourselves.
     pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: None, replied: false, tls: None }
+        Answer { status, text: text.into(), remote: None, reply: None, tls: None }
     }
 
     /// A reply of the remote.
-    pub fn reply(status: (u8, u16, u16), text: impl Into<Box<str>>, remote: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: Some(remote.into()), replied: true, tls: None }
+    pub fn reply(
+        reply: ReplyTo,
+        status: (u8, u16, u16),
+        text: impl Into<Box<str>>,
+        remote: impl Into<Box<str>>,
+    ) -> Answer {
+        Answer { status, text: text.into(), remote: Some(remote.into()), reply: Some(reply), tls: None }
+    }
+
+    /// Whether the remote says that it has too much to do, and nothing about a sender, a recipient or a message: 421, or another
+    /// 4xx before there is any of these. RFC 3463 §3.2 has the status of addresses under X.1.
+    pub fn is_overload(&self) -> bool {
+        self.reply.is_some_and(|ReplyTo { code, stage }| {
+            let early = matches!(stage, Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Lhlo | Stage::Mail);
+            code == 421 || (early && code / 100 == 4 && self.status.1 != 1)
+        })
     }
 }
 

@@ -11,7 +11,7 @@
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy, Work,
+    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, ReplyTo, Security, TaskResult, TlsPolicy, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -711,7 +711,8 @@ impl Connection {
         match fate {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
-                let answer = Answer::reply(status, reply.to_string(), &*self.host);
+                let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
+                let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
                 Fate::Delivered(Answer { tls: self.secured(), ..answer })
             }
             client::Fate::Deferred(reason) => {
@@ -738,7 +739,10 @@ impl Connection {
             text: text.into(),
             tls: self.secured(),
             remote: Some((*self.host).into()),
-            replied: matches!(reason, Reason::Reply { .. }),
+            reply: match reason {
+                Reason::Reply { stage, reply } => Some(ReplyTo { code: reply.code, stage: *stage }),
+                _ => None,
+            },
         }
     }
 }

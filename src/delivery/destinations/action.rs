@@ -119,6 +119,10 @@ pub struct DestinationStatus {
     pub busy: u32,
     /// Connections that end.
     pub ending: u32,
+    /// Connections that it may have at a time, as configured.
+    pub connections_max: u32,
+    /// As many of them as its receiver bears: less after trouble, until it has grown again.
+    pub window: u32,
     /// Why a connection failed last, since the start.
     pub last_failure: Option<Answer>,
     /// Its hosts, in the order of preference.

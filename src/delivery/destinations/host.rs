@@ -27,7 +27,8 @@ impl Default for HostBackoff {
 }
 
 impl HostBackoff {
-    fn pause(&self, failures: u32) -> Duration {
+    /// How long the pause is after so many failures in a row, of which there was one at least.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
         let power = self.growth.max(1.0).powi(failures.saturating_sub(1).min(i32::MAX as u32) as i32);
         Duration::try_from_secs_f64(self.first.as_secs_f64() * power).map_or(self.max, |pause| pause.min(self.max))
     }

@@ -12,8 +12,10 @@
 //!
 //! - A destination starts with one connection; more follow while work waits and none is idle, never more at a time
 //!   than are served already. So a host that is down costs one connection attempt per pause.
+//! - How many it may have follows from how the receiver takes them: its [`window`] grows with what goes well and is halved by
+//!   trouble. What is too many then ends when it has done its work.
 //! - A host that fails is left alone for a growing time and the next one is tried. When none is left, what waits is
-//!   answered at once; a connection refused while others are served only stops the growth for a while.
+//!   answered at once; a connection refused while others are served only limits the window, and stops its growth for a while.
 //! - Destinations take turns, one step each. When all connections are in use, one that has none gets the next that can
 //!   be spared: an idle one, one of several, or one that has done its share.
 //! - An MX set becomes a destination when the first work for it comes, and is one for as long as it is used or nothing else needs its
@@ -22,13 +24,15 @@
 
 mod action;
 mod host;
+mod result;
 mod sets;
 mod target;
+mod window;
 
 pub use action::{Action, ConnectionId, DestinationStatus, HostStatus, Settings};
 pub use host::HostBackoff;
 
-use super::{Answer, DestinationId, Fate, Job, JobResult, RouteId, Routes, TaskResult, Way, Work, WorkResult};
+use super::{Answer, DestinationId, Fate, Job, RouteId, Routes, TaskResult, Way, Work};
 use crate::dns::MailHosts;
 use crate::env::Instant;
 use crate::limits::{
@@ -37,6 +41,7 @@ use crate::limits::{
 use host::{OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use result::{completed, decided, is_overloaded};
 use sets::Sets;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -247,6 +252,8 @@ impl Destinations {
             host.down_until = Instant::ZERO;
             target.opening -= 1;
             target.shortages = 0;
+            let serving = target.serving() + 1;
+            target.window.admit(serving);
             self.rest(now, connection);
         }
     }
@@ -260,23 +267,33 @@ impl Destinations {
         let State::Busy(in_hand) = std::mem::replace(&mut known.state, State::Idle) else { return };
         known.transactions = known.transactions.saturating_add(1);
         let target = &mut self.targets[known.destination];
-        let host = &mut target.hosts[known.host];
-        target.busy -= 1;
         let broken_off = matches!(result, TaskResult::Deliver { broken_off: true, .. });
         let (worker, result) = completed(in_hand, result);
         // A host that decides, whatever it says, is in working order.
-        if reusable || decided(&result) {
+        let (in_order, open) = (reusable || decided(&result), target.open());
+        let host = &mut target.hosts[known.host];
+        target.busy -= 1;
+        if in_order {
             host.prove();
         } else if !broken_off {
             host.drop_connection(now, &self.settings.host_backoff);
         }
+        if is_overloaded(&result) || !(in_order || broken_off) {
+            target.window.shrink(open, target.busy);
+        } else if decided(&result) {
+            target.window.succeed(open);
+        } else {
+            target.window.pass();
+        }
         self.actions.push_back(Action::Finished { worker, result });
+        let place = known.destination;
         if reusable {
             self.rest(now, connection);
         } else {
             host.serving -= 1;
             self.end(now, connection);
         }
+        self.trim(now, place);
     }
 
     /// The connection is gone. Work in hand that got no fate is deferred.
@@ -296,10 +313,14 @@ impl Destinations {
                 target.failures += 1;
                 if host.serving > 0 {
                     // The host is well; it has enough of us.
-                    target.hold_until = now + backoff.first;
+                    let refusals = target.window.refuse(target.serving());
+                    target.hold_until = now + backoff.pause(refusals);
                     self.timers.insert((target.hold_until, Timer::Growth(known.destination)));
                 } else {
                     host.fail(now, &backoff);
+                    if target.serving() == 0 {
+                        target.window.shrink(target.connections_max, 0);
+                    }
                 }
                 target.last_failure = Some(reason);
             }
@@ -310,7 +331,9 @@ impl Destinations {
             State::Busy(in_hand) => {
                 host.serving -= 1;
                 host.drop_connection(now, &backoff);
+                let open = target.open();
                 target.busy -= 1;
+                target.window.shrink(open, target.busy);
                 let (worker, result) = in_hand.all(&Fate::deferred(reason.clone()));
                 target.last_failure = Some(reason);
                 self.actions.push_back(Action::Finished { worker, result });
@@ -322,6 +345,7 @@ impl Destinations {
         }
         // A free place goes to who waited for one before it goes to whose it was.
         self.feed_starved();
+        self.trim(now, known.destination);
         self.mark(known.destination);
     }
 
@@ -376,6 +400,8 @@ impl Destinations {
                 idle: target.idle.len() as u32,
                 busy: target.busy,
                 ending: target.ending,
+                connections_max: target.connections_max,
+                window: target.window.size().min(target.connections_max),
                 last_failure: target.last_failure.clone(),
                 hosts: (target.hosts.iter())
                     .map(|host| HostStatus {
@@ -410,8 +436,7 @@ impl Destinations {
         }
         let Some(host) = choose(&target.hosts, now, &mut self.random) else {
             // Connections that are served or being opened will still take what waits.
-            return target.serving() + target.opening == 0
-                && self.answer(place, |target, waiting| target.unreachable_fate(now, waiting));
+            return target.open() == 0 && self.answer(place, |target, waiting| target.unreachable_fate(now, waiting));
         };
         if self.connections.len() >= self.settings.connections_max {
             self.starve(now, place);
@@ -477,7 +502,7 @@ impl Destinations {
     /// that only wants more than it has must wait: two such would take each other's connections for ever.
     fn starve(&mut self, now: Instant, place: usize) {
         let target = &mut self.targets[place];
-        if target.serving() + target.opening > 0 {
+        if target.open() > 0 {
             return;
         }
         if !target.starved {
@@ -510,7 +535,8 @@ impl Destinations {
         let spare = target.connections() > 1 || transactions >= STARVED_TRANSACTIONS || target.backlog() == 0;
         self.set_deadline(connection, Some(now + self.settings.idle_timeout));
         let starving = self.ending_count < self.starved.len() && spare;
-        if self.draining || starving || transactions >= self.settings.transactions_per_connection_max {
+        let too_many = target.open() > target.window.size();
+        if self.draining || starving || too_many || transactions >= self.settings.transactions_per_connection_max {
             self.quit(now, connection);
         }
         self.mark(place);
@@ -524,6 +550,13 @@ impl Destinations {
         target.hosts[known.host].serving -= 1;
         self.actions.push_back(Action::Quit { connection });
         self.end(now, connection);
+    }
+
+    /// Ends idle connections that the receiver would rather do without, the one that was used last of all the last.
+    fn trim(&mut self, now: Instant, place: usize) {
+        while let Some(connection) = self.targets[place].surplus() {
+            self.quit(now, connection);
+        }
     }
 
     fn end(&mut self, now: Instant, connection: ConnectionId) {
@@ -624,41 +657,6 @@ impl Destinations {
             target.dirty = true;
             self.dirty.push_back(place);
         }
-    }
-}
-
-/// The result of work in hand, with one fate for each recipient whatever the session reported.
-fn completed(in_hand: InHand, result: TaskResult) -> (u16, WorkResult) {
-    let missing = || Fate::deferred(Answer::local((4, 3, 0), "the session ended without an answer"));
-    match (in_hand, result) {
-        (
-            InHand::Deliver { worker, id, destination, recipients },
-            TaskResult::Deliver { fates: mut reported, dsn_offered, .. },
-        ) => {
-            // Stable, so that of two fates for one recipient the first counts.
-            reported.sort_by_key(|(index, _)| *index);
-            reported.dedup_by_key(|(index, _)| *index);
-            let mut reported = reported.into_iter().peekable();
-            let mut fates = Vec::with_capacity(recipients.len());
-            for index in recipients {
-                while reported.next_if(|(other, _)| *other < index).is_some() {}
-                let fate = reported.next_if(|(other, _)| *other == index).map_or_else(missing, |(_, fate)| fate);
-                fates.push((index, fate));
-            }
-            (worker, WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered }))
-        }
-        (InHand::Verify { worker, token }, TaskResult::Verify(fate)) => (worker, WorkResult::Verify { token, fate }),
-        // An answer to another question is none.
-        (in_hand, _) => in_hand.all(&missing()),
-    }
-}
-
-/// Whether the remote has decided about anything.
-fn decided(result: &WorkResult) -> bool {
-    let decision = |fate: &Fate| matches!(fate, Fate::Delivered(_) | Fate::Failed(_));
-    match result {
-        WorkResult::Deliver(result) => result.fates.iter().any(|(_, fate)| decision(fate)),
-        WorkResult::Verify { fate, .. } => decision(fate),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One destination and its connections, as its owner keeps them.
 
 use super::host::Host;
+use super::window::Window;
 use super::{ConnectionId, Settings};
 use crate::delivery::{Answer, DestinationId, Fate, JobResult, Work, WorkResult};
 use crate::env::Instant;
@@ -89,7 +90,10 @@ pub(super) struct Target {
     pub opening: u32,
     pub busy: u32,
     pub ending: u32,
+    /// As configured.
     pub connections_max: u32,
+    /// What the receiver bears.
+    pub window: Window,
     /// What is answered at once, without a connection.
     pub fate: Option<Fate>,
     /// No further connection is opened before this, as one was refused while others were served.
@@ -120,6 +124,7 @@ impl Target {
             busy: 0,
             ending: 0,
             connections_max: connections_max.max(1),
+            window: Window::new(),
             hold_until: Instant::ZERO,
             shortages: 0,
             failures: 0,
@@ -174,23 +179,33 @@ impl Target {
         self.idle.len() as u32 + self.busy
     }
 
+    /// Those that take work, or will when they come about.
+    pub fn open(&self) -> u32 {
+        self.serving() + self.opening
+    }
+
     /// All connections, those that end included.
     pub fn connections(&self) -> u32 {
-        self.serving() + self.opening + self.ending
+        self.open() + self.ending
     }
 
     /// Whether the backlog asks for one more connection: the first alone, which probes the host; then as many at a time
     /// as are served already, each for a backlog of its own.
     pub fn wants_connection(&self, now: Instant, settings: &Settings) -> bool {
-        if self.backlog() == 0 || self.connections() >= self.connections_max {
+        if self.backlog() == 0 || self.connections() >= self.connections_max.min(self.window.size()) {
             return false;
         }
-        if self.serving() + self.opening == 0 {
+        if self.open() == 0 {
             return now >= self.hold_until;
         }
         let asked_for = self.backlog() >= settings.backlog_per_connection.saturating_mul(self.opening as usize + 1)
             || (self.opening == 0 && !self.verifying.is_empty());
         asked_for && now >= self.hold_until && self.opening < self.serving()
+    }
+
+    /// An idle connection that is one too many.
+    pub fn surplus(&self) -> Option<ConnectionId> {
+        self.idle.first().copied().filter(|_| self.open() > self.window.size())
     }
 
     /// The fate of what waits while no host can be tried.

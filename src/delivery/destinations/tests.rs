@@ -1,10 +1,13 @@
 use super::*;
-use crate::delivery::testing::{answer, at, hop, hosts, routes};
+use crate::delivery::testing::{answer, at, hop, hosts, routes, said};
 use crate::delivery::{Hop, Job, JobRecipient, Protocol, Route, Security, TlsPolicy};
 use crate::smtp::BodyType;
+use crate::smtp::client::Stage;
 use crate::spool::MessageId;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+mod concurrency;
 
 const OWN: &str = "mx.example.net";
 
@@ -232,7 +235,7 @@ fn a_refusal_beside_a_served_connection_only_stops_the_growth() {
     owner.ready(at(0).mono, one);
     let (two, _) = connects(&actions(&mut owner, 0))[0];
     owner.established(at(0).mono, two);
-    owner.closed(at(0).mono, two, Some(Answer::reply((4, 7, 0), "421 too many connections", "mx")));
+    owner.closed(at(0).mono, two, Some(said(421, Stage::Greeting, "421 4.7.0 too many connections")));
     assert_eq!(actions(&mut owner, 0), []);
     owner.done(at(1).mono, one, delivered(), true);
     assert_eq!(starts(&actions(&mut owner, 1)), [one], "the one that is there goes on");

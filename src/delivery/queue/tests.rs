@@ -1,6 +1,7 @@
 use super::*;
-use crate::delivery::testing::{Message, answer, at, hop, hosts, routes};
+use crate::delivery::testing::{Message, answer, at, hop, hosts, routes, said};
 use crate::delivery::{Answer, Route};
+use crate::smtp::client::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -134,7 +135,7 @@ fn a_life_of_failures_follows_the_schedule_warns_once_and_ends_at_the_age() {
 
 #[test]
 fn who_is_told_follows_notify_and_the_reverse_path() {
-    let failed = |_| Fate::Failed(Answer::reply((5, 1, 1), "550 5.1.1 no", "mx"));
+    let failed = |_| Fate::Failed(said(550, Stage::Rcpt, "550 5.1.1 no"));
     let bounced = |notify| Verdict::Bounced { attempts: 1, bounce: Bounce::Permanent, notify };
     let plain = || Message::new(1, at(0), &["a@d0.example"]);
     let null = |mut message: Message| {
