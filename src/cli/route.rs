@@ -9,7 +9,9 @@ use crate::config::{self, Config};
 use crate::control::{Answer, Client, ClientError, DomainReport, PROTOCOL_VERSION, Request};
 use crate::smtp::domain_of;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// What would happen to mail for an address.
@@ -19,8 +21,10 @@ struct RouteReport {
     address: String,
     /// `mx://DOMAIN`, the hops of the route, `discard` or `no route`.
     destination: String,
-    source_addresses: Vec<std::net::IpAddr>,
+    source_addresses: Vec<IpAddr>,
     connections_max: Option<u32>,
+    /// The `[[shaping]]` sections that hold for the domain or one of its hosts, counted from 1.
+    shaping: Vec<usize>,
     /// Of a route by MX.
     dns: Option<DomainReport>,
 }
@@ -42,12 +46,23 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         Some(route) if route.mx => Some(ask(config, domain)?),
         _ => None,
     };
+    let mut sections = BTreeSet::new();
+    if let Some(route) = route {
+        sections.extend(route.sections.iter().copied());
+        let hops = route.hops.iter().map(|hop| (&*hop.name, &hop.addresses));
+        let found = dns.iter().flat_map(|dns| &dns.hosts).map(|host| (&*host.name, &host.addresses));
+        for (name, addresses) in hops.chain(found) {
+            let of_address = |address: &IpAddr| routes.shaping().of_host(&route.sections, name, *address);
+            sections.extend(addresses.iter().flat_map(of_address));
+        }
+    }
     let report = RouteReport {
         version: PROTOCOL_VERSION,
         address: address.to_owned(),
         destination: routes.describe(domain),
         source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
         connections_max: route.map(|route| route.connections_max),
+        shaping: sections.iter().map(|section| usize::from(*section) + 1).collect(),
         dns,
     };
     if json {
@@ -55,6 +70,9 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         writeln!(out)?;
     } else {
         write_report(&report, out)?;
+        for number in &report.shaping {
+            writeln!(out, "[[shaping]] {number}: {}", plain(&check::shaping(&config.shaping[number - 1])))?;
+        }
     }
     Ok(())
 }

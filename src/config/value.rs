@@ -4,6 +4,7 @@
 //! `format`, by which [`super::walk`] finds [`check`], so that a bad value is reported at its own place in the file
 //! together with every other mistake. Never: a clock or a network.
 
+use crate::delivery;
 use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -69,6 +70,15 @@ pub enum ValueError {
         "is no resolver: an address, with a port where it is not 53, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\""
     )]
     Resolver,
+    /// No rate.
+    #[error(transparent)]
+    Rate(#[from] delivery::BadRate),
+    /// No pattern of reply or status codes.
+    #[error(transparent)]
+    Reply(#[from] delivery::BadPattern),
+    /// No pattern of host names.
+    #[error("is no host name: \"mx.example.net\", or \".example.net\" for all names below it")]
+    HostPattern,
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -123,6 +133,7 @@ text_value!(
     "A size: a whole number and a unit (B, KB, MB, GB, TB by 1000; KiB, MiB, GiB, TiB by 1024)."
 );
 text_value!(Network, IpNet, "network", "A network in prefix notation; a bare address is the network of that one host.");
+text_value!(Rate, delivery::Rate, "rate", "A rate: a whole number, a slash and a unit of time (s, m, h, d).");
 text_value!(Resolver, SocketAddr, "resolver", "A resolver of the DNS: an address, with a port where it is not 53.");
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -193,6 +204,19 @@ impl FromStr for Network {
         }
         let network: IpNet = text.parse().map_err(|_| ValueError::Network)?;
         if network.trunc() == network { Ok(Network(network)) } else { Err(ValueError::HostBits(network.trunc())) }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Rate, ValueError> {
+        Ok(Rate(text.parse()?))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -312,6 +336,11 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "duration" => text.parse::<Period>().map(drop),
         "size" => text.parse::<Size>().map(drop),
         "network" => text.parse::<Network>().map(drop),
+        "rate" => text.parse::<Rate>().map(drop),
+        "reply-code" => Ok(text.parse::<delivery::CodePattern>().map(drop)?),
+        "status-code" => Ok(text.parse::<delivery::StatusPattern>().map(drop)?),
+        "host-pattern" if is_host_name(text.strip_prefix('.').unwrap_or(text)) => Ok(()),
+        "host-pattern" => Err(ValueError::HostPattern),
         "interface-address" => text.parse::<IpNet>().map(drop).map_err(|_| ValueError::InterfaceAddress),
         "ip" => text.parse::<IpAddr>().map(drop).map_err(|_| ValueError::Address),
         "resolver" => text.parse::<Resolver>().map(drop),

@@ -2,6 +2,7 @@
 
 use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
+use crate::env::Instant;
 use crate::smtp::client::Stage;
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
@@ -49,6 +50,8 @@ pub enum Way {
     },
     /// The DNS names none: it is answered at home, and never given out.
     Failed(Failure),
+    /// It has waited for too long, for this reason: it is answered at home, too.
+    Overdue(Box<Answer>),
 }
 
 /// One recipient of a job.
@@ -90,6 +93,7 @@ impl Work {
                 destination: job.destination,
                 fates: job.recipients.iter().map(|recipient| (recipient.index, Fate::Untried)).collect(),
                 dsn_offered: false,
+                standstill: None,
             }),
         }
     }
@@ -106,14 +110,20 @@ impl Work {
 impl Job {
     /// What becomes of it, if that is known without any host.
     pub fn settled(&self) -> Option<JobResult> {
-        let Way::Failed(failure) = &self.way else { return None };
-        let answer = Answer::local(failure.status, failure.text.clone());
-        let fate = if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) };
+        let fate = match &self.way {
+            Way::Route | Way::Hosts { .. } => return None,
+            Way::Failed(failure) => {
+                let answer = Answer::local(failure.status, failure.text.clone());
+                if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) }
+            }
+            Way::Overdue(why) => Fate::deferred((**why).clone()),
+        };
         Some(JobResult {
             id: self.id,
             destination: self.destination,
             fates: self.recipients.iter().map(|recipient| (recipient.index, fate.clone())).collect(),
             dsn_offered: false,
+            standstill: None,
         })
     }
 }
@@ -131,6 +141,8 @@ pub struct Answer {
     pub reply: Option<ReplyTo>,
     /// How the connection to it was secured, if there was one and it was.
     pub tls: Option<HopSecured>,
+    /// The reaction that it called for, by name.
+    pub reaction: Option<Arc<str>>,
 }
 
 /// A reply code, and what it answered.
@@ -155,7 +167,7 @@ pub struct HopSecured {
 impl Answer {
     /// Something that we say ourselves.
     pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: None, reply: None, tls: None }
+        Answer { status, text: text.into(), remote: None, reply: None, tls: None, reaction: None }
     }
 
     /// A reply of the remote.
@@ -165,7 +177,7 @@ impl Answer {
         text: impl Into<Box<str>>,
         remote: impl Into<Box<str>>,
     ) -> Answer {
-        Answer { status, text: text.into(), remote: Some(remote.into()), reply: Some(reply), tls: None }
+        Answer { remote: Some(remote.into()), reply: Some(reply), ..Answer::local(status, text) }
     }
 
     /// Whether the remote says that it has too much to do, and nothing about a sender, a recipient or a message: 421, or another
@@ -195,7 +207,7 @@ pub enum Fate {
         answer: Answer,
         /// Only this transaction was too large for the next hop (452 too many recipients): another one soon will do.
         soon: bool,
-        /// Something was tried on its behalf; false if the host was known to be down. An untried message never expires.
+        /// Something was tried on its behalf; false if the fault is ours. Such a message does not expire for it.
         tried: bool,
     },
     /// It will never go well.
@@ -230,6 +242,33 @@ pub struct JobResult {
     pub fates: Vec<(u32, Fate)>,
     /// The next hop offers DSN: it tells the sender about success itself (RFC 3461 §5.2.2).
     pub dsn_offered: bool,
+    /// Nothing goes there for now, which concerns all that waits for it.
+    pub standstill: Option<Box<Standstill>>,
+}
+
+/// Why a destination does not take what waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// It takes nothing before then.
+    Closed {
+        /// On the monotonic clock, which all workers share.
+        until: Instant,
+        /// What is wrong with it.
+        why: Answer,
+    },
+    /// This job has waited with its owner for as long as jobs may, for a connection or for what limits allow.
+    Waited {
+        /// That, in words.
+        why: Answer,
+    },
+}
+
+impl Standstill {
+    /// The reason.
+    pub fn why(&self) -> &Answer {
+        let (Standstill::Closed { why, .. } | Standstill::Waited { why }) = self;
+        why
+    }
 }
 
 /// What became of some work, for the worker that gave it.

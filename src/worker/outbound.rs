@@ -11,7 +11,8 @@
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, ReplyTo, Security, TaskResult, TlsPolicy, Work,
+    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, News, ReplyTo, Security, TaskResult, TlsPolicy,
+    Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -169,6 +170,9 @@ impl Outbound {
                 }
                 Action::Finished { worker, result } => parts.exchange.send(worker, Letter::Result(result)),
             }
+        }
+        while let Some(news) = self.destinations.news() {
+            tell(parts, news);
         }
         acted
     }
@@ -738,6 +742,7 @@ impl Connection {
             status: (status.class, status.subject, status.detail),
             text: text.into(),
             tls: self.secured(),
+            reaction: None,
             remote: Some((*self.host).into()),
             reply: match reason {
                 Reason::Reply { stage, reply } => Some(ReplyTo { code: reply.code, stage: *stage }),
@@ -745,6 +750,29 @@ impl Connection {
             },
         }
     }
+}
+
+/// Writes down what happened to a host.
+fn tell<T, D: Disk>(parts: &mut Parts<T, D>, news: News) {
+    let now = parts.now;
+    parts.reporter.event(match news {
+        News::HostDown { host, remote, failures, until, why } => crate::event::Event::HostDown {
+            host: host.to_string(),
+            remote,
+            failures,
+            next_attempt_at: now.wall + until.since(now.mono),
+            reply: why.text.into(),
+        },
+        News::Reacted { reaction, suspends, host, remote, until, why } => crate::event::Event::Reacted {
+            reaction: reaction.to_string(),
+            action: if suspends { "suspend" } else { "back_off" }.to_owned(),
+            host: host.to_string(),
+            remote,
+            until: now.wall + until.since(now.mono),
+            reply: why.text.into(),
+        },
+        News::HostUp { host, remote } => crate::event::Event::HostUp { host: host.to_string(), remote },
+    });
 }
 
 fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: ConnectionId, content: Content) {

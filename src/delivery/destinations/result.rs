@@ -21,7 +21,7 @@ pub(super) fn completed(in_hand: InHand, result: TaskResult) -> (u16, WorkResult
                 let fate = reported.next_if(|(other, _)| *other == index).map_or_else(missing, |(_, fate)| fate);
                 fates.push((index, fate));
             }
-            (worker, WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered }))
+            (worker, WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered, standstill: None }))
         }
         (InHand::Verify { worker, token }, TaskResult::Verify(fate)) => (worker, WorkResult::Verify { token, fate }),
         // An answer to another question is none.
@@ -44,4 +44,14 @@ fn any_fate(result: &WorkResult, is: impl Fn(&Fate) -> bool) -> bool {
         WorkResult::Deliver(result) => result.fates.iter().any(|(_, fate)| is(fate)),
         WorkResult::Verify { fate, .. } => is(fate),
     }
+}
+
+/// What was said to somebody who was deferred.
+pub(super) fn reason(result: &WorkResult) -> Option<&Answer> {
+    let answer = |fate: &'_ Fate| matches!(fate, Fate::Deferred { .. });
+    let fate = match result {
+        WorkResult::Deliver(result) => result.fates.iter().map(|(_, fate)| fate).find(|fate| answer(fate)),
+        WorkResult::Verify { fate, .. } => Some(fate).filter(|fate| answer(fate)),
+    };
+    fate.and_then(Fate::answer)
 }
