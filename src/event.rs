@@ -12,7 +12,7 @@ use crate::port::Link;
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use serde::Serialize;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// One event. Every message transition is one, with the queue id.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -193,11 +193,51 @@ pub enum Event {
         tls: Option<HopSecured>,
         /// What it said, or what went wrong.
         reply: String,
+        /// The reaction that it called for, if it did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reaction: Option<String>,
         /// Attempts so far.
         attempts: u32,
         /// When it is tried again.
         #[serde(with = "rfc3339")]
         next_attempt_at: WallTime,
+    },
+    /// A host that mail goes to cannot be reached, or does not serve: it is left alone for a while. What has no other host waits.
+    HostDown {
+        /// Its name.
+        host: String,
+        /// Its address and port.
+        remote: SocketAddr,
+        /// Failures in a row.
+        failures: u32,
+        /// When it is tried again, if there is mail for it.
+        #[serde(with = "rfc3339")]
+        next_attempt_at: WallTime,
+        /// What it said, or what went wrong.
+        reply: String,
+    },
+    /// What a host said calls for a reaction that concerns more than one message.
+    Reacted {
+        /// The reaction's name.
+        reaction: String,
+        /// "back_off": the host is left alone; "suspend": all hosts of the destination are.
+        action: String,
+        /// Its name.
+        host: String,
+        /// Its address and port.
+        remote: SocketAddr,
+        /// For how long.
+        #[serde(with = "rfc3339")]
+        until: WallTime,
+        /// What it said.
+        reply: String,
+    },
+    /// A host that could not be reached, or did not serve, has answered for a message again.
+    HostUp {
+        /// Its name.
+        host: String,
+        /// Its address and port.
+        remote: SocketAddr,
     },
     /// Whoever led the log before may have delivered a message and said so to nobody, or may not: it is tried again after a
     /// while, and may be delivered twice.
@@ -219,6 +259,9 @@ pub enum Event {
         destination: String,
         /// What the next hop said, or what went wrong.
         reply: String,
+        /// The reaction that it called for, if it did.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reaction: Option<String>,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
@@ -420,6 +463,7 @@ mod tests {
             remote: Some("192.0.2.9:25".into()),
             tls: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
+            reaction: None,
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
         };

@@ -241,11 +241,38 @@ pub const DESTINATION_QUEUE_MAX: usize = 8 * JOBS_IN_HAND_MAX as usize;
 /// By so much more may wait at an MX set, whose hosts may have the mail of many domains.
 pub const MX_SET_QUEUE_FACTOR: usize = 16;
 
+/// How long a job waits at its destination for a connection, or for what limits allow, before its giver has a look at the age of the
+/// message: the age at which it is given up is met so exactly, and a job goes back and forth seldom enough.
+pub const WORK_WAIT_MAX: Duration = Duration::from_secs(300);
+
+/// How long a message must have been due in vain before it is given up for its age without having been tried: what is older when
+/// the appliance comes back after a long time has its chance.
+pub const OVERDUE_GRACE: Duration = Duration::from_secs(600);
+
+/// The pause between two rounds in which the messages that wait in vain are looked through for such that are too old: they are given
+/// up for days of age.
+pub const OVERDUE_ROUND_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Entries of the schedule that are looked at in one breath of such a round, so that a breath ends.
+pub const OVERDUE_LOOKS: usize = 256;
+
+/// The pause after so many: a million entries take five minutes.
+pub const OVERDUE_LOOKS_PAUSE: Duration = Duration::from_millis(75);
+
 /// Jobs that wait at all destinations of one worker; a job of few recipients takes about half a kilobyte.
 pub const DELIVERY_QUEUE_MAX: usize = 65_536;
 
 /// Outgoing connections of one worker to one destination.
 pub const CONNECTIONS_PER_DESTINATION_DEFAULT: u32 = 20;
+
+/// Sections of limits by destination: each is looked at when a destination with new hosts begins.
+pub const SHAPING_MAX: usize = 256;
+
+/// Reactions to replies: each refusal is held against all of them.
+pub const REACTIONS_MAX: usize = 64;
+
+/// What the pattern of one may take compiled, and its notes as well, bytes: patterns of texts take some kilobytes.
+pub const REACTION_PATTERN_SIZE_MAX: usize = 1 << 20;
 
 /// Jobs that must wait for each connection that is being opened beside those that are busy: a single job is
 /// sooner served by a connection that is there already.

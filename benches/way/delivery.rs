@@ -2,10 +2,11 @@
 
 use crate::Station;
 use rohrpost::delivery::{
-    Action, Answer, Destinations, Fate, Hop, MessageView, Progress, Protocol, Queue, RecipientView, Retry, Route,
-    Routes, Settings, TaskResult, Work, WorkResult,
+    Action, Answer, Destinations, Fate, Hop, MessageView, Progress, Protocol, Queue, RecipientView, ReplyTo, Retry,
+    Route, Routes, Settings, TaskResult, Work, WorkResult,
 };
 use rohrpost::env::{Instant, Now, WallTime};
+use rohrpost::smtp::client::Stage;
 use rohrpost::smtp::{BodyType, Return};
 use rohrpost::spool::MessageId;
 use std::sync::Arc;
@@ -108,7 +109,8 @@ fn one_of(queued: u64) -> Box<dyn FnMut()> {
                     connected = true;
                 }
                 Action::Start { connection, .. } => {
-                    let answer = Answer::reply((2, 0, 0), "250 2.0.0 queued as 4cN1xk2Vb7z", "mx.example.org");
+                    let code = ReplyTo { code: 250, stage: Stage::Outcome };
+                    let answer = Answer::reply(code, (2, 0, 0), "250 2.0.0 queued as 4cN1xk2Vb7z", "mx.example.org");
                     let fates = vec![(0, Fate::Delivered(answer))];
                     let result = TaskResult::Deliver { fates, dsn_offered: false, broken_off: false };
                     destinations.done(now.mono, connection, result, true);

@@ -9,7 +9,7 @@ pub(crate) mod shares;
 
 use crate::config::{Config, WithoutKey};
 use crate::control::WorkerEnd;
-use crate::delivery::{Destinations, RouteError, Routes};
+use crate::delivery::{Destinations, Reactions, RouteError, Routes};
 use crate::dkim::{Keyring, SigningEnd};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
@@ -28,6 +28,8 @@ pub struct Appliance {
     pub policy: Arc<Policy>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
+    /// What is done about replies of next hops.
+    pub reactions: Reactions,
     /// What clients are shown, at the start, if there are certificates.
     pub tls: Option<Arc<Server>>,
     /// What mail is signed with, at the start, if there are keys.
@@ -65,7 +67,8 @@ impl Appliance {
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes, tls: None, keyring: None })
+        let reactions = settings::reactions(&config);
+        Ok(Appliance { config, policy, routes, reactions, tls: None, keyring: None })
     }
 
     /// Everything that one worker works with.
@@ -90,7 +93,8 @@ impl Appliance {
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),
             retry: settings::retry(config),
-            destinations: Destinations::new(&self.routes, delivery, &settings::own(config), station.seed),
+            destinations: Destinations::new(&self.routes, delivery, &settings::own(config), station.seed)
+                .with_reactions(self.reactions.clone()),
             hostname: config.hostname.as_str().into(),
             poll: config.workers.poll,
             seed: station.seed,

@@ -4,7 +4,10 @@
 
 use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
 use crate::control::{DnsSettings, EventFilesSettings};
-use crate::delivery::{Hop, HostBackoff, Protocol, Retry, Route, RouteError, Routes, TlsPolicy};
+use crate::delivery::{
+    Hop, HostBackoff, Limits, Protocol, React, Reaction, Reactions, Retry, Route, RouteError, Routes, Section, Shaping,
+    TlsPolicy, compile_pattern,
+};
 use crate::dkim::{Canonical, KeySettings, Keyring, KeyringError};
 use crate::dns::{Families, Ourselves, Rules};
 use crate::env::disk::Disk;
@@ -24,6 +27,7 @@ use crossbeam::channel::{Receiver, Sender};
 use rustls::RootCertStore;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What goes over a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -371,7 +375,48 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         };
         (route.domain.as_str().into(), compiled)
     });
-    Routes::new(entries.collect::<Vec<_>>())
+    Routes::shaped(entries.collect::<Vec<_>>(), shaping(config))
+}
+
+/// Reactions to replies, compiled.
+pub(crate) fn reactions(config: &Config) -> Reactions {
+    let reactions = config::reactions(config).map(|reaction| {
+        const CHECKED: &str = "it was checked when the configuration was read";
+        let period = reaction.duration.map_or(Duration::ZERO, |period| *period);
+        Reaction {
+            name: reaction.name.as_str().into(),
+            codes: reaction.codes.iter().map(|code| code.parse().expect(CHECKED)).collect(),
+            statuses: reaction.statuses.iter().map(|status| status.parse().expect(CHECKED)).collect(),
+            text: reaction.text.as_ref().map(|text| compile_pattern(text).expect(CHECKED)),
+            react: match reaction.action {
+                config::ReactionAction::BackOff => React::BackOff(period),
+                config::ReactionAction::Suspend => React::Suspend(period),
+                config::ReactionAction::Bounce => React::Bounce,
+                config::ReactionAction::Defer => React::Defer,
+            },
+        }
+    });
+    Reactions::new(reactions.collect())
+}
+
+/// Limits by destination, compiled.
+fn shaping(config: &Config) -> Shaping {
+    let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+    let sections = config.shaping.iter().map(|section| Section {
+        domains: texts(&section.domains),
+        hosts: texts(&section.hosts),
+        networks: section.networks.iter().map(|network| **network).collect(),
+        limits: Limits {
+            connections_max: section.connections_max,
+            connection_rate: section.connection_rate.map(|rate| *rate),
+            message_rate: section.message_rate.map(|rate| *rate),
+            transactions_per_connection: section.transactions_per_connection,
+            recipients_max: section.recipients_max.map(|max| max as usize),
+            idle_timeout: section.idle_timeout.map(|period| *period),
+            connect_timeout: section.connect_timeout.map(|period| *period),
+        },
+    });
+    Shaping::new(sections.collect())
 }
 
 /// How domains are looked up. `system`: the resolvers of this box's system, if the configuration names none; `held`: the addresses
@@ -468,6 +513,7 @@ pub(crate) fn event_files(log: &config::Log) -> Option<EventFilesSettings> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::smtp::client::Stage;
 
     /// A box of a pair with these ports.
     fn config(ports: &str, device: &str) -> Config {
@@ -515,5 +561,44 @@ mod tests {
         assert_eq!((links.addresses.len(), links.listeners.len(), links.chosen.is_some()), (1, 0, true));
         assert!(links.connections_max < mail.connections_max);
         assert!(links.buffer_memory < mail.buffer_memory);
+    }
+
+    #[test]
+    fn what_large_providers_say_is_known() {
+        let text = "transport = \"kernel\"\nhostname = \"mx1.example.net\"\n[[listener]]\naddress = \"[::]:25\"\nrole = \"mx\"\n";
+        let reactions = reactions(&config::parse(text, "least.toml").expect("a good file"));
+        let said = |code, stage, status, text: &str| {
+            let answer = delivery::Answer::reply(delivery::ReplyTo { code, stage }, status, text, "mx");
+            reactions.to(&answer).map(|reaction| reaction.name.to_string())
+        };
+        for (code, status, text, expected) in [
+            (
+                421,
+                (4, 7, 0),
+                "421 4.7.0 [192.0.2.1 15] Our system has detected an unusual rate of unsolicited mail (in reply to end of DATA)",
+                Some("google-rate"),
+            ),
+            (
+                421,
+                (4, 7, 0),
+                "421 4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred due to unexpected volume or user complaints",
+                Some("yahoo-volume"),
+            ),
+            (
+                421,
+                (4, 7, 1),
+                "421 4.7.1 [TS03] All messages from 192.0.2.1 will be permanently deferred; Retrying will NOT succeed.",
+                Some("yahoo-never"),
+            ),
+            (421, (4, 3, 2), "421 RP-001 (SNT004) Some connections exceeded the rate limit", Some("microsoft-rate")),
+            (451, (4, 7, 500), "451 4.7.500 Server busy. Please try again later", Some("microsoft-busy")),
+            (421, (4, 7, 0), "421 4.7.0 Too many messages, slow down (in reply to MAIL FROM)", Some("too-fast")),
+            (450, (4, 2, 1), "450 4.2.1 The user is receiving mail at a rate (in reply to RCPT TO)", None),
+            (450, (4, 2, 0), "450 4.2.0 Greylisted, try again later (in reply to RCPT TO)", None),
+            (451, (4, 7, 1), "451 4.7.1 Rate limit for this recipient (in reply to RCPT TO)", None),
+            (550, (5, 1, 1), "550 5.1.1 No such user (in reply to RCPT TO)", None),
+        ] {
+            assert_eq!(said(code, Stage::Mail, status, text).as_deref(), expected, "{text}");
+        }
     }
 }

@@ -251,6 +251,9 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         };
         line("route", format!("{} {to}", route.domain));
     }
+    for section in &config.shaping {
+        line("shaping", shaping(section));
+    }
     let limits = &config.limits;
     line(
         "limits",
@@ -272,6 +275,24 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
+}
+
+/// What one section limits, and for whom.
+pub(super) fn shaping(section: &config::Shaping) -> String {
+    let mut whom: Vec<String> = section.domains.iter().map(|domain| format!("mail to {domain}")).collect();
+    whom.extend(section.hosts.iter().map(|host| format!("the host {host}")));
+    whom.extend(section.networks.iter().map(|network| format!("hosts in {network}")));
+    let what = [
+        section.connections_max.map(|max| format!("{max} connections")),
+        section.connection_rate.map(|rate| format!("{rate} of them")),
+        section.message_rate.map(|rate| format!("{rate} messages")),
+        section.transactions_per_connection.map(|max| format!("{max} messages a connection")),
+        section.recipients_max.map(|max| format!("{max} recipients a message")),
+        section.idle_timeout.map(|period| format!("idle for {period}")),
+        section.connect_timeout.map(|period| format!("connected within {period}")),
+    ];
+    let what: Vec<String> = what.into_iter().flatten().collect();
+    format!("{}: {}", whom.join(", "), what.join(", "))
 }
 
 /// Whom engineers hear from. Of a webhook only the host is shown: the rest is often a secret.

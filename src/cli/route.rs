@@ -13,7 +13,9 @@ use crate::delivery::TlsPolicy;
 use crate::smtp::domain_of;
 use crate::sts::Mode;
 use serde::Serialize;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 /// What would happen to mail for an address.
@@ -23,10 +25,12 @@ struct RouteReport {
     address: String,
     /// `mx://DOMAIN`, the hops of the route, `discard` or `no route`.
     destination: String,
-    source_addresses: Vec<std::net::IpAddr>,
+    source_addresses: Vec<IpAddr>,
     connections_max: Option<u32>,
     /// What is demanded of TLS.
     tls: Option<TlsPolicy>,
+    /// The `[[shaping]]` sections that hold for the domain or one of its hosts, counted from 1.
+    shaping: Vec<usize>,
     /// Of a route by MX.
     dns: Option<DomainReport>,
 }
@@ -48,6 +52,16 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         Some(route) if route.mx => Some(ask(config, domain)?),
         _ => None,
     };
+    let mut sections = BTreeSet::new();
+    if let Some(route) = route {
+        sections.extend(route.sections.iter().copied());
+        let hops = route.hops.iter().map(|hop| (&*hop.name, &hop.addresses));
+        let found = dns.iter().flat_map(|dns| &dns.hosts).map(|host| (&*host.name, &host.addresses));
+        for (name, addresses) in hops.chain(found) {
+            let of_address = |address: &IpAddr| routes.shaping().of_host(&route.sections, name, *address);
+            sections.extend(addresses.iter().flat_map(of_address));
+        }
+    }
     let report = RouteReport {
         version: PROTOCOL_VERSION,
         address: address.to_owned(),
@@ -55,12 +69,16 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
         source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
         connections_max: route.map(|route| route.connections_max),
         tls: route.map(|route| route.tls),
+        shaping: sections.iter().map(|section| usize::from(*section) + 1).collect(),
         dns,
     };
     if json {
         write_json(&report, out)?;
     } else {
         write_report(&report, out)?;
+        for number in &report.shaping {
+            writeln!(out, "[[shaping]] {number}: {}", plain(&check::shaping(&config.shaping[number - 1])))?;
+        }
     }
     Ok(())
 }

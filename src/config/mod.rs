@@ -11,6 +11,7 @@
 
 mod error;
 mod hop;
+mod reactions;
 pub mod reference;
 mod schema;
 mod signing;
@@ -23,14 +24,16 @@ mod tests;
 
 pub use error::{ConfigError, Invalid, Problem};
 pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
+pub use reactions::reactions;
 pub use schema::{
     Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Dns,
     Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port,
-    Recipients, Relay, Retry, Role, Route, RouteTls, Spool, Tls, TlsVersion, Transport, Workers,
+    Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool, Tls, TlsVersion,
+    Transport, Workers,
 };
 pub use signing::{Canonicalization, Dkim, Signing, WithoutKey};
 pub use value::{
-    Moment, Network, Period, Queues, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host,
+    Moment, Network, Period, Queues, Rate, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host,
 };
 
 use crate::limits;

@@ -3,6 +3,10 @@
 //! A key's doc comment is its description in the schema and in `firmware-config/rohrpost.toml`; its range is the
 //! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
 
+mod destination;
+
+pub use destination::{Reaction, ReactionAction, Shaping};
+
 use super::hop::Hop;
 use super::signing::{Dkim, Signing};
 use super::value::{Network, Period, Queues, Resolver, Size};
@@ -63,6 +67,10 @@ pub struct Config {
     pub spool: Spool,
     #[serde(default)]
     pub delivery: Delivery,
+    #[serde(default, rename = "shaping", skip_serializing_if = "Vec::is_empty")]
+    pub shaping: Vec<Shaping>,
+    #[serde(default, rename = "reaction", skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reaction>,
     #[serde(default)]
     pub retry: Retry,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +107,8 @@ impl Config {
             limits: Limits::default(),
             spool: Spool::default(),
             delivery: Delivery::default(),
+            shaping: Vec::new(),
+            reactions: Vec::new(),
             retry: Retry::default(),
             pair: None,
             admin: Admin::default(),
@@ -474,7 +484,8 @@ pub struct Route {
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
     pub source_addresses: Vec<IpAddr>,
-    /// Connections to this route's hosts at the same time; with `mx` to those of each set of hosts.
+    /// Connections to this route's hosts at the same time; with `mx` to those of each set of hosts. It begins with one, and has
+    /// fewer while the receiver does not bear so many. A [[shaping]] may say otherwise.
     #[serde(default = "route_connections_default")]
     #[schemars(range(min = 1, max = 10_000))]
     pub connections_max: u32,
@@ -679,7 +690,7 @@ pub struct Delivery {
     /// Connections to next hops at the same time, of all workers together.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub connections: u32,
-    /// How long a connection may take to come about.
+    /// How long a connection may take to come about; a [[shaping]] may say otherwise, as it may of the next two.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "5m"))]
     pub connect_timeout: Period,
     /// How long a connection without work is kept for the next message.
@@ -694,6 +705,9 @@ pub struct Delivery {
     /// The most that it grows to.
     #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
     pub host_backoff_max: Period,
+    /// Heed the reactions to replies of large providers that come with the appliance (`firmware-config/reactions.toml`),
+    /// behind those of [[reaction]].
+    pub default_reactions: bool,
 }
 
 impl Default for Delivery {
@@ -705,6 +719,7 @@ impl Default for Delivery {
             transactions_per_connection: limits::TRANSACTIONS_PER_CONNECTION_DEFAULT,
             host_backoff: Period(limits::HOST_BACKOFF_FIRST_DEFAULT),
             host_backoff_max: Period(limits::HOST_BACKOFF_MAX_DEFAULT),
+            default_reactions: true,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! Never: a question to the machine.
 
 mod pair;
+mod reaction;
+mod shaping;
 mod signing;
 mod tls;
 
@@ -35,6 +37,8 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.domains(config);
     check.routes(config, hosts);
     check.dns(config);
+    check.shaping(config);
+    check.reactions(config);
     check.pair(config);
     check.admin(config);
     check.alert(config);

@@ -4,6 +4,7 @@
 //! `format`, by which [`super::walk`] finds [`check`], so that a bad value is reported at its own place in the file
 //! together with every other mistake. Never: a clock or a network.
 
+use crate::delivery;
 use crate::env::WallTime;
 use crate::limits::FIELD_NAME_SIZE_MAX;
 use crate::tls::Fingerprint;
@@ -80,6 +81,15 @@ pub enum ValueError {
     /// No name of a header field.
     #[error("is no name of a header field, such as \"Subject\"")]
     FieldName,
+    /// No rate.
+    #[error(transparent)]
+    Rate(#[from] delivery::BadRate),
+    /// No pattern of reply or status codes.
+    #[error(transparent)]
+    Reply(#[from] delivery::BadPattern),
+    /// No pattern of host names.
+    #[error("is no host name: \"mx.example.net\", or \".example.net\" for all names below it")]
+    HostPattern,
     /// No recipient delimiter.
     #[error("is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing")]
     Delimiter,
@@ -140,6 +150,7 @@ text_value!(
     "moment",
     "A point in time: a day, which begins at midnight UTC, or a day and a time (RFC 3339)."
 );
+text_value!(Rate, delivery::Rate, "rate", "A rate: a whole number, a slash and a unit of time (s, m, h, d).");
 text_value!(Resolver, SocketAddr, "resolver", "A resolver of the DNS: an address, with a port where it is not 53.");
 
 const DURATION_UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
@@ -228,6 +239,19 @@ impl FromStr for Network {
         }
         let network: IpNet = text.parse().map_err(|_| ValueError::Network)?;
         if network.trunc() == network { Ok(Network(network)) } else { Err(ValueError::HostBits(network.trunc())) }
+    }
+}
+
+impl FromStr for Rate {
+    type Err = ValueError;
+    fn from_str(text: &str) -> Result<Rate, ValueError> {
+        Ok(Rate(text.parse()?))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
     }
 }
 
@@ -353,6 +377,11 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "duration" => text.parse::<Period>().map(drop),
         "size" => text.parse::<Size>().map(drop),
         "network" => text.parse::<Network>().map(drop),
+        "rate" => text.parse::<Rate>().map(drop),
+        "reply-code" => Ok(text.parse::<delivery::CodePattern>().map(drop)?),
+        "status-code" => Ok(text.parse::<delivery::StatusPattern>().map(drop)?),
+        "host-pattern" if is_host_name(text.strip_prefix('.').unwrap_or(text)) => Ok(()),
+        "host-pattern" => Err(ValueError::HostPattern),
         "interface-address" => text.parse::<IpNet>().map(drop).map_err(|_| ValueError::InterfaceAddress),
         "ip" => text.parse::<IpAddr>().map(drop).map_err(|_| ValueError::Address),
         "resolver" => text.parse::<Resolver>().map(drop),

@@ -222,6 +222,7 @@ impl Walk<'_> {
         let kind = match node.get("format").and_then(Value::as_str) {
             Some("duration") => "a duration in quotes, such as \"10s\"",
             Some("size") => "a size in quotes, such as \"50MB\"",
+            Some("rate") => "a rate in quotes, such as \"600/m\"",
             Some("queues") => "\"auto\" or a list of queue numbers",
             _ if has_type(node, "object") => "a section",
             _ if has_type(node, "array") && self.holds_sections(node) => "a list of sections",

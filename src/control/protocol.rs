@@ -356,7 +356,7 @@ pub struct RecipientEntry {
     /// When it is tried next, if it is still to be.
     #[serde(with = "rfc3339::option")]
     pub next_attempt_at: Option<WallTime>,
-    /// What the next hop said last, or what went wrong.
+    /// What was said at the last attempt, or why nothing goes there now.
     pub last_reply: Option<String>,
 }
 

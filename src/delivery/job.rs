@@ -2,6 +2,8 @@
 
 use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
+use crate::env::Instant;
+use crate::smtp::client::Stage;
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
 use crate::tls::Secured;
@@ -50,6 +52,8 @@ pub enum Way {
     },
     /// The DNS names none: it is answered at home, and never given out.
     Failed(Failure),
+    /// It has waited for too long, for this reason: it is answered at home, too.
+    Overdue(Box<Answer>),
 }
 
 /// One recipient of a job.
@@ -91,6 +95,7 @@ impl Work {
                 destination: job.destination,
                 fates: job.recipients.iter().map(|recipient| (recipient.index, Fate::Untried)).collect(),
                 dsn_offered: false,
+                standstill: None,
             }),
         }
     }
@@ -107,14 +112,20 @@ impl Work {
 impl Job {
     /// What becomes of it, if that is known without any host.
     pub fn settled(&self) -> Option<JobResult> {
-        let Way::Failed(failure) = &self.way else { return None };
-        let answer = Answer::local(failure.status, failure.text.clone());
-        let fate = if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) };
+        let fate = match &self.way {
+            Way::Route | Way::Hosts { .. } => return None,
+            Way::Failed(failure) => {
+                let answer = Answer::local(failure.status, failure.text.clone());
+                if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) }
+            }
+            Way::Overdue(why) => Fate::deferred((**why).clone()),
+        };
         Some(JobResult {
             id: self.id,
             destination: self.destination,
             fates: self.recipients.iter().map(|recipient| (recipient.index, fate.clone())).collect(),
             dsn_offered: false,
+            standstill: None,
         })
     }
 }
@@ -128,10 +139,21 @@ pub struct Answer {
     pub text: Box<str>,
     /// The host that was spoken to, if any: `Remote-MTA` of a notice.
     pub remote: Option<Box<str>>,
-    /// `text` is a reply of the remote: `Diagnostic-Code: smtp` of a notice.
-    pub replied: bool,
+    /// `text` is this reply of the remote: `Diagnostic-Code: smtp` of a notice.
+    pub reply: Option<ReplyTo>,
     /// How the connection to it was secured, if there was one and it was.
     pub tls: Option<HopSecured>,
+    /// The reaction that it called for, by name.
+    pub reaction: Option<Arc<str>>,
+}
+
+/// A reply code, and what it answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyTo {
+    /// 200–599.
+    pub code: u16,
+    /// How far the session was.
+    pub stage: Stage,
 }
 
 /// How a connection to a next hop was secured.
@@ -149,12 +171,26 @@ pub struct HopSecured {
 impl Answer {
     /// Something that we say ourselves.
     pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: None, replied: false, tls: None }
+        Answer { status, text: text.into(), remote: None, reply: None, tls: None, reaction: None }
     }
 
     /// A reply of the remote.
-    pub fn reply(status: (u8, u16, u16), text: impl Into<Box<str>>, remote: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: Some(remote.into()), replied: true, tls: None }
+    pub fn reply(
+        reply: ReplyTo,
+        status: (u8, u16, u16),
+        text: impl Into<Box<str>>,
+        remote: impl Into<Box<str>>,
+    ) -> Answer {
+        Answer { remote: Some(remote.into()), reply: Some(reply), ..Answer::local(status, text) }
+    }
+
+    /// Whether the remote says that it has too much to do, and nothing about a sender, a recipient or a message: 421, or another
+    /// 4xx before there is any of these. RFC 3463 §3.2 has the status of addresses under X.1.
+    pub fn is_overload(&self) -> bool {
+        self.reply.is_some_and(|ReplyTo { code, stage }| {
+            let early = matches!(stage, Stage::Greeting | Stage::Ehlo | Stage::Helo | Stage::Lhlo | Stage::Mail);
+            code == 421 || (early && code / 100 == 4 && self.status.1 != 1)
+        })
     }
 }
 
@@ -175,7 +211,7 @@ pub enum Fate {
         answer: Answer,
         /// Only this transaction was too large for the next hop (452 too many recipients): another one soon will do.
         soon: bool,
-        /// Something was tried on its behalf; false if the host was known to be down. An untried message never expires.
+        /// Something was tried on its behalf; false if the fault is ours. Such a message does not expire for it.
         tried: bool,
     },
     /// It will never go well.
@@ -210,6 +246,33 @@ pub struct JobResult {
     pub fates: Vec<(u32, Fate)>,
     /// The next hop offers DSN: it tells the sender about success itself (RFC 3461 §5.2.2).
     pub dsn_offered: bool,
+    /// Nothing goes there for now, which concerns all that waits for it.
+    pub standstill: Option<Box<Standstill>>,
+}
+
+/// Why a destination does not take what waits for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standstill {
+    /// It takes nothing before then.
+    Closed {
+        /// On the monotonic clock, which all workers share.
+        until: Instant,
+        /// What is wrong with it.
+        why: Answer,
+    },
+    /// This job has waited with its owner for as long as jobs may, for a connection or for what limits allow.
+    Waited {
+        /// That, in words.
+        why: Answer,
+    },
+}
+
+impl Standstill {
+    /// The reason.
+    pub fn why(&self) -> &Answer {
+        let (Standstill::Closed { why, .. } | Standstill::Waited { why }) = self;
+        why
+    }
 }
 
 /// What became of some work, for the worker that gave it.

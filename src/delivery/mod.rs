@@ -24,15 +24,25 @@
 mod destinations;
 mod job;
 mod queue;
+mod rate;
+mod reaction;
 mod route;
 mod schedule;
+mod shaping;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod testing;
 
-pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
-pub use job::{Answer, Fate, HopSecured, Job, JobRecipient, JobResult, TaskResult, Way, Work, WorkResult};
+pub use destinations::{
+    Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, News, Settings,
+};
+pub use job::{
+    Answer, Fate, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work, WorkResult,
+};
 pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
+pub use rate::{BadRate, Rate};
+pub use reaction::{BadPattern, CodePattern, React, Reaction, Reactions, StatusPattern, compile as compile_pattern};
 pub use route::{Demand, DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy};
 pub use schedule::Retry;
+pub use shaping::{Limits, Section, SectionId, Shaping};

@@ -11,6 +11,7 @@
 //! kept or told to a partner: when an answer changes, what is given out from then on goes to another destination. And no mail goes
 //! over a connection that was made for a domain of which less was demanded.
 
+use super::shaping::{SectionId, Shaping, covers};
 use super::{Way, Work};
 use crate::dns::{Dane, Failure, MailHost, MailHosts};
 use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, DOMAIN_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
@@ -214,10 +215,12 @@ pub struct Route {
     pub source_addresses: Vec<IpAddr>,
     /// What is demanded of TLS.
     pub tls: TlsPolicy,
-    /// Connections at a time.
+    /// Connections at a time, to hosts of which no section of limits says otherwise.
     pub connections_max: u32,
-    /// Recipients of one transaction.
+    /// Recipients of one transaction, unless a section says otherwise.
     pub recipients_max: usize,
+    /// The sections of limits that name the domains which go this way. Domains with others go another way, to the same hosts.
+    pub sections: Vec<SectionId>,
 }
 
 impl Route {
@@ -230,6 +233,7 @@ impl Route {
             tls: TlsPolicy::default(),
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
+            sections: Vec::new(),
         }
     }
 
@@ -321,12 +325,23 @@ pub struct Routes {
     /// Patterns with a leading dot, kept without it: they cover every domain below, not the domain itself.
     below: HashMap<Box<str>, RouteId>,
     default: Option<RouteId>,
+    shaping: Arc<Shaping>,
 }
 
 impl Routes {
     /// Compiles pairs of a pattern (`example.net`, `.example.net` for all subdomains, `*` for the rest) and a route.
     pub fn new(entries: impl IntoIterator<Item = (Box<str>, Route)>) -> Result<Routes, RouteError> {
-        let mut compiled = Routes::default();
+        Routes::shaped(entries, Shaping::default())
+    }
+
+    /// The same with limits by destination. Domains that sections name get routes of their own.
+    pub fn shaped(
+        entries: impl IntoIterator<Item = (Box<str>, Route)>,
+        shaping: Shaping,
+    ) -> Result<Routes, RouteError> {
+        let mut entries: Vec<(Box<str>, Route)> = entries.into_iter().collect();
+        name_domains(&mut entries, &shaping);
+        let mut compiled = Routes { shaping: Arc::new(shaping), ..Routes::default() };
         let mut known: HashMap<Route, RouteId> = HashMap::new();
         for (pattern, route) in entries {
             if !route.discards() && !route.mx && route.hops.iter().all(|hop| hop.addresses.is_empty()) {
@@ -385,6 +400,25 @@ impl Routes {
         &self.routes[id.index()]
     }
 
+    /// Limits by destination.
+    pub fn shaping(&self) -> &Arc<Shaping> {
+        &self.shaping
+    }
+
+    /// Recipients of one transaction with hosts of a route.
+    pub(super) fn recipients_max<'a>(
+        &self,
+        id: RouteId,
+        hosts: impl Iterator<Item = (&'a str, &'a [IpAddr])>,
+    ) -> usize {
+        let route = self.route(id);
+        let mut sections = route.sections.clone();
+        for (name, addresses) in hosts {
+            sections.extend(addresses.iter().flat_map(|ip| self.shaping.of_host(&route.sections, name, *ip)));
+        }
+        self.shaping.strictest(&sections).recipients_max.unwrap_or(route.recipients_max).max(1)
+    }
+
     /// How many destinations there are; their ids count up from 0.
     pub fn count(&self) -> usize {
         self.routes.len()
@@ -399,7 +433,7 @@ impl Routes {
                 Way::Hosts { route, hosts } => {
                     (self.route(*route).hash_of_set(*route, hosts) % u64::from(workers)) as u16
                 }
-                Way::Route | Way::Failed(_) => (job.destination.0 % u32::from(workers)) as u16,
+                Way::Route | Way::Failed(_) | Way::Overdue(_) => (job.destination.0 % u32::from(workers)) as u16,
             },
             Work::Verify { destination, .. } => (destination.0 % u32::from(workers)) as u16,
         }
@@ -417,6 +451,30 @@ impl Routes {
     /// A destination's name for people: its hops.
     pub fn name(&self, id: DestinationId) -> DestinationName<'_> {
         DestinationName(self.routes.get(id.index()))
+    }
+}
+
+/// Adds routes for the domains that sections of limits name, as far as there is one for them, and tells all routes by which sections
+/// their domains are named.
+fn name_domains(entries: &mut Vec<(Box<str>, Route)>, shaping: &Shaping) {
+    let comparable = |pattern: &str| pattern.trim_end_matches('.').to_ascii_lowercase();
+    let mut patterns: Vec<String> = entries.iter().map(|(pattern, _)| comparable(pattern)).collect();
+    let configured = patterns.len();
+    let named: Vec<(SectionId, String)> = shaping.domains().map(|(id, domain)| (id, comparable(domain))).collect();
+    for (_, domain) in &named {
+        let covering = (0..configured).filter(|place| covers(&patterns[*place], domain));
+        // The longest one is the nearest; "*" is shorter than any other.
+        if !patterns.contains(domain)
+            && let Some(nearest) = covering.max_by_key(|place| patterns[*place].len())
+        {
+            let route = entries[nearest].1.clone();
+            entries.push((domain.as_str().into(), route));
+            patterns.push(domain.clone());
+        }
+    }
+    for ((_, route), pattern) in entries.iter_mut().zip(&patterns) {
+        route.sections = named.iter().filter(|(_, domain)| covers(domain, pattern)).map(|(id, _)| *id).collect();
+        route.sections.dedup();
     }
 }
 

@@ -120,21 +120,28 @@ impl World {
     fn breathe(&mut self) {
         loop {
             let mut offers = std::mem::take(&mut self.refused);
+            let mut settled = Vec::new();
             for worker in 0..WORKERS {
                 let spool = &self.spools[usize::from(worker)];
                 let lookup = |id: MessageId| spool.get(&id).cloned();
                 while let Some(job) = self.queues[usize::from(worker)].next(self.now, lookup) {
-                    assert!(job.recipients.len() <= 3 || job.destination == DestinationId::NOWHERE);
-                    offers.push((worker, Work::Deliver(job)));
+                    match job.settled() {
+                        Some(result) => settled.push((worker, result)),
+                        None => {
+                            assert!(job.recipients.len() <= 3 || job.destination == DestinationId::NOWHERE);
+                            offers.push((worker, Work::Deliver(job)));
+                        }
+                    }
                 }
             }
+            let mut acted = !settled.is_empty();
+            settled.iter().for_each(|(worker, result)| self.settle(*worker, result));
             for (worker, work) in offers {
                 let owner = self.routes.owner(&work, WORKERS);
                 if let Err(work) = self.owners[usize::from(owner)].push(self.now.mono, worker, work) {
                     self.refused.push((worker, work));
                 }
             }
-            let mut acted = false;
             for worker in 0..usize::from(WORKERS) {
                 while let Some(action) = self.owners[worker].poll(self.now.mono) {
                     acted = true;

@@ -1,8 +1,9 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
-use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, Route, Routes, Verdict};
+use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, ReplyTo, Route, Routes, Verdict};
 use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
+use crate::smtp::client::Stage;
 use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
 use crate::spool::MessageId;
 use crate::sts::Standing;
@@ -19,7 +20,17 @@ pub fn at(seconds: u64) -> Now {
 }
 
 pub fn answer() -> Answer {
-    Answer::reply((4, 2, 0), "450 4.2.0 later", "mx.example")
+    said(450, Stage::Rcpt, "450 4.2.0 later")
+}
+
+/// What a host says in this stage; the status stands in the text.
+pub fn said(code: u16, stage: Stage, text: &str) -> Answer {
+    let status = text.split([' ', '.']).skip(1).map_while(|digits| digits.parse().ok()).collect::<Vec<u16>>();
+    let status = match status[..] {
+        [class, subject, detail, ..] => (class as u8, subject, detail),
+        _ => ((code / 100) as u8, 0, 0),
+    };
+    Answer::reply(ReplyTo { code, stage }, status, text, "mx.example")
 }
 
 /// A host `192.0.2.HOST` of that preference.

@@ -264,6 +264,12 @@ const NAMES_STREAM: u64 = 0x3_d490 << 32;
 /// Of a hundred worlds, in so many it does.
 const NAMES_PERCENT: u32 = 40;
 
+/// The same for what receivers bear, and what the appliance is told to spare them.
+const BEARING_STREAM: u64 = 0x5_0cc3 << 32;
+
+/// Of a hundred worlds, in so many some of them bear little.
+const BEARING_PERCENT: u32 = 40;
+
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
 
@@ -279,6 +285,16 @@ const DOUBT_PERCENT: u32 = 40;
 
 /// Of a hundred worlds, so many have a medium that does not keep what it promised.
 const ROTTEN_PERCENT: u32 = 8;
+
+/// What the appliance may ask of the next hop of a domain.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shaping {
+    pub domain: usize,
+    /// The section names the domain, and not the address of its next hop.
+    pub by_domain: bool,
+    pub connections_max: u32,
+    pub message_rate: &'static str,
+}
 
 /// All that a seed decides before its world begins.
 #[derive(Clone, Debug)]
@@ -315,6 +331,10 @@ pub(super) struct Plan {
     pub checks: bool,
     /// Mail goes by MX: that of all domains whose next hops speak SMTP, and are not asked who exists.
     pub by_mx: bool,
+    /// Limits of the appliance's own for some next hops.
+    pub shaping: Vec<Shaping>,
+    /// It leaves next hops alone that are too busy.
+    pub reacts: bool,
     /// A start brings another number of workers than the one before it.
     pub regroups: bool,
     /// When everything is put right the process goes on, and nothing is scheduled anew, unless its storage failed.
@@ -353,6 +373,8 @@ impl Plan {
             half_open: *pick(random, &[8, 64, 1000]),
             checks: random.random_bool(0.3),
             by_mx: false,
+            shaping: Vec::new(),
+            reacts: false,
             regroups: random.random_bool(0.3),
             heals_in_place: false,
             victim: None,
@@ -381,6 +403,7 @@ impl Plan {
         }
         plan.add_later(&mut StdRng::seed_from_u64(seed ^ LATER_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
+        plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
         plan
     }
 
@@ -395,6 +418,30 @@ impl Plan {
             let domain = *pick(random, &self.domains_by_mx());
             let most = if self.pair { 60 } else { 900 };
             self.faults.push((at, Fault::Name(domain, names::trouble(random), seconds(random, 1..=most))));
+        }
+    }
+
+    /// Receivers that bear few connections, limits that spare them, and a reaction to those that say how busy they are.
+    fn add_bearing(&mut self, random: &mut StdRng) {
+        if random.random_range(0..100) >= BEARING_PERCENT {
+            return;
+        }
+        self.reacts = random.random_bool(0.5);
+        for hop in 0..HOPS {
+            if random.random_bool(0.5) {
+                let at = self.load_duration.mul_f64(random.random::<f64>());
+                let manner = Manner { crowd: random.random_range(1..=4), ..Manner::default() };
+                let most = if self.pair { 60 } else { 1800 };
+                self.faults.push((at, Fault::Manner(hop, manner, seconds(random, 10..=most))));
+            }
+        }
+        for domain in 0..DOMAINS {
+            if random.random_bool(0.4) {
+                let connections_max = random.random_range(1..=4);
+                let message_rate = *pick(random, &["1/s", "5/s", "20/m", "60/m"]);
+                let by_domain = random.random_bool(0.5);
+                self.shaping.push(Shaping { domain, by_domain, connections_max, message_rate });
+            }
         }
     }
 
@@ -431,6 +478,8 @@ impl Plan {
             half_open: 64,
             checks: random.random_bool(0.3),
             by_mx: false,
+            shaping: Vec::new(),
+            reacts: false,
             regroups: false,
             heals_in_place: random.random_bool(0.5),
             victim: None,
@@ -471,6 +520,7 @@ impl Plan {
         }
         plan.add_trials(&mut StdRng::seed_from_u64(seed ^ TRIALS_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
+        plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
         plan
     }
 

@@ -30,6 +30,8 @@ pub(super) struct Manner {
     pub die: f64,
     /// 450 for the first five minutes of every recipient.
     pub greylist: bool,
+    /// 421 instead of a greeting beside so many other connections; 0: any number is taken.
+    pub crowd: u32,
 }
 
 /// What all conversations of one next hop share.
@@ -38,6 +40,8 @@ pub(super) struct Hop {
     pub manner: Manner,
     /// Replies for each recipient behind the final dot (RFC 2033).
     pub lmtp: bool,
+    /// Conversations.
+    open: u32,
     seen: BTreeMap<String, Instant>,
 }
 
@@ -205,9 +209,13 @@ fn notice(content: &[u8], scene: &mut Scene<'_>) {
 
 impl Script for Receiver {
     fn begin(&mut self, wire: &mut Wire, scene: &mut Scene<'_>) {
-        let busy = self.hop.borrow().manner.busy;
-        if scene.random.random_bool(busy) {
+        let mut hop = self.hop.borrow_mut();
+        hop.open += 1;
+        if scene.random.random_bool(hop.manner.busy) {
             wire.say("421 4.3.2 too busy\r\n");
+            wire.closing = true;
+        } else if hop.manner.crowd > 0 && hop.open > hop.manner.crowd {
+            wire.say("421 4.7.0 too many connections\r\n");
             wire.closing = true;
         } else {
             wire.say("220 hop.test ESMTP\r\n");
@@ -241,7 +249,9 @@ impl Script for Receiver {
         wire.out.clear();
     }
 
-    fn over(&mut self, _end: Option<FlowEnd>, _scene: &mut Scene<'_>) {}
+    fn over(&mut self, _end: Option<FlowEnd>, _scene: &mut Scene<'_>) {
+        self.hop.borrow_mut().open -= 1;
+    }
 
     fn patience(&self) -> Duration {
         Duration::from_secs(1800)

@@ -1,7 +1,7 @@
 //! How a world is set up: the configuration of its boxes, as an operator would write it, and the hosts outside.
 
 use super::mail;
-use super::plan::{HOME, LMTP, Plan};
+use super::plan::{HOME, LMTP, Plan, Shaping};
 use crate::config;
 use crate::env::Instant;
 use crate::mirror::register::Node as Identity;
@@ -62,6 +62,18 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         text += &format!("[[route]]\ndomain = \"d{domain}.test\"\n{way}\n");
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
+    for Shaping { domain, by_domain, connections_max, message_rate } in &plan.shaping {
+        let whom = match by_domain {
+            true => format!("domains = [\"d{domain}.test\"]"),
+            false => format!("networks = [\"{}\"]", hop_address(*domain).ip()),
+        };
+        text +=
+            &format!("[[shaping]]\n{whom}\nconnections_max = {connections_max}\nmessage_rate = \"{message_rate}\"\n");
+    }
+    if plan.reacts {
+        text += "[[reaction]]\nname = \"busy\"\ncodes = [\"421\"]\ntext = \"too busy\"\naction = \"back_off\"\n\
+                 duration = \"45s\"\n";
+    }
     if plan.checks {
         text += "[[domain]]\nname = \"d0.test\"\ncheck_recipients = true\n";
     }

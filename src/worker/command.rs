@@ -232,6 +232,7 @@ impl Home {
                 let is_open = recipient.state.is_open();
                 let schedule = self.schedule_of(message.id());
                 let active = is_open && schedule.is_domain_in_hand(message.id(), domain);
+                let why = schedule.why_nothing_goes_to(domain).filter(|_| is_open && !active);
                 let mut destination = parts.routes.lookup(domain).map(|_| parts.routes.describe(domain));
                 if let (Some(name), Some(hosts)) = (&mut destination, schedule.hosts_of(domain)) {
                     *name += &format!(" ({hosts})");
@@ -251,7 +252,7 @@ impl Home {
                     destination,
                     attempts: recipient.attempts,
                     next_attempt_at: (is_open && waits).then(|| recipient.next_attempt_at.max(message.received_at())),
-                    last_reply: recipient.last_reply.map(str::to_owned),
+                    last_reply: why.map(|why| why.text.as_ref()).or(recipient.last_reply).map(str::to_owned),
                 }
             })
             .collect();

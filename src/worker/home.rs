@@ -353,6 +353,9 @@ impl Home {
             self.queue(result.id).discard(parts.now, &result);
             return;
         };
+        if let Some(why) = self.schedule_of(result.id).overdue(parts.now, &message, &result) {
+            result.fates.iter_mut().for_each(|(_, fate)| *fate = Fate::deferred(why.clone()));
+        }
         if !self.may_need_notice(parts.now, &message, &result) {
             self.conclude(parts, &result, &[]);
             return;
@@ -469,6 +472,7 @@ impl Home {
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
         let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
         let text = answer.text.clone();
+        let reaction = answer.reaction.as_deref().map(str::to_owned);
         let (outcome, event) = match verdict {
             Verdict::Busy => {
                 // It was not part of the transaction.
@@ -485,14 +489,24 @@ impl Home {
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
                 self.counts.deferred += 1;
-                let event =
-                    Event::Deferred { id, recipient, destination, remote, tls, reply, attempts, next_attempt_at };
+                let event = Event::Deferred {
+                    id,
+                    recipient,
+                    destination,
+                    remote,
+                    tls,
+                    reply,
+                    reaction,
+                    attempts,
+                    next_attempt_at,
+                };
                 (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
                 self.counts.bounced += 1;
                 let dsn = dsn.filter(|_| notify);
-                (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, dsn })
+                let event = Event::Bounced { id, recipient, destination, reply, reaction, dsn };
+                (Outcome::Bounced { reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
                 self.counts.bounced += 1;

@@ -54,7 +54,7 @@ pub(super) fn compose(
                 _ => Status::new(answer.status.0, answer.status.1, answer.status.2),
             };
             let text = clip(&answer.text, text_size_max).into();
-            let diagnostic = if answer.replied { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
+            let diagnostic = if answer.reply.is_some() { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
             Some(ReportRecipient {
                 original: recipient.original,
                 address: recipient.address,

@@ -11,7 +11,8 @@
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Demand, Destinations, Fate, HopSecured, Job, Security, TaskResult, Work,
+    Action, Answer, ConnectionId, Demand, Destinations, Fate, HopSecured, Job, News, ReplyTo, Security, TaskResult,
+    Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -169,6 +170,9 @@ impl Outbound {
                 }
                 Action::Finished { worker, result } => parts.exchange.send(worker, Letter::Result(result)),
             }
+        }
+        while let Some(news) = self.destinations.news() {
+            tell(parts, news);
         }
         acted
     }
@@ -711,7 +715,8 @@ impl Connection {
         match fate {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
-                let answer = Answer::reply(status, reply.to_string(), &*self.host);
+                let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
+                let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
                 Fate::Delivered(Answer { tls: self.secured(), ..answer })
             }
             client::Fate::Deferred(reason) => {
@@ -737,10 +742,37 @@ impl Connection {
             status: (status.class, status.subject, status.detail),
             text: text.into(),
             tls: self.secured(),
+            reaction: None,
             remote: Some((*self.host).into()),
-            replied: matches!(reason, Reason::Reply { .. }),
+            reply: match reason {
+                Reason::Reply { stage, reply } => Some(ReplyTo { code: reply.code, stage: *stage }),
+                _ => None,
+            },
         }
     }
+}
+
+/// Writes down what happened to a host.
+fn tell<T, D: Disk>(parts: &mut Parts<T, D>, news: News) {
+    let now = parts.now;
+    parts.reporter.event(match news {
+        News::HostDown { host, remote, failures, until, why } => crate::event::Event::HostDown {
+            host: host.to_string(),
+            remote,
+            failures,
+            next_attempt_at: now.wall + until.since(now.mono),
+            reply: why.text.into(),
+        },
+        News::Reacted { reaction, suspends, host, remote, until, why } => crate::event::Event::Reacted {
+            reaction: reaction.to_string(),
+            action: if suspends { "suspend" } else { "back_off" }.to_owned(),
+            host: host.to_string(),
+            remote,
+            until: now.wall + until.since(now.mono),
+            reply: why.text.into(),
+        },
+        News::HostUp { host, remote } => crate::event::Event::HostUp { host: host.to_string(), remote },
+    });
 }
 
 fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: ConnectionId, content: Content) {

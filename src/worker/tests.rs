@@ -457,6 +457,7 @@ fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
         destination: bench.parts.routes.destination("x.example"),
         fates: vec![(1, Fate::Delivered(delivery::Answer::local((2, 0, 0), "taken")))],
         dsn_offered: false,
+        standstill: None,
     };
     bench.home.finished(&mut bench.parts, result);
     bench.pass(IN_DOUBT_DELAY - Duration::from_millis(25));

@@ -1,8 +1,7 @@
 //! What the owner half is given and what it says.
 
 use super::HostBackoff;
-use crate::delivery::{Answer, DestinationId, Protocol, Security, Work, WorkResult};
-use crate::env::Instant;
+use crate::delivery::{DestinationId, Protocol, Security, Work, WorkResult};
 use crate::limits::{
     BACKLOG_PER_CONNECTION_DEFAULT, CONNECT_TIMEOUT_DEFAULT, DELIVERY_CONNECTIONS_DEFAULT,
     DELIVERY_IDLE_TIMEOUT_DEFAULT, DELIVERY_QUEUE_MAX, DESTINATION_QUEUE_MAX, TRANSACTIONS_PER_CONNECTION_DEFAULT,
@@ -102,38 +101,4 @@ pub enum Action {
         /// What became of its work.
         result: WorkResult,
     },
-}
-
-/// One destination for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DestinationStatus {
-    /// Which.
-    pub destination: DestinationId,
-    /// Work that waits.
-    pub waiting: usize,
-    /// Connections that are being opened.
-    pub opening: u32,
-    /// Connections without work.
-    pub idle: u32,
-    /// Connections with work.
-    pub busy: u32,
-    /// Connections that end.
-    pub ending: u32,
-    /// Why a connection failed last, since the start.
-    pub last_failure: Option<Answer>,
-    /// Its hosts, in the order of preference.
-    pub hosts: Vec<HostStatus>,
-}
-
-/// One host for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HostStatus {
-    /// Where.
-    pub remote: SocketAddr,
-    /// As the operator wrote it.
-    pub name: Arc<str>,
-    /// Failures in a row.
-    pub failures: u32,
-    /// Left alone until then, if that is to come.
-    pub down_until: Option<Instant>,
 }

@@ -1,6 +1,8 @@
 //! The hosts of one destination: which is tried next, and which is left alone for a while.
 
-use crate::delivery::{Demand, Protocol, Route, Security};
+use super::news::News;
+use crate::delivery::shaping::SectionId;
+use crate::delivery::{Answer, Demand, Limits, Protocol, Route, Security, Shaping};
 use crate::env::Instant;
 use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX, TLS_FAILURE_MEMORY};
 use rand::RngExt;
@@ -27,7 +29,8 @@ impl Default for HostBackoff {
 }
 
 impl HostBackoff {
-    fn pause(&self, failures: u32) -> Duration {
+    /// How long the pause is after so many failures in a row, of which there was one at least.
+    pub(super) fn pause(&self, failures: u32) -> Duration {
         let power = self.growth.max(1.0).powi(failures.saturating_sub(1).min(i32::MAX as u32) as i32);
         Duration::try_from_secs_f64(self.first.as_secs_f64() * power).map_or(self.max, |pause| pause.min(self.max))
     }
@@ -57,6 +60,8 @@ pub(super) struct Host {
     sources: Sources,
     /// Left alone until then.
     pub down_until: Instant,
+    /// Left alone until then in any case, as it has asked for it.
+    pub spared_until: Instant,
     /// Failures in a row.
     pub failures: u32,
     /// Connections in a row that died with work in hand.
@@ -65,13 +70,19 @@ pub(super) struct Host {
     pub serving: u32,
     /// The DNS names it no more: it serves out the connections that it has.
     pub is_retired: bool,
+    /// The sections of limits that hold for it.
+    pub sections: Vec<SectionId>,
+    /// The strictest of each of their limits.
+    pub limits: Limits,
+    /// The places of their accounts at the destination.
+    pub shares: Box<[usize]>,
 }
 
 impl Host {
     /// It is this one, as the DNS has it now.
     pub fn inherit(&mut self, before: &Host) {
-        let Host { clear_until, down_until, failures, drops, serving, .. } = *before;
-        (self.clear_until, self.down_until) = (clear_until, down_until);
+        let Host { clear_until, down_until, spared_until, failures, drops, serving, .. } = *before;
+        (self.clear_until, self.down_until, self.spared_until) = (clear_until, down_until, spared_until);
         (self.failures, self.drops, self.serving) = (failures, drops, serving);
     }
 
@@ -95,6 +106,11 @@ impl Host {
         self.security.demand.may_be_clear() && !self.security.implicit
     }
 
+    /// When it may be connected to again.
+    pub fn alone_until(&self) -> Instant {
+        self.down_until.max(self.spared_until)
+    }
+
     /// It could not be reached, or would not serve.
     pub fn fail(&mut self, now: Instant, backoff: &HostBackoff) {
         self.failures = self.failures.saturating_add(1);
@@ -102,19 +118,34 @@ impl Host {
         self.down_until = now + backoff.pause(self.failures);
     }
 
-    /// A connection to it died with work in hand.
-    pub fn drop_connection(&mut self, now: Instant, backoff: &HostBackoff) {
+    /// A connection to it died with work in hand; whether that was one too many.
+    pub fn drop_connection(&mut self, now: Instant, backoff: &HostBackoff) -> bool {
         self.drops += 1;
-        if self.drops >= HOST_DROPS_MAX {
+        let failed = self.drops >= HOST_DROPS_MAX;
+        if failed {
             self.fail(now, backoff);
         }
+        failed
     }
 
-    /// It has answered for a whole transaction.
-    pub fn prove(&mut self) {
+    /// It has answered for a whole transaction; whether it had failed before.
+    pub fn prove(&mut self) -> bool {
+        let had_failed = self.failures > 0;
         self.failures = 0;
         self.drops = 0;
         self.down_until = Instant::ZERO;
+        had_failed
+    }
+
+    /// What is told of it when it cannot be used.
+    pub fn down(&self, why: &Answer) -> News {
+        News::HostDown {
+            host: self.name.clone(),
+            remote: self.remote,
+            failures: self.failures,
+            until: self.down_until,
+            why: why.clone(),
+        }
     }
 
     /// One of the own addresses that it can be reached from.
@@ -137,7 +168,7 @@ struct Sources {
 }
 
 /// The addresses of a route that can be reached from an own address, in the order of preference.
-pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
+pub(super) fn hosts_of(route: &Route, own: &[OwnAddress], shaping: &Shaping) -> Vec<Host> {
     let in_turn = !route.source_addresses.is_empty();
     let sources_of = |v4: bool| {
         let usable = (0..own.len()).filter(|place| own[*place].ip.is_ipv4() == v4);
@@ -151,6 +182,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
         for address in &hop.addresses {
             let sources = if address.is_ipv4() { &v4 } else { &v6 };
             if !sources.places.is_empty() {
+                let sections = shaping.of_host(&route.sections, &hop.name, *address);
                 hosts.push(Host {
                     remote: SocketAddr::new(*address, hop.port),
                     protocol: hop.protocol,
@@ -161,10 +193,14 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
                     hop: place,
                     sources: sources.clone(),
                     down_until: Instant::ZERO,
+                    spared_until: Instant::ZERO,
                     failures: 0,
                     drops: 0,
                     serving: 0,
                     is_retired: false,
+                    limits: shaping.strictest(&sections),
+                    sections,
+                    shares: Box::default(),
                 });
             }
         }
@@ -173,24 +209,47 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
     hosts
 }
 
+/// What can be connected to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Choice {
+    /// This host.
+    Host(usize),
+    /// None that its limits allow: one may be from then on, or after something has ended.
+    Later(Option<Instant>),
+    /// None at all, for now.
+    Nobody,
+}
+
 /// The host to connect to: of those that are not left alone the lowest preference, a random hop among equals, and its
-/// first address (RFC 5321 §5.1).
-pub(super) fn choose(hosts: &[Host], now: Instant, random: &mut StdRng) -> Option<usize> {
-    let up = |host: &&Host| host.down_until <= now && !host.is_retired;
-    let preference = hosts.iter().find(up)?.preference;
+/// first address (RFC 5321 §5.1). `allowed_at`: when the limits of a host allow it, if they do before something has ended. One that
+/// they do not allow is not passed over for another preference: mail goes to a fallback when a host fails.
+pub(super) fn choose(
+    hosts: &[Host],
+    now: Instant,
+    random: &mut StdRng,
+    allowed_at: impl Fn(&Host) -> Option<Instant>,
+) -> Choice {
+    let up = |host: &&Host| host.alone_until() <= now && !host.is_retired;
+    let Some(preference) = hosts.iter().find(up).map(|host| host.preference) else { return Choice::Nobody };
     let mut chosen: Option<usize> = None;
+    let mut later: Option<Instant> = None;
     let mut hops_count = 0u32;
     let mut hop_before = None;
     for (place, host) in hosts.iter().enumerate() {
         // Sorted by preference, and stable: the addresses of a hop are neighbours, and its first one stands for it.
         if host.preference == preference && up(&host) && hop_before != Some(host.hop) {
             hop_before = Some(host.hop);
-            hops_count += 1;
-            // Each of n hops is kept with probability 1/n.
-            if random.random_range(0..hops_count) == 0 {
-                chosen = Some(place);
+            match allowed_at(host) {
+                Some(at) if at <= now => {
+                    hops_count += 1;
+                    // Each of n hops is kept with probability 1/n.
+                    if random.random_range(0..hops_count) == 0 {
+                        chosen = Some(place);
+                    }
+                }
+                at => later = later.into_iter().chain(at).min(),
             }
         }
     }
-    chosen
+    chosen.map_or(Choice::Later(later), Choice::Host)
 }

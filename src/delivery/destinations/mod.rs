@@ -12,8 +12,15 @@
 //!
 //! - A destination starts with one connection; more follow while work waits and none is idle, never more at a time
 //!   than are served already. So a host that is down costs one connection attempt per pause.
-//! - A host that fails is left alone for a growing time and the next one is tried. When none is left, what waits is
-//!   answered at once; a connection refused while others are served only stops the growth for a while.
+//! - How many it may have follows from how the receiver takes them: its [`window`] grows with what goes well and is halved by
+//!   trouble. What is too many then ends when it has done its work.
+//! - A host that fails is left alone for a growing time and the next one is tried. When none is left, one message is deferred,
+//!   and all others go back untried, to wait for the destination; a connection refused while others are served only limits the
+//!   window, and stops its growth for a while.
+//! - What a receiver says may call for more: a table of reactions spares a host or a destination, or changes a fate ([`react`]).
+//! - Limits that the configuration sets for a host are kept by accounts of the destination ([`share`]): what they do not allow
+//!   waits, and so does what would go to a fallback otherwise.
+//! - Work that has waited for [`WORK_WAIT_MAX`](crate::limits::WORK_WAIT_MAX) goes back as well: who gave it knows how old it is.
 //! - Destinations take turns, one step each. When all connections are in use, one that has none gets the next that can
 //!   be spared: an idle one, one of several, or one that has done its share.
 //! - An MX set becomes a destination when the first work for it comes, and is one for as long as it is used or nothing else needs its
@@ -22,21 +29,33 @@
 
 mod action;
 mod host;
+mod news;
+mod react;
+mod result;
 mod sets;
+mod share;
+mod status;
 mod target;
+mod window;
 
-pub use action::{Action, ConnectionId, DestinationStatus, HostStatus, Settings};
+pub use action::{Action, ConnectionId, Settings};
 pub use host::HostBackoff;
+pub use news::News;
+pub use status::{DestinationStatus, HostStatus};
 
-use super::{Answer, DestinationId, Fate, Job, JobResult, RouteId, Routes, TaskResult, Way, Work, WorkResult};
+use super::{
+    Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shaping, Standstill, TaskResult, Way, Work,
+    WorkResult,
+};
 use crate::dns::MailHosts;
 use crate::env::Instant;
 use crate::limits::{
-    Gauge, MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS,
+    MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS,
 };
-use host::{OwnAddress, choose, hosts_of};
+use host::{Choice, Host, OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use result::{completed, decided, is_overloaded, reason};
 use sets::Sets;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -48,14 +67,18 @@ use target::{Connection, InHand, State, Target, Waiting};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Timer {
     Connection(ConnectionId),
-    /// The growth of a destination's connections was held until then.
-    Growth(usize),
+    /// Something may be done for a destination that could not be done before.
+    Destination(usize),
+    /// What waits at a destination may have waited for too long.
+    Watch(usize),
 }
 
 /// All destinations that one worker owns.
 #[derive(Debug)]
 pub struct Destinations {
     settings: Settings,
+    reactions: Reactions,
+    shaping: Arc<Shaping>,
     own: Vec<OwnAddress>,
     random: StdRng,
     /// One per route, then one for what has no route, then those of MX sets.
@@ -72,6 +95,8 @@ pub struct Destinations {
     starved: VecDeque<usize>,
     /// Drained before anything else is decided, and at most one step ahead.
     actions: VecDeque<Action>,
+    /// At most one for each report since they were taken.
+    news: VecDeque<News>,
     /// At most `settings.queue_max`.
     waiting_count: usize,
     ending_count: usize,
@@ -86,6 +111,7 @@ impl Destinations {
             .iter()
             .map(|(ip, name)| OwnAddress { ip: *ip, ehlo_name: Arc::from(&**name), withdrawn: false })
             .collect();
+        let shaping = Arc::clone(routes.shaping());
         let mut targets: Vec<Target> = (0..routes.count())
             .map(|index| routes.route(DestinationId::from_index(index)))
             .map(|route| {
@@ -94,14 +120,17 @@ impl Destinations {
                     // Work that names no hosts.
                     fate = Some(Fate::deferred(Answer::local((4, 4, 4), "a route by MX has no hosts of its own")));
                 }
-                Target::new(hosts_of(route, &own), route.connections_max, fate)
+                let hosts = hosts_of(route, &own, &shaping);
+                Target::new(Instant::ZERO, hosts, &shaping, route.connections_max, fate)
             })
             .collect();
         let nowhere = Fate::deferred(Answer::local((4, 4, 4), "no route for this domain"));
-        targets.push(Target::new(Vec::new(), 1, Some(nowhere)));
+        targets.push(Target::new(Instant::ZERO, Vec::new(), &shaping, 1, Some(nowhere)));
         Destinations {
             settings,
+            reactions: Reactions::default(),
             sets: Sets::new(routes, targets.len()),
+            shaping,
             own,
             random: StdRng::seed_from_u64(seed),
             targets,
@@ -112,10 +141,17 @@ impl Destinations {
             dirty: VecDeque::new(),
             starved: VecDeque::new(),
             actions: VecDeque::new(),
+            news: VecDeque::new(),
             waiting_count: 0,
             ending_count: 0,
             draining: false,
         }
+    }
+
+    /// With a table of reactions to replies.
+    pub fn with_reactions(mut self, reactions: Reactions) -> Destinations {
+        self.reactions = reactions;
+        self
     }
 
     /// New connections leave from own addresses that are in use.
@@ -123,16 +159,6 @@ impl Destinations {
         for own in &mut self.own {
             own.withdrawn = !in_use(own.ip);
         }
-    }
-
-    /// Shows how full its tables are.
-    pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
-        see(Gauge::new("outgoing connections", self.connections.len(), self.settings.connections_max));
-        see(Gauge::new("jobs that wait for a connection", self.waiting_count, self.settings.queue_max));
-        for target in &self.targets {
-            see(Gauge::new("jobs of one destination", target.backlog(), self.queue_max(target)));
-        }
-        see(Gauge::new("MX sets", self.sets.count(), MX_DESTINATIONS_MAX));
     }
 
     /// Takes work; gives it back if too much waits already, to be offered again later.
@@ -151,7 +177,7 @@ impl Destinations {
             Work::Deliver(_) => &mut target.waiting,
             Work::Verify { .. } => &mut target.verifying,
         };
-        queue.push_back(Waiting { worker, work, failures_before: target.failures });
+        queue.push_back(Waiting { worker, work, since: now });
         self.waiting_count += 1;
         self.mark(place);
         Ok(())
@@ -180,8 +206,15 @@ impl Destinations {
             self.targets[place].dirty = false;
             if self.step(now, place) {
                 self.mark(place);
+            } else {
+                self.watch(place);
             }
         }
+    }
+
+    /// What the operator is to be told.
+    pub fn news(&mut self) -> Option<News> {
+        self.news.pop_front()
     }
 
     /// TCP has answered: from here on the session's timeouts count, not the connection's.
@@ -210,12 +243,11 @@ impl Destinations {
             target.shortages = 0;
             return self.closed(now, connection, Some(reason));
         }
-        self.set_deadline(connection, None);
-        self.connections.remove(connection.index as usize);
+        self.forget(connection);
         let target = &mut self.targets[place];
         target.opening -= 1;
         target.hold_until = now + SHORTAGE_PAUSE;
-        self.timers.insert((target.hold_until, Timer::Growth(place)));
+        self.timers.insert((target.hold_until, Timer::Destination(place)));
         self.feed_starved();
     }
 
@@ -230,8 +262,7 @@ impl Destinations {
         if !self.targets[place].hosts[host].fail_tls(now) {
             return self.closed(now, connection, Some(reason));
         }
-        self.set_deadline(connection, None);
-        self.connections.remove(connection.index as usize);
+        self.forget(connection);
         self.targets[place].opening -= 1;
         self.feed_starved();
         self.mark(place);
@@ -247,6 +278,9 @@ impl Destinations {
             host.down_until = Instant::ZERO;
             target.opening -= 1;
             target.shortages = 0;
+            target.untold = false;
+            let serving = target.serving() + 1;
+            target.window.admit(serving);
             self.rest(now, connection);
         }
     }
@@ -259,16 +293,28 @@ impl Destinations {
         let known = &mut self.connections[connection.index as usize];
         let State::Busy(in_hand) = std::mem::replace(&mut known.state, State::Idle) else { return };
         known.transactions = known.transactions.saturating_add(1);
-        let target = &mut self.targets[known.destination];
-        let host = &mut target.hosts[known.host];
-        target.busy -= 1;
         let broken_off = matches!(result, TaskResult::Deliver { broken_off: true, .. });
-        let (worker, result) = completed(in_hand, result);
+        let (place, host_place) = (known.destination, known.host);
+        let (worker, mut result) = completed(in_hand, result);
+        let asks = self.react(now, place, host_place, &mut result);
+        let target = &mut self.targets[place];
         // A host that decides, whatever it says, is in working order.
-        if reusable || decided(&result) {
-            host.prove();
-        } else if !broken_off {
-            host.drop_connection(now, &self.settings.host_backoff);
+        let (in_order, open) = (reusable || decided(&result), target.open());
+        let host = &mut target.hosts[host_place];
+        target.busy -= 1;
+        if in_order {
+            if host.prove() {
+                self.news.push_back(News::HostUp { host: host.name.clone(), remote: host.remote });
+            }
+        } else if !broken_off && host.drop_connection(now, &self.settings.host_backoff) {
+            self.news.extend(reason(&result).map(|why| host.down(why)));
+        }
+        if asks || is_overloaded(&result) || !(in_order || broken_off) {
+            target.window.shrink(open, target.busy);
+        } else if decided(&result) {
+            target.window.succeed(open);
+        } else {
+            target.window.pass();
         }
         self.actions.push_back(Action::Finished { worker, result });
         if reusable {
@@ -277,6 +323,7 @@ impl Destinations {
             host.serving -= 1;
             self.end(now, connection);
         }
+        self.trim(now, place);
     }
 
     /// The connection is gone. Work in hand that got no fate is deferred.
@@ -284,33 +331,39 @@ impl Destinations {
         if self.state(connection).is_none() {
             return;
         }
-        self.set_deadline(connection, None);
-        let known = self.connections.remove(connection.index as usize);
-        let reason = reason.unwrap_or_else(|| Answer::local((4, 4, 2), "the remote closed the connection"));
+        let known = self.forget(connection);
+        let mut reason = reason.unwrap_or_else(|| Answer::local((4, 4, 2), "the remote closed the connection"));
+        self.react_to(now, known.destination, known.host, &mut reason);
         let backoff = self.settings.host_backoff;
         let target = &mut self.targets[known.destination];
         let host = &mut target.hosts[known.host];
         match known.state {
             State::Connecting | State::Greeting => {
                 target.opening -= 1;
-                target.failures += 1;
                 if host.serving > 0 {
                     // The host is well; it has enough of us.
-                    target.hold_until = now + backoff.first;
-                    self.timers.insert((target.hold_until, Timer::Growth(known.destination)));
+                    let refusals = target.window.refuse(target.serving());
+                    target.hold_until = now + backoff.pause(refusals);
+                    self.timers.insert((target.hold_until, Timer::Destination(known.destination)));
                 } else {
                     host.fail(now, &backoff);
+                    self.news.push_back(host.down(&reason));
+                    target.untold = true;
+                    if target.serving() == 0 {
+                        target.window.shrink(target.connections_max(), 0);
+                    }
                 }
                 target.last_failure = Some(reason);
             }
-            State::Idle => {
-                host.serving -= 1;
-                target.idle.retain(|idle| *idle != connection);
-            }
+            State::Idle => host.serving -= 1,
             State::Busy(in_hand) => {
                 host.serving -= 1;
-                host.drop_connection(now, &backoff);
+                if host.drop_connection(now, &backoff) {
+                    self.news.push_back(host.down(&reason));
+                }
+                let open = target.open();
                 target.busy -= 1;
+                target.window.shrink(open, target.busy);
                 let (worker, result) = in_hand.all(&Fate::deferred(reason.clone()));
                 target.last_failure = Some(reason);
                 self.actions.push_back(Action::Finished { worker, result });
@@ -322,6 +375,7 @@ impl Destinations {
         }
         // A free place goes to who waited for one before it goes to whose it was.
         self.feed_starved();
+        self.trim(now, known.destination);
         self.mark(known.destination);
     }
 
@@ -334,8 +388,7 @@ impl Destinations {
             .map(|(index, known)| ConnectionId { index: index as u32, generation: known.generation })
             .collect();
         for connection in opening {
-            self.set_deadline(connection, None);
-            let known = self.connections.remove(connection.index as usize);
+            let known = self.forget(connection);
             self.targets[known.destination].opening -= 1;
             self.actions.push_back(Action::Abort { connection });
         }
@@ -361,57 +414,62 @@ impl Destinations {
         }
     }
 
-    /// Destinations that have work, connections or failing hosts.
-    pub fn status(&self, now: Instant) -> Vec<DestinationStatus> {
-        let nowhere = self.sets.fixed() - 1;
-        let busy = |target: &Target| {
-            target.backlog() > 0 || target.connections() > 0 || target.hosts.iter().any(|host| host.failures > 0)
-        };
-        (self.targets.iter().enumerate())
-            .filter(|(index, target)| *index != nowhere && busy(target))
-            .map(|(index, target)| DestinationStatus {
-                destination: DestinationId::from_index(index),
-                waiting: target.backlog(),
-                opening: target.opening,
-                idle: target.idle.len() as u32,
-                busy: target.busy,
-                ending: target.ending,
-                last_failure: target.last_failure.clone(),
-                hosts: (target.hosts.iter())
-                    .map(|host| HostStatus {
-                        remote: host.remote,
-                        name: host.name.clone(),
-                        failures: host.failures,
-                        down_until: Some(host.down_until).filter(|until| *until > now),
-                    })
-                    .collect(),
-            })
-            .collect()
-    }
-
     /// Does one thing for a destination; whether there may be more to do.
     fn step(&mut self, now: Instant, place: usize) -> bool {
         let target = &mut self.targets[place];
         if target.backlog() == 0 {
+            target.untold = false;
             return false;
         }
         if self.draining {
-            return self.answer(place, |_, _| Fate::Untried);
+            return self.answer(place, &Fate::Untried, None);
         }
         if let Some(fate) = target.fate.clone() {
-            return self.answer(place, |_, _| fate);
+            return self.answer(place, &fate, None);
         }
-        if let Some(connection) = target.idle.last().copied() {
-            self.start(place, connection);
+        if let Some((until, why)) = target.suspended(now).cloned() {
+            let fate = target.standing_fate(&why);
+            return self.answer(place, &fate, Some(Standstill::Closed { until, why }));
+        }
+        if let Some(waiting) = target.pop_overdue(now) {
+            let why =
+                Answer::local((4, 4, 5), "it waits for a connection, or for what the limits of its destination allow");
+            self.finish(waiting, &Fate::Untried, Some(Standstill::Waited { why }));
             return true;
         }
+        let host_of = |connection: ConnectionId| &target.hosts[self.connections[connection.index as usize].host];
+        let is_question = !target.verifying.is_empty();
+        let mut allowed_at: Option<Instant> = None;
+        for connection in target.idle.iter().rev().copied() {
+            // A client waits for the answer to a question, and it is no message.
+            let at = if is_question { now } else { target.shares.message_at(now, host_of(connection)) };
+            if at <= now {
+                self.start(now, place, connection);
+                return true;
+            }
+            allowed_at = allowed_at.into_iter().chain([at]).min();
+        }
         if !target.wants_connection(now, &self.settings) {
+            self.look_again(allowed_at, place);
             return false;
         }
-        let Some(host) = choose(&target.hosts, now, &mut self.random) else {
+        let shares = &target.shares;
+        let allowed = |host: &Host| shares.connection_at(now, host, is_question);
+        let host = match choose(&target.hosts, now, &mut self.random, allowed) {
+            Choice::Host(host) => host,
+            Choice::Later(at) => {
+                self.look_again(allowed_at.into_iter().chain(at).min(), place);
+                return false;
+            }
             // Connections that are served or being opened will still take what waits.
-            return target.serving() + target.opening == 0
-                && self.answer(place, |target, waiting| target.unreachable_fate(now, waiting));
+            Choice::Nobody if target.open() > 0 => {
+                self.look_again(allowed_at, place);
+                return false;
+            }
+            Choice::Nobody => {
+                let (fate, standstill) = target.unreachable(now);
+                return self.answer(place, &fate, standstill);
+            }
         };
         if self.connections.len() >= self.settings.connections_max {
             self.starve(now, place);
@@ -421,26 +479,55 @@ impl Destinations {
         true
     }
 
-    /// Answers the first that waits, without a connection.
-    fn answer(&mut self, place: usize, fate: impl FnOnce(&Target, &Waiting) -> Fate) -> bool {
+    /// Has a look at what waits when it has done so for too long, as long as anything does.
+    fn watch(&mut self, place: usize) {
         let target = &mut self.targets[place];
-        let Some(waiting) = target.pop() else { return false };
+        if target.waiting.is_empty() {
+            if let Some(at) = target.watched_at.take() {
+                self.timers.remove(&(at, Timer::Watch(place)));
+            }
+        } else if let Some(at) = target.watch() {
+            self.timers.insert((at, Timer::Watch(place)));
+        }
+    }
+
+    /// What the limits do not allow now they may allow then.
+    fn look_again(&mut self, at: Option<Instant>, place: usize) {
+        self.timers.extend(at.map(|at| (at, Timer::Destination(place))));
+    }
+
+    /// Answers the first that waits, without a connection.
+    fn answer(&mut self, place: usize, fate: &Fate, standstill: Option<Standstill>) -> bool {
+        let waiting = self.targets[place].pop();
+        let any = waiting.is_some();
+        waiting.into_iter().for_each(|waiting| self.finish(waiting, fate, standstill.clone()));
+        any
+    }
+
+    /// Gives work back that waits no more.
+    fn finish(&mut self, waiting: Waiting, fate: &Fate, standstill: Option<Standstill>) {
         self.waiting_count -= 1;
-        let fate = fate(target, &waiting);
-        let (worker, result) = InHand::of(waiting.worker, &waiting.work).all(&fate);
+        let (worker, mut result) = InHand::of(waiting.worker, &waiting.work).all(fate);
+        if let WorkResult::Deliver(result) = &mut result {
+            result.standstill = standstill.map(Box::new);
+        }
         self.actions.push_back(Action::Finished { worker, result });
-        true
     }
 
     /// Gives the first that waits to an idle connection.
-    fn start(&mut self, place: usize, connection: ConnectionId) {
+    fn start(&mut self, now: Instant, place: usize, connection: ConnectionId) {
         let target = &mut self.targets[place];
         let Some(Waiting { worker, work, .. }) = target.pop() else { return };
         target.idle.retain(|idle| *idle != connection);
         target.busy += 1;
         self.waiting_count -= 1;
         self.set_deadline(connection, None);
-        self.connections[connection.index as usize].state = State::Busy(InHand::of(worker, &work));
+        let known = &mut self.connections[connection.index as usize];
+        known.state = State::Busy(InHand::of(worker, &work));
+        if matches!(work, Work::Deliver(_)) {
+            let Target { hosts, shares, .. } = &mut self.targets[place];
+            shares.begin_message(now, &hosts[known.host]);
+        }
         self.actions.push_back(Action::Start { connection, work });
     }
 
@@ -456,10 +543,12 @@ impl Destinations {
             deadline: None,
         });
         let connection = ConnectionId { index: index as u32, generation };
-        self.set_deadline(connection, Some(now + self.settings.connect_timeout));
         let target = &mut self.targets[place];
+        let connect_timeout = target.hosts[host].limits.connect_timeout.unwrap_or(self.settings.connect_timeout);
         target.opening += 1;
-        let host = &target.hosts[host];
+        target.shares.begin_connection(now, &target.hosts[host]);
+        self.set_deadline(connection, Some(now + connect_timeout));
+        let host = &self.targets[place].hosts[host];
         let own = &self.own[host.source(&self.own, &mut self.random)];
         self.actions.push_back(Action::Connect {
             connection,
@@ -477,7 +566,7 @@ impl Destinations {
     /// that only wants more than it has must wait: two such would take each other's connections for ever.
     fn starve(&mut self, now: Instant, place: usize) {
         let target = &mut self.targets[place];
-        if target.serving() + target.opening > 0 {
+        if target.open() > 0 {
             return;
         }
         if !target.starved {
@@ -508,9 +597,14 @@ impl Destinations {
         let target = &mut self.targets[place];
         target.idle.push(connection);
         let spare = target.connections() > 1 || transactions >= STARVED_TRANSACTIONS || target.backlog() == 0;
-        self.set_deadline(connection, Some(now + self.settings.idle_timeout));
+        let limits = &target.hosts[known.host].limits;
+        let idle_timeout = limits.idle_timeout.unwrap_or(self.settings.idle_timeout);
+        let transactions_max =
+            limits.transactions_per_connection.unwrap_or(self.settings.transactions_per_connection_max);
+        let too_many = target.open() > target.window.size() || target.is_spared(now, known.host);
+        self.set_deadline(connection, Some(now + idle_timeout));
         let starving = self.ending_count < self.starved.len() && spare;
-        if self.draining || starving || transactions >= self.settings.transactions_per_connection_max {
+        if self.draining || starving || too_many || transactions >= transactions_max {
             self.quit(now, connection);
         }
         self.mark(place);
@@ -524,6 +618,13 @@ impl Destinations {
         target.hosts[known.host].serving -= 1;
         self.actions.push_back(Action::Quit { connection });
         self.end(now, connection);
+    }
+
+    /// Ends idle connections that the receiver would rather do without, the one that was used last of all the last.
+    fn trim(&mut self, now: Instant, place: usize) {
+        while let Some(connection) = self.targets[place].surplus() {
+            self.quit(now, connection);
+        }
     }
 
     fn end(&mut self, now: Instant, connection: ConnectionId) {
@@ -540,7 +641,11 @@ impl Destinations {
 
     fn expire(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Growth(place) => self.mark(place),
+            Timer::Destination(place) => self.mark(place),
+            Timer::Watch(place) => {
+                self.targets[place].watched_at = None;
+                self.mark(place);
+            }
             Timer::Connection(connection) => match self.state(connection) {
                 Some(State::Idle) => self.quit(now, connection),
                 Some(State::Connecting) => {
@@ -563,10 +668,10 @@ impl Destinations {
     fn place_of_set(&mut self, now: Instant, route: RouteId, hosts: &Arc<MailHosts>) -> Option<usize> {
         if let Some(place) = self.sets.find(route, hosts) {
             if self.sets.renew(place, hosts) {
-                let fresh = self.sets.hosts(place, &self.own);
+                let fresh = self.sets.hosts(place, &self.own, &self.shaping);
                 let connections = || self.connections.iter().filter(|(_, known)| known.destination == place);
                 let in_use = |host| connections().any(|(_, known)| known.host == host);
-                let moved = self.targets[place].renew_hosts(fresh, in_use);
+                let moved = self.targets[place].renew_hosts(now, fresh, &self.shaping, in_use);
                 for (_, known) in self.connections.iter_mut().filter(|(_, known)| known.destination == place) {
                     known.host = moved[known.host];
                 }
@@ -581,7 +686,8 @@ impl Destinations {
             self.sets.make_room(|place| targets[place].is_unused(now))?
         };
         self.sets.insert(place, route, hosts);
-        let mut target = Target::new(self.sets.hosts(place, &self.own), self.sets.connections_max(route), None);
+        let hosts = self.sets.hosts(place, &self.own, &self.shaping);
+        let mut target = Target::new(now, hosts, &self.shaping, self.sets.connections_max(route), None);
         target.is_set = true;
         if place == self.targets.len() {
             self.targets.push(target);
@@ -600,6 +706,18 @@ impl Destinations {
     fn state(&self, connection: ConnectionId) -> Option<&State> {
         let known = self.connections.get(connection.index as usize)?;
         (known.generation == connection.generation).then_some(&known.state)
+    }
+
+    /// Takes a connection out of all tables but the counts of its state.
+    fn forget(&mut self, connection: ConnectionId) -> Connection {
+        self.set_deadline(connection, None);
+        let known = self.connections.remove(connection.index as usize);
+        let Target { hosts, shares, idle, .. } = &mut self.targets[known.destination];
+        shares.end_connection(&hosts[known.host]);
+        if matches!(known.state, State::Idle) {
+            idle.retain(|idle| *idle != connection);
+        }
+        known
     }
 
     /// Moves a connection's deadline; an idle one also stands in the order of idling.
@@ -624,41 +742,6 @@ impl Destinations {
             target.dirty = true;
             self.dirty.push_back(place);
         }
-    }
-}
-
-/// The result of work in hand, with one fate for each recipient whatever the session reported.
-fn completed(in_hand: InHand, result: TaskResult) -> (u16, WorkResult) {
-    let missing = || Fate::deferred(Answer::local((4, 3, 0), "the session ended without an answer"));
-    match (in_hand, result) {
-        (
-            InHand::Deliver { worker, id, destination, recipients },
-            TaskResult::Deliver { fates: mut reported, dsn_offered, .. },
-        ) => {
-            // Stable, so that of two fates for one recipient the first counts.
-            reported.sort_by_key(|(index, _)| *index);
-            reported.dedup_by_key(|(index, _)| *index);
-            let mut reported = reported.into_iter().peekable();
-            let mut fates = Vec::with_capacity(recipients.len());
-            for index in recipients {
-                while reported.next_if(|(other, _)| *other < index).is_some() {}
-                let fate = reported.next_if(|(other, _)| *other == index).map_or_else(missing, |(_, fate)| fate);
-                fates.push((index, fate));
-            }
-            (worker, WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered }))
-        }
-        (InHand::Verify { worker, token }, TaskResult::Verify(fate)) => (worker, WorkResult::Verify { token, fate }),
-        // An answer to another question is none.
-        (in_hand, _) => in_hand.all(&missing()),
-    }
-}
-
-/// Whether the remote has decided about anything.
-fn decided(result: &WorkResult) -> bool {
-    let decision = |fate: &Fate| matches!(fate, Fate::Delivered(_) | Fate::Failed(_));
-    match result {
-        WorkResult::Deliver(result) => result.fates.iter().any(|(_, fate)| decision(fate)),
-        WorkResult::Verify { fate, .. } => decision(fate),
     }
 }
 

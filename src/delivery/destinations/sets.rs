@@ -1,7 +1,7 @@
 //! The MX sets that are destinations of this worker, and the places that they have among its targets.
 
 use super::host::{Host, OwnAddress, hosts_of};
-use crate::delivery::{Route, RouteId, Routes};
+use crate::delivery::{Route, RouteId, Routes, Shaping};
 use crate::dns::MailHosts;
 use hashbrown::HashTable;
 use std::sync::Arc;
@@ -101,9 +101,9 @@ impl Sets {
     }
 
     /// The hosts of a set that can be reached from an own address.
-    pub fn hosts(&self, place: usize, own: &[OwnAddress]) -> Vec<Host> {
+    pub fn hosts(&self, place: usize, own: &[OwnAddress], shaping: &Shaping) -> Vec<Host> {
         let set = &self.sets[place - self.fixed];
-        hosts_of(&self.routes[set.route.index()].with_hosts(&set.hosts), own)
+        hosts_of(&self.routes[set.route.index()].with_hosts(&set.hosts), own, shaping)
     }
 
     /// Connections that one set may have by a route.

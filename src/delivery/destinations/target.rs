@@ -1,9 +1,12 @@
 //! One destination and its connections, as its owner keeps them.
 
 use super::host::Host;
+use super::share::Shares;
+use super::window::Window;
 use super::{ConnectionId, Settings};
-use crate::delivery::{Answer, DestinationId, Fate, JobResult, Work, WorkResult};
+use crate::delivery::{Answer, DestinationId, Fate, JobResult, Shaping, Standstill, Work, WorkResult};
 use crate::env::Instant;
+use crate::limits::WORK_WAIT_MAX;
 use crate::spool::MessageId;
 use std::collections::VecDeque;
 
@@ -12,8 +15,8 @@ use std::collections::VecDeque;
 pub(super) struct Waiting {
     pub worker: u16,
     pub work: Work,
-    /// The destination's failures when it came; more now means that something was tried while it waited.
-    pub failures_before: u64,
+    /// When it came.
+    pub since: Instant,
 }
 
 /// What is kept of work while a session has it: enough to answer for every recipient.
@@ -41,7 +44,10 @@ impl InHand {
         match self {
             InHand::Deliver { worker, id, destination, recipients } => {
                 let fates = recipients.into_iter().map(|index| (index, fate.clone())).collect();
-                (worker, WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered: false }))
+                (
+                    worker,
+                    WorkResult::Deliver(JobResult { id, destination, fates, dsn_offered: false, standstill: None }),
+                )
             }
             InHand::Verify { worker, token } => (worker, WorkResult::Verify { token, fate: fate.clone() }),
         }
@@ -89,17 +95,24 @@ pub(super) struct Target {
     pub opening: u32,
     pub busy: u32,
     pub ending: u32,
-    pub connections_max: u32,
+    /// What the limits leave.
+    pub shares: Shares,
+    /// What the receiver bears.
+    pub window: Window,
     /// What is answered at once, without a connection.
     pub fate: Option<Fate>,
     /// No further connection is opened before this, as one was refused while others were served.
     pub hold_until: Instant,
     /// Connections in a row that we had no means to open.
     pub shortages: u32,
-    /// Failures to connect since the start.
-    pub failures: u64,
-    /// What the last of them was.
+    /// Why a connection failed last, since the start.
     pub last_failure: Option<Answer>,
+    /// It takes nothing before this, as its receiver has asked for it, and why.
+    pub suspended: Option<(Instant, Answer)>,
+    /// It failed for the first that waits, which has not been told.
+    pub untold: bool,
+    /// When a timer sees to what has waited for too long.
+    pub watched_at: Option<Instant>,
     /// It stands in the ring of destinations that something may be done for.
     pub dirty: bool,
     /// It stands in the ring of destinations that lack a connection because the limit of all is reached.
@@ -109,9 +122,19 @@ pub(super) struct Target {
 }
 
 impl Target {
-    pub fn new(hosts: Vec<Host>, connections_max: u32, fate: Option<Fate>) -> Target {
+    /// Nothing waits. `connections_max`: what the route allows, where no section of limits says otherwise.
+    pub fn new(
+        now: Instant,
+        mut hosts: Vec<Host>,
+        shaping: &Shaping,
+        connections_max: u32,
+        fate: Option<Fate>,
+    ) -> Target {
+        let mut shares = Shares::new(connections_max);
+        shares.assign(now, shaping, &mut hosts);
         Target {
             hosts,
+            shares,
             fate,
             verifying: VecDeque::new(),
             waiting: VecDeque::new(),
@@ -119,11 +142,13 @@ impl Target {
             opening: 0,
             busy: 0,
             ending: 0,
-            connections_max: connections_max.max(1),
+            window: Window::new(),
             hold_until: Instant::ZERO,
             shortages: 0,
-            failures: 0,
             last_failure: None,
+            suspended: None,
+            untold: false,
+            watched_at: None,
             dirty: false,
             starved: false,
             is_set: false,
@@ -132,7 +157,14 @@ impl Target {
 
     /// Takes other hosts; those that were there keep what is known of them, and those that are no more stay while connections lead to
     /// them, as `in_use` says of each. Where those that stay are now.
-    pub fn renew_hosts(&mut self, fresh: Vec<Host>, in_use: impl Fn(usize) -> bool) -> Vec<usize> {
+    pub fn renew_hosts(
+        &mut self,
+        now: Instant,
+        mut fresh: Vec<Host>,
+        shaping: &Shaping,
+        in_use: impl Fn(usize) -> bool,
+    ) -> Vec<usize> {
+        self.shares.assign(now, shaping, &mut fresh);
         let before = std::mem::replace(&mut self.hosts, fresh);
         let fresh_count = self.hosts.len();
         let mut moved = Vec::with_capacity(before.len());
@@ -158,15 +190,39 @@ impl Target {
     /// Whether it can be forgotten.
     pub fn is_unused(&self, now: Instant) -> bool {
         let busy = self.backlog() > 0 || self.connections() > 0 || self.dirty || self.starved;
-        !busy && self.hold_until <= now
+        !busy && self.hold_until <= now && self.suspended(now).is_none()
+    }
+
+    /// Until when it takes nothing, and why, if its receiver has asked for that.
+    pub fn suspended(&self, now: Instant) -> Option<&(Instant, Answer)> {
+        self.suspended.as_ref().filter(|(until, _)| *until > now)
+    }
+
+    /// Whether a host may have no more work on the connections that it has.
+    pub fn is_spared(&self, now: Instant, host: usize) -> bool {
+        self.hosts[host].spared_until > now || self.suspended(now).is_some()
     }
 
     pub fn backlog(&self) -> usize {
         self.verifying.len() + self.waiting.len()
     }
 
+    /// Takes out what waits first.
     pub fn pop(&mut self) -> Option<Waiting> {
         self.verifying.pop_front().or_else(|| self.waiting.pop_front())
+    }
+
+    /// Takes out the first delivery that waits, if it has done so for as long as it may.
+    pub fn pop_overdue(&mut self, now: Instant) -> Option<Waiting> {
+        let is_overdue = self.waiting.front().is_some_and(|waiting| waiting.since + WORK_WAIT_MAX <= now);
+        if is_overdue { self.waiting.pop_front() } else { None }
+    }
+
+    /// When the first delivery that waits has done so for as long as it may, unless a timer is set for it or for one before it.
+    pub fn watch(&mut self) -> Option<Instant> {
+        let first = self.waiting.front().filter(|_| self.watched_at.is_none())?;
+        self.watched_at = Some(first.since + WORK_WAIT_MAX);
+        self.watched_at
     }
 
     /// Connections that were greeted and take work.
@@ -174,18 +230,23 @@ impl Target {
         self.idle.len() as u32 + self.busy
     }
 
+    /// Those that take work, or will when they come about.
+    pub fn open(&self) -> u32 {
+        self.serving() + self.opening
+    }
+
     /// All connections, those that end included.
     pub fn connections(&self) -> u32 {
-        self.serving() + self.opening + self.ending
+        self.open() + self.ending
     }
 
     /// Whether the backlog asks for one more connection: the first alone, which probes the host; then as many at a time
     /// as are served already, each for a backlog of its own.
     pub fn wants_connection(&self, now: Instant, settings: &Settings) -> bool {
-        if self.backlog() == 0 || self.connections() >= self.connections_max {
+        if self.backlog() == 0 || self.connections() >= self.window.size() {
             return false;
         }
-        if self.serving() + self.opening == 0 {
+        if self.open() == 0 {
             return now >= self.hold_until;
         }
         let asked_for = self.backlog() >= settings.backlog_per_connection.saturating_mul(self.opening as usize + 1)
@@ -193,21 +254,42 @@ impl Target {
         asked_for && now >= self.hold_until && self.opening < self.serving()
     }
 
-    /// The fate of what waits while no host can be tried.
-    pub fn unreachable_fate(&self, now: Instant, waiting: &Waiting) -> Fate {
-        let tried = self.failures > waiting.failures_before;
-        let answer = match (&self.last_failure, self.current_hosts().map(|host| host.down_until).min()) {
-            (_, None) => Answer::local((4, 3, 5), "no own address can reach any host of the route"),
-            (Some(last), Some(_)) if tried => last.clone(),
-            (last, Some(until)) => {
-                let seconds = until.since(now).as_secs().max(1);
-                let last = last.as_ref().map_or("", |last| &last.text);
-                let text = format!("all hosts failed lately and are tried again in {seconds} s; the last one: {last}");
-                Answer::local((4, 4, 1), text)
-            }
+    /// An idle connection that is one too many.
+    pub fn surplus(&self) -> Option<ConnectionId> {
+        self.idle.first().copied().filter(|_| self.open() > self.window.size())
+    }
+
+    /// Connections that it may have at a time, as configured.
+    pub fn connections_max(&self) -> u32 {
+        self.shares.connections_max(&self.hosts)
+    }
+
+    /// The fate of the first that waits while nothing goes there: a client waits for the answer to a question.
+    pub fn standing_fate(&self, why: &Answer) -> Fate {
+        match self.verifying.is_empty() {
+            true => Fate::Untried,
+            false => Fate::Deferred { answer: why.clone(), soon: false, tried: false },
+        }
+    }
+
+    /// The fate of the first that waits while no host can be tried, and what all are told. One message a failure is deferred for it;
+    /// the others wait for the destination, and no attempt of theirs is lost.
+    pub fn unreachable(&mut self, now: Instant) -> (Fate, Option<Standstill>) {
+        let Some(until) = self.current_hosts().map(Host::alone_until).min() else {
+            // Nothing will ever be tried: it must be able to expire.
+            let answer = Answer::local((4, 3, 5), "no own address can reach any host of the route");
+            return (Fate::deferred(answer), None);
         };
-        // Without an own address nothing will ever be tried: it must be able to expire.
-        Fate::Deferred { answer, soon: false, tried: tried || self.current_hosts().next().is_none() }
+        let seconds = until.since(now).as_secs().max(1);
+        let last = self.last_failure.as_ref().map_or("", |last| &last.text);
+        let text = format!("all hosts failed lately and are tried again in {seconds} s; the last one: {last}");
+        let why = Answer::local((4, 4, 1), text);
+        let fate = match &self.last_failure {
+            Some(last) if self.untold => Fate::deferred(last.clone()),
+            _ => self.standing_fate(&why),
+        };
+        self.untold &= !self.verifying.is_empty();
+        (fate, Some(Standstill::Closed { until, why }))
     }
 
     fn current_hosts(&self) -> impl Iterator<Item = &Host> {

@@ -1,10 +1,15 @@
 use super::*;
-use crate::delivery::testing::{answer, at, hop, hosts, routes};
+use crate::delivery::testing::{answer, at, hop, hosts, routes, said};
 use crate::delivery::{Demand, Hop, Job, JobRecipient, Protocol, Route, Security, TlsPolicy};
 use crate::smtp::BodyType;
+use crate::smtp::client::Stage;
 use crate::spool::MessageId;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+mod concurrency;
+mod reactions;
+mod shaping;
 
 const OWN: &str = "mx.example.net";
 
@@ -152,7 +157,7 @@ fn equal_hosts_share_the_load() {
 }
 
 #[test]
-fn a_dead_destination_answers_at_once_and_probes_with_one_connection_a_pause() {
+fn a_dead_destination_costs_one_message_an_attempt_and_one_connection_a_pause() {
     let routes = routes(2);
     let mut owner =
         owner(&routes, Settings { destination_queue_max: 200_000, queue_max: 200_000, ..Settings::default() });
@@ -166,11 +171,20 @@ fn a_dead_destination_answers_at_once_and_probes_with_one_connection_a_pause() {
     owner.connect_failed(at(0).mono, probe[0].0, refused());
     let made = actions(&mut owner, 0);
     assert_eq!((fates(&made).len(), connects(&made).len()), (200_000, 0));
+    let (tried, untried): (Vec<Fate>, Vec<Fate>) = fates(&made).into_iter().partition(|fate| *fate != Fate::Untried);
+    assert_eq!(
+        (tried, untried.len()),
+        (vec![Fate::deferred(refused()); 2], 199_998),
+        "one message was tried, and no other"
+    );
     // Until the pause is over nothing is tried, and the answer says so.
     owner.push(at(1).mono, 0, job(1, first())).unwrap();
     let made = actions(&mut owner, 1);
-    let Fate::Deferred { answer, tried: false, .. } = &fates(&made)[0] else { panic!("{made:?}") };
-    assert_eq!(&*answer.text, "all hosts failed lately and are tried again in 29 s; the last one: connection refused");
+    let [Action::Finished { result: WorkResult::Deliver(result), .. }] = &made[..] else { panic!("{made:?}") };
+    assert!(result.fates.iter().all(|(_, fate)| *fate == Fate::Untried));
+    let Some(Standstill::Closed { until, why }) = result.standstill.as_deref() else { panic!("{made:?}") };
+    assert_eq!(*until, at(30).mono);
+    assert_eq!(&*why.text, "all hosts failed lately and are tried again in 29 s; the last one: connection refused");
     // Each failed probe makes the pause longer.
     let mut now = 0;
     for pause in [30, 60, 120, 240, 480, 600, 600] {
@@ -183,7 +197,9 @@ fn a_dead_destination_answers_at_once_and_probes_with_one_connection_a_pause() {
         let probe = connects(&actions(&mut owner, now));
         assert_eq!(probe.len(), 1);
         owner.connect_failed(at(now).mono, probe[0].0, refused());
-        assert_eq!(fates(&actions(&mut owner, now)), vec![Fate::deferred(refused()); 6]);
+        let made = fates(&actions(&mut owner, now));
+        assert_eq!(made[..2], vec![Fate::deferred(refused()); 2]);
+        assert_eq!(made[2..], vec![Fate::Untried; 4]);
     }
     assert_eq!(owner.status(at(now).mono)[0].hosts[0].failures, 8);
 }
@@ -233,7 +249,7 @@ fn a_refusal_beside_a_served_connection_only_stops_the_growth() {
     owner.ready(at(0).mono, one);
     let (two, _) = connects(&actions(&mut owner, 0))[0];
     owner.established(at(0).mono, two);
-    owner.closed(at(0).mono, two, Some(Answer::reply((4, 7, 0), "421 too many connections", "mx")));
+    owner.closed(at(0).mono, two, Some(said(421, Stage::Greeting, "421 4.7.0 too many connections")));
     assert_eq!(actions(&mut owner, 0), []);
     owner.done(at(1).mono, one, delivered(), true);
     assert_eq!(starts(&actions(&mut owner, 1)), [one], "the one that is there goes on");
@@ -257,7 +273,8 @@ fn a_lost_connection_defers_what_it_had_in_hand() {
         assert!(matches!(&made[0], Fate::Deferred { tried: true, .. }));
     }
     owner.push(at(0).mono, 0, job(6, first())).unwrap();
-    assert!(matches!(fates(&actions(&mut owner, 0))[0], Fate::Deferred { tried: false, .. }), "enough of that host");
+    assert_eq!(fates(&actions(&mut owner, 0)), vec![Fate::Untried; 2], "enough of that host");
+    assert!(matches!(owner.news(), Some(News::HostDown { failures: 1, .. })));
 }
 
 #[test]
@@ -439,6 +456,34 @@ fn shutdown_finishes_what_is_in_hand_and_hands_back_the_rest() {
     assert!(actions(&mut owner, 1).is_empty());
     assert!(owner.idle());
     assert_eq!(owner.next_deadline(), None);
+}
+
+#[test]
+fn work_that_waits_for_too_long_goes_back_to_who_gave_it() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    owner.push(at(0).mono, 0, job(1, first())).unwrap();
+    let (connection, _) = connects(&actions(&mut owner, 0))[0];
+    owner.ready(at(0).mono, connection);
+    actions(&mut owner, 0);
+    owner.push(at(10).mono, 0, job(2, first())).unwrap();
+    owner.push(at(20).mono, 0, job(3, first())).unwrap();
+    let mut back = Vec::new();
+    for (seconds, expected) in [(309, 0), (310, 1), (319, 1), (320, 2)] {
+        for action in actions(&mut owner, seconds) {
+            match action {
+                Action::Finished { result: WorkResult::Deliver(result), .. } => {
+                    assert!(result.fates.iter().all(|(_, fate)| *fate == Fate::Untried));
+                    assert!(matches!(result.standstill.as_deref(), Some(Standstill::Waited { .. })));
+                    back.push(result.id);
+                }
+                Action::Connect { connection, .. } => owner.connect_impossible(at(seconds).mono, connection, refused()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(back.len(), expected, "after {seconds} s");
+    }
+    assert_eq!(back, [MessageId::new(1, 2), MessageId::new(1, 3)]);
 }
 
 #[test]

@@ -9,6 +9,10 @@
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
 //! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
 //!
+//! A destination that takes nothing for a while, as its owner says ([`Standstill`](super::Standstill)), closes its lane: what is due waits
+//! there in its order, no attempt is lost and nothing is written down, and then one job finds out whether mail goes again. What waits
+//! in vain, in whatever state, is looked through for messages that are too old ([`overdue`]).
+//!
 //! A domain whose route goes by MX has a lane of its own for as long as there is mail for it. Its lane stands still until the hosts
 //! are known ([`Queue::wanted`], [`Queue::resolved`]), and again when that holds no longer; so nothing that is scheduled depends
 //! on what the DNS says.
@@ -16,12 +20,13 @@
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
 
+mod overdue;
 mod verdict;
 
 pub use verdict::{Bounce, Verdict};
 
 use super::route::key_of;
-use super::{DestinationId, Fate, Job, JobRecipient, JobResult, Protocol, Retry, RouteId, Routes, Way};
+use super::{Answer, DestinationId, Fate, Job, JobRecipient, JobResult, Protocol, Retry, RouteId, Routes, Way};
 use crate::dns;
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
@@ -117,6 +122,10 @@ struct InHand {
     removed: bool,
     /// What its attempt and its outcomes may take in the log, bytes.
     outcomes_size: u32,
+    /// When it was due.
+    due: Instant,
+    /// It is not given out, as it is known what becomes of it.
+    is_settled: bool,
 }
 
 // A million queued messages are a million of these, and of (time, id) in the lanes.
@@ -126,8 +135,20 @@ const _: () = assert!(size_of::<Key>() + size_of::<Instant>() <= 24);
 #[derive(Debug, Default)]
 struct Lane {
     waiting: BTreeSet<(Instant, MessageId)>,
-    /// Never more than the queue's `in_hand_max`.
+    /// Jobs that were given out; never more than the queue's `in_hand_max`.
     in_hand: u32,
+    /// Those that are answered at home, since they have waited for too long.
+    settling: u32,
+    /// Its destination takes nothing before then.
+    closed_until: Instant,
+    /// It did not lately: it is asked with one job whether it does again.
+    probing: bool,
+    /// By so much fewer jobs it may have in hand, since it has had more than its owner gets rid of: others need the room.
+    restraint: u32,
+    /// Why nothing went there lately, if nothing did.
+    why: Option<Box<Answer>>,
+    /// Something is due, and is not given out.
+    standing: bool,
     /// Its place in `timed`, if there.
     timed_at: Option<Instant>,
     /// It stands in `ready`.
@@ -145,6 +166,8 @@ struct Domain {
     known: Option<(Result<Arc<dns::MailHosts>, dns::Failure>, Instant)>,
     /// It is wanted to know; until then the lane stands still.
     wanted: bool,
+    /// Recipients of one transaction with these hosts.
+    recipients_max: usize,
 }
 
 impl Domain {
@@ -175,6 +198,8 @@ pub struct Queue {
     retry: Retry,
     seed: u64,
     in_hand_max: u32,
+    /// Recipients of one transaction, by routes.
+    recipients_max: Box<[usize]>,
     /// A record is written of each job that begins, too.
     records_attempts: bool,
     /// Entries that wait, and the times under which they stand in their lanes.
@@ -192,21 +217,37 @@ pub struct Queue {
     free: Vec<usize>,
     /// Domains that somebody has to be asked about.
     wanted: VecDeque<Box<str>>,
-    /// Lanes whose first entry is due in the future and that have credit.
+    /// Lanes of which something may be given out at a time in the future.
     timed: BTreeSet<(Instant, usize)>,
     /// Lanes whose first entry is due and that have credit, in the order of their turns.
     ready: VecDeque<usize>,
+    /// The look-out for messages that wait in vain.
+    round: overdue::Round,
+}
+
+impl Lane {
+    /// Jobs that it may have in hand.
+    fn in_hand_max(&self, max: u32) -> u32 {
+        if self.probing { 1 } else { max.saturating_sub(self.restraint).max(1) }
+    }
 }
 
 impl Queue {
     /// An empty queue. `seed` places delays within their jitter.
     pub fn new(routes: Arc<Routes>, retry: Retry, seed: u64) -> Queue {
         let lanes = (0..=routes.count()).map(|_| Lane::default()).collect();
+        let ids = (0..routes.count()).map(DestinationId::from_index);
+        let recipients_max = ids.map(|id| {
+            let hops = routes.route(id).hops.iter().map(|hop| (&*hop.name, &*hop.addresses));
+            routes.recipients_max(id, hops)
+        });
+        let recipients_max = recipients_max.collect();
         Queue {
             routes,
             retry,
             seed,
             in_hand_max: JOBS_IN_HAND_MAX,
+            recipients_max,
             records_attempts: false,
             waiting: BTreeMap::new(),
             forced: BTreeMap::new(),
@@ -218,6 +259,7 @@ impl Queue {
             wanted: VecDeque::new(),
             timed: BTreeSet::new(),
             ready: VecDeque::new(),
+            round: overdue::Round::default(),
         }
     }
 
@@ -253,6 +295,10 @@ impl Queue {
                 due.push((self.destination(domain_of(address)), progress.next_attempt_at));
             }
         }
+        if !due.is_empty() {
+            let overdue_at = self.overdue_at(now, message);
+            self.round.expect(overdue_at);
+        }
         due.sort_unstable();
         due.dedup_by_key(|(destination, _)| *destination);
         for (destination, at) in due {
@@ -275,7 +321,12 @@ impl Queue {
         while let Some((key, at)) = self.waiting.range(all_of(id)).next().map(|(key, at)| (*key, *at)) {
             self.forget(key);
             let place = self.place_of(key.1);
-            self.lanes[place].waiting.remove(&(at, id));
+            let lane = &mut self.lanes[place];
+            lane.waiting.remove(&(at, id));
+            if lane.standing && lane.waiting.is_empty() {
+                lane.standing = false;
+                self.round.count(Instant::ZERO, false);
+            }
             // A lane whose turn comes for an entry that is gone looks again; nothing else to do.
         }
     }
@@ -284,6 +335,8 @@ impl Queue {
     pub fn retry(&mut self, now: Now, id: MessageId) {
         let keys: Vec<Key> = self.waiting.range(all_of(id)).map(|(key, _)| *key).collect();
         for key in keys {
+            let place = self.place_of(key.1);
+            self.lanes[place].closed_until = Instant::ZERO;
             self.wait(now, key, now.mono, 0);
         }
     }
@@ -301,6 +354,10 @@ impl Queue {
             let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
             domain.known = Some((result, now.mono + answer.ttl));
             domain.wanted = false;
+            if let Ok(found) = &answer.result {
+                let hosts = found.hosts.iter().map(|host| (&*host.name, &*host.addresses));
+                domain.recipients_max = self.routes.recipients_max(domain.route, hosts);
+            }
         }
         self.refresh(now, place);
     }
@@ -320,6 +377,9 @@ impl Queue {
 
     /// The next job that is due. Lanes take turns, and one whose jobs are not settled stands back at its limit.
     pub fn next<M: MessageView>(&mut self, now: Now, lookup: impl Fn(MessageId) -> Option<M>) -> Option<Job> {
+        if let Some(job) = self.next_overdue(now, &lookup) {
+            return Some(job);
+        }
         while let Some(&(at, place)) = self.timed.first() {
             if at > now.mono {
                 break;
@@ -332,7 +392,9 @@ impl Queue {
             let lane = &mut self.lanes[place];
             lane.ready = false;
             let job = match lane.waiting.first() {
-                Some(&(at, id)) if at <= now.mono && lane.in_hand < self.in_hand_max => {
+                Some(&(at, id))
+                    if at.max(lane.closed_until) <= now.mono && lane.in_hand < lane.in_hand_max(self.in_hand_max) =>
+                {
                     let way = match &mut lane.domain {
                         None => Some(Way::Route),
                         Some(domain) => domain.way(now.mono).or_else(|| {
@@ -360,12 +422,17 @@ impl Queue {
     /// message is scheduled again if recipients stay open. A result of a job that is not in hand gives nothing.
     pub fn settle(&mut self, now: Now, message: &impl MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
-        let Some(&InHand { forced_from, removed, .. }) = self.in_hand.get(&key) else { return Vec::new() };
+        let Some(&InHand { forced_from, removed, due, .. }) = self.in_hand.get(&key) else { return Vec::new() };
         let verdicts = self.verdicts(now, message, result);
-        let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts) };
+        // What waits for its destination keeps its place; it is not asked for again at once.
+        let busy_until = if result.standstill.is_some() { due } else { now.mono + BUSY_DELAY };
+        let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts, busy_until) };
         self.release(key);
+        self.heed(result);
         if let Some((at, forced_from)) = next {
             self.wait(now, key, at, forced_from);
+            let overdue_at = self.overdue_at(now, message);
+            self.round.expect(overdue_at);
         }
         let place = self.place_of(key.1);
         self.refresh(now, place);
@@ -420,7 +487,7 @@ impl Queue {
     /// When [`next`](Queue::next) will have something, if nothing is settled before.
     pub fn next_deadline(&self) -> Option<Instant> {
         if self.ready.is_empty() {
-            self.timed.first().map(|(at, _)| *at)
+            self.timed.first().map(|(at, _)| *at).into_iter().chain(self.round.deadline()).min()
         } else {
             // At the limit nothing comes before something is settled.
             (self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX).then_some(Instant::ZERO)
@@ -439,30 +506,31 @@ impl Queue {
 
     /// Makes a job of an entry whose turn has come; the entry goes with it, or ends if nothing is open.
     fn take(&mut self, now: Now, key: Key, way: Way, message: Option<impl MessageView>) -> Option<Job> {
-        let forced_from = self.forget(key);
+        let is_settled = matches!(way, Way::Overdue(_));
+        let (due, forced_from) = self.forget(key);
         let made = message.filter(|message| !message.held()).and_then(|message| {
             let open = self.open_recipients(&message, key.1);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
-            let due = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
-            Some(self.job(&message, (key.1, way), open, due, forced_from))
+            let until = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
+            Some(self.job(&message, (key.1, way), open, until, forced_from))
         });
         made.map(|(job, forced_from)| {
             let count = job.recipients.len();
             let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
             let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
-            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size });
+            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size, due, is_settled });
             self.outcomes_size += u64::from(outcomes_size);
             let place = self.place_of(key.1);
-            self.lanes[place].in_hand += 1;
+            let lane = &mut self.lanes[place];
+            *if is_settled { &mut lane.settling } else { &mut lane.in_hand } += 1;
             job
         })
     }
 
-    /// Takes an entry out of those that wait, and says from where on its recipients were forced.
-    fn forget(&mut self, key: Key) -> u32 {
-        let known = self.waiting.remove(&key);
-        assert!(known.is_some(), "an entry in a lane is waiting");
-        self.forced.remove(&key).unwrap_or(NONE_FORCED)
+    /// Takes an entry out of those that wait, and says when it was due, and from where on its recipients were forced.
+    fn forget(&mut self, key: Key) -> (Instant, u32) {
+        let due = self.waiting.remove(&key).expect("an entry in a lane is waiting");
+        (due, self.forced.remove(&key).unwrap_or(NONE_FORCED))
     }
 
     /// The open recipients of a message at a destination, and when each is due.
@@ -486,10 +554,13 @@ impl Queue {
         forced_from: u32,
     ) -> (Job, u32) {
         let recipients_max = match (&way, destination) {
-            (Way::Hosts { route, .. }, _) => self.routes.route(*route).recipients_max.max(1),
-            (Way::Failed(_), _) | (_, DestinationId::NOWHERE) => RECIPIENTS_PER_TRANSACTION_MAX,
-            (Way::Route, _) => self.routes.route(destination).recipients_max.max(1),
-        };
+            (Way::Hosts { .. }, _) => {
+                self.lanes[self.place_of(destination)].domain.as_ref().map(|domain| domain.recipients_max)
+            }
+            (Way::Failed(_) | Way::Overdue(_), _) | (_, DestinationId::NOWHERE) => None,
+            (Way::Route, _) => Some(self.recipients_max[destination.index()]),
+        }
+        .unwrap_or(RECIPIENTS_PER_TRANSACTION_MAX);
         let mut recipient_at = places(message);
         let mut chosen = open.into_iter().filter(|(index, at)| *index >= forced_from || *at <= due);
         let recipients: Vec<JobRecipient> = (chosen.by_ref().take(recipients_max))
@@ -524,12 +595,13 @@ impl Queue {
         destination: DestinationId,
         forced_from: u32,
         verdicts: &[(u32, Verdict)],
+        busy_until: Instant,
     ) -> Option<(Instant, u32)> {
         let mut settled: Vec<(u32, Option<Instant>)> = (verdicts.iter())
             .map(|(index, verdict)| {
                 let at = match verdict {
                     Verdict::Deferred { next_attempt_at, .. } => Some(self.instant_of(now, *next_attempt_at)),
-                    Verdict::Busy => Some(now.mono + BUSY_DELAY),
+                    Verdict::Busy => Some(busy_until),
                     Verdict::Delivered { .. } | Verdict::Bounced { .. } => None,
                 };
                 (*index, at)
@@ -552,7 +624,7 @@ impl Queue {
         // The next job would take the same recipients first, as nothing was written down for them: without the pause an
         // owner that hands everything back would be asked again at once, for ever.
         let busy = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Busy);
-        let earliest = if busy { now.mono + BUSY_DELAY } else { now.mono };
+        let earliest = if busy { busy_until } else { now.mono };
         first.map(|at| (at.max(earliest), forced_left))
     }
 
@@ -561,7 +633,9 @@ impl Queue {
         let in_hand = self.in_hand.remove(&key);
         self.outcomes_size -= in_hand.map_or(0, |in_hand| in_hand.outcomes_size.into());
         let place = self.place_of(key.1);
-        self.lanes[place].in_hand -= 1;
+        let lane = &mut self.lanes[place];
+        let is_settled = in_hand.is_some_and(|in_hand| in_hand.is_settled);
+        *if is_settled { &mut lane.settling } else { &mut lane.in_hand } -= 1;
     }
 
     /// Puts an entry into its lane, from where it was if it was there.
@@ -581,9 +655,18 @@ impl Queue {
     /// Brings a lane to where its first entry and its credit say: `ready`, `timed` or neither.
     fn refresh(&mut self, now: Now, place: usize) {
         let lane = &mut self.lanes[place];
-        let stands_still = lane.domain.as_ref().is_some_and(|domain| domain.wanted) || lane.in_hand >= self.in_hand_max;
-        let head = lane.waiting.first().map(|(at, _)| *at).filter(|_| !stands_still);
-        let timed_at = head.filter(|at| *at > now.mono);
+        let is_wanted = lane.domain.as_ref().is_some_and(|domain| domain.wanted);
+        let stands_still = is_wanted || lane.in_hand >= lane.in_hand_max(self.in_hand_max);
+        let head = lane.waiting.first().map(|(at, _)| *at);
+        let is_due = head.is_some_and(|at| at <= now.mono);
+        let is_closed = lane.closed_until > now.mono;
+        let opens_at = if is_due { Some(lane.closed_until) } else { head };
+        let timed_at = opens_at.filter(|at| *at > now.mono && !stands_still);
+        let standing = is_due && (stands_still || is_closed);
+        if lane.standing != standing {
+            lane.standing = standing;
+            self.round.count(now.mono, standing);
+        }
         if lane.timed_at != timed_at {
             if let Some(at) = lane.timed_at {
                 self.timed.remove(&(at, place));
@@ -593,7 +676,7 @@ impl Queue {
             }
             lane.timed_at = timed_at;
         }
-        if head.is_some() && timed_at.is_none() && !lane.ready {
+        if is_due && !standing && !lane.ready {
             lane.ready = true;
             self.ready.push_back(place);
         }
@@ -603,9 +686,11 @@ impl Queue {
     /// Forgets a domain for which there is nothing left.
     fn free_if_unused(&mut self, place: usize) {
         let lane = &mut self.lanes[place];
-        let in_use = lane.in_hand > 0 || !lane.waiting.is_empty() || lane.ready || lane.timed_at.is_some();
+        let in_use =
+            lane.in_hand > 0 || lane.settling > 0 || !lane.waiting.is_empty() || lane.ready || lane.timed_at.is_some();
         if !in_use && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted) {
             self.domains.remove(&domain.name);
+            *lane = Lane::default();
             self.free.push(place);
         }
     }
@@ -622,7 +707,7 @@ impl Queue {
                 self.lanes.push(Lane::default());
                 self.lanes.len() - 1
             });
-            let domain = Domain { name: (*name).into(), route, known: None, wanted: false };
+            let domain = Domain { name: (*name).into(), route, known: None, wanted: false, recipients_max: 1 };
             self.lanes[place].domain = Some(Box::new(domain));
             self.domains.insert((*name).into(), place);
             place

@@ -1,8 +1,11 @@
 use super::*;
-use crate::delivery::testing::{Message, answer, at, hop, hosts, routes};
+use crate::delivery::testing::{Message, answer, at, hop, hosts, routes, said};
 use crate::delivery::{Answer, Route};
+use crate::smtp::client::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
+
+mod overdue;
 
 /// A queue and the messages of its spool.
 struct Home {
@@ -33,9 +36,14 @@ impl Home {
 
     fn settle(&mut self, now: Now, job: &Job, fate: impl Fn(u32) -> Fate) -> Vec<(u32, Verdict)> {
         let fates = job.recipients.iter().map(|recipient| (recipient.index, fate(recipient.index))).collect();
-        let result = JobResult { id: job.id, destination: job.destination, fates, dsn_offered: false };
-        let message = self.spool.get_mut(&job.id).unwrap();
-        let verdicts = self.queue.settle(now, &*message, &result);
+        let result =
+            JobResult { id: job.id, destination: job.destination, fates, dsn_offered: false, standstill: None };
+        self.conclude(now, &result)
+    }
+
+    fn conclude(&mut self, now: Now, result: &JobResult) -> Vec<(u32, Verdict)> {
+        let message = self.spool.get_mut(&result.id).unwrap();
+        let verdicts = self.queue.settle(now, &*message, result);
         message.apply(&verdicts);
         verdicts
     }
@@ -134,7 +142,7 @@ fn a_life_of_failures_follows_the_schedule_warns_once_and_ends_at_the_age() {
 
 #[test]
 fn who_is_told_follows_notify_and_the_reverse_path() {
-    let failed = |_| Fate::Failed(Answer::reply((5, 1, 1), "550 5.1.1 no", "mx"));
+    let failed = |_| Fate::Failed(said(550, Stage::Rcpt, "550 5.1.1 no"));
     let bounced = |notify| Verdict::Bounced { attempts: 1, bounce: Bounce::Permanent, notify };
     let plain = || Message::new(1, at(0), &["a@d0.example"]);
     let null = |mut message: Message| {
@@ -169,7 +177,7 @@ fn a_hop_with_dsn_tells_about_success_itself() {
     home.add(at(0), message.clone());
     let job = home.next(at(0)).unwrap();
     let fates = vec![(0, delivered(0))];
-    let result = JobResult { id: job.id, destination: job.destination, fates, dsn_offered: true };
+    let result = JobResult { id: job.id, destination: job.destination, fates, dsn_offered: true, standstill: None };
     let verdicts = home.queue.settle(at(0), &message, &result);
     assert_eq!(verdicts, [(0, Verdict::Delivered { notify_success: false })]);
 }
@@ -225,7 +233,8 @@ fn a_dead_destination_holds_up_no_other() {
     let jobs: Vec<Job> = std::iter::from_fn(|| home.next(at(1))).collect();
     assert_eq!(jobs.len(), JOBS_IN_HAND_MAX as usize + 1);
     assert_eq!(jobs[1].recipients[0].address.as_ref(), "a@d1.example", "destinations take turns");
-    assert_eq!(home.queue.next_deadline(), None, "nothing to do before something is settled");
+    let too_old = at(0).mono + Retry::default().age_max;
+    assert_eq!(home.queue.next_deadline(), Some(too_old), "nothing to do before something is settled or too old");
     home.settle(at(1), &jobs[0], deferred);
     assert!(home.next(at(1)).is_some());
     assert_eq!(home.next(at(1)), None);
@@ -270,7 +279,13 @@ fn a_deleted_message_leaves_nothing_behind() {
     let job = home.next(at(0)).unwrap();
     home.queue.remove(id);
     home.spool.remove(&id);
-    let result = JobResult { id, destination: job.destination, fates: vec![(0, delivered(0))], dsn_offered: false };
+    let result = JobResult {
+        id,
+        destination: job.destination,
+        fates: vec![(0, delivered(0))],
+        dsn_offered: false,
+        standstill: None,
+    };
     home.queue.discard(at(0), &result);
     home.queue.discard(at(0), &result);
     assert_eq!(home.queue.status(), QueueStatus::default());
@@ -388,7 +403,7 @@ fn a_domain_that_is_looked_up_holds_up_nobody_else() {
     assert_eq!(wanted(&mut home), ["one.example".into(), "two.example".into()]);
     assert_eq!(home.next(at(1)), None);
     assert!(wanted(&mut home).is_empty(), "they are asked about once");
-    assert_eq!(home.queue.next_deadline(), None);
+    assert_eq!(home.queue.next_deadline(), Some(at(0).mono + Retry::default().age_max));
 
     let (one, two) = (hosts(1, &[(10, "mx.one.example", 1)]), hosts(2, &[(10, "mx.two.example", 2)]));
     home.queue.resolved(at(2), "two.example", &found(&two, 60));

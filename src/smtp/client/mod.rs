@@ -194,10 +194,10 @@ pub enum Fate {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Reason {
     /// The server said so.
-    #[error("{reply} (in reply to {command})")]
+    #[error("{reply} (in reply to {})", .stage.command())]
     Reply {
-        /// What it answered: `MAIL FROM`, `end of DATA`, …
-        command: &'static str,
+        /// How far the session was: it answered the command of this stage.
+        stage: Stage,
         /// The answer.
         reply: RemoteReply,
     },

@@ -560,7 +560,7 @@ impl Session {
 
     fn settle_refused(&mut self, exchange: &Exchange, places: &[u32], stage: Stage, reply: &RemoteReply) {
         for place in places {
-            let reason = Reason::Reply { command: stage.command(), reply: reply.clone() };
+            let reason = Reason::Reply { stage, reply: reply.clone() };
             let fate = match exchange.purpose {
                 Purpose::Deliver => reason.into(),
                 // A refused MAIL says nothing about the recipient that is being verified.
@@ -622,7 +622,7 @@ impl Session {
         // The end of the message has left us: the server may have acted on it (RFC 1047).
         let whole = matches!(self.state, State::Outcome { .. }) && self.output.is_empty();
         match cause {
-            Cause::Reply(reply) => Reason::Reply { command: stage.command(), reply },
+            Cause::Reply(reply) => Reason::Reply { stage, reply },
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),
             Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
             Cause::Unrecorded => Reason::Local(LocalReason::Unrecorded),

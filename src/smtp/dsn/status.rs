@@ -3,7 +3,7 @@
 //! In: why a recipient was not delivered to. Out: a code, and a sentence of advice.
 
 use super::Action;
-use crate::smtp::client::{LocalReason, Reason, RemoteReply};
+use crate::smtp::client::{LocalReason, Reason, RemoteReply, Stage};
 use std::fmt;
 
 /// `class.subject.detail`.
@@ -77,7 +77,7 @@ pub(super) fn introduction(action: Action) -> &'static str {
 /// The status code of a reason.
 pub fn status_of(reason: &Reason) -> Status {
     match reason {
-        Reason::Reply { command, reply } => status_of_reply(command, reply),
+        Reason::Reply { stage, reply } => status_of_reply(*stage, reply),
         Reason::Connection(..) | Reason::UnknownOutcome => Status::new(4, 4, 2),
         Reason::TooManyRecipients => Status::new(4, 5, 3),
         Reason::Local(reason) => match reason {
@@ -98,18 +98,18 @@ pub fn status_of(reason: &Reason) -> Status {
 }
 
 /// The server's own code, or the nearest to what a bare reply code says (RFC 3463 §2, RFC 5321 §4.2.3).
-fn status_of_reply(command: &str, reply: &RemoteReply) -> Status {
+fn status_of_reply(stage: Stage, reply: &RemoteReply) -> Status {
     if let Some((class, subject, detail)) = reply.enhanced {
         return Status::new(class, subject, detail);
     }
-    let (subject, detail) = match (reply.code, command) {
+    let (subject, detail) = match (reply.code, stage) {
         (421, _) => (3, 2),
-        (450, "RCPT TO") => (2, 0),
+        (450, Stage::Rcpt) => (2, 0),
         (451, _) => (3, 0),
         (452, _) => (3, 1),
         (500..=504, _) => (5, 0),
         (530 | 535, _) => (7, 0),
-        (550 | 553, "RCPT TO") => (1, 0),
+        (550 | 553, Stage::Rcpt) => (1, 0),
         (552, _) => (2, 2),
         _ => (0, 0),
     };

@@ -188,16 +188,15 @@ fn the_header_is_cut_off_wherever_the_pieces_end() {
 
 #[test]
 fn each_reason_has_its_status() {
-    let reply =
-        |command, code, enhanced| Reason::Reply { command, reply: RemoteReply { code, enhanced, text: "".into() } };
+    let reply = |stage, code, enhanced| Reason::Reply { stage, reply: RemoteReply { code, enhanced, text: "".into() } };
     let table = [
-        (reply("RCPT TO", 550, Some((5, 7, 1))), "5.7.1"),
-        (reply("RCPT TO", 550, None), "5.1.0"),
-        (reply("end of DATA", 550, None), "5.0.0"),
-        (reply("RCPT TO", 450, None), "4.2.0"),
-        (reply("connection", 421, None), "4.3.2"),
-        (reply("DATA", 452, None), "4.3.1"),
-        (reply("end of DATA", 552, None), "5.2.2"),
+        (reply(Stage::Rcpt, 550, Some((5, 7, 1))), "5.7.1"),
+        (reply(Stage::Rcpt, 550, None), "5.1.0"),
+        (reply(Stage::Outcome, 550, None), "5.0.0"),
+        (reply(Stage::Rcpt, 450, None), "4.2.0"),
+        (reply(Stage::Greeting, 421, None), "4.3.2"),
+        (reply(Stage::Data, 452, None), "4.3.1"),
+        (reply(Stage::Outcome, 552, None), "5.2.2"),
         (Reason::Connection(Failure::Lost, Stage::Mail), "4.4.2"),
         (Reason::UnknownOutcome, "4.4.2"),
         (Reason::TooManyRecipients, "4.5.3"),

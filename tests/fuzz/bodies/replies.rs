@@ -72,8 +72,8 @@ fn expected(input: &[u8]) -> Option<Fate> {
         Err(()) => protocol(),
         Ok(reply) if reply.is_positive() => Fate::Delivered(reply),
         Ok(reply) if reply.is_intermediate() => protocol(),
-        Ok(reply) if reply.is_permanent() => Fate::Failed(Reason::Reply { command: "RCPT TO", reply }),
-        Ok(reply) => Fate::Deferred(Reason::Reply { command: "RCPT TO", reply }),
+        Ok(reply) if reply.is_permanent() => Fate::Failed(Reason::Reply { stage: Stage::Rcpt, reply }),
+        Ok(reply) => Fate::Deferred(Reason::Reply { stage: Stage::Rcpt, reply }),
     })
 }
 

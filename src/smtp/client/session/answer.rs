@@ -180,7 +180,7 @@ impl Session {
         } else if exchange.purpose == Purpose::Deliver && !exchange.accepted.is_empty() && says_full(&reply) {
             self.settle(exchange, place, Fate::Deferred(Reason::TooManyRecipients));
         } else {
-            let reason = Reason::Reply { command: Stage::Rcpt.command(), reply };
+            let reason = Reason::Reply { stage: Stage::Rcpt, reply };
             self.settle(exchange, place, reason.into());
         }
     }
@@ -233,7 +233,7 @@ impl Session {
             let fate = if reply.is_positive() {
                 Fate::Delivered(reply.clone())
             } else {
-                Reason::Reply { command: Stage::Outcome.command(), reply: reply.clone() }.into()
+                Reason::Reply { stage: Stage::Outcome, reply: reply.clone() }.into()
             };
             self.settle(&exchange, place, fate);
         }
