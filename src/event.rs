@@ -9,6 +9,7 @@ use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
+use crate::smtp::dsn::Status;
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use serde::Serialize;
@@ -170,6 +171,8 @@ pub enum Event {
         tls: Option<HopSecured>,
         /// What it said, or what went wrong.
         reply: String,
+        /// The same as a code (RFC 3463).
+        status: Status,
         /// Attempts so far.
         attempts: u32,
         /// When it is tried again.
@@ -196,6 +199,8 @@ pub enum Event {
         destination: String,
         /// What the next hop said, or what went wrong.
         reply: String,
+        /// The same as a code (RFC 3463).
+        status: Status,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
@@ -394,6 +399,7 @@ mod tests {
             remote: Some("192.0.2.9:25".into()),
             tls: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
+            status: Status::new(4, 3, 0),
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
         };
@@ -401,7 +407,7 @@ mod tests {
             event.line(WallTime::from_micros(1_795_493_951_250_000)),
             "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
              \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
-             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"attempts\":2,\
+             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
              \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
     }

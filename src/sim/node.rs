@@ -4,7 +4,6 @@ use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use super::manual::Asking;
 use super::plan;
-use super::secure;
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
@@ -25,7 +24,7 @@ use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::{Pinned, Server};
+use crate::tls::{Client, Pinned, Server};
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -91,8 +90,8 @@ pub(super) struct Node {
     pub hardware_address: [u8; 6],
     /// What its links are encrypted with.
     pub tls: Option<Arc<Pinned>>,
-    /// Whether it speaks TLS with next hops.
-    pub secure: bool,
+    /// What it speaks TLS with next hops with, if it does.
+    pub client_tls: Option<fn() -> Client>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
     pub memories: [Option<Memory>; 2],
     /// The version of the mirror protocol that its release speaks.
@@ -193,7 +192,7 @@ impl Node {
             adjust: |_| {},
             hardware_address: HARDWARE_ADDRESS,
             tls: None,
-            secure: false,
+            client_tls: None,
             memories: [None; 2],
             protocol: VERSION,
             snapshot: None,
@@ -390,7 +389,7 @@ impl Node {
                 PairEquipment { protocol: self.protocol, ..equipment }
             });
             let station = Station {
-                tls: self.secure.then(secure::client),
+                tls: self.client_tls.map(|make| make()),
                 clock: clock.clone(),
                 transport,
                 logs,

@@ -27,6 +27,7 @@ use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
+use crate::smtp::dsn::Status;
 use crate::smtp::{BodyType, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
@@ -434,17 +435,19 @@ impl Home {
         let id = result.id;
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         let Some(recipient) = message.recipient(index).filter(|recipient| recipient.state.is_open()) else { return };
+        if verdict == Verdict::Busy {
+            // It was not part of the transaction. Of damaged content nobody knows that.
+            let log = parts.logs.of(id).filter(|log| !log.is_damaged(id));
+            return log.into_iter().for_each(|log| log.spared(id, index));
+        }
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.describe(domain_of(recipient.address));
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
         let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
         let text = answer.text.clone();
+        let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
         let (outcome, event) = match verdict {
-            Verdict::Busy => {
-                // It was not part of the transaction.
-                parts.logs.of(id).into_iter().for_each(|log| log.spared(id, index));
-                return;
-            }
+            Verdict::Busy => return,
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
                 let delay = parts.now.wall.since(message.received_at());
@@ -455,14 +458,23 @@ impl Home {
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
                 self.counts.deferred += 1;
-                let event =
-                    Event::Deferred { id, recipient, destination, remote, tls, reply, attempts, next_attempt_at };
+                let event = Event::Deferred {
+                    id,
+                    recipient,
+                    destination,
+                    remote,
+                    tls,
+                    reply,
+                    status,
+                    attempts,
+                    next_attempt_at,
+                };
                 (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
                 self.counts.bounced += 1;
                 let dsn = dsn.filter(|_| notify);
-                (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, dsn })
+                (Outcome::Bounced { reply: text }, Event::Bounced { id, recipient, destination, reply, status, dsn })
             }
             Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
                 self.counts.bounced += 1;

@@ -61,6 +61,8 @@ struct Connection {
     /// None until the connection is there.
     session: Option<Session>,
     task: InHand,
+    /// The end of the message in hand has reached the host.
+    end_arrived: bool,
     /// Why no more tasks can be started, once that is so.
     closing: Option<Option<Reason>>,
     armed: Option<Instant>,
@@ -135,6 +137,7 @@ impl Outbound {
                                 settings,
                                 session: None,
                                 task: InHand::Nothing,
+                                end_arrived: false,
                                 closing: None,
                                 armed: None,
                             };
@@ -219,6 +222,7 @@ impl Outbound {
                 task
             }
         };
+        found.end_arrived = false;
         session.start(parts.now.mono, task);
         self.pump(parts, connection);
     }
@@ -389,6 +393,12 @@ impl Outbound {
                 moved |= found.feed(parts, connection);
             }
             let Some(session) = &mut found.session else { return };
+            if session.awaits_outcome() && !found.end_arrived {
+                // What comes with the answer is not answered by it: that is seen before.
+                let flow = found.line.flow();
+                found.end_arrived = !found.line.has_output() && parts.transport.acknowledged(flow);
+                session.set_end_in_flight(!found.end_arrived);
+            }
             match found.line.received_in_turn(&mut parts.transport, &mut parts.handshakes) {
                 Ok(received) if !received.bytes.is_empty() && !session.is_handshaking() => {
                     let count = session.receive(parts.now.mono, received.bytes);
@@ -422,8 +432,11 @@ impl Outbound {
         if session.closed() {
             let ended = found.tls_error.is_some() || parts.transport.received(found.line.flow()).finished;
             if session.output().is_empty() || ended {
-                if let Some(gone) = self.gone(parts, connection) {
-                    gone.line.close(&mut parts.transport);
+                let in_doubt = session.in_doubt();
+                match self.gone(parts, connection) {
+                    Some(gone) if in_doubt => parts.transport.abort(gone.line.flow()),
+                    Some(gone) => gone.line.close(&mut parts.transport),
+                    None => {}
                 }
                 return;
             }
@@ -499,7 +512,7 @@ impl Outbound {
     fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> Option<Connection> {
         let mut gone = self.forget(parts, connection)?;
         let reason = gone.closing.take().flatten();
-        let answer = reason.as_ref().map(|reason| gone.answer(reason));
+        let answer = reason.as_ref().map(|reason| gone.deferral(reason));
         match (reason, answer) {
             // Lost, too late, or refused by one of the two: a server that cannot do it may be able to do without.
             (Some(Reason::Connection(_, Stage::Handshake)), Some(answer)) => {
@@ -714,13 +727,22 @@ impl Connection {
                 let answer = Answer::reply(status, reply.to_string(), &*self.host);
                 Fate::Delivered(Answer { tls: self.secured(), ..answer })
             }
+            // Nothing was said about it.
+            client::Fate::Deferred(Reason::Local(LocalReason::NotBegun)) => Fate::Untried,
             client::Fate::Deferred(reason) => {
                 let soon = matches!(reason, Reason::TooManyRecipients);
                 let tried = reason != Reason::Local(LocalReason::Unrecorded);
-                Fate::Deferred { answer: self.answer(&reason), soon, tried }
+                Fate::Deferred { answer: self.deferral(&reason), soon, tried }
             }
             client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
         }
+    }
+
+    /// What is put off is so for now, whatever the server has called it.
+    fn deferral(&self, reason: &Reason) -> Answer {
+        let answer = self.answer(reason);
+        let (_, subject, detail) = answer.status;
+        Answer { status: (4, subject, detail), ..answer }
     }
 
     fn answer(&self, reason: &Reason) -> Answer {

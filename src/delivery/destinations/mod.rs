@@ -262,12 +262,19 @@ impl Destinations {
         let target = &mut self.targets[known.destination];
         let host = &mut target.hosts[known.host];
         target.busy -= 1;
-        let broken_off = matches!(result, TaskResult::Deliver { broken_off: true, .. });
+        let spared = match &result {
+            TaskResult::Deliver { broken_off, fates, .. } => {
+                // A connection that was over before the work came says nothing about the host.
+                let untried = !fates.is_empty() && fates.iter().all(|(_, fate)| *fate == Fate::Untried);
+                *broken_off || untried
+            }
+            TaskResult::Verify(_) => false,
+        };
         let (worker, result) = completed(in_hand, result);
         // A host that decides, whatever it says, is in working order.
         if reusable || decided(&result) {
             host.prove();
-        } else if !broken_off {
+        } else if !spared {
             host.drop_connection(now, &self.settings.host_backoff);
         }
         self.actions.push_back(Action::Finished { worker, result });

@@ -255,6 +255,9 @@ pub enum LocalReason {
     /// The attempt could not be recorded, which has to come first; the connection was dropped before the final dot.
     #[error("the attempt could not be recorded before the end of the message was sent")]
     Unrecorded,
+    /// The server ended the connection, which others had used before, and had not heard of this message yet.
+    #[error("the server ended the connection between two messages")]
+    NotBegun,
     /// The server offers no TLS, and the route requires it.
     #[error("the server offers no TLS (STARTTLS), without which nothing may be sent to it")]
     TlsNotOffered,
@@ -267,7 +270,7 @@ impl LocalReason {
     /// Whether another try may end differently: at the same server, or at one that behaves.
     pub fn is_temporary(self) -> bool {
         match self {
-            LocalReason::ContentUnreadable | LocalReason::Unrecorded => true,
+            LocalReason::ContentUnreadable | LocalReason::Unrecorded | LocalReason::NotBegun => true,
             LocalReason::TlsNotOffered | LocalReason::Protocol(_) => true,
             LocalReason::Smtputf8NotOffered | LocalReason::BinaryNotOffered | LocalReason::TooLarge { .. } => false,
             LocalReason::AddressUnusable | LocalReason::SenderUnusable | LocalReason::LoneNewline => false,

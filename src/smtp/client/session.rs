@@ -36,6 +36,10 @@ pub struct Session {
     secured: bool,
     /// What ends the content of this task waits for [`Session::allow_end`].
     end_held: bool,
+    /// The end of the content has not reached the server yet.
+    end_in_flight: bool,
+    /// It was closed when the outcome of a message was due.
+    in_doubt: bool,
 }
 
 #[derive(Debug)]
@@ -117,6 +121,8 @@ impl Session {
             quit_wanted: false,
             secured: false,
             end_held: false,
+            end_in_flight: false,
+            in_doubt: false,
         }
     }
 
@@ -178,8 +184,7 @@ impl Session {
         };
         if !matches!(self.state, State::Idle) {
             debug_assert!(matches!(self.state, State::Quit | State::Closed), "a task is under way");
-            let reason = Reason::Connection(Failure::Lost, Stage::Idle);
-            return self.refuse(purpose, &transaction, reason);
+            return self.refuse(purpose, &transaction, Reason::Local(LocalReason::NotBegun));
         }
         if let Some(reason) = self.obstacle(&transaction) {
             return self.refuse(purpose, &transaction, Reason::Local(reason));
@@ -331,6 +336,22 @@ impl Session {
     /// Whether the flow is to be closed, after what is left in [`output`](Session::output) has been sent.
     pub fn closed(&self) -> bool {
         matches!(self.state, State::Closed)
+    }
+
+    /// Whether all of a message was given out, and its outcome is due.
+    pub fn awaits_outcome(&self) -> bool {
+        matches!(self.state, State::Outcome { .. }) && self.output.is_empty()
+    }
+
+    /// Whether the end of the content has not reached the server, as far as that is known: what it says then is no consent.
+    pub fn set_end_in_flight(&mut self, in_flight: bool) {
+        self.end_in_flight = in_flight;
+    }
+
+    /// Whether it closed without knowing the outcome of a message. The flow may not have sent all of that yet, and must not any
+    /// more: it is to be reset.
+    pub fn in_doubt(&self) -> bool {
+        self.in_doubt
     }
 
     /// Whether a task may be started.
@@ -587,6 +608,7 @@ impl Session {
     fn fail(&mut self, cause: Cause) {
         let stage = self.stage();
         let reason = self.reason(cause, stage);
+        self.in_doubt |= reason == Reason::UnknownOutcome;
         match mem::replace(&mut self.state, State::Closed) {
             State::Quit | State::Closed => self.close_quietly(),
             State::Envelope(exchange) | State::Content { exchange, .. } | State::Outcome { exchange, .. } => {
@@ -613,6 +635,17 @@ impl Session {
     fn reason(&self, cause: Cause, stage: Stage) -> Reason {
         // The end of the message has left us: the server may have acted on it (RFC 1047).
         let whole = matches!(self.state, State::Outcome { .. }) && self.output.is_empty();
+        let is_crossing = match &cause {
+            Cause::Reply(reply) => reply.code == 421,
+            cause => matches!(cause, Cause::Connection(Failure::Lost)),
+        };
+        if is_crossing
+            && self.transactions_count > 1
+            && matches!(&self.state, State::Envelope(exchange) if exchange.answered == 0)
+        {
+            // It had ended the connection, or was about to, when MAIL came.
+            return Reason::Local(LocalReason::NotBegun);
+        }
         match cause {
             Cause::Reply(reply) => Reason::Reply { command: stage.command(), reply },
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),

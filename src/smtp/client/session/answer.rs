@@ -207,8 +207,8 @@ impl Session {
     }
 
     fn answer_outcome(&mut self, now: Instant, mut exchange: Exchange, chunks_count: u32, reply: RemoteReply) {
-        // An answer to a message whose end has not left us cannot be about all of it.
-        let early = chunks_count == 0 && !self.output.is_empty();
+        // An answer to a message whose end the server does not have cannot be about all of it.
+        let early = chunks_count == 0 && (!self.output.is_empty() || self.end_in_flight);
         if early || chunks_count > 0 || reply.is_intermediate() {
             let next_chunk = chunks_count > 0 && reply.is_positive();
             let refused = reply.code >= 400;
