@@ -136,6 +136,13 @@ pub enum Event {
         /// What went wrong.
         error: String,
     },
+    /// A next hop refused the credentials of its route, or offers no way to show them: nothing is sent to it.
+    CredentialsRefused {
+        /// The host.
+        remote: String,
+        /// What it said, or what went wrong.
+        reply: String,
+    },
     /// A recipient's next hop took the message.
     Delivered {
         /// The queue id.

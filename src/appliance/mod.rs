@@ -13,6 +13,7 @@ use crate::delivery::{Destinations, RouteError, Routes};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
+use crate::smtp::client::Credentials;
 use crate::spool::Log;
 use crate::tls::{Client, Server};
 use crate::worker::{Equipment, Exchange, PairEquipment};
@@ -29,6 +30,8 @@ pub struct Appliance {
     pub routes: Arc<Routes>,
     /// What clients are shown, at the start, if there are certificates.
     pub tls: Option<Arc<Server>>,
+    /// Who we are to next hops, at the start.
+    pub credentials: Arc<[Arc<Credentials>]>,
 }
 
 /// What one worker has of its own.
@@ -54,13 +57,13 @@ pub struct Station<T, D: Disk, C> {
 }
 
 impl Appliance {
-    /// Compiles the routes of `config`. Certificates are given later: reading them is not for everybody.
+    /// Compiles the routes of `config`. Certificates and credentials are given later: reading them is not for everybody.
     ///
     /// # Errors
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
-        Ok(Appliance { config, policy, routes, tls: None })
+        Ok(Appliance { config, policy, routes, tls: None, credentials: Arc::new([]) })
     }
 
     /// Everything that one worker works with.
@@ -77,6 +80,7 @@ impl Appliance {
             listeners: settings::listeners(config),
             tls: self.tls.clone(),
             client_tls: station.tls,
+            credentials: Arc::clone(&self.credentials),
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

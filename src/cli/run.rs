@@ -20,6 +20,7 @@ use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
 use crate::port::Port;
 use crate::port::lane::Lane;
+use crate::smtp::client::Credentials;
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
@@ -53,6 +54,8 @@ pub(super) enum StartError {
     Key(#[from] KeyError),
     #[error("TLS: {0}")]
     Tls(KeyError),
+    #[error("credentials: {0}")]
+    Credentials(#[from] settings::CredentialsError),
     #[error("[tls] roots: {0}")]
     Roots(#[from] RootsError),
     #[error("{0}")]
@@ -100,6 +103,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let mut appliance = Appliance::new(Arc::clone(config), Arc::clone(&policy))?;
     appliance.tls = settings::server_tls(config).map_err(StartError::Tls)?.map(Arc::new);
     let roots = settings::roots(config)?;
+    appliance.credentials = settings::credentials(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
@@ -180,12 +184,14 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         about,
     };
     let mut certificates = appliance.tls.as_ref().map(|tls| Certificates::new(config, tls, &links));
+    let mut credentials = OwnCredentials::new(config, &links);
     let mut reload = reloader(policy, links.clone());
     let on_tick = |tick| match tick {
-        Tick::Link => watch(&attachment),
+        Tick::Link => watch(&attachment).into_iter().collect(),
         Tick::Second | Tick::Reload => {
             reload();
-            certificates.as_mut().and_then(|certificates| certificates.tick(tick))
+            let said = certificates.as_mut().and_then(|certificates| certificates.tick(tick));
+            said.into_iter().chain(credentials.tick(tick)).collect()
         }
     };
     let reason = control::run(settings, links, from, on_tick);
@@ -375,6 +381,46 @@ impl Certificates {
         for (link, owed) in self.links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
             *owed = link.to.try_send(ToWorker::Certificates(Arc::clone(&self.current))).is_err();
             link.wakeup.notify();
+        }
+        said
+    }
+}
+
+/// Reads the credentials of the routes again when an operator asks for it.
+struct OwnCredentials {
+    config: Arc<Config>,
+    links: Vec<WorkerLink>,
+    read: Option<Arc<[Arc<Credentials>]>>,
+    /// Workers that have not got them, since their channel was full.
+    owed: Vec<bool>,
+}
+
+impl OwnCredentials {
+    fn new(config: &Arc<Config>, links: &[WorkerLink]) -> OwnCredentials {
+        OwnCredentials { config: Arc::clone(config), links: links.to_vec(), read: None, owed: vec![false; links.len()] }
+    }
+
+    /// What is to be said of it, if they were read.
+    fn tick(&mut self, tick: Tick) -> Option<Event> {
+        let count = settings::credentials_files(&self.config).len();
+        let mut said = None;
+        if tick == Tick::Reload && count > 0 {
+            said = Some(match settings::credentials(&self.config) {
+                Ok(read) => {
+                    self.read = Some(read);
+                    self.owed.fill(true);
+                    Event::Reloaded { detail: format!("{count} credentials") }
+                }
+                Err(error) => {
+                    Event::Warning { text: format!("credentials: {error}; what was read before still counts") }
+                }
+            });
+        }
+        if let Some(read) = &self.read {
+            for (link, owed) in self.links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
+                *owed = link.to.try_send(ToWorker::Credentials(Arc::clone(read))).is_err();
+                link.wakeup.notify();
+            }
         }
         said
     }

@@ -57,7 +57,8 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
         }
     }
     let files = config.certificates.iter_mut().flat_map(|certificate| [&mut certificate.chain, &mut certificate.key]);
-    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots) {
+    let credentials = config.routes.iter_mut().flat_map(|route| &mut route.credentials);
+    for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots).chain(credentials) {
         *path = folder.join(&*path);
     }
     Ok(config)

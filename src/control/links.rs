@@ -9,6 +9,7 @@ use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::register::Node;
 use crate::policy::Policy;
+use crate::smtp::client::Credentials;
 use crate::spool::Room;
 use crate::tls::Server;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -31,6 +32,8 @@ pub enum ToWorker {
     Policy(Arc<Policy>),
     /// What clients are shown from now on.
     Certificates(Arc<Server>),
+    /// Who we are to next hops from now on.
+    Credentials(Arc<[Arc<Credentials>]>),
     /// Something for one of the pair's identities.
     Pair {
         /// Which.

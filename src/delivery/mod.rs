@@ -34,5 +34,5 @@ mod testing;
 pub use destinations::{Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, Settings};
 pub use job::{Answer, Fate, HopSecured, Job, JobRecipient, JobResult, TaskResult, Way, Work, WorkResult};
 pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
-pub use route::{DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy};
+pub use route::{CredentialsId, DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy};
 pub use schedule::Retry;

@@ -90,6 +90,10 @@ pub enum TlsPolicy {
     Verify,
 }
 
+/// Which credentials, by their place in the list of them that a box has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialsId(pub u16);
+
 /// How one connection is to be secured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Security {
@@ -97,6 +101,8 @@ pub struct Security {
     pub policy: TlsPolicy,
     /// TLS begins with the connection.
     pub implicit: bool,
+    /// Who we are to the host. Said to none but one whose certificate is good.
+    pub credentials: Option<CredentialsId>,
 }
 
 /// How a destination is reached.
@@ -111,6 +117,8 @@ pub struct Route {
     pub source_addresses: Vec<IpAddr>,
     /// What is demanded of TLS.
     pub tls: TlsPolicy,
+    /// Who we are to its hosts, if they are to know: nothing without [`TlsPolicy::Verify`].
+    pub credentials: Option<CredentialsId>,
     /// Connections at a time.
     pub connections_max: u32,
     /// Recipients of one transaction.
@@ -125,6 +133,7 @@ impl Route {
             mx: false,
             source_addresses: Vec::new(),
             tls: TlsPolicy::default(),
+            credentials: None,
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
         }

@@ -22,6 +22,8 @@ use crate::mirror::standing::Standing;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
+#[cfg(test)]
+use crate::smtp::client::Credentials;
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, Pinned, Server};
@@ -208,6 +210,13 @@ impl Node {
         // Never read: the server is made already.
         config.certificates.push(Certificate { chain: "own.pem".into(), key: "own.key".into() });
         self.appliance.tls = Some(Arc::new(server));
+    }
+
+    /// What its routes' credentials are from the next start on.
+    #[cfg(test)]
+    pub(super) fn give_credentials(&mut self, text: &str) {
+        let credentials = Credentials::parse(text.as_bytes()).expect("good ones");
+        self.appliance.credentials = Arc::new([Arc::new(credentials)]);
     }
 
     pub(super) fn set_size_max(&mut self, size_max: u64) {

@@ -26,6 +26,7 @@ mod ticket;
 mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
+pub(crate) use key::read_secret;
 pub use key::{KeyError, OwnKey};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};

@@ -40,6 +40,7 @@ use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
+use crate::smtp::client::Credentials;
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
@@ -76,6 +77,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub tls: Option<Arc<Server>>,
     /// What connections to next hops are secured with; none: they are in the clear.
     pub client_tls: Option<Client>,
+    /// Who we are to next hops.
+    pub credentials: Arc<[Arc<Credentials>]>,
     /// Who may send what.
     pub policy: Arc<Policy>,
     /// What next hops said about recipients.
@@ -164,7 +167,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             clock: equipment.clock,
             parts,
             inbound,
-            outbound: Outbound::new(equipment.destinations, equipment.client_tls),
+            outbound: Outbound::new(equipment.destinations, equipment.client_tls, equipment.credentials),
             home,
             mirror,
             requests: equipment.control.requests,
@@ -441,6 +444,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 ToWorker::Policy(policy) => self.parts.policy = policy,
                 ToWorker::Certificates(tls) => self.inbound.show(tls),
+                ToWorker::Credentials(credentials) => self.outbound.show(credentials),
                 ToWorker::Pair { identity, wish } => {
                     let Worker { mirror, parts, inbound, outbound, home, .. } = self;
                     if let Some(mirror) = mirror {
@@ -576,7 +580,12 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 damage: damages.list.first().map(ToString::to_string),
             }
         });
-        Pulse { worker: parts.exchange.worker(), logs: logs.collect(), events_lost: parts.reporter.events_lost() }
+        Pulse {
+            worker: parts.exchange.worker(),
+            logs: logs.collect(),
+            events_lost: parts.reporter.events_lost(),
+            refused: self.outbound.refused(),
+        }
     }
 
     fn status(&self) -> WorkerStatus {

@@ -11,16 +11,19 @@
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy, Work,
+    Action, Answer, ConnectionId, CredentialsId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy,
+    Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
+use crate::event;
 use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
 use crate::limits::{END_HELD_MAX, READER_RETRY_DELAY};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::client::{
-    self, Event, LocalReason, Reason, Session, Settings, Stage, StartTls, Task, Transaction, TransactionRecipient,
+    self, Credentials, Event, LocalReason, Reason, Session, Settings, Stage, StartTls, Task, Transaction,
+    TransactionRecipient,
 };
 use crate::smtp::dsn;
 use crate::spool::{MessageId, Piece, Reader};
@@ -38,7 +41,11 @@ pub(super) struct Outbound {
     connections: BTreeMap<ConnectionId, Connection>,
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
-    settings: HashMap<(Arc<str>, client::Protocol, StartTls), Arc<Settings>>,
+    settings: HashMap<(Arc<str>, client::Protocol, StartTls, Option<CredentialsId>), Arc<Settings>>,
+    /// Who we are to next hops.
+    credentials: Arc<[Arc<Credentials>]>,
+    /// Those that were refused and have not been taken since, and what was said.
+    refused: BTreeMap<CredentialsId, String>,
     /// What connections are secured with; none: they are in the clear.
     tls: Option<Client>,
     /// Attempts that others were asked to record.
@@ -99,12 +106,18 @@ enum Content {
 }
 
 impl Outbound {
-    pub(super) fn new(destinations: Destinations, tls: Option<Client>) -> Outbound {
+    pub(super) fn new(
+        destinations: Destinations,
+        tls: Option<Client>,
+        credentials: Arc<[Arc<Credentials>]>,
+    ) -> Outbound {
         Outbound {
             destinations,
             connections: BTreeMap::new(),
             flows: HashMap::new(),
             settings: HashMap::new(),
+            credentials,
+            refused: BTreeMap::new(),
             tls,
             attempts: 0,
             held: BTreeMap::new(),
@@ -114,6 +127,18 @@ impl Outbound {
     /// Open connections.
     pub(super) fn count(&self) -> usize {
         self.connections.len()
+    }
+
+    /// What we show from now on, on new connections.
+    pub(super) fn show(&mut self, credentials: Arc<[Arc<Credentials>]>) {
+        self.credentials = credentials;
+        self.settings.clear();
+        self.refused.clear();
+    }
+
+    /// Credentials that were refused last, each with what was said.
+    pub(super) fn refused(&self) -> Vec<(CredentialsId, String)> {
+        self.refused.iter().map(|(id, text)| (*id, text.clone())).collect()
     }
 
     /// Does what the destinations ask for.
@@ -191,9 +216,13 @@ impl Outbound {
             TlsPolicy::Opportunistic if self.tls.is_some() => StartTls::IfOffered,
             TlsPolicy::Opportunistic | TlsPolicy::None => StartTls::Never,
         };
-        let key = (ehlo_name, protocol, starttls);
-        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls)| {
-            Arc::new(Settings { starttls: *starttls, ..Settings::new(ehlo_name, *protocol) })
+        // Whose certificate is not looked at is not told who we are.
+        let id = security.credentials.filter(|_| security.policy == TlsPolicy::Verify);
+        let credentials = id.and_then(|CredentialsId(place)| self.credentials.get(usize::from(place)));
+        let key = (ehlo_name, protocol, starttls, id);
+        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls, _)| {
+            let credentials = credentials.cloned();
+            Arc::new(Settings { starttls: *starttls, credentials, ..Settings::new(ehlo_name, *protocol) })
         }))
     }
 
@@ -477,9 +506,17 @@ impl Outbound {
         {
             told = true;
             match event {
-                Event::Ready => self.destinations.ready(now, connection),
+                Event::Ready => {
+                    if let Some(id) = found.security.credentials {
+                        self.refused.remove(&id);
+                    }
+                    self.destinations.ready(now, connection);
+                }
                 Event::ContentWanted => {}
                 Event::Settled { index, fate } => {
+                    if let client::Fate::Deferred(reason) = &fate {
+                        found.note_refusal(parts, &mut self.refused, reason);
+                    }
                     let fate = found.fate(fate);
                     if let InHand::Delivery { fates, .. } = &mut found.task {
                         fates.push((index, fate));
@@ -502,7 +539,12 @@ impl Outbound {
                         self.destinations.done(now, connection, result, reusable);
                     }
                 }
-                Event::Closing(reason) => found.closing = Some(reason),
+                Event::Closing(reason) => {
+                    if let Some(reason) = &reason {
+                        found.note_refusal(parts, &mut self.refused, reason);
+                    }
+                    found.closing = Some(reason);
+                }
             }
         }
         told
@@ -595,6 +637,23 @@ impl Connection {
             && let Some(session) = &mut self.session
         {
             *broken_off |= session.refuse_end(now);
+        }
+    }
+
+    /// If it is our credentials that are wrong, or cannot be shown, somebody has to know.
+    fn note_refusal<T, D: Disk>(
+        &self,
+        parts: &mut Parts<T, D>,
+        refused: &mut BTreeMap<CredentialsId, String>,
+        reason: &Reason,
+    ) {
+        let Some(id) = self.security.credentials.filter(|_| reason.refuses_credentials()) else { return };
+        let (remote, reply) = (self.host.to_string(), reason.to_string());
+        let text = format!("{remote}: {reply}");
+        // Once for all recipients of a message.
+        if refused.get(&id) != Some(&text) {
+            refused.insert(id, text);
+            parts.reporter.event(event::Event::CredentialsRefused { remote, reply });
         }
     }
 

@@ -157,7 +157,7 @@ impl Bench {
         let retry = Retry::default();
         let queue = || Queue::new(Arc::clone(&routes), retry, 1).with_attempts(pair);
         let home = Home::new([queue(), queue()], retry, "us.example".into(), 1);
-        Bench { parts, outbound: Outbound::new(destinations, None), home, told, other, number }
+        Bench { parts, outbound: Outbound::new(destinations, None, Arc::new([])), home, told, other, number }
     }
 
     fn pass(&mut self, duration: Duration) {

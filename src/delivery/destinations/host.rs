@@ -78,7 +78,7 @@ impl Host {
     /// How the next connection to it is secured.
     pub fn security(&self, now: Instant) -> Security {
         if self.may_be_clear() && now < self.clear_until {
-            return Security { policy: TlsPolicy::None, implicit: false };
+            return Security { policy: TlsPolicy::None, ..self.security };
         }
         self.security
     }
@@ -92,7 +92,7 @@ impl Host {
     }
 
     fn may_be_clear(&self) -> bool {
-        self.security == Security { policy: TlsPolicy::Opportunistic, implicit: false }
+        self.security.policy == TlsPolicy::Opportunistic && !self.security.implicit
     }
 
     /// It could not be reached, or would not serve.
@@ -158,6 +158,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress]) -> Vec<Host> {
                     security: Security {
                         policy: if hop.implicit_tls { route.tls.max(TlsPolicy::Opportunistic) } else { route.tls },
                         implicit: hop.implicit_tls,
+                        credentials: route.credentials,
                     },
                     clear_until: Instant::ZERO,
                     preference: hop.preference,

@@ -52,6 +52,8 @@ enum State {
     StartTls,
     /// The layer below to be put on the flow, and to be done with its handshake. `greeting_due`: the server has not spoken yet.
     Handshake { greeting_due: bool },
+    /// AUTH sent, or an answer to what it asked for.
+    Auth(Asked),
     /// A task may be started.
     Idle,
     /// MAIL, RCPT and DATA on their way, or their answers.
@@ -69,6 +71,14 @@ enum State {
     Quit,
     /// Nothing more will be said or heard; `Closing` was told.
     Closed,
+}
+
+/// What a server may ask for by AUTH next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    User,
+    Password,
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -94,6 +104,8 @@ enum Cause {
     Unrecorded,
     /// There is no TLS, and no mail without.
     TlsNotOffered,
+    /// There is no way to say who we are.
+    AuthNotOffered,
 }
 
 impl Session {
@@ -309,7 +321,9 @@ impl Session {
     pub fn quit(&mut self, now: Instant) {
         match self.state {
             State::Idle => self.say_goodbye(now),
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } => self.close(None),
+            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } | State::Auth(_) => {
+                self.close(None);
+            }
             State::Quit | State::Closed => {}
             _ => self.quit_wanted = true,
         }
@@ -380,7 +394,7 @@ impl Session {
         let timeouts = &self.settings.timeouts;
         match &self.state {
             State::Greeting => Some(timeouts.greeting),
-            State::Hello(_) | State::StartTls => Some(timeouts.ehlo),
+            State::Hello(_) | State::StartTls | State::Auth(_) => Some(timeouts.ehlo),
             State::Handshake { .. } => Some(HANDSHAKE_TIMEOUT),
             State::Envelope(exchange) => Some(match exchange.stage() {
                 Stage::Mail => timeouts.mail,
@@ -403,6 +417,7 @@ impl Session {
             State::Hello(stage) => *stage,
             State::StartTls => Stage::StartTls,
             State::Handshake { .. } => Stage::Handshake,
+            State::Auth(_) => Stage::Auth,
             State::Idle => Stage::Idle,
             State::Envelope(exchange) => exchange.stage(),
             State::Content { framing: Framing::Data(_), .. } => Stage::Content,
@@ -575,12 +590,18 @@ impl Session {
         for place in places {
             let reason = Reason::Reply { command: stage.command(), reply: reply.clone() };
             let fate = match exchange.purpose {
-                Purpose::Deliver => reason.into(),
+                Purpose::Deliver => self.fate(reason),
                 // A refused MAIL says nothing about the recipient that is being verified.
                 Purpose::Verify => Fate::Deferred(reason),
             };
             self.settle(exchange, *place, fate);
         }
+    }
+
+    /// What a recipient meets for a reason. Nobody pays for a mistake in our credentials.
+    fn fate(&self, reason: Reason) -> Fate {
+        let own = self.settings.credentials.is_some() && reason.refuses_credentials();
+        if own { Fate::Deferred(reason) } else { reason.into() }
     }
 
     /// A transaction that ended badly is cleared away before the next (RFC 5321 §4.1.1.5).
@@ -626,7 +647,12 @@ impl Session {
                 self.events.push_back(Event::TaskDone);
                 self.close(None);
             }
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } | State::Idle => {
+            State::Greeting
+            | State::Hello(_)
+            | State::StartTls
+            | State::Handshake { .. }
+            | State::Auth(_)
+            | State::Idle => {
                 self.close(Some(reason));
             }
         }
@@ -652,6 +678,7 @@ impl Session {
             Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
             Cause::Unrecorded => Reason::Local(LocalReason::Unrecorded),
             Cause::TlsNotOffered => Reason::Local(LocalReason::TlsNotOffered),
+            Cause::AuthNotOffered => Reason::Local(LocalReason::AuthNotOffered),
             Cause::Connection(_) | Cause::Protocol if whole => Reason::UnknownOutcome,
             Cause::Connection(failure) => Reason::Connection(failure, stage),
             Cause::Protocol => Reason::Local(LocalReason::Protocol(stage)),

@@ -1,5 +1,6 @@
 //! Dialogues: `S` is what the server says, `C` what we must have said meanwhile, `E` what we tell, in order.
 
+mod auth;
 mod held;
 mod hostile;
 mod smuggling;

@@ -98,6 +98,7 @@ pub fn status_of(reason: &Reason) -> Status {
             LocalReason::NotBegun => Status::new(4, 4, 2),
             // RFC 3463 §3.8: X.7.10 is encryption that is needed and not there.
             LocalReason::TlsNotOffered => Status::new(4, 7, 10),
+            LocalReason::AuthNotOffered => Status::new(4, 7, 0),
             LocalReason::Protocol(_) => Status::new(4, 5, 0),
         },
     }

@@ -34,6 +34,9 @@
 //! heard N VERBS           what is said to it on connection N, and who ends that, unless QUIT was said: `closed` or `reset` by the appliance
 //! ```
 //!
+//! To AUTH PLAIN it says 235 if it is shown the user `user` and the password `secret`. The route shows them where it says
+//! `credentials = "file"`.
+//!
 //! Whatever it does, nobody is delivered to without its consent behind the end of the content, and no table exceeds its limit.
 
 mod script;
@@ -84,6 +87,7 @@ fn bench(receiver: &Receiver, pace: Pace) -> Bench {
         config.listeners[0].binarymime = true;
     });
     bench.node.client_tls = Some(trusting);
+    bench.node.give_credentials("user\nsecret\n");
     let stack = outside(&bench.network, 4, vec![ADDRESS], vec![SocketAddr::new(ADDRESS, 25)], 5);
     bench.receiver = Some(Server::new(stack, ADDRESS, receiver, pace));
     bench.start(1).expect("the appliance starts");
