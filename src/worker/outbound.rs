@@ -8,26 +8,24 @@
 //! at that moment, nobody else can have taken over ([`Parts::may_end`]). So one of two is true of a job when its log gets
 //! another leader: it has not ended, or that leader knows that it may have.
 
+mod connection;
+
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, CredentialsId, Destinations, Fate, HopSecured, Job, Security, TaskResult, TlsPolicy,
-    Work,
+    Action, Answer, ConnectionId, CredentialsId, Destinations, Fate, Job, Security, TaskResult, TlsPolicy, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
-use crate::event;
 use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
-use crate::limits::{END_HELD_MAX, READER_RETRY_DELAY};
+use crate::limits::END_HELD_MAX;
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::client::{
-    self, Credentials, Event, LocalReason, Reason, Session, Settings, Stage, StartTls, Task, Transaction,
-    TransactionRecipient,
+    self, Credentials, Event, Reason, Session, Settings, Stage, StartTls, Task, Transaction, TransactionRecipient,
 };
-use crate::smtp::dsn;
-use crate::spool::{MessageId, Piece, Reader};
-use crate::tls::{Client, Line, TlsError, Verification};
+use crate::spool::{MessageId, Reader};
+use crate::tls::{Client, Line, TlsError};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -41,7 +39,7 @@ pub(super) struct Outbound {
     connections: BTreeMap<ConnectionId, Connection>,
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
-    settings: HashMap<(Arc<str>, client::Protocol, StartTls, Option<CredentialsId>), Arc<Settings>>,
+    settings: HashMap<Manner, Arc<Settings>>,
     /// Who we are to next hops.
     credentials: Arc<[Arc<Credentials>]>,
     /// Those that were refused and have not been taken since, and what was said.
@@ -52,6 +50,15 @@ pub(super) struct Outbound {
     attempts: u64,
     /// Connections on which nothing but the end of a message is missing, which is held back until then at most.
     held: BTreeMap<ConnectionId, Instant>,
+}
+
+/// What all sessions with the same settings have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Manner {
+    ehlo_name: Arc<str>,
+    protocol: client::Protocol,
+    starttls: StartTls,
+    credentials: Option<CredentialsId>,
 }
 
 #[derive(Debug)]
@@ -219,10 +226,10 @@ impl Outbound {
         // Whose certificate is not looked at is not told who we are.
         let id = security.credentials.filter(|_| security.policy == TlsPolicy::Verify);
         let credentials = id.and_then(|CredentialsId(place)| self.credentials.get(usize::from(place)));
-        let key = (ehlo_name, protocol, starttls, id);
-        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls, _)| {
+        let manner = Manner { ehlo_name, protocol, starttls, credentials: id };
+        Arc::clone(self.settings.entry(manner).or_insert_with_key(|manner| {
             let credentials = credentials.cloned();
-            Arc::new(Settings { starttls: *starttls, credentials, ..Settings::new(ehlo_name, *protocol) })
+            Arc::new(Settings { starttls, credentials, ..Settings::new(&manner.ehlo_name, protocol) })
         }))
     }
 
@@ -616,210 +623,6 @@ impl Outbound {
             if let Some(gone) = self.forget(parts, connection) {
                 parts.transport.abort(gone.line.flow());
             }
-        }
-    }
-}
-
-impl Connection {
-    /// Whether nothing but the end of a message is missing.
-    fn end_wanted(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::end_wanted)
-    }
-
-    /// Whether what ends the message in hand may go out.
-    fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
-        matches!(&self.task, InHand::Delivery { job, attempt: Attempt::Recorded, .. } if parts.may_end(job.id))
-    }
-
-    /// The message in hand is not delivered, unless its end has gone out.
-    fn refuse_end(&mut self, now: Instant) {
-        if let InHand::Delivery { broken_off, .. } = &mut self.task
-            && let Some(session) = &mut self.session
-        {
-            *broken_off |= session.refuse_end(now);
-        }
-    }
-
-    /// If it is our credentials that are wrong, or cannot be shown, somebody has to know.
-    fn note_refusal<T, D: Disk>(
-        &self,
-        parts: &mut Parts<T, D>,
-        refused: &mut BTreeMap<CredentialsId, String>,
-        reason: &Reason,
-    ) {
-        let Some(id) = self.security.credentials.filter(|_| reason.refuses_credentials()) else { return };
-        let (remote, reply) = (self.host.to_string(), reason.to_string());
-        let text = format!("{remote}: {reply}");
-        // Once for all recipients of a message.
-        if refused.get(&id) != Some(&text) {
-            refused.insert(id, text);
-            parts.reporter.event(event::Event::CredentialsRefused { remote, reply });
-        }
-    }
-
-    /// Goes on with the handshake, which the session waits for. Whether that came a step further.
-    fn secure<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, client: Option<&Client>) -> bool {
-        let Some(session) = &mut self.session else { return false };
-        if self.line.secured().is_some() {
-            session.secured(parts.now.mono);
-            return true;
-        }
-        // Beginning one costs something as well.
-        if self.line.is_secure() || !parts.handshakes.step(self.line.flow()) {
-            return false;
-        }
-        let verification = match self.security.policy {
-            TlsPolicy::Verify => Verification::Name,
-            TlsPolicy::None | TlsPolicy::Opportunistic | TlsPolicy::Require => Verification::Nothing,
-        };
-        let nothing = || TlsError::Protocol(rustls::Error::General("TLS is not to be had here".to_owned()));
-        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, verification)) {
-            Ok(tls) => self.line.secure(tls),
-            Err(error) => {
-                self.tls_error = Some(error);
-                session.ended(parts.now.mono);
-            }
-        }
-        true
-    }
-
-    /// Gives content to the session for as long as both sides have some to give and to take.
-    fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
-        let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
-        let session = self.session.as_mut().expect("a session wants content");
-        let log = parts.logs.of(job.id);
-        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(job.id).is_none());
-        if gone && !matches!(content, Content::Here(_)) || log.as_ref().is_some_and(|log| log.failed()) {
-            // Deleted by the operator while the job was under way, or its outcome could not be written down: it would be
-            // delivered again after a restart.
-            *broken_off = true;
-            session.content_failed(parts.now.mono);
-            return true;
-        }
-        if matches!(content, Content::Unopened) {
-            *content = match log.map(|log| log.reader(job.id)) {
-                None => {
-                    let home = worker_of_log(job.id.log(), parts.exchange.workers());
-                    Content::There { home, offset: 0, piece: None, position: 0, asked: false }
-                }
-                Some(Some(reader)) => Content::Here(reader),
-                Some(None) => {
-                    // All readers are in use: this one has its turn later.
-                    let retry_at = parts.now.mono + READER_RETRY_DELAY;
-                    self.armed = Some(retry_at);
-                    parts.timers.schedule(self.line.flow(), retry_at);
-                    return false;
-                }
-            };
-        }
-        let (line, transport, now) = (&mut self.line, &mut parts.transport, parts.now.mono);
-        let mut moved = false;
-        match content {
-            Content::Unopened => unreachable!("opened above"),
-            Content::Here(reader) => {
-                let Some(log) = parts.logs.of(job.id) else { return false };
-                while session.wants_content() {
-                    match log.read(reader) {
-                        Piece::Ready(bytes) => {
-                            let last = reader.position() + bytes.len() as u64 == job.size;
-                            let count = session.content(now, bytes, last, &mut |bytes| line.send(transport, bytes));
-                            let all = count == bytes.len();
-                            reader.consume(count);
-                            moved |= count > 0 || (last && all);
-                            if !all || last {
-                                break;
-                            }
-                        }
-                        Piece::Pending => break,
-                        Piece::End | Piece::Damaged | Piece::Failed => {
-                            *broken_off = true;
-                            session.content_failed(now);
-                            return true;
-                        }
-                    }
-                }
-            }
-            Content::There { home, offset, piece, position, asked } => {
-                if let Some(held) = piece {
-                    let bytes = &held.bytes[*position..];
-                    let count = session.content(now, bytes, held.last, &mut |bytes| line.send(transport, bytes));
-                    *position += count;
-                    moved = count > 0;
-                    if *position == held.bytes.len() && !held.last {
-                        *offset += held.bytes.len() as u64;
-                        *piece = None;
-                    }
-                }
-                if piece.is_none() && !*asked {
-                    *asked = true;
-                    let from = parts.exchange.worker();
-                    let wanted = Letter::ContentWanted { from, connection, id: job.id, offset: *offset };
-                    parts.exchange.send(*home, wanted);
-                }
-            }
-        }
-        moved
-    }
-
-    /// The flow was ended by us: the host has nothing to do with it.
-    fn break_off(&mut self, now: Instant) {
-        if let InHand::Delivery { broken_off, .. } = &mut self.task {
-            *broken_off = true;
-        }
-        if let Some(session) = &mut self.session
-            && !session.refuse_end(now)
-        {
-            session.ended(now);
-        }
-    }
-
-    /// How it is secured, once it is.
-    fn secured(&self) -> Option<HopSecured> {
-        let secured = self.line.secured()?;
-        Some(HopSecured { secured, verified: self.security.policy == TlsPolicy::Verify })
-    }
-
-    fn fate(&self, fate: client::Fate) -> Fate {
-        match fate {
-            client::Fate::Delivered(reply) => {
-                let status = reply.enhanced.unwrap_or((2, 0, 0));
-                let answer = Answer::reply(status, reply.to_string(), &*self.host);
-                Fate::Delivered(Answer { tls: self.secured(), ..answer })
-            }
-            // Nothing was said about it.
-            client::Fate::Deferred(Reason::Local(LocalReason::NotBegun)) => Fate::Untried,
-            client::Fate::Deferred(reason) => {
-                let soon = matches!(reason, Reason::TooManyRecipients);
-                let tried = reason != Reason::Local(LocalReason::Unrecorded);
-                Fate::Deferred { answer: self.deferral(&reason), soon, tried }
-            }
-            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
-        }
-    }
-
-    /// What is put off is so for now, whatever the server has called it.
-    fn deferral(&self, reason: &Reason) -> Answer {
-        let answer = self.answer(reason);
-        let (_, subject, detail) = answer.status;
-        Answer { status: (4, subject, detail), ..answer }
-    }
-
-    fn answer(&self, reason: &Reason) -> Answer {
-        let status = match (&self.tls_error, reason) {
-            // RFC 3463 §3.8: a failure of cryptography.
-            (Some(_), Reason::Connection(_, Stage::Handshake)) => dsn::Status::new(4, 7, 5),
-            _ => dsn::status_of(reason),
-        };
-        let text = match &self.tls_error {
-            Some(error) => format!("{reason}: {error}"),
-            None => reason.to_string(),
-        };
-        Answer {
-            status: (status.class, status.subject, status.detail),
-            text: text.into(),
-            tls: self.secured(),
-            remote: Some((*self.host).into()),
-            replied: matches!(reason, Reason::Reply { .. }),
         }
     }
 }
