@@ -9,6 +9,7 @@ use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
+use crate::smtp::dsn::Status;
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use serde::Serialize;
@@ -158,6 +159,13 @@ pub enum Event {
         /// What went wrong.
         error: String,
     },
+    /// A next hop refused the credentials of its route, or offers no way to show them: nothing is sent to it.
+    CredentialsRefused {
+        /// The host.
+        remote: String,
+        /// What it said, or what went wrong.
+        reply: String,
+    },
     /// A recipient's next hop took the message.
     Delivered {
         /// The queue id.
@@ -193,6 +201,8 @@ pub enum Event {
         tls: Option<HopSecured>,
         /// What it said, or what went wrong.
         reply: String,
+        /// The same as a code (RFC 3463).
+        status: Status,
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
@@ -259,6 +269,8 @@ pub enum Event {
         destination: String,
         /// What the next hop said, or what went wrong.
         reply: String,
+        /// The same as a code (RFC 3463).
+        status: Status,
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
@@ -463,6 +475,7 @@ mod tests {
             remote: Some("192.0.2.9:25".into()),
             tls: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
+            status: Status::new(4, 3, 0),
             reaction: None,
             attempts: 2,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
@@ -471,7 +484,7 @@ mod tests {
             event.line(WallTime::from_micros(1_795_493_951_250_000)),
             "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
              \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
-             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"attempts\":2,\
+             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
              \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
     }

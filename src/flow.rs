@@ -62,7 +62,8 @@ pub enum FlowEvent {
     Readable { flow: FlowId },
     /// There is room to send again, after a [`Transport::send`] that took less than it was given.
     Writable { flow: FlowId },
-    /// The flow is gone, its id dead, its unread bytes dropped. Comes instead of `Connected` where that failed.
+    /// The flow is gone, its id dead, its unread bytes dropped. Comes instead of `Connected` where that failed, and in a poll
+    /// after the one that told of its last bytes.
     Ended { flow: FlowId, end: FlowEnd },
 }
 
@@ -161,6 +162,11 @@ pub trait Transport {
 
     /// Takes as many of `bytes` as there is room for and says how many. A short count arms `Writable`.
     fn send(&mut self, flow: FlowId, bytes: &[u8]) -> usize;
+
+    /// Whether the peer has acknowledged all that was taken. Where that cannot be told it counts as acknowledged.
+    fn acknowledged(&mut self, _flow: FlowId) -> bool {
+        true
+    }
 
     /// Ends our direction after all that was taken has gone out; received bytes are dropped from now on.
     fn close(&mut self, flow: FlowId);

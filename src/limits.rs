@@ -84,6 +84,9 @@ pub const CLIENT_OUTPUT_SIZE: usize = 4096;
 /// The longest parameter taken from our own envelope into a command, bytes (RFC 3461 §4.2 allows 500 for ORCPT).
 pub const CLIENT_PARAMETER_SIZE_MAX: usize = 512;
 
+/// A user or a password that is shown to a server, bytes. RFC 4616 §2 wants servers to take 255 of each.
+pub const CREDENTIAL_SIZE_MAX: usize = 255;
+
 /// Content bytes that count as a block for the block timeout. Without it, a server that takes one byte every three
 /// minutes would hold a session for years.
 pub const CLIENT_BLOCK_SIZE: u64 = 4096;

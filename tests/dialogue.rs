@@ -20,9 +20,12 @@
 //!
 //! Replies, spool content and spool events are each compared as a whole, in their order.
 
+#[path = "dialogue/escape.rs"]
+mod escape;
 #[path = "dialogue/smuggling.rs"]
 mod smuggling;
 
+use escape::unescape;
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::flow::Received;
 use rohrpost::smtp::server::{
@@ -135,34 +138,6 @@ impl Host for Spool {
         self.outcome.content.clear();
         self.outcome.events.push("abort".into());
     }
-}
-
-fn unescape(text: &str) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut rest = text.as_bytes();
-    while let Some((&byte, after)) = rest.split_first() {
-        rest = after;
-        if byte != b'\\' {
-            out.push(byte);
-            continue;
-        }
-        let (&kind, after) = rest.split_first().expect("an escape has a letter");
-        rest = after;
-        out.push(match kind {
-            b'r' => b'\r',
-            b'n' => b'\n',
-            b't' => b'\t',
-            b'0' => 0,
-            b'\\' => b'\\',
-            b'x' => {
-                let (digits, after) = rest.split_at(2);
-                rest = after;
-                u8::from_str_radix(std::str::from_utf8(digits).expect("hex"), 16).expect("hex")
-            }
-            other => panic!("no such escape: {}", other as char),
-        });
-    }
-    out
 }
 
 fn parse(text: &str) -> Dialogue {

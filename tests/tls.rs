@@ -8,8 +8,8 @@ use appliance::mail::{PATIENCE, arrived, sink, source};
 use appliance::{APPLIANCE, Appliance, Lab, MX, Setup, eventually};
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -466,4 +466,78 @@ fn what_is_injected_behind_the_answer_to_starttls_is_no_answer() {
     let reply = deferred["reply"].as_str().unwrap_or_default();
     assert!(reply.contains("broke the protocol when the reply to STARTTLS was due"), "{deferred}");
     assert!(heard.try_iter().all(|line| !line.contains("MAIL")));
+}
+
+/// A next hop under TLS, in a thread, that takes mail from who shows the user `user` and the password `secret`.
+fn hop_with_password(lab: &Lab) {
+    let chain = certificate_for(lab.directory.path(), "mx", MX);
+    let certificate = CertificateDer::from_pem_file(&chain).expect("PEM");
+    let key = PrivateKeyDer::from_pem_file(chain.with_extension("key")).expect("PEM");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().expect("versions");
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).expect("a pair");
+    let config = Arc::new(config);
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    in_namespace(&lab.namespace("mx"), move || {
+        let listener = std::net::TcpListener::bind((MX, 465)).expect("a port");
+        ready.send(()).expect("somebody waits");
+        for stream in listener.incoming().flatten() {
+            let tls = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
+            let mut stream = std::io::BufReader::new(StreamOwned::new(tls, stream));
+            let (mut line, mut known) = ("CONNECT".to_owned(), false);
+            loop {
+                known |= line.trim_end() == "AUTH PLAIN AHVzZXIAc2VjcmV0";
+                let answer = match line.split(' ').next().unwrap_or_default().trim_end() {
+                    "CONNECT" => "220 mx\r\n",
+                    "EHLO" => "250-mx\r\n250 AUTH PLAIN LOGIN\r\n",
+                    "AUTH" if known => "235 2.7.0 welcome\r\n",
+                    "AUTH" => "535 5.7.8 authentication failed\r\n",
+                    "MAIL" if !known => "530 5.7.0 authentication required\r\n",
+                    "DATA" => "354 go on\r\n",
+                    "MAIL" | "RCPT" | "." => "250 ok\r\n",
+                    "QUIT" => "221 bye\r\n",
+                    _ => "",
+                };
+                let sent = stream.get_mut().write_all(answer.as_bytes()).and_then(|()| stream.get_mut().flush());
+                line.clear();
+                if sent.is_err() || std::io::BufRead::read_line(&mut stream, &mut line).unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+        }
+    });
+    is_ready.recv().expect("it listens");
+}
+
+#[test]
+fn wrong_credentials_cost_no_mail_and_right_ones_are_read_at_sighup() {
+    let Some(lab) = Lab::up(1) else { return };
+    hop_with_password(&lab);
+    let file = lab.directory.path().join("smarthost");
+    std::fs::write(&file, "user\nwrong\n").expect("written");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("our own file");
+    let more = format!(
+        "[[route]]\ndomain = \"example.test\"\nto = [\"smtps://{MX}:465\"]\ntls = \"verify\"\ncredentials = \"smarthost\"\n\
+         [tls]\nroots = \"mx.pem\"\n[delivery]\nhost_backoff = \"1s\"\nhost_backoff_max = \"1s\"\n[retry]\nfirst = \"1s\"\n"
+    );
+    let setup = Setup { transport: "af_xdp", to: &format!("smtp://{MX}:25"), cores: "", more: &more };
+    let mut appliance = Appliance::start(&lab, &setup);
+    send(&lab, 1);
+    eventually("the log tells it", PATIENCE, || !appliance.events("credentials_refused").is_empty());
+    let refused = &appliance.events("credentials_refused")[0];
+    assert_eq!(refused["reply"], "535 5.7.8 authentication failed (in reply to AUTH)", "{refused}");
+    eventually("it is deferred", PATIENCE, || !appliance.events("deferred").is_empty());
+    assert!(appliance.events("bounced").is_empty());
+    std::fs::write(&file, "user\nsecret\n").expect("written");
+    appliance.signal("HUP");
+    appliance.wait_until_empty(PATIENCE);
+    let delivered = appliance.events("delivered");
+    assert_eq!((delivered.len(), &delivered[0]["tls"]["verified"]), (1, &true.into()), "{delivered:?}");
+    assert!(appliance.events("reloaded").iter().any(|line| line["detail"] == "1 credentials"));
+    assert!(!appliance.log_text().contains("secret"));
+    // What others may read is no secret.
+    assert!(appliance.stop().success());
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).expect("our own file");
+    let said = appliance.try_rohrpost(&["check"]).expect_err("it is refused");
+    assert!(said.contains("credentials: ") && said.contains("chmod 600"), "{said}");
 }

@@ -14,6 +14,7 @@ use crate::dkim::{Keyring, SigningEnd};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
 use crate::policy::{Policy, VerifyCache};
+use crate::smtp::client::Credentials;
 use crate::spool::Log;
 use crate::tls::{Client, Server};
 use crate::worker::{Equipment, Exchange, PairEquipment, SigningEquipment};
@@ -34,6 +35,8 @@ pub struct Appliance {
     pub tls: Option<Arc<Server>>,
     /// What mail is signed with, at the start, if there are keys.
     pub keyring: Option<Arc<Keyring>>,
+    /// Who we are to next hops, at the start.
+    pub credentials: Arc<[Arc<Credentials>]>,
 }
 
 /// What one worker has of its own.
@@ -61,14 +64,15 @@ pub struct Station<T, D: Disk, C> {
 }
 
 impl Appliance {
-    /// Compiles the routes of `config`. Certificates and keys are given later: reading them is not for everybody.
+    /// Compiles the routes of `config`. Certificates, keys and credentials are given later: reading them is not for everybody.
     ///
     /// # Errors
     /// Routes that contradict each other.
     pub fn new(config: Arc<Config>, policy: Arc<Policy>) -> Result<Appliance, RouteError> {
         let routes = Arc::new(settings::routes(&config)?);
         let reactions = settings::reactions(&config);
-        Ok(Appliance { config, policy, routes, reactions, tls: None, keyring: None })
+        let credentials = Arc::new([]);
+        Ok(Appliance { config, policy, routes, reactions, tls: None, keyring: None, credentials })
     }
 
     /// Everything that one worker works with.
@@ -89,6 +93,7 @@ impl Appliance {
             tls: self.tls.clone(),
             client_tls: station.tls,
             signing,
+            credentials: Arc::clone(&self.credentials),
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),

@@ -5,8 +5,8 @@
 use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
 use crate::control::{DnsSettings, EventFilesSettings};
 use crate::delivery::{
-    Hop, HostBackoff, Limits, Protocol, React, Reaction, Reactions, Retry, Route, RouteError, Routes, Section, Shaping,
-    TlsPolicy, compile_pattern,
+    CredentialsId, Hop, HostBackoff, Limits, Protocol, React, Reaction, Reactions, Retry, Route, RouteError, Routes,
+    Section, Shaping, TlsPolicy, compile_pattern,
 };
 use crate::dkim::{Canonical, KeySettings, Keyring, KeyringError};
 use crate::dns::{Families, Ourselves, Rules};
@@ -19,13 +19,15 @@ use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
+use crate::smtp::client::{Credentials, NoCredentials};
 use crate::smtp::server;
-use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots};
+use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots, read_secret};
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
 use rustls::RootCertStore;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -317,6 +319,46 @@ pub(crate) fn roots(config: &Config) -> Result<Option<Arc<RootCertStore>>, Roots
     wanted.then(|| load_roots(config.tls.roots.as_deref())).transpose()
 }
 
+/// The place of each route's credentials in the list of [`credentials`]: routes with one file have one place.
+fn credentials_ids(config: &Config) -> Vec<Option<CredentialsId>> {
+    let files = credentials_files(config);
+    let id = |file: &PathBuf| files.iter().position(|other| *other == file).map(|place| CredentialsId(place as u16));
+    config.routes.iter().map(|route| route.credentials.as_ref().and_then(id)).collect()
+}
+
+/// The files of the routes' credentials, each once.
+pub(crate) fn credentials_files(config: &Config) -> Vec<&PathBuf> {
+    let mut files: Vec<&PathBuf> = Vec::new();
+    for file in config.routes.iter().filter_map(|route| route.credentials.as_ref()) {
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
+}
+
+/// Why there are no credentials.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CredentialsError {
+    #[error(transparent)]
+    File(#[from] KeyError),
+    #[error("{}: {source}", path.display())]
+    Content { path: PathBuf, source: NoCredentials },
+}
+
+/// The credentials of the routes, read.
+///
+/// # Errors
+/// What is wrong with one of the files.
+pub(crate) fn credentials(config: &Config) -> Result<Arc<[Arc<Credentials>]>, CredentialsError> {
+    let read = |path: &PathBuf| {
+        let text = read_secret(path)?;
+        let content = |source| CredentialsError::Content { path: path.clone(), source };
+        Credentials::parse(&text).map(Arc::new).map_err(content)
+    };
+    credentials_files(config).into_iter().map(read).collect()
+}
+
 /// The listeners as sessions see them.
 pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
@@ -347,7 +389,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
 
 /// The routes, compiled.
 pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
-    let entries = config.routes.iter().map(|route| {
+    let entries = config.routes.iter().zip(credentials_ids(config)).map(|(route, credentials)| {
         let hops = (route.to.iter())
             .map(|hop| Hop {
                 protocol: match hop.protocol {
@@ -365,6 +407,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
         compiled.source_addresses.clone_from(&route.source_addresses);
         compiled.connections_max = route.connections_max;
+        compiled.credentials = credentials;
         compiled.tls = match route.tls {
             RouteTls::None => TlsPolicy::None,
             RouteTls::Opportunistic => TlsPolicy::Opportunistic,

@@ -41,6 +41,9 @@ pub fn check(args: &super::CheckArgs) -> ExitCode {
     if let Err(error) = settings::roots(&config) {
         problems.push(format!("  [tls] roots: {error}\n"));
     }
+    if let Err(error) = settings::credentials(&config) {
+        problems.push(format!("  credentials: {error}\n"));
+    }
     match Policy::new(&config) {
         Ok(policy) if problems.is_empty() => {
             let text = summary(&config, &policy);

@@ -21,6 +21,7 @@ use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
 use crate::port::Port;
 use crate::port::lane::Lane;
+use crate::smtp::client::Credentials;
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
@@ -57,6 +58,8 @@ pub(super) enum StartError {
     Tls(KeyError),
     #[error("DKIM: {0}")]
     Dkim(#[from] KeyringError),
+    #[error("credentials: {0}")]
+    Credentials(#[from] settings::CredentialsError),
     #[error("[tls] roots: {0}")]
     Roots(#[from] RootsError),
     #[error("{0}")]
@@ -105,6 +108,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     appliance.tls = settings::server_tls(config).map_err(StartError::Tls)?.map(Arc::new);
     appliance.keyring = settings::keyring(config)?.map(Arc::new);
     let roots = settings::roots(config)?;
+    appliance.credentials = settings::credentials(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
@@ -192,7 +196,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     let mut secrets = Secrets::new(&appliance, &links);
     let mut reload = reloader(policy, links.clone());
     let on_tick = |tick| match tick {
-        Tick::Link => watch(&attachment),
+        Tick::Link => watch(&attachment).into_iter().collect(),
         Tick::Second | Tick::Reload => {
             reload();
             secrets.tick(tick)
@@ -356,26 +360,28 @@ fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
 
 /// Reads certificates and keys again when an operator asks for it.
 struct Secrets {
+    config: Arc<Config>,
     files: ServerFiles,
     certificates: Option<Shared<Server>>,
     keys: Vec<KeySettings>,
     keyring: Option<Shared<Keyring>>,
+    credentials: Shared<[Arc<Credentials>]>,
     links: Vec<WorkerLink>,
 }
 
 /// What all workers use, and who has not been given the latest yet, as its channel was full.
-struct Shared<T> {
+struct Shared<T: ?Sized> {
     current: Arc<T>,
     owed: Vec<bool>,
 }
 
-impl<T> Shared<T> {
+impl<T: ?Sized> Shared<T> {
     fn new(current: &Arc<T>, links: &[WorkerLink]) -> Shared<T> {
         Shared { current: Arc::clone(current), owed: vec![false; links.len()] }
     }
 
-    fn replace(&mut self, new: T) {
-        self.current = Arc::new(new);
+    fn replace(&mut self, new: Arc<T>) {
+        self.current = new;
         self.owed.fill(true);
     }
 
@@ -390,51 +396,64 @@ impl<T> Shared<T> {
 impl Secrets {
     fn new(appliance: &Appliance, links: &[WorkerLink]) -> Secrets {
         Secrets {
+            config: Arc::clone(&appliance.config),
             files: settings::server_files(&appliance.config).unwrap_or_default(),
             certificates: appliance.tls.as_ref().map(|tls| Shared::new(tls, links)),
             keys: settings::keys(&appliance.config),
             keyring: appliance.keyring.as_ref().map(|keyring| Shared::new(keyring, links)),
+            credentials: Shared::new(&appliance.credentials, links),
             links: links.to_vec(),
         }
     }
 
     /// What is to be said of it, if they were read.
-    fn tick(&mut self, tick: Tick) -> Option<Event> {
-        let said = (tick == Tick::Reload).then(|| self.reload()).flatten();
+    fn tick(&mut self, tick: Tick) -> Vec<Event> {
+        let said = if tick == Tick::Reload { self.reload() } else { Vec::new() };
         if let Some(certificates) = &mut self.certificates {
             certificates.offer(&self.links, ToWorker::Certificates);
         }
         if let Some(keyring) = &mut self.keyring {
             keyring.offer(&self.links, ToWorker::Keys);
         }
+        self.credentials.offer(&self.links, ToWorker::Credentials);
         said
     }
 
-    fn reload(&mut self) -> Option<Event> {
-        let (mut read, mut failed) = (Vec::new(), Vec::new());
+    fn reload(&mut self) -> Vec<Event> {
+        let mut said = Vec::new();
         if let Some(certificates) = &mut self.certificates {
-            match certificates.current.reload(&self.files) {
+            said.push(match certificates.current.reload(&self.files) {
                 Ok(new) => {
-                    certificates.replace(new);
-                    read.push(format!("{} certificates", self.files.certificates.len()));
+                    certificates.replace(Arc::new(new));
+                    Event::Reloaded { detail: format!("{} certificates", self.files.certificates.len()) }
                 }
-                Err(error) => failed.push(format!("TLS: {error}; what clients were shown before still counts")),
-            }
+                Err(error) => {
+                    Event::Warning { text: format!("TLS: {error}; what clients were shown before still counts") }
+                }
+            });
         }
         if let Some(keyring) = &mut self.keyring {
-            match Keyring::load(self.keys.clone()) {
+            said.push(match Keyring::load(self.keys.clone()) {
                 Ok(new) => {
-                    keyring.replace(new);
-                    read.push(format!("{} DKIM keys", self.keys.len()));
+                    keyring.replace(Arc::new(new));
+                    Event::Reloaded { detail: format!("{} DKIM keys", self.keys.len()) }
                 }
-                Err(error) => failed.push(format!("DKIM: {error}; the keys from before go on signing")),
-            }
+                Err(error) => Event::Warning { text: format!("DKIM: {error}; the keys from before go on signing") },
+            });
         }
-        match (failed.is_empty(), read.is_empty()) {
-            (false, _) => Some(Event::Warning { text: failed.join("; ") }),
-            (true, false) => Some(Event::Reloaded { detail: read.join(", ") }),
-            (true, true) => None,
+        let count = self.credentials.current.len();
+        if count > 0 {
+            said.push(match settings::credentials(&self.config) {
+                Ok(new) => {
+                    self.credentials.replace(new);
+                    Event::Reloaded { detail: format!("{count} credentials") }
+                }
+                Err(error) => {
+                    Event::Warning { text: format!("credentials: {error}; what was read before still counts") }
+                }
+            });
         }
+        said
     }
 }
 

@@ -65,6 +65,7 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     }
     let keys = config.dkim.iter_mut().map(|dkim| &mut dkim.key);
     let files = config.certificates.iter_mut().flat_map(|certificate| [&mut certificate.chain, &mut certificate.key]);
+    let keys = keys.chain(config.routes.iter_mut().flat_map(|route| &mut route.credentials));
     for path in files.chain(&mut config.tls.ticket_secret).chain(&mut config.tls.roots).chain(keys) {
         *path = folder.join(&*path);
     }

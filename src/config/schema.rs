@@ -480,6 +480,12 @@ pub struct Route {
     /// that is valid for the host's name in `to`, by [tls] `roots`; "none" never uses STARTTLS. With smtps there is TLS in any case.
     #[serde(default)]
     pub tls: RouteTls,
+    /// A file with the user in its first line and the password in its second, which are shown to the hosts (AUTH PLAIN, or LOGIN where
+    /// that is all they offer) once they have shown a good certificate: `tls` must be "verify". Nobody but the appliance's user and
+    /// group may read it (mode 640 or 600). Read again by SIGHUP. A host that refuses them gets no mail; the mail waits.
+    #[serde(default)]
+    #[schemars(extend("x-example" = "/etc/rohrpost/smarthost"))]
+    pub credentials: Option<PathBuf>,
     /// Own addresses to deliver from. Empty: the first own address of the hop's family.
     #[serde(default)]
     #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]

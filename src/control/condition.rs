@@ -3,6 +3,7 @@
 //! In and out: nothing; it is a table. A further condition is one line of `conditions!`, and a place in
 //! [`super::health`] that raises it and clears it.
 
+use crate::delivery::CredentialsId;
 use crate::env::WallTime;
 use crate::mirror::register::Node;
 use serde::{Serialize, Serializer};
@@ -84,6 +85,8 @@ conditions! {
     PairStore: Critical, Taken, Lasts;
     /// This box works for an identity without a second copy.
     PairSolo: Warning, Taken, Lasts;
+    /// A next hop refuses the credentials of its route: the mail waits.
+    CredentialsRefused: Critical, Taken, Lasts;
     /// Messages whose content is damaged wait for an operator.
     MessagesDamaged: Critical, Taken, Lasts;
     /// Messages wait for a key (DKIM) that is valid.
@@ -126,6 +129,8 @@ pub enum Subject {
     Log(u16),
     /// An identity of the pair.
     Identity(Node),
+    /// Credentials, by their place among those of the routes.
+    Credentials(CredentialsId),
 }
 
 impl fmt::Display for Subject {
@@ -136,6 +141,7 @@ impl fmt::Display for Subject {
             Subject::Worker(number) => write!(f, "worker {number}"),
             Subject::Log(number) => write!(f, "log {number}"),
             Subject::Identity(identity) => write!(f, "identity {identity}"),
+            Subject::Credentials(CredentialsId(place)) => write!(f, "credentials {place}"),
         }
     }
 }

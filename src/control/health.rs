@@ -11,6 +11,7 @@ use super::condition::{Condition, Subject, Trouble};
 use super::pair::{ArbiterKind, IdentityStatus, PairStatus};
 use super::protocol::PROTOCOL_VERSION;
 use super::status::LogState;
+use crate::delivery::CredentialsId;
 use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::limits::{
@@ -34,6 +35,8 @@ pub struct Pulse {
     pub keyless: u64,
     /// Events that found a full channel: [`super::Reporter::events_lost`].
     pub events_lost: u64,
+    /// Credentials that a next hop has refused and none has taken since, each with what is to be told of it.
+    pub refused: Vec<(CredentialsId, String)>,
 }
 
 /// How a log is.
@@ -133,7 +136,7 @@ pub struct ReasonReport {
 }
 
 /// What is known of a worker.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Pulses {
     /// It has answered once.
     heard: bool,
@@ -142,6 +145,7 @@ struct Pulses {
     /// It has ended, as it was asked to or not.
     gone: bool,
     events_lost: u64,
+    refused: Vec<CredentialsId>,
 }
 
 /// How the box is. See the module's documentation.
@@ -203,8 +207,26 @@ impl Health {
         } else {
             self.clear(Condition::SigningKeyMissing, Subject::Worker(pulse.worker));
         }
+        self.credentials(pulse.worker, pulse.refused, now);
         for log in pulse.logs {
             self.log(log, now);
+        }
+    }
+
+    fn credentials(&mut self, worker: u16, refused: Vec<(CredentialsId, String)>, now: WallTime) {
+        let before = std::mem::take(&mut self.workers[usize::from(worker)].refused);
+        self.workers[usize::from(worker)].refused = refused.iter().map(|(id, _)| *id).collect();
+        for (id, text) in refused {
+            let text = format!(
+                "mail waits, since credentials are refused: set them right, and `systemctl reload rohrpost`: {text}"
+            );
+            self.raise(Condition::CredentialsRefused, Subject::Credentials(id), 1, text, now);
+        }
+        for id in before {
+            // Other workers may still be refused with them.
+            if !self.workers.iter().any(|pulses| pulses.refused.contains(&id)) {
+                self.clear(Condition::CredentialsRefused, Subject::Credentials(id));
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::register::Node;
 use crate::policy::Policy;
+use crate::smtp::client::Credentials;
 use crate::spool::Room;
 use crate::tls::Server;
 use crossbeam::channel::{Receiver, Sender, bounded};
@@ -34,6 +35,8 @@ pub enum ToWorker {
     Certificates(Arc<Server>),
     /// What mail is signed with from now on.
     Keys(Arc<Keyring>),
+    /// Who we are to next hops from now on.
+    Credentials(Arc<[Arc<Credentials>]>),
     /// Something for one of the pair's identities.
     Pair {
         /// Which.

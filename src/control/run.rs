@@ -125,7 +125,7 @@ pub fn run(
     settings: Settings,
     workers: Vec<WorkerLink>,
     from: FromWorkers,
-    on_tick: impl FnMut(Tick) -> Option<Event>,
+    on_tick: impl FnMut(Tick) -> Vec<Event>,
 ) -> ExitReason {
     run_with_log(settings, workers, from, on_tick, Box::new(io::stdout()))
 }
@@ -135,7 +135,7 @@ pub fn run_with_log(
     mut settings: Settings,
     workers: Vec<WorkerLink>,
     from: FromWorkers,
-    on_tick: impl FnMut(Tick) -> Option<Event>,
+    on_tick: impl FnMut(Tick) -> Vec<Event>,
     log: Box<dyn Write + Send>,
 ) -> ExitReason {
     let clock = SystemClock::new();
@@ -180,7 +180,7 @@ async fn serve(
     switchboard: Switchboard,
     desks: (Option<Desk>, Option<Names>),
     from: &FromWorkers,
-    on_tick: impl FnMut(Tick) -> Option<Event>,
+    on_tick: impl FnMut(Tick) -> Vec<Event>,
     log: &mut Log,
 ) -> ExitReason {
     let clock = SystemClock::new();
@@ -198,7 +198,7 @@ async fn turn(
     (mut desk, mut names): (Option<Desk>, Option<Names>),
     pager: &mut Pager,
     from: &FromWorkers,
-    mut on_tick: impl FnMut(Tick) -> Option<Event>,
+    mut on_tick: impl FnMut(Tick) -> Vec<Event>,
     log: &mut Log,
 ) -> io::Result<ExitReason> {
     let clock = SystemClock::new();
@@ -234,7 +234,7 @@ async fn turn(
             deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
         }
         let mut stop_wanted = false;
-        let mut found = None;
+        let mut found = Vec::new();
         tokio::select! {
             rung = bell.rung_for(EVENTS_PAUSE) => rung?,
             rung = stop.rung() => {
@@ -285,7 +285,7 @@ async fn turn(
         }
 
         let now = clock.now();
-        if let Some(event) = found {
+        for event in found {
             if let (Event::Link(link), Some(desk)) = (&event, &mut desk) {
                 desk.port(Some(*link), now.mono);
             }

@@ -100,11 +100,15 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                     end.reporter.event(Event::Warning { text: format!("worker {worker} is down") });
                     return end.reporter.stopped();
                 }
-                ToWorker::Policy(_) | ToWorker::Certificates(_) | ToWorker::Keys(_) => {}
-                ToWorker::Domains(_) | ToWorker::Pair { .. } => {}
+                ToWorker::Policy(_)
+                | ToWorker::Certificates(_)
+                | ToWorker::Credentials(_)
+                | ToWorker::Keys(_)
+                | ToWorker::Domains(_)
+                | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
-                    end.reporter.pulse(Pulse { worker, logs: vec![log], keyless: 0, events_lost: 0 });
+                    end.reporter.pulse(Pulse { worker, logs: vec![log], ..Pulse::default() });
                 }
                 // What a panic comes to.
                 ToWorker::Request { .. } if manner == Manner::Mute => return,
@@ -214,7 +218,7 @@ impl Appliance {
         };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
-        let control = thread::spawn(move || run_with_log(settings, links, from, |_| None, log));
+        let control = thread::spawn(move || run_with_log(settings, links, from, |_| Vec::new(), log));
         Appliance { _folder: folder, socket, health, stop, lines, control, workers }
     }
 
@@ -566,7 +570,7 @@ fn the_process_that_is_signalled() {
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
         if tick == Tick::Link {
-            return None;
+            return Vec::new();
         }
         eprintln!("tick {tick:?}");
         ticks += 1;
@@ -574,7 +578,7 @@ fn the_process_that_is_signalled() {
         if ticks > 60 {
             give_up.stop();
         }
-        None
+        Vec::new()
     });
     eprintln!("reason {reason:?}");
 }

@@ -43,6 +43,8 @@ pub use job::{
 pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
 pub use rate::{BadRate, Rate};
 pub use reaction::{BadPattern, CodePattern, React, Reaction, Reactions, StatusPattern, compile as compile_pattern};
-pub use route::{Demand, DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy};
+pub use route::{
+    CredentialsId, Demand, DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy,
+};
 pub use schedule::Retry;
 pub use shaping::{Limits, Section, SectionId, Shaping};

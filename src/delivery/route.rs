@@ -194,6 +194,10 @@ impl TlsPolicy {
     }
 }
 
+/// Which credentials, by their place in the list of them that a box has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CredentialsId(pub u16);
+
 /// How one connection is to be secured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Security {
@@ -201,6 +205,8 @@ pub struct Security {
     pub demand: Demand,
     /// TLS begins with the connection.
     pub implicit: bool,
+    /// Who we are to the host. Said to none but one whose certificate is good.
+    pub credentials: Option<CredentialsId>,
 }
 
 /// How a destination is reached.
@@ -215,6 +221,8 @@ pub struct Route {
     pub source_addresses: Vec<IpAddr>,
     /// What is demanded of TLS.
     pub tls: TlsPolicy,
+    /// Who we are to its hosts, if they are to know: nothing without [`TlsPolicy::Verify`].
+    pub credentials: Option<CredentialsId>,
     /// Connections at a time, to hosts of which no section of limits says otherwise.
     pub connections_max: u32,
     /// Recipients of one transaction, unless a section says otherwise.
@@ -231,6 +239,7 @@ impl Route {
             mx: false,
             source_addresses: Vec::new(),
             tls: TlsPolicy::default(),
+            credentials: None,
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
             recipients_max: RECIPIENTS_PER_TRANSACTION_MAX,
             sections: Vec::new(),

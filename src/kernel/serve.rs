@@ -139,8 +139,19 @@ impl Sockets {
 
     fn serve_open(&mut self, id: FlowId, events: &mut Vec<FlowEvent>) -> Option<FlowEnd> {
         let flow = self.table.find(id)?;
-        if flow.failure.is_some() {
-            return flow.failure;
+        if let Some(end) = flow.failure {
+            // What came before the end is read before it: the consent to a message may be the last of it.
+            let has_room = !flow.received.full(&self.buffers);
+            if has_room
+                && let Ok(ReadOutcome::Bytes { count, .. }) = flow.received.read(&mut flow.stream, &mut self.buffers)
+            {
+                self.counters.frames_received += 1;
+                self.counters.bytes_received += count as u64;
+                enqueue(&mut self.ready, id, flow);
+                events.push(FlowEvent::Readable { flow: id });
+                return None;
+            }
+            return Some(end);
         }
         if flow.state == (State::Open { starved: true, room: true }) {
             flow.state = OPEN;

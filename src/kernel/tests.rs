@@ -325,6 +325,21 @@ fn an_abort_resets() {
 }
 
 #[test]
+fn what_came_with_a_reset_behind_it_is_read_before_the_end() {
+    let mut world = World::new();
+    for _ in 0..20 {
+        let mut stream = world.dial();
+        let flow = world.accepted();
+        stream.write_all(b"taken").unwrap();
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(stream);
+        world.event("bytes", |event| (*event == FlowEvent::Readable { flow }).then_some(()));
+        assert_eq!(world.sockets.received(flow).bytes, b"taken");
+        assert_eq!(world.ended(flow), FlowEnd::Reset);
+    }
+}
+
+#[test]
 fn a_reset_by_the_peer_ends_the_flow_once() {
     let mut world = World::with(LOOPBACK, |settings| settings.receive_buffer = 10);
     let mut stream = world.dial();

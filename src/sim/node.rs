@@ -4,7 +4,6 @@ use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
 use super::manual::Asking;
 use super::plan;
-use super::secure;
 use super::signing::{self, Signer};
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
@@ -25,9 +24,11 @@ use crate::mirror::standing::Standing;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter, identity_of_log};
 use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
+#[cfg(test)]
+use crate::smtp::client::Credentials;
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::{Pinned, Server};
+use crate::tls::{Client, Pinned, Server};
 use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -93,8 +94,8 @@ pub(super) struct Node {
     pub hardware_address: [u8; 6],
     /// What its links are encrypted with.
     pub tls: Option<Arc<Pinned>>,
-    /// Whether it speaks TLS with next hops.
-    pub secure: bool,
+    /// What it speaks TLS with next hops with, if it does.
+    pub client_tls: Option<fn() -> Client>,
     /// What it signs mail with, if it does.
     signer: Option<Signer>,
     /// What it must not forget of the two identities of its pair; lost with its disks.
@@ -199,7 +200,7 @@ impl Node {
             adjust: |_| {},
             hardware_address: HARDWARE_ADDRESS,
             tls: None,
-            secure: false,
+            client_tls: None,
             signer: None,
             memories: [None; 2],
             protocol: VERSION,
@@ -215,6 +216,13 @@ impl Node {
         // Never read: the server is made already.
         config.certificates.push(Certificate { chain: "own.pem".into(), key: "own.key".into() });
         self.appliance.tls = Some(Arc::new(server));
+    }
+
+    /// What its routes' credentials are from the next start on.
+    #[cfg(test)]
+    pub(super) fn give_credentials(&mut self, text: &str) {
+        let credentials = Credentials::parse(text.as_bytes()).expect("good ones");
+        self.appliance.credentials = Arc::new([Arc::new(credentials)]);
     }
 
     /// Signs all mail from the next start on.
@@ -413,7 +421,7 @@ impl Node {
                 PairEquipment { protocol: self.protocol, ..equipment }
             });
             let station = Station {
-                tls: self.secure.then(secure::client),
+                tls: self.client_tls.map(|make| make()),
                 clock: clock.clone(),
                 transport,
                 logs,

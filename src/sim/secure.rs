@@ -18,7 +18,7 @@ use ring::digest::{SHA256, digest};
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
 };
-use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
@@ -110,17 +110,33 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// The end that is connected to, of a box or a next hop of this number.
 pub(super) fn server(number: u8) -> Server {
+    // The boxes of a pair take each other's tickets.
+    server_with((number, "relay.test"), 7)
+}
+
+/// The same with a certificate for another name or address, and tickets of its own.
+#[cfg(test)]
+pub(super) fn server_named(number: u8, name: &str) -> Server {
+    server_with((number, name), number)
+}
+
+fn server_with((number, name): (u8, &str), secret: u8) -> Server {
+    let (certificate, key) = certificate(number, name);
+    let provider = provider();
+    let certified = CertifiedKey::from_der(vec![certificate], key, &provider).expect("a pair");
+    Server::with(provider, Arc::new(WorldTime), &[&TLS13], vec![certified], vec![secret; 32]).expect("a configuration")
+}
+
+/// A certificate of its own signature, and its key.
+fn certificate(number: u8, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     // PKCS #8 of an Ed25519 key (RFC 8410 §7) that everybody knows.
     let mut der = hex(b"302e020100300506032b657004220420");
     der.extend([number; 32]);
     let der = PrivatePkcs8KeyDer::from(der);
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).expect("a key");
-    let params = CertificateParams::new(vec!["relay.test".to_owned()]).expect("a name");
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
     let certificate = params.self_signed(&key).expect("a certificate").der().clone();
-    let provider = provider();
-    let certified = CertifiedKey::from_der(vec![certificate], PrivateKeyDer::Pkcs8(der), &provider).expect("a pair");
-    // The boxes of a pair take each other's tickets.
-    Server::with(provider, Arc::new(WorldTime), &[&TLS13], vec![certified], vec![7; 32]).expect("a configuration")
+    (certificate, PrivateKeyDer::Pkcs8(der))
 }
 
 fn hex(text: &[u8; 32]) -> Vec<u8> {
@@ -131,6 +147,14 @@ fn hex(text: &[u8; 32]) -> Vec<u8> {
 /// What connects.
 pub(super) fn client() -> Client {
     Client::with(provider(), Arc::new(WorldTime), None).expect("a configuration")
+}
+
+/// The same, and it trusts the certificate of this number and name.
+#[cfg(test)]
+pub(super) fn client_that_trusts(number: u8, name: &str) -> Client {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate(number, name).0).expect("a good certificate");
+    Client::with(provider(), Arc::new(WorldTime), Some(Arc::new(roots))).expect("a configuration")
 }
 
 /// Who speaks TLS, and how it ends. It draws by itself, so that a world without it is the one that it always was.

@@ -331,7 +331,7 @@ impl World {
     pub(super) fn secure(&mut self) {
         secure::begin(self.seed);
         for (place, node) in self.nodes.iter_mut().enumerate() {
-            node.secure = true;
+            node.client_tls = Some(secure::client);
             node.offer_tls(secure::server(place as u8));
         }
         self.secure = Some(Secure::new(self.seed));

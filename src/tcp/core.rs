@@ -595,6 +595,12 @@ impl Core {
                 events.push(FlowEvent::Connected { flow: id });
                 self.settle_open(index, id, events);
             }
+            (Stage::Open, _, Some(_)) if flow.connection.receive_next() != flow.told => {
+                // What came before the end is read before it: the consent to a message may be the last of it.
+                flow.told = flow.connection.receive_next();
+                flow.touched = true;
+                events.push(FlowEvent::Readable { flow: id });
+            }
             (Stage::Connecting { .. } | Stage::Open, _, Some(end)) => {
                 events.push(FlowEvent::Ended { flow: id, end });
                 self.forget(index);

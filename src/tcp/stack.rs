@@ -341,7 +341,9 @@ impl<P: Port> Transport for Stack<P> {
                 self.core.settle(index, events);
             }
         }
-        self.core.touched.clear();
+        // What has ended with something unread is told of in the next poll.
+        let table = &mut self.core.table;
+        self.core.touched.retain(|index| table.at(*index).is_some_and(|flow| flow.touched));
     }
 
     fn connect(&mut self, now: Instant, local: IpAddr, remote: SocketAddr) -> Result<FlowId, ConnectError> {
@@ -376,6 +378,10 @@ impl<P: Port> Transport for Stack<P> {
             self.core.mark_dirty(index);
         }
         taken
+    }
+
+    fn acknowledged(&mut self, flow: FlowId) -> bool {
+        self.core.table.named(flow).is_none_or(|flow| flow.connection.queued() == 0)
     }
 
     fn close(&mut self, flow: FlowId) {

@@ -105,6 +105,11 @@ impl<P: Port> Transport for Stacks<P> {
         stack.send(flow, bytes)
     }
 
+    fn acknowledged(&mut self, flow: FlowId) -> bool {
+        let (stack, flow) = self.of(flow);
+        stack.acknowledged(flow)
+    }
+
     fn close(&mut self, flow: FlowId) {
         let (stack, flow) = self.of(flow);
         stack.close(flow);

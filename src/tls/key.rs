@@ -163,13 +163,18 @@ pub(super) fn load_chain(chain: &Path, key: &Path, provider: &CryptoProvider) ->
 /// # Errors
 /// There is none, or it is no secret.
 pub fn load_private_key(path: &Path) -> Result<PrivateKeyDer<'static>, KeyError> {
-    let text = read(path, true).map_err(of_operator)?;
+    let text = read_secret(path)?;
     PrivateKeyDer::from_pem_slice(&text).map_err(|_| KeyError::Empty { path: path.to_owned(), wanted: "private key" })
+}
+
+/// Reads a file that others may not read.
+pub(crate) fn read_secret(path: &Path) -> Result<Vec<u8>, KeyError> {
+    read(path, true).map_err(of_operator)
 }
 
 /// Reads a secret of bytes.
 pub(super) fn load_secret(path: &Path) -> Result<Vec<u8>, KeyError> {
-    let secret = read(path, true).map_err(of_operator)?;
+    let secret = read_secret(path)?;
     let size = secret.len();
     if size < TICKET_SECRET_SIZE_MIN {
         return Err(KeyError::Short { path: path.to_owned(), size });

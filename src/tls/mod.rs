@@ -28,6 +28,7 @@ mod turn;
 
 pub use client::{Client, RootsError, Verification, load_roots};
 pub use dane::{Associations, Tlsa, Unassociated};
+pub(crate) use key::read_secret;
 pub use key::{KeyError, OwnKey, load_private_key};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};

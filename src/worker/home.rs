@@ -28,6 +28,7 @@ use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
+use crate::smtp::dsn::Status;
 use crate::smtp::{BodyType, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use std::collections::BTreeMap;
@@ -467,18 +468,20 @@ impl Home {
         let id = result.id;
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         let Some(recipient) = message.recipient(index).filter(|recipient| recipient.state.is_open()) else { return };
+        if verdict == Verdict::Busy {
+            // It was not part of the transaction. Of damaged content nobody knows that.
+            let log = parts.logs.of(id).filter(|log| !log.is_damaged(id));
+            return log.into_iter().for_each(|log| log.spared(id, index));
+        }
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.describe(domain_of(recipient.address));
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
         let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
         let text = answer.text.clone();
+        let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
         let reaction = answer.reaction.as_deref().map(str::to_owned);
         let (outcome, event) = match verdict {
-            Verdict::Busy => {
-                // It was not part of the transaction.
-                parts.logs.of(id).into_iter().for_each(|log| log.spared(id, index));
-                return;
-            }
+            Verdict::Busy => return,
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
                 let delay = parts.now.wall.since(message.received_at());
@@ -496,6 +499,7 @@ impl Home {
                     remote,
                     tls,
                     reply,
+                    status,
                     reaction,
                     attempts,
                     next_attempt_at,
@@ -505,7 +509,7 @@ impl Home {
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
                 self.counts.bounced += 1;
                 let dsn = dsn.filter(|_| notify);
-                let event = Event::Bounced { id, recipient, destination, reply, reaction, dsn };
+                let event = Event::Bounced { id, recipient, destination, reply, status, reaction, dsn };
                 (Outcome::Bounced { reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {

@@ -42,6 +42,7 @@ use crate::limits::{IDLE_SPIN, LETTERS_PER_BREATH, SLEEP_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
+use crate::smtp::client::Credentials;
 use crate::smtp::server::StorageRefusal;
 use crate::spool::{self, Log, LogEvent};
 use crate::tcp::wheel::Wheel;
@@ -80,6 +81,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub client_tls: Option<Client>,
     /// What mail of our own clients is signed with, if there are keys.
     pub signing: Option<SigningEquipment>,
+    /// Who we are to next hops.
+    pub credentials: Arc<[Arc<Credentials>]>,
     /// Who may send what.
     pub policy: Arc<Policy>,
     /// What next hops said about recipients.
@@ -168,7 +171,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             clock: equipment.clock,
             parts,
             inbound,
-            outbound: Outbound::new(equipment.destinations, equipment.client_tls),
+            outbound: Outbound::new(equipment.destinations, equipment.client_tls, equipment.credentials),
             home,
             mirror,
             requests: equipment.control.requests,
@@ -448,6 +451,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 ToWorker::Policy(policy) => self.parts.policy = policy,
                 ToWorker::Certificates(tls) => self.inbound.show(tls),
                 ToWorker::Keys(keyring) => self.home.signing.take_keys(self.parts.now.mono, keyring),
+                ToWorker::Credentials(credentials) => self.outbound.show(credentials),
                 ToWorker::Pair { identity, wish } => {
                     let Worker { mirror, parts, inbound, outbound, home, .. } = self;
                     if let Some(mirror) = mirror {
@@ -588,6 +592,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             logs: logs.collect(),
             keyless: self.home.signing.keyless_count(),
             events_lost: parts.reporter.events_lost(),
+            refused: self.outbound.refused(),
         }
     }
 

@@ -8,24 +8,24 @@
 //! at that moment, nobody else can have taken over ([`Parts::may_end`]). So one of two is true of a job when its log gets
 //! another leader: it has not ended, or that leader knows that it may have.
 
+mod connection;
+
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, Demand, Destinations, Fate, HopSecured, Job, News, ReplyTo, Security, TaskResult,
-    Work,
+    Action, Answer, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, News, Security, TaskResult, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
-use crate::limits::{END_HELD_MAX, READER_RETRY_DELAY};
+use crate::limits::END_HELD_MAX;
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::client::{
-    self, Event, LocalReason, Reason, Session, Settings, Stage, StartTls, Task, Transaction, TransactionRecipient,
+    self, Credentials, Event, Reason, Session, Settings, Stage, StartTls, Task, Transaction, TransactionRecipient,
 };
-use crate::smtp::dsn;
-use crate::spool::{MessageId, Piece, Reader};
-use crate::tls::{Client, Line, TlsError, Verification};
+use crate::spool::{MessageId, Reader};
+use crate::tls::{Client, Line, TlsError};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -39,13 +39,26 @@ pub(super) struct Outbound {
     connections: BTreeMap<ConnectionId, Connection>,
     flows: HashMap<FlowId, ConnectionId>,
     /// Sessions from one own address to one kind of host share their settings.
-    settings: HashMap<(Arc<str>, client::Protocol, StartTls), Arc<Settings>>,
+    settings: HashMap<Manner, Arc<Settings>>,
+    /// Who we are to next hops.
+    credentials: Arc<[Arc<Credentials>]>,
+    /// Those that were refused and have not been taken since, and what was said.
+    refused: BTreeMap<CredentialsId, String>,
     /// What connections are secured with; none: they are in the clear.
     tls: Option<Client>,
     /// Attempts that others were asked to record.
     attempts: u64,
     /// Connections on which nothing but the end of a message is missing, which is held back until then at most.
     held: BTreeMap<ConnectionId, Instant>,
+}
+
+/// What all sessions with the same settings have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Manner {
+    ehlo_name: Arc<str>,
+    protocol: client::Protocol,
+    starttls: StartTls,
+    credentials: Option<CredentialsId>,
 }
 
 #[derive(Debug)]
@@ -62,6 +75,8 @@ struct Connection {
     /// None until the connection is there.
     session: Option<Session>,
     task: InHand,
+    /// The end of the message in hand has reached the host.
+    end_arrived: bool,
     /// Why no more tasks can be started, once that is so.
     closing: Option<Option<Reason>>,
     armed: Option<Instant>,
@@ -98,12 +113,18 @@ enum Content {
 }
 
 impl Outbound {
-    pub(super) fn new(destinations: Destinations, tls: Option<Client>) -> Outbound {
+    pub(super) fn new(
+        destinations: Destinations,
+        tls: Option<Client>,
+        credentials: Arc<[Arc<Credentials>]>,
+    ) -> Outbound {
         Outbound {
             destinations,
             connections: BTreeMap::new(),
             flows: HashMap::new(),
             settings: HashMap::new(),
+            credentials,
+            refused: BTreeMap::new(),
             tls,
             attempts: 0,
             held: BTreeMap::new(),
@@ -115,6 +136,18 @@ impl Outbound {
         self.connections.len()
     }
 
+    /// What we show from now on, on new connections.
+    pub(super) fn show(&mut self, credentials: Arc<[Arc<Credentials>]>) {
+        self.credentials = credentials;
+        self.settings.clear();
+        self.refused.clear();
+    }
+
+    /// Credentials that were refused last, each with what was said.
+    pub(super) fn refused(&self) -> Vec<(CredentialsId, String)> {
+        self.refused.iter().map(|(id, text)| (*id, text.clone())).collect()
+    }
+
     /// Does what the destinations ask for.
     pub(super) fn act<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>) -> bool {
         let mut acted = false;
@@ -124,7 +157,7 @@ impl Outbound {
                 Action::Connect { connection, local, remote, protocol, security, ehlo_name, host, .. } => {
                     match parts.transport.connect(parts.now.mono, local, remote) {
                         Ok(flow) => {
-                            let settings = self.settings(ehlo_name, protocol, &security.demand);
+                            let settings = self.settings(ehlo_name, protocol, &security);
                             self.flows.insert(flow, connection);
                             let fresh = Connection {
                                 line: Line::new(flow, None),
@@ -136,6 +169,7 @@ impl Outbound {
                                 settings,
                                 session: None,
                                 task: InHand::Nothing,
+                                end_arrived: false,
                                 closing: None,
                                 armed: None,
                             };
@@ -177,19 +211,28 @@ impl Outbound {
         acted
     }
 
-    fn settings(&mut self, ehlo_name: Arc<str>, protocol: crate::delivery::Protocol, demand: &Demand) -> Arc<Settings> {
+    fn settings(
+        &mut self,
+        ehlo_name: Arc<str>,
+        protocol: crate::delivery::Protocol,
+        security: &Security,
+    ) -> Arc<Settings> {
         let protocol = match protocol {
             crate::delivery::Protocol::Smtp => client::Protocol::Smtp,
             crate::delivery::Protocol::Lmtp => client::Protocol::Lmtp,
         };
-        let starttls = match demand {
+        let starttls = match &security.demand {
             Demand::Require | Demand::Verify | Demand::Dane(_) | Demand::Sts => StartTls::Always,
             Demand::Opportunistic | Demand::StsTesting { .. } if self.tls.is_some() => StartTls::IfOffered,
             Demand::Opportunistic | Demand::StsTesting { .. } | Demand::None => StartTls::Never,
         };
-        let key = (ehlo_name, protocol, starttls);
-        Arc::clone(self.settings.entry(key).or_insert_with_key(|(ehlo_name, protocol, starttls)| {
-            Arc::new(Settings { starttls: *starttls, ..Settings::new(ehlo_name, *protocol) })
+        // Whose certificate is not looked at is not told who we are.
+        let id = security.credentials.filter(|_| security.demand == Demand::Verify);
+        let credentials = id.and_then(|CredentialsId(place)| self.credentials.get(usize::from(place)));
+        let manner = Manner { ehlo_name, protocol, starttls, credentials: id };
+        Arc::clone(self.settings.entry(manner).or_insert_with_key(|manner| {
+            let credentials = credentials.cloned();
+            Arc::new(Settings { starttls, credentials, ..Settings::new(&manner.ehlo_name, protocol) })
         }))
     }
 
@@ -220,6 +263,7 @@ impl Outbound {
                 task
             }
         };
+        found.end_arrived = false;
         session.start(parts.now.mono, task);
         self.pump(parts, connection);
     }
@@ -390,6 +434,12 @@ impl Outbound {
                 moved |= found.feed(parts, connection);
             }
             let Some(session) = &mut found.session else { return };
+            if session.awaits_outcome() && !found.end_arrived {
+                // What comes with the answer is not answered by it: that is seen before.
+                let flow = found.line.flow();
+                found.end_arrived = !found.line.has_output() && parts.transport.acknowledged(flow);
+                session.set_end_in_flight(!found.end_arrived);
+            }
             match found.line.received_in_turn(&mut parts.transport, &mut parts.handshakes) {
                 Ok(received) if !received.bytes.is_empty() && !session.is_handshaking() => {
                     let count = session.receive(parts.now.mono, received.bytes);
@@ -423,8 +473,11 @@ impl Outbound {
         if session.closed() {
             let ended = found.tls_error.is_some() || parts.transport.received(found.line.flow()).finished;
             if session.output().is_empty() || ended {
-                if let Some(gone) = self.gone(parts, connection) {
-                    gone.line.close(&mut parts.transport);
+                let in_doubt = session.in_doubt();
+                match self.gone(parts, connection) {
+                    Some(gone) if in_doubt => parts.transport.abort(gone.line.flow()),
+                    Some(gone) => gone.line.close(&mut parts.transport),
+                    None => {}
                 }
                 return;
             }
@@ -465,9 +518,17 @@ impl Outbound {
         {
             told = true;
             match event {
-                Event::Ready => self.destinations.ready(now, connection),
+                Event::Ready => {
+                    if let Some(id) = found.security.credentials {
+                        self.refused.remove(&id);
+                    }
+                    self.destinations.ready(now, connection);
+                }
                 Event::ContentWanted => {}
                 Event::Settled { index, fate } => {
+                    if let client::Fate::Deferred(reason) = &fate {
+                        found.note_refusal(parts, &mut self.refused, reason);
+                    }
                     let fate = found.fate(fate);
                     if let InHand::Delivery { fates, .. } = &mut found.task {
                         fates.push((index, fate));
@@ -490,7 +551,12 @@ impl Outbound {
                         self.destinations.done(now, connection, result, reusable);
                     }
                 }
-                Event::Closing(reason) => found.closing = Some(reason),
+                Event::Closing(reason) => {
+                    if let Some(reason) = &reason {
+                        found.note_refusal(parts, &mut self.refused, reason);
+                    }
+                    found.closing = Some(reason);
+                }
             }
         }
         told
@@ -500,7 +566,7 @@ impl Outbound {
     fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> Option<Connection> {
         let mut gone = self.forget(parts, connection)?;
         let reason = gone.closing.take().flatten();
-        let answer = reason.as_ref().map(|reason| gone.answer(reason));
+        let answer = reason.as_ref().map(|reason| gone.deferral(reason));
         match (reason, answer) {
             // Lost, too late, or refused by one of the two: a server that cannot do it may be able to do without.
             (Some(Reason::Connection(_, Stage::Handshake)), Some(answer)) => {
@@ -562,192 +628,6 @@ impl Outbound {
             if let Some(gone) = self.forget(parts, connection) {
                 parts.transport.abort(gone.line.flow());
             }
-        }
-    }
-}
-
-impl Connection {
-    /// Whether nothing but the end of a message is missing.
-    fn end_wanted(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::end_wanted)
-    }
-
-    /// Whether what ends the message in hand may go out.
-    fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
-        matches!(&self.task, InHand::Delivery { job, attempt: Attempt::Recorded, .. } if parts.may_end(job.id))
-    }
-
-    /// The message in hand is not delivered, unless its end has gone out.
-    fn refuse_end(&mut self, now: Instant) {
-        if let InHand::Delivery { broken_off, .. } = &mut self.task
-            && let Some(session) = &mut self.session
-        {
-            *broken_off |= session.refuse_end(now);
-        }
-    }
-
-    /// Goes on with the handshake, which the session waits for. Whether that came a step further.
-    fn secure<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, client: Option<&mut Client>) -> bool {
-        let Some(session) = &mut self.session else { return false };
-        if self.line.secured().is_some() {
-            session.secured(parts.now.mono);
-            return true;
-        }
-        // Beginning one costs something as well.
-        if self.line.is_secure() || !parts.handshakes.step(self.line.flow()) {
-            return false;
-        }
-        let verification = match &self.security.demand {
-            Demand::Verify | Demand::Sts => Verification::Name,
-            Demand::StsTesting { .. } => Verification::Watched,
-            Demand::Dane(known) => Verification::Dane(Arc::clone(known)),
-            Demand::None | Demand::Opportunistic | Demand::Require => Verification::Nothing,
-        };
-        let nothing = || TlsError::Protocol(rustls::Error::General("TLS is not to be had here".to_owned()));
-        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, &verification)) {
-            Ok(tls) => self.line.secure(tls),
-            Err(error) => {
-                self.tls_error = Some(error);
-                session.ended(parts.now.mono);
-            }
-        }
-        true
-    }
-
-    /// Gives content to the session for as long as both sides have some to give and to take.
-    fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
-        let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
-        let session = self.session.as_mut().expect("a session wants content");
-        let log = parts.logs.of(job.id);
-        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(job.id).is_none());
-        if gone && !matches!(content, Content::Here(_)) || log.as_ref().is_some_and(|log| log.failed()) {
-            // Deleted by the operator while the job was under way, or its outcome could not be written down: it would be
-            // delivered again after a restart.
-            *broken_off = true;
-            session.content_failed(parts.now.mono);
-            return true;
-        }
-        if matches!(content, Content::Unopened) {
-            *content = match log.map(|log| log.reader(job.id)) {
-                None => {
-                    let home = worker_of_log(job.id.log(), parts.exchange.workers());
-                    Content::There { home, offset: 0, piece: None, position: 0, asked: false }
-                }
-                Some(Some(reader)) => Content::Here(reader),
-                Some(None) => {
-                    // All readers are in use: this one has its turn later.
-                    let retry_at = parts.now.mono + READER_RETRY_DELAY;
-                    self.armed = Some(retry_at);
-                    parts.timers.schedule(self.line.flow(), retry_at);
-                    return false;
-                }
-            };
-        }
-        let (line, transport, now) = (&mut self.line, &mut parts.transport, parts.now.mono);
-        let mut moved = false;
-        match content {
-            Content::Unopened => unreachable!("opened above"),
-            Content::Here(reader) => {
-                let Some(log) = parts.logs.of(job.id) else { return false };
-                while session.wants_content() {
-                    match log.read(reader) {
-                        Piece::Ready(bytes) => {
-                            let last = reader.position() + bytes.len() as u64 == job.size;
-                            let count = session.content(now, bytes, last, &mut |bytes| line.send(transport, bytes));
-                            let all = count == bytes.len();
-                            reader.consume(count);
-                            moved |= count > 0 || (last && all);
-                            if !all || last {
-                                break;
-                            }
-                        }
-                        Piece::Pending => break,
-                        Piece::End | Piece::Damaged | Piece::Failed => {
-                            *broken_off = true;
-                            session.content_failed(now);
-                            return true;
-                        }
-                    }
-                }
-            }
-            Content::There { home, offset, piece, position, asked } => {
-                if let Some(held) = piece {
-                    let bytes = &held.bytes[*position..];
-                    let count = session.content(now, bytes, held.last, &mut |bytes| line.send(transport, bytes));
-                    *position += count;
-                    moved = count > 0;
-                    if *position == held.bytes.len() && !held.last {
-                        *offset += held.bytes.len() as u64;
-                        *piece = None;
-                    }
-                }
-                if piece.is_none() && !*asked {
-                    *asked = true;
-                    let from = parts.exchange.worker();
-                    let wanted = Letter::ContentWanted { from, connection, id: job.id, offset: *offset };
-                    parts.exchange.send(*home, wanted);
-                }
-            }
-        }
-        moved
-    }
-
-    /// The flow was ended by us: the host has nothing to do with it.
-    fn break_off(&mut self, now: Instant) {
-        if let InHand::Delivery { broken_off, .. } = &mut self.task {
-            *broken_off = true;
-        }
-        if let Some(session) = &mut self.session
-            && !session.refuse_end(now)
-        {
-            session.ended(now);
-        }
-    }
-
-    /// How it is secured, once it is.
-    fn secured(&self) -> Option<HopSecured> {
-        let secured = self.line.secured()?;
-        let demand = &self.security.demand;
-        Some(HopSecured { secured, verified: demand.authenticates(self.line.is_valid()), policy: demand.name() })
-    }
-
-    fn fate(&self, fate: client::Fate) -> Fate {
-        match fate {
-            client::Fate::Delivered(reply) => {
-                let status = reply.enhanced.unwrap_or((2, 0, 0));
-                let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
-                let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
-                Fate::Delivered(Answer { tls: self.secured(), ..answer })
-            }
-            client::Fate::Deferred(reason) => {
-                let soon = matches!(reason, Reason::TooManyRecipients);
-                let tried = reason != Reason::Local(LocalReason::Unrecorded);
-                Fate::Deferred { answer: self.answer(&reason), soon, tried }
-            }
-            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
-        }
-    }
-
-    fn answer(&self, reason: &Reason) -> Answer {
-        let status = match (&self.tls_error, reason) {
-            // RFC 3463 §3.8: a failure of cryptography.
-            (Some(_), Reason::Connection(_, Stage::Handshake)) => dsn::Status::new(4, 7, 5),
-            _ => dsn::status_of(reason),
-        };
-        let text = match &self.tls_error {
-            Some(error) => format!("{reason}: {error}"),
-            None => reason.to_string(),
-        };
-        Answer {
-            status: (status.class, status.subject, status.detail),
-            text: text.into(),
-            tls: self.secured(),
-            reaction: None,
-            remote: Some((*self.host).into()),
-            reply: match reason {
-                Reason::Reply { stage, reply } => Some(ReplyTo { code: reply.code, stage: *stage }),
-                _ => None,
-            },
         }
     }
 }

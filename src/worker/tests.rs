@@ -158,7 +158,8 @@ impl Bench {
         let retry = Retry::default();
         let queue = || Queue::new(Arc::clone(&routes), retry, 1).with_attempts(pair);
         let home = Home::new([queue(), queue()], retry, "us.example".into(), 1, None);
-        Bench { parts, outbound: Outbound::new(destinations, None), home, told, other, number }
+        let outbound = Outbound::new(destinations, None, Arc::new([]));
+        Bench { parts, outbound, home, told, other, number }
     }
 
     fn pass(&mut self, duration: Duration) {

@@ -107,3 +107,30 @@ fn dane_is_for_routes_by_mx_with_answers_that_can_be_secure() {
     let to = BASE.replace("domain = \"*\"", "domain = \"*\"\ntls = \"mta-sts\"");
     assert!(problems(&to)[0].starts_with("line 13: `tls`: \"mta-sts\" is for hosts that the DNS names"));
 }
+
+#[test]
+fn credentials_are_for_hosts_whose_certificate_is_looked_at() {
+    let with = |more: &str, to: &str| {
+        let text = format!("domain = \"*\"\ncredentials = \"smarthost\"\n{more}");
+        BASE.replace("domain = \"*\"\n", &text).replace("to = [\"smtp://10.1.1.5\"]", to)
+    };
+    let to = "to = [\"smtps://10.1.1.5\"]";
+    let config = parse(&with("tls = \"verify\"\n", to), "tls.toml").expect("a good file");
+    let ids: Vec<_> = crate::appliance::settings::credentials_files(&config).into_iter().collect();
+    assert_eq!(ids, [std::path::Path::new("smarthost")]);
+    for tls in ["", "tls = \"require\"\n", "tls = \"opportunistic\"\n", "tls = \"none\"\n"] {
+        let found = problems(&with(tls, "to = [\"smtp://10.1.1.5\"]"));
+        let why = "line 13: `credentials` are shown to nobody without a certificate that is looked at | write tls = \"verify\" below it";
+        assert_eq!(found, [why], "{tls}");
+    }
+    assert_eq!(
+        problems(&with("tls = \"verify\"\n", "mx = true")),
+        ["line 13: `credentials` are for hosts that `to` names | name the hosts in `to`, or leave `credentials` out"]
+    );
+    assert_eq!(
+        problems(&with("tls = \"verify\"\n", "to = [\"lmtp://10.1.1.5\"]")),
+        [
+            "line 13: `credentials` are not for lmtp://10.1.1.5:24 | leave `credentials` out: LMTP is for hosts of your own"
+        ]
+    );
+}

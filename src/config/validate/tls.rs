@@ -2,7 +2,7 @@
 
 use super::Check;
 use crate::config::error::Problem;
-use crate::config::{Config, Dnssec, ListenerTls, Role, RouteTls, Transport};
+use crate::config::{Config, Dnssec, ListenerTls, Protocol, Role, RouteTls, Transport};
 use crate::limits::CERTIFICATES_MAX;
 
 impl Check<'_> {
@@ -45,6 +45,28 @@ impl Check<'_> {
                 self.add(
                     Problem::new(place, text)
                         .help("write dnssec = \"trust_ad\" in [dns], with a resolver that validates"),
+                );
+            }
+        }
+        for (index, route) in config.routes.iter().enumerate() {
+            if route.credentials.is_none() {
+                continue;
+            }
+            let place = self.places.of_entry("route", index, "credentials");
+            if route.tls != RouteTls::Verify {
+                self.add(
+                    Problem::new(place, "`credentials` are shown to nobody without a certificate that is looked at")
+                        .help("write tls = \"verify\" below it"),
+                );
+            } else if route.discard || route.mx {
+                self.add(
+                    Problem::new(place, "`credentials` are for hosts that `to` names")
+                        .help("name the hosts in `to`, or leave `credentials` out"),
+                );
+            } else if let Some(hop) = route.to.iter().find(|hop| hop.protocol == Protocol::Lmtp) {
+                self.add(
+                    Problem::new(place, format!("`credentials` are not for {hop}"))
+                        .help("leave `credentials` out: LMTP is for hosts of your own"),
                 );
             }
         }

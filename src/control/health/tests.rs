@@ -34,12 +34,12 @@ fn take(health: &mut Health, step: &Step, now: WallTime) {
         Step::Pulses(state) => {
             for worker in 0..2 {
                 let logs = vec![log(worker, *state)];
-                health.pulse(Pulse { worker, logs, keyless: 0, events_lost: 0 }, now);
+                health.pulse(Pulse { worker, logs, ..Pulse::default() }, now);
             }
         }
         Step::Pulse(own, former) => {
             let logs = vec![log(1, *own), log(3, *former)];
-            health.pulse(Pulse { worker: 1, logs, keyless: 0, events_lost: 0 }, now);
+            health.pulse(Pulse { worker: 1, logs, ..Pulse::default() }, now);
         }
         Step::Asked => (0..2).for_each(|worker| health.asked(worker, now)),
         Step::Event(event) => health.event(event, now),
@@ -159,7 +159,7 @@ fn damage_takes_mail_all_the_same_and_is_told_until_an_operator_has_looked() {
     let pulse = |damaged, damages| {
         let damage = (damages > 0).then(|| "segment 3 (use 1)".to_owned());
         let logs = vec![LogPulse { damaged, damages, damage, ..log(0, LogState::Open) }];
-        Pulse { worker: 0, logs, keyless: 0, events_lost: 0 }
+        Pulse { logs, ..Pulse::default() }
     };
     let found = |health: &Health| -> Vec<(Condition, u64)> {
         health.troubles().map(|trouble| (trouble.condition, trouble.count)).collect()
@@ -206,6 +206,23 @@ fn lost_lines_are_told_until_none_was_lost_for_a_while() {
     assert_eq!(lost(&health), None);
     health.lines_lost(3, at(over + 1));
     assert_eq!(lost(&health), Some(8));
+}
+
+#[test]
+fn credentials_are_refused_until_no_worker_is_refused_with_them() {
+    let mut health = Health::new(2, None, WallTime::default());
+    let mut pulse = |worker, refused: &[u16]| {
+        let refused = refused.iter().map(|id| (CredentialsId(*id), format!("mx{id}: 535 no"))).collect();
+        health.pulse(Pulse { worker, refused, ..Pulse::default() }, WallTime::default());
+        assert!(health.reasons().all(|reason| matches!(reason, Reason::Starting { .. })), "mail is taken all the same");
+        let troubles = health.troubles().map(|trouble| format!("{} {}", trouble.condition, trouble.subject));
+        troubles.collect::<Vec<_>>().join(", ")
+    };
+    assert_eq!(pulse(0, &[1]), "credentials_refused credentials 1");
+    assert_eq!(pulse(1, &[0, 1]), "credentials_refused credentials 0, credentials_refused credentials 1");
+    assert_eq!(pulse(0, &[]), "credentials_refused credentials 0, credentials_refused credentials 1");
+    assert_eq!(pulse(1, &[0]), "credentials_refused credentials 0");
+    assert_eq!(pulse(1, &[]), "");
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Host {
     /// How the next connection to it is secured.
     pub fn security(&self, now: Instant) -> Security {
         if self.may_be_clear() && now < self.clear_until {
-            return Security { demand: Demand::None, implicit: false };
+            return Security { demand: Demand::None, ..self.security.clone() };
         }
         self.security.clone()
     }
@@ -187,7 +187,11 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress], shaping: &Shaping) -> 
                     remote: SocketAddr::new(*address, hop.port),
                     protocol: hop.protocol,
                     name: name.clone(),
-                    security: Security { demand: route.demand(hop), implicit: hop.implicit_tls },
+                    security: Security {
+                        demand: route.demand(hop),
+                        implicit: hop.implicit_tls,
+                        credentials: route.credentials,
+                    },
                     clear_until: Instant::ZERO,
                     preference: hop.preference,
                     hop: place,

@@ -293,7 +293,14 @@ impl Destinations {
         let known = &mut self.connections[connection.index as usize];
         let State::Busy(in_hand) = std::mem::replace(&mut known.state, State::Idle) else { return };
         known.transactions = known.transactions.saturating_add(1);
-        let broken_off = matches!(result, TaskResult::Deliver { broken_off: true, .. });
+        let spared = match &result {
+            TaskResult::Deliver { broken_off, fates, .. } => {
+                // A connection that was over before the work came says nothing about the host.
+                let untried = !fates.is_empty() && fates.iter().all(|(_, fate)| *fate == Fate::Untried);
+                *broken_off || untried
+            }
+            TaskResult::Verify(_) => false,
+        };
         let (place, host_place) = (known.destination, known.host);
         let (worker, mut result) = completed(in_hand, result);
         let asks = self.react(now, place, host_place, &mut result);
@@ -306,10 +313,10 @@ impl Destinations {
             if host.prove() {
                 self.news.push_back(News::HostUp { host: host.name.clone(), remote: host.remote });
             }
-        } else if !broken_off && host.drop_connection(now, &self.settings.host_backoff) {
+        } else if !spared && host.drop_connection(now, &self.settings.host_backoff) {
             self.news.extend(reason(&result).map(|why| host.down(why)));
         }
-        if asks || is_overloaded(&result) || !(in_order || broken_off) {
+        if asks || is_overloaded(&result) || !(in_order || spared) {
             target.window.shrink(open, target.busy);
         } else if decided(&result) {
             target.window.succeed(open);

@@ -605,7 +605,7 @@ fn a_host_that_fails_at_tls_is_spoken_to_in_the_clear_where_that_is_allowed() {
                 _ => None,
             };
             let (connection, first) = security(&actions(&mut owner, 0)).unwrap();
-            assert_eq!(first, Security { demand: demand.clone(), implicit: implicit_tls });
+            assert_eq!(first, Security { demand: demand.clone(), implicit: implicit_tls, credentials: None });
             owner.established(at(1).mono, connection);
             owner.tls_failed(at(1).mono, connection, refused());
             let next = actions(&mut owner, 1);
@@ -614,7 +614,7 @@ fn a_host_that_fails_at_tls_is_spoken_to_in_the_clear_where_that_is_allowed() {
                 continue;
             }
             let (connection, second) = security(&next).unwrap();
-            assert_eq!(second, Security { demand: Demand::None, implicit: false });
+            assert_eq!(second, Security { demand: Demand::None, implicit: false, credentials: None });
             // It is remembered, and not for ever.
             owner.established(at(1).mono, connection);
             owner.closed(at(1).mono, connection, None);

@@ -6,6 +6,7 @@
 mod encrypted;
 mod host;
 mod limits;
+mod receivers;
 mod secure;
 mod signing;
 
@@ -52,6 +53,8 @@ struct Bench {
     hop: Host,
     manner: Manner,
     mailbox: Mailbox,
+    /// Another next hop, if there is one.
+    receiver: Option<receivers::Server>,
     attacker: Attacker,
     random: StdRng,
     ledger: Ledger,
@@ -84,6 +87,14 @@ impl Bench {
         change: impl FnOnce(&mut Config),
         adjust: fn(&mut crate::spool::Settings),
     ) -> Bench {
+        let mut bench = Bench::prepared(workers, domains, "", change);
+        bench.node.adjust = adjust;
+        bench.start(workers).expect("the appliance starts");
+        bench
+    }
+
+    /// The same with more in its configuration, and before it starts.
+    fn prepared(workers: u16, domains: usize, more: &str, change: impl FnOnce(&mut Config)) -> Bench {
         let mut text = String::from(
             "transport = \"af_xdp\"\nhostname = \"relay.test\"\n[workers]\ncores = [0]\n[[port]]\ndevice = \"sim0\"\n\
              [[address]]\nip = \"10.0.0.1/24\"\n[[listener]]\naddress = \"10.0.0.1:25\"\nrole = \"relay\"\n\
@@ -92,6 +103,7 @@ impl Bench {
         for domain in 0..domains {
             let _ = write!(text, "[[route]]\ndomain = \"d{domain}.test\"\nto = [\"smtp://{HOP}:{}\"]\n", 25 + domain);
         }
+        text += more;
         let mut config = config::parse(&text, "limits").expect("it is what an operator would write");
         config.spool.segment_size.0 = 1 << 18;
         config.spool.size_max.0 = u64::from(workers) << 23;
@@ -105,14 +117,13 @@ impl Bench {
         let network = Network::new(1);
         let mut node = Node::new(appliance, BoxClock::new(Rc::clone(&time)), 50_000..=200_000, Steering::Flow);
         node.peaks = Some(BTreeMap::new());
-        node.adjust = adjust;
         let clients = Host::new(outside(&network, 2, vec![CLIENT, OTHER_CLIENT], Vec::new(), 2));
         // Each domain has a port of its own: routes to the same hosts are one destination.
         let places = (0..domains).map(|domain| SocketAddr::new(HOP, 25 + domain as u16)).collect();
         let hop = Host::new(outside(&network, 3, vec![HOP], places, 3));
         let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1), false);
         let retry = Retry { first: Duration::ZERO, max: Duration::ZERO };
-        let mut bench = Bench {
+        Bench {
             time,
             network,
             node,
@@ -120,15 +131,14 @@ impl Bench {
             hop,
             manner: Manner::Takes,
             mailbox: Mailbox::default(),
+            receiver: None,
             attacker,
             random: StdRng::seed_from_u64(4),
             ledger: Ledger::new(Promise::Kept, false, Duration::MAX, retry, Trace::new(false)),
             events: Vec::new(),
             recipients: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
-        };
-        bench.start(workers).expect("the appliance starts");
-        bench
+        }
     }
 
     /// Starts the appliance that is not running.
@@ -158,11 +168,13 @@ impl Bench {
         self.clients.step(now);
         self.hop.step(now);
         self.mailbox.serve(now, &mut self.hop, self.manner);
+        self.receiver.iter_mut().for_each(|receiver| receiver.step(now));
         let due = [
             self.network.next_arrival().unwrap_or(Instant::FAR),
             self.node.next(),
             self.clients.next(now),
             self.hop.next(now),
+            self.receiver.as_ref().map_or(Instant::FAR, |receiver| receiver.next(now)),
             self.attacker.next(),
             until,
         ];

@@ -23,6 +23,10 @@ pub struct Extensions {
     pub starttls: bool,
     /// RFC 8689.
     pub requiretls: bool,
+    /// RFC 4954, with PLAIN (RFC 4616).
+    pub auth_plain: bool,
+    /// RFC 4954, with LOGIN, which no RFC describes.
+    pub auth_login: bool,
     /// RFC 9422, `RCPTMAX`: recipients of one transaction; `None` without a limit.
     pub recipients_max: Option<u32>,
     /// RFC 9422, `MAILMAX`: transactions of one session; `None` without a limit.
@@ -54,6 +58,11 @@ impl Extensions {
             self.starttls = true;
         } else if is("REQUIRETLS") {
             self.requiretls = true;
+        } else if is("AUTH") {
+            for mechanism in words {
+                self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                self.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+            }
         } else if is("LIMITS") {
             words.for_each(|limit| self.note_limit(limit));
         }

@@ -10,6 +10,8 @@
 //!                       └───── Reset ◄─────────────────────────┘
 //! ```
 //!
+//! Where the route has credentials, Hello leads to Auth before Idle, under TLS only.
+//!
 //! Where STARTTLS is offered and wanted, Hello leads to StartTls, Handshake and, after [`Session::secured`], to Hello again; what was
 //! heard before is forgotten. A session that begins [`behind_tls`](Session::behind_tls) waits in Handshake before its greeting.
 //!
@@ -26,6 +28,7 @@
 
 mod command;
 mod content;
+mod credentials;
 mod exchange;
 mod extensions;
 mod output;
@@ -34,6 +37,7 @@ mod session;
 #[cfg(test)]
 mod tests;
 
+pub use credentials::{Credentials, NoCredentials};
 pub use extensions::Extensions;
 pub(crate) use output::Output;
 pub(crate) use reply::ReplyReader;
@@ -43,6 +47,7 @@ pub use session::Session;
 use crate::limits;
 use crate::smtp::{BodyType, Notify, Return};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What the remote server speaks.
@@ -105,13 +110,16 @@ pub struct Settings {
     pub timeouts: Timeouts,
     /// When STARTTLS is said.
     pub starttls: StartTls,
+    /// Who we are to the server, if it is to know. Never said in the clear; that the server is the right one is seen to elsewhere.
+    pub credentials: Option<Arc<Credentials>>,
 }
 
 impl Settings {
     /// Without TLS and with the timeouts of the RFC.
     pub fn new(ehlo_name: &str, protocol: Protocol) -> Settings {
         let ehlo_name = ehlo_name.into();
-        Settings { ehlo_name, protocol, timeouts: Timeouts::default(), starttls: StartTls::Never }
+        let timeouts = Timeouts::default();
+        Settings { ehlo_name, protocol, timeouts, starttls: StartTls::Never, credentials: None }
     }
 }
 
@@ -262,9 +270,15 @@ pub enum LocalReason {
     /// The attempt could not be recorded, which has to come first; the connection was dropped before the final dot.
     #[error("the attempt could not be recorded before the end of the message was sent")]
     Unrecorded,
+    /// The server ended the connection, which others had used before, and had not heard of this message yet.
+    #[error("the server ended the connection between two messages")]
+    NotBegun,
     /// The server offers no TLS, and the route requires it.
     #[error("the server offers no TLS (STARTTLS), without which nothing may be sent to it")]
     TlsNotOffered,
+    /// The server offers no way to say who we are, and the route has credentials.
+    #[error("the server offers no AUTH with PLAIN or LOGIN, and the route has credentials for it")]
+    AuthNotOffered,
     /// The server said what the protocol does not allow.
     #[error("the server broke the protocol {0}")]
     Protocol(Stage),
@@ -274,8 +288,8 @@ impl LocalReason {
     /// Whether another try may end differently: at the same server, or at one that behaves.
     pub fn is_temporary(self) -> bool {
         match self {
-            LocalReason::ContentUnreadable | LocalReason::Unrecorded => true,
-            LocalReason::TlsNotOffered | LocalReason::Protocol(_) => true,
+            LocalReason::ContentUnreadable | LocalReason::Unrecorded | LocalReason::NotBegun => true,
+            LocalReason::TlsNotOffered | LocalReason::AuthNotOffered | LocalReason::Protocol(_) => true,
             LocalReason::Smtputf8NotOffered | LocalReason::BinaryNotOffered | LocalReason::RequireTlsUnmet => false,
             LocalReason::TooLarge { .. } => false,
             LocalReason::AddressUnusable | LocalReason::SenderUnusable | LocalReason::LoneNewline => false,
@@ -290,6 +304,17 @@ impl Reason {
             Reason::Reply { reply, .. } => !reply.is_permanent(),
             Reason::Local(reason) => reason.is_temporary(),
             Reason::Connection(..) | Reason::UnknownOutcome | Reason::TooManyRecipients => true,
+        }
+    }
+}
+
+impl Reason {
+    /// Whether it is our credentials that the server wants, or others (RFC 4954 §6).
+    pub fn refuses_credentials(&self) -> bool {
+        match self {
+            Reason::Reply { stage: Stage::Auth, reply } => reply.is_permanent(),
+            Reason::Reply { reply, .. } => matches!(reply.code, 530 | 534 | 535 | 538),
+            reason => *reason == Reason::Local(LocalReason::AuthNotOffered),
         }
     }
 }
@@ -315,6 +340,8 @@ pub enum Stage {
     StartTls,
     /// TLS is being agreed on.
     Handshake,
+    /// AUTH sent, or what it asks for.
+    Auth,
     /// Between tasks.
     Idle,
     /// MAIL sent or due.
@@ -345,6 +372,7 @@ impl Stage {
             Stage::Lhlo => "LHLO",
             Stage::StartTls => "STARTTLS",
             Stage::Handshake => "TLS handshake",
+            Stage::Auth => "AUTH",
             Stage::Idle => "no command",
             Stage::Mail => "MAIL FROM",
             Stage::Rcpt => "RCPT TO",

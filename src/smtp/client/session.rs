@@ -36,6 +36,10 @@ pub struct Session {
     secured: bool,
     /// What ends the content of this task waits for [`Session::allow_end`].
     end_held: bool,
+    /// The end of the content has not reached the server yet.
+    end_in_flight: bool,
+    /// It was closed when the outcome of a message was due.
+    in_doubt: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +52,8 @@ enum State {
     StartTls,
     /// The layer below to be put on the flow, and to be done with its handshake. `greeting_due`: the server has not spoken yet.
     Handshake { greeting_due: bool },
+    /// AUTH sent, or an answer to what it asked for.
+    Auth(Asked),
     /// A task may be started.
     Idle,
     /// MAIL, RCPT and DATA on their way, or their answers.
@@ -65,6 +71,14 @@ enum State {
     Quit,
     /// Nothing more will be said or heard; `Closing` was told.
     Closed,
+}
+
+/// What a server may ask for by AUTH next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    User,
+    Password,
+    Nothing,
 }
 
 #[derive(Debug)]
@@ -90,6 +104,8 @@ enum Cause {
     Unrecorded,
     /// There is no TLS, and no mail without.
     TlsNotOffered,
+    /// There is no way to say who we are.
+    AuthNotOffered,
 }
 
 impl Session {
@@ -117,6 +133,8 @@ impl Session {
             quit_wanted: false,
             secured: false,
             end_held: false,
+            end_in_flight: false,
+            in_doubt: false,
         }
     }
 
@@ -178,8 +196,7 @@ impl Session {
         };
         if !matches!(self.state, State::Idle) {
             debug_assert!(matches!(self.state, State::Quit | State::Closed), "a task is under way");
-            let reason = Reason::Connection(Failure::Lost, Stage::Idle);
-            return self.refuse(purpose, &transaction, reason);
+            return self.refuse(purpose, &transaction, Reason::Local(LocalReason::NotBegun));
         }
         if let Some(reason) = self.obstacle(&transaction) {
             return self.refuse(purpose, &transaction, Reason::Local(reason));
@@ -304,7 +321,9 @@ impl Session {
     pub fn quit(&mut self, now: Instant) {
         match self.state {
             State::Idle => self.say_goodbye(now),
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } => self.close(None),
+            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } | State::Auth(_) => {
+                self.close(None);
+            }
             State::Quit | State::Closed => {}
             _ => self.quit_wanted = true,
         }
@@ -333,6 +352,22 @@ impl Session {
         matches!(self.state, State::Closed)
     }
 
+    /// Whether all of a message was given out, and its outcome is due.
+    pub fn awaits_outcome(&self) -> bool {
+        matches!(self.state, State::Outcome { .. }) && self.output.is_empty()
+    }
+
+    /// Whether the end of the content has not reached the server, as far as that is known: what it says then is no consent.
+    pub fn set_end_in_flight(&mut self, in_flight: bool) {
+        self.end_in_flight = in_flight;
+    }
+
+    /// Whether it closed without knowing the outcome of a message. The flow may not have sent all of that yet, and must not any
+    /// more: it is to be reset.
+    pub fn in_doubt(&self) -> bool {
+        self.in_doubt
+    }
+
     /// Whether a task may be started.
     pub fn ready(&self) -> bool {
         matches!(self.state, State::Idle)
@@ -359,7 +394,7 @@ impl Session {
         let timeouts = &self.settings.timeouts;
         match &self.state {
             State::Greeting => Some(timeouts.greeting),
-            State::Hello(_) | State::StartTls => Some(timeouts.ehlo),
+            State::Hello(_) | State::StartTls | State::Auth(_) => Some(timeouts.ehlo),
             State::Handshake { .. } => Some(HANDSHAKE_TIMEOUT),
             State::Envelope(exchange) => Some(match exchange.stage() {
                 Stage::Mail => timeouts.mail,
@@ -382,6 +417,7 @@ impl Session {
             State::Hello(stage) => *stage,
             State::StartTls => Stage::StartTls,
             State::Handshake { .. } => Stage::Handshake,
+            State::Auth(_) => Stage::Auth,
             State::Idle => Stage::Idle,
             State::Envelope(exchange) => exchange.stage(),
             State::Content { framing: Framing::Data(_), .. } => Stage::Content,
@@ -562,12 +598,18 @@ impl Session {
         for place in places {
             let reason = Reason::Reply { stage, reply: reply.clone() };
             let fate = match exchange.purpose {
-                Purpose::Deliver => reason.into(),
+                Purpose::Deliver => self.fate(reason),
                 // A refused MAIL says nothing about the recipient that is being verified.
                 Purpose::Verify => Fate::Deferred(reason),
             };
             self.settle(exchange, *place, fate);
         }
+    }
+
+    /// What a recipient meets for a reason. Nobody pays for a mistake in our credentials.
+    fn fate(&self, reason: Reason) -> Fate {
+        let own = self.settings.credentials.is_some() && reason.refuses_credentials();
+        if own { Fate::Deferred(reason) } else { reason.into() }
     }
 
     /// A transaction that ended badly is cleared away before the next (RFC 5321 §4.1.1.5).
@@ -595,6 +637,7 @@ impl Session {
     fn fail(&mut self, cause: Cause) {
         let stage = self.stage();
         let reason = self.reason(cause, stage);
+        self.in_doubt |= reason == Reason::UnknownOutcome;
         match mem::replace(&mut self.state, State::Closed) {
             State::Quit | State::Closed => self.close_quietly(),
             State::Envelope(exchange) | State::Content { exchange, .. } | State::Outcome { exchange, .. } => {
@@ -612,7 +655,12 @@ impl Session {
                 self.events.push_back(Event::TaskDone);
                 self.close(None);
             }
-            State::Greeting | State::Hello(_) | State::StartTls | State::Handshake { .. } | State::Idle => {
+            State::Greeting
+            | State::Hello(_)
+            | State::StartTls
+            | State::Handshake { .. }
+            | State::Auth(_)
+            | State::Idle => {
                 self.close(Some(reason));
             }
         }
@@ -621,12 +669,24 @@ impl Session {
     fn reason(&self, cause: Cause, stage: Stage) -> Reason {
         // The end of the message has left us: the server may have acted on it (RFC 1047).
         let whole = matches!(self.state, State::Outcome { .. }) && self.output.is_empty();
+        let is_crossing = match &cause {
+            Cause::Reply(reply) => reply.code == 421,
+            cause => matches!(cause, Cause::Connection(Failure::Lost)),
+        };
+        if is_crossing
+            && self.transactions_count > 1
+            && matches!(&self.state, State::Envelope(exchange) if exchange.answered == 0)
+        {
+            // It had ended the connection, or was about to, when MAIL came.
+            return Reason::Local(LocalReason::NotBegun);
+        }
         match cause {
             Cause::Reply(reply) => Reason::Reply { stage, reply },
             Cause::ContentUnreadable => Reason::Local(LocalReason::ContentUnreadable),
             Cause::LoneNewline => Reason::Local(LocalReason::LoneNewline),
             Cause::Unrecorded => Reason::Local(LocalReason::Unrecorded),
             Cause::TlsNotOffered => Reason::Local(LocalReason::TlsNotOffered),
+            Cause::AuthNotOffered => Reason::Local(LocalReason::AuthNotOffered),
             Cause::Connection(_) | Cause::Protocol if whole => Reason::UnknownOutcome,
             Cause::Connection(failure) => Reason::Connection(failure, stage),
             Cause::Protocol => Reason::Local(LocalReason::Protocol(stage)),

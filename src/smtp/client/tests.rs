@@ -1,5 +1,6 @@
 //! Dialogues: `S` is what the server says, `C` what we must have said meanwhile, `E` what we tell, in order.
 
+mod auth;
 mod held;
 mod hostile;
 mod require_tls;
@@ -691,6 +692,6 @@ fn a_task_for_a_session_that_has_closed_is_settled_at_once() {
     glue.session.ended(NOW);
     glue.session.start(NOW, Task::Deliver(message(&["a@x.example"])));
     glue.turn();
-    assert_eq!(describe(&glue.events[1]), "10 deferred the connection was lost between two messages");
+    assert_eq!(describe(&glue.events[1]), "10 deferred the server ended the connection between two messages");
     assert_eq!(glue.events[2], Event::TaskDone);
 }

@@ -4,6 +4,7 @@
 
 use super::Action;
 use crate::smtp::client::{LocalReason, Reason, RemoteReply, Stage};
+use serde::{Serialize, Serializer};
 use std::fmt;
 
 /// `class.subject.detail`.
@@ -57,6 +58,12 @@ impl fmt::Display for Status {
     }
 }
 
+impl Serialize for Status {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The sentence above all recipients that have met the same fate.
 pub(super) fn introduction(action: Action) -> &'static str {
     match action {
@@ -90,8 +97,10 @@ pub fn status_of(reason: &Reason) -> Status {
             LocalReason::SenderUnusable => Status::new(5, 1, 7),
             LocalReason::LoneNewline => Status::new(5, 6, 0),
             LocalReason::ContentUnreadable | LocalReason::Unrecorded => Status::new(4, 3, 0),
+            LocalReason::NotBegun => Status::new(4, 4, 2),
             // RFC 3463 §3.8: X.7.10 is encryption that is needed and not there.
             LocalReason::TlsNotOffered => Status::new(4, 7, 10),
+            LocalReason::AuthNotOffered => Status::new(4, 7, 0),
             LocalReason::Protocol(_) => Status::new(4, 5, 0),
         },
     }

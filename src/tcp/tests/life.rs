@@ -85,6 +85,41 @@ fn an_abort_ends_the_other_side() {
 }
 
 #[test]
+fn what_came_with_a_reset_behind_it_is_read_before_the_end() {
+    let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
+    server.stack.send(far, b"taken");
+    server.stack.flush(network.now());
+    server.stack.abort(far);
+    let mut got = Vec::new();
+    let ended = run(&network, &mut [&mut client, &mut server], Duration::from_secs(1), |hosts| {
+        hosts[0].read(near, &mut got);
+        hosts[0].end(near).is_some()
+    });
+    assert!(ended);
+    assert_eq!(got, b"taken");
+    let ends = [FlowEvent::Readable { flow: near }, FlowEvent::Ended { flow: near, end: FlowEnd::Reset }];
+    assert!(client.events.ends_with(&ends), "{:?}", client.events);
+    assert_eq!(client.stack.counters().open, 0);
+}
+
+#[test]
+fn what_the_peer_has_is_acknowledged_and_nothing_before() {
+    let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
+    assert!(client.stack.acknowledged(near));
+    // More than the window of one that does not read.
+    let taken = client.stack.send(near, &[7; 32 * 1024]) + client.stack.send(near, &[7; 32 * 1024]);
+    assert!(taken > 0);
+    assert!(!client.stack.acknowledged(near));
+    let mut got = Vec::new();
+    let done = run(&network, &mut [&mut client, &mut server], Duration::from_secs(5), |hosts| {
+        hosts[1].read(far, &mut got);
+        hosts[0].stack.acknowledged(near)
+    });
+    assert!(done);
+    assert_eq!(got.len(), taken, "it has all of it");
+}
+
+#[test]
 fn a_full_ring_closes_the_window_and_reading_opens_it() {
     let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
     let content = vec![7; 200_000];

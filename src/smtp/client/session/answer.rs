@@ -3,15 +3,16 @@
 //! In: whole replies, one at a time. Out: the next state, commands, fates. A reply that the state has no use for
 //! is a breach of protocol and ends the session.
 
-use super::{Cause, Framing, Session, State};
+use super::{Asked, Cause, Framing, Session, State};
 use crate::env::Instant;
 use crate::smtp::BodyType;
 use crate::smtp::client::command;
 use crate::smtp::client::content::{Chunks, Stuffing};
 use crate::smtp::client::exchange::{Exchange, Purpose, says_full};
 use crate::smtp::client::reply::RemoteReply;
-use crate::smtp::client::{Event, Extensions, Fate, Protocol, Reason, Stage, StartTls};
+use crate::smtp::client::{Credentials, Event, Extensions, Fate, Protocol, Reason, Stage, StartTls};
 use std::mem;
+use std::sync::Arc;
 
 impl Session {
     /// One whole reply has come.
@@ -24,6 +25,7 @@ impl Session {
             State::Greeting => self.answer_greeting(now, reply),
             State::Hello(stage) => self.answer_hello(now, stage, reply),
             State::StartTls => self.answer_starttls(now, reply),
+            State::Auth(asked) => self.answer_auth(now, asked, reply),
             State::Envelope(exchange) => self.answer_envelope(now, exchange, reply),
             State::Outcome { exchange, chunks_count } => self.answer_outcome(now, exchange, chunks_count, reply),
             State::Content { exchange, framing: Framing::Bdat(mut chunks), block_size, ending }
@@ -101,13 +103,51 @@ impl Session {
 
     /// The server knows us, and no TLS follows: unless mail has to wait for it, tasks may begin.
     fn greeted(&mut self, now: Instant) {
-        if !self.secured && self.settings.starttls == StartTls::Always {
+        if !self.secured && (self.settings.starttls == StartTls::Always || self.settings.credentials.is_some()) {
             self.fail(Cause::TlsNotOffered);
             self.output.end().extend_from_slice(b"QUIT\r\n");
             return;
         }
+        match &self.settings.credentials {
+            None => self.welcomed(now),
+            Some(credentials) => self.authenticate(now, &Arc::clone(credentials)),
+        }
+    }
+
+    fn welcomed(&mut self, now: Instant) {
         self.enter(now, State::Idle);
         self.events.push_back(Event::Ready);
+    }
+
+    /// Says who we are, by the best way that is offered.
+    fn authenticate(&mut self, now: Instant, credentials: &Credentials) {
+        let (line, asked) = if self.extensions.auth_plain {
+            (format!("AUTH PLAIN {}\r\n", credentials.plain()), Asked::Nothing)
+        } else if self.extensions.auth_login {
+            ("AUTH LOGIN\r\n".to_owned(), Asked::User)
+        } else {
+            self.fail(Cause::AuthNotOffered);
+            return self.output.end().extend_from_slice(b"QUIT\r\n");
+        };
+        self.output.end().extend_from_slice(line.as_bytes());
+        self.enter(now, State::Auth(asked));
+    }
+
+    fn answer_auth(&mut self, now: Instant, asked: Asked, reply: RemoteReply) {
+        self.state = State::Auth(asked);
+        let credentials = self.settings.credentials.clone();
+        match (reply.code, asked, credentials) {
+            // LOGIN asks for both, the user first, in words that are not always the same.
+            (334, Asked::User | Asked::Password, Some(credentials)) => {
+                let [user, password] = credentials.login();
+                let (text, next) =
+                    if asked == Asked::User { (user, Asked::Password) } else { (password, Asked::Nothing) };
+                self.output.end().extend_from_slice(format!("{text}\r\n").as_bytes());
+                self.enter(now, State::Auth(next));
+            }
+            (235, Asked::Nothing, _) => self.welcomed(now),
+            _ => self.refused(reply),
+        }
     }
 
     fn answer_starttls(&mut self, now: Instant, reply: RemoteReply) {
@@ -180,8 +220,8 @@ impl Session {
         } else if exchange.purpose == Purpose::Deliver && !exchange.accepted.is_empty() && says_full(&reply) {
             self.settle(exchange, place, Fate::Deferred(Reason::TooManyRecipients));
         } else {
-            let reason = Reason::Reply { stage: Stage::Rcpt, reply };
-            self.settle(exchange, place, reason.into());
+            let fate = self.fate(Reason::Reply { stage: Stage::Rcpt, reply });
+            self.settle(exchange, place, fate);
         }
     }
 
@@ -207,8 +247,8 @@ impl Session {
     }
 
     fn answer_outcome(&mut self, now: Instant, mut exchange: Exchange, chunks_count: u32, reply: RemoteReply) {
-        // An answer to a message whose end has not left us cannot be about all of it.
-        let early = chunks_count == 0 && !self.output.is_empty();
+        // An answer to a message whose end the server does not have cannot be about all of it.
+        let early = chunks_count == 0 && (!self.output.is_empty() || self.end_in_flight);
         if early || chunks_count > 0 || reply.is_intermediate() {
             let next_chunk = chunks_count > 0 && reply.is_positive();
             let refused = reply.code >= 400;
@@ -233,7 +273,7 @@ impl Session {
             let fate = if reply.is_positive() {
                 Fate::Delivered(reply.clone())
             } else {
-                Reason::Reply { stage: Stage::Outcome, reply: reply.clone() }.into()
+                self.fate(Reason::Reply { stage: Stage::Outcome, reply: reply.clone() })
             };
             self.settle(&exchange, place, fate);
         }

@@ -256,3 +256,44 @@ fn what_a_server_says_is_one_clean_line_in_all_that_tells_of_it() {
     let diagnostic = crate::smtp::dsn::Diagnostic::from(reason);
     assert_eq!(diagnostic, crate::smtp::dsn::Diagnostic::Remote("550 5.7.1 a?[2J ?b?c? ?d\u{fffd}".into()));
 }
+
+#[test]
+fn a_connection_that_was_over_before_the_next_message_came_says_nothing_about_it() {
+    let tasks = || vec![Task::Deliver(message(&["a@x.example"])), Task::Deliver(message(&["b@x.example"]))];
+    for bye in [Some("421 4.4.2 idle\r\n"), None] {
+        let mut glue = Glue::new(Protocol::Smtp, tasks(), usize::MAX);
+        for reply in ["220 x\r\n", "250 x\r\n", "250 ok\r\n", "250 ok\r\n", "354 go\r\n", "250 taken\r\n"] {
+            glue.hear(reply.as_bytes());
+        }
+        assert!(glue.wire.ends_with(b"MAIL FROM:<from@us.example>\r\n"), "the next has begun");
+        match bye {
+            Some(bye) => glue.hear(bye.as_bytes()),
+            None => glue.session.ended(NOW),
+        }
+        glue.turn();
+        let events: Vec<String> = glue.events.iter().map(describe).collect();
+        let told = ["10 deferred the server ended the connection between two messages", "done", "closing"];
+        assert_eq!(events[events.len() - 3..], told);
+    }
+    // On the first message it is what it says.
+    let mut glue = at_stage("mail");
+    glue.hear(b"421 bye\r\n");
+    assert_eq!(describe(&glue.events[0]), "10 deferred 421 bye (in reply to MAIL FROM)");
+}
+
+#[test]
+fn a_consent_to_what_has_not_arrived_is_none_and_the_flow_is_to_be_reset() {
+    let mut glue = at_stage("outcome");
+    assert!(glue.session.awaits_outcome());
+    glue.session.set_end_in_flight(true);
+    glue.hear(b"250 taken\r\n");
+    let told = "10 deferred the whole message was sent, but its acknowledgement never came";
+    assert_eq!(describe(&glue.events[0]), told);
+    assert!(glue.session.in_doubt());
+    let mut glue = at_stage("outcome");
+    glue.session.set_end_in_flight(true);
+    glue.session.set_end_in_flight(false);
+    glue.hear(b"250 taken\r\n");
+    assert_eq!(describe(&glue.events[0]), "10 delivered 250 taken");
+    assert!(!glue.session.in_doubt());
+}

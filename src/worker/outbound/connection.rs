@@ -1,0 +1,233 @@
+//! One connection to a next hop: its handshake, its content, and what its session says in the words of the destinations.
+
+use super::{Attempt, Connection, Content, InHand};
+use crate::delivery::{Answer, ConnectionId, CredentialsId, Demand, Fate, HopSecured, ReplyTo};
+use crate::env::Instant;
+use crate::env::disk::Disk;
+use crate::event::Event;
+use crate::flow::Transport;
+use crate::limits::READER_RETRY_DELAY;
+use crate::smtp::client::{self, LocalReason, Reason, Session, Stage};
+use crate::smtp::dsn;
+use crate::spool::Piece;
+use crate::tls::{Client, TlsError, Verification};
+use crate::worker::exchange::Letter;
+use crate::worker::parts::{Parts, worker_of_log};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Connection {
+    /// Whether nothing but the end of a message is missing.
+    pub(super) fn end_wanted(&self) -> bool {
+        self.session.as_ref().is_some_and(Session::end_wanted)
+    }
+
+    /// Whether what ends the message in hand may go out.
+    pub(super) fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
+        matches!(&self.task, InHand::Delivery { job, attempt: Attempt::Recorded, .. } if parts.may_end(job.id))
+    }
+
+    /// The message in hand is not delivered, unless its end has gone out.
+    pub(super) fn refuse_end(&mut self, now: Instant) {
+        if let InHand::Delivery { broken_off, .. } = &mut self.task
+            && let Some(session) = &mut self.session
+        {
+            *broken_off |= session.refuse_end(now);
+        }
+    }
+
+    /// If it is our credentials that are wrong, or cannot be shown, somebody has to know.
+    pub(super) fn note_refusal<T, D: Disk>(
+        &self,
+        parts: &mut Parts<T, D>,
+        refused: &mut BTreeMap<CredentialsId, String>,
+        reason: &Reason,
+    ) {
+        let Some(id) = self.security.credentials.filter(|_| reason.refuses_credentials()) else { return };
+        let (remote, reply) = (self.host.to_string(), reason.to_string());
+        let text = format!("{remote}: {reply}");
+        // Once for all recipients of a message.
+        if refused.get(&id) != Some(&text) {
+            refused.insert(id, text);
+            parts.reporter.event(Event::CredentialsRefused { remote, reply });
+        }
+    }
+
+    /// Goes on with the handshake, which the session waits for. Whether that came a step further.
+    pub(super) fn secure<T: Transport, D: Disk>(
+        &mut self,
+        parts: &mut Parts<T, D>,
+        client: Option<&mut Client>,
+    ) -> bool {
+        let Some(session) = &mut self.session else { return false };
+        if self.line.secured().is_some() {
+            session.secured(parts.now.mono);
+            return true;
+        }
+        // Beginning one costs something as well.
+        if self.line.is_secure() || !parts.handshakes.step(self.line.flow()) {
+            return false;
+        }
+        let verification = match &self.security.demand {
+            Demand::Verify | Demand::Sts => Verification::Name,
+            Demand::StsTesting { .. } => Verification::Watched,
+            Demand::Dane(known) => Verification::Dane(Arc::clone(known)),
+            Demand::None | Demand::Opportunistic | Demand::Require => Verification::Nothing,
+        };
+        let nothing = || TlsError::Protocol(rustls::Error::General("TLS is not to be had here".to_owned()));
+        match client.ok_or_else(nothing).and_then(|client| client.connect(&self.host, &verification)) {
+            Ok(tls) => self.line.secure(tls),
+            Err(error) => {
+                self.tls_error = Some(error);
+                session.ended(parts.now.mono);
+            }
+        }
+        true
+    }
+
+    /// Gives content to the session for as long as both sides have some to give and to take.
+    pub(super) fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
+        let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
+        let session = self.session.as_mut().expect("a session wants content");
+        let log = parts.logs.of(job.id);
+        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(job.id).is_none());
+        if gone && !matches!(content, Content::Here(_)) || log.as_ref().is_some_and(|log| log.failed()) {
+            // Deleted by the operator while the job was under way, or its outcome could not be written down: it would be
+            // delivered again after a restart.
+            *broken_off = true;
+            session.content_failed(parts.now.mono);
+            return true;
+        }
+        if matches!(content, Content::Unopened) {
+            *content = match log.map(|log| log.reader(job.id)) {
+                None => {
+                    let home = worker_of_log(job.id.log(), parts.exchange.workers());
+                    Content::There { home, offset: 0, piece: None, position: 0, asked: false }
+                }
+                Some(Some(reader)) => Content::Here(reader),
+                Some(None) => {
+                    // All readers are in use: this one has its turn later.
+                    let retry_at = parts.now.mono + READER_RETRY_DELAY;
+                    self.armed = Some(retry_at);
+                    parts.timers.schedule(self.line.flow(), retry_at);
+                    return false;
+                }
+            };
+        }
+        let (line, transport, now) = (&mut self.line, &mut parts.transport, parts.now.mono);
+        let mut moved = false;
+        match content {
+            Content::Unopened => unreachable!("opened above"),
+            Content::Here(reader) => {
+                let Some(log) = parts.logs.of(job.id) else { return false };
+                while session.wants_content() {
+                    match log.read(reader) {
+                        Piece::Ready(bytes) => {
+                            let last = reader.position() + bytes.len() as u64 == job.size;
+                            let count = session.content(now, bytes, last, &mut |bytes| line.send(transport, bytes));
+                            let all = count == bytes.len();
+                            reader.consume(count);
+                            moved |= count > 0 || (last && all);
+                            if !all || last {
+                                break;
+                            }
+                        }
+                        Piece::Pending => break,
+                        Piece::End | Piece::Damaged | Piece::Failed => {
+                            *broken_off = true;
+                            session.content_failed(now);
+                            return true;
+                        }
+                    }
+                }
+            }
+            Content::There { home, offset, piece, position, asked } => {
+                if let Some(held) = piece {
+                    let bytes = &held.bytes[*position..];
+                    let count = session.content(now, bytes, held.last, &mut |bytes| line.send(transport, bytes));
+                    *position += count;
+                    moved = count > 0;
+                    if *position == held.bytes.len() && !held.last {
+                        *offset += held.bytes.len() as u64;
+                        *piece = None;
+                    }
+                }
+                if piece.is_none() && !*asked {
+                    *asked = true;
+                    let from = parts.exchange.worker();
+                    let wanted = Letter::ContentWanted { from, connection, id: job.id, offset: *offset };
+                    parts.exchange.send(*home, wanted);
+                }
+            }
+        }
+        moved
+    }
+
+    /// The flow was ended by us: the host has nothing to do with it.
+    pub(super) fn break_off(&mut self, now: Instant) {
+        if let InHand::Delivery { broken_off, .. } = &mut self.task {
+            *broken_off = true;
+        }
+        if let Some(session) = &mut self.session
+            && !session.refuse_end(now)
+        {
+            session.ended(now);
+        }
+    }
+
+    /// How it is secured, once it is.
+    pub(super) fn secured(&self) -> Option<HopSecured> {
+        let secured = self.line.secured()?;
+        let demand = &self.security.demand;
+        Some(HopSecured { secured, verified: demand.authenticates(self.line.is_valid()), policy: demand.name() })
+    }
+
+    pub(super) fn fate(&self, fate: client::Fate) -> Fate {
+        match fate {
+            client::Fate::Delivered(reply) => {
+                let status = reply.enhanced.unwrap_or((2, 0, 0));
+                let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
+                let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
+                Fate::Delivered(Answer { tls: self.secured(), ..answer })
+            }
+            // Nothing was said about it.
+            client::Fate::Deferred(Reason::Local(LocalReason::NotBegun)) => Fate::Untried,
+            client::Fate::Deferred(reason) => {
+                let soon = matches!(reason, Reason::TooManyRecipients);
+                let tried = reason != Reason::Local(LocalReason::Unrecorded);
+                Fate::Deferred { answer: self.deferral(&reason), soon, tried }
+            }
+            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
+        }
+    }
+
+    /// What is put off is so for now, whatever the server has called it.
+    pub(super) fn deferral(&self, reason: &Reason) -> Answer {
+        let answer = self.answer(reason);
+        let (_, subject, detail) = answer.status;
+        Answer { status: (4, subject, detail), ..answer }
+    }
+
+    pub(super) fn answer(&self, reason: &Reason) -> Answer {
+        let status = match (&self.tls_error, reason) {
+            // RFC 3463 §3.8: a failure of cryptography.
+            (Some(_), Reason::Connection(_, Stage::Handshake)) => dsn::Status::new(4, 7, 5),
+            _ => dsn::status_of(reason),
+        };
+        let text = match &self.tls_error {
+            Some(error) => format!("{reason}: {error}"),
+            None => reason.to_string(),
+        };
+        Answer {
+            status: (status.class, status.subject, status.detail),
+            text: text.into(),
+            tls: self.secured(),
+            reaction: None,
+            remote: Some((*self.host).into()),
+            reply: match reason {
+                Reason::Reply { stage, reply } => Some(ReplyTo { code: reply.code, stage: *stage }),
+                _ => None,
+            },
+        }
+    }
+}
