@@ -58,7 +58,9 @@ fn run(socket: &Path, every: Duration, terminal: &mut ratatui::DefaultTerminal) 
             }
             match event::read()? {
                 Event::Key(key) if ends(key) => return Ok(()),
-                Event::Resize(..) => drop(terminal.draw(|frame| screen::draw(frame, &history))?),
+                Event::Resize(..) => {
+                    terminal.draw(|frame| screen::draw(frame, &history))?;
+                }
                 _ => {}
             }
         }

@@ -16,6 +16,9 @@ const CURVE_HEIGHT: u16 = 5;
 /// The rows of latencies, with their heading.
 const LATENCY_HEIGHT: u16 = 4;
 
+/// Which of the rates a curve shows.
+type RateOf = fn(&Rates) -> f64;
+
 /// Draws everything.
 pub(super) fn draw(frame: &mut Frame<'_>, history: &History) {
     let Some(report) = history.report() else {
@@ -76,14 +79,14 @@ fn state(report: &StatusReport, failure: Option<&str>) -> Vec<Line<'static>> {
 
 fn draw_curves(frame: &mut Frame<'_>, area: Rect, history: &History) {
     let rates = history.rates();
-    let curves: [(&str, f64, Color, fn(&Rates) -> f64); 3] = [
-        ("accepted", rates.accepted, Color::Green, |rates| rates.accepted),
-        ("delivered", rates.delivered, Color::Cyan, |rates| rates.delivered),
-        ("deferred", rates.deferred, Color::Yellow, |rates| rates.deferred),
+    let curves: [(&str, Color, RateOf); 3] = [
+        ("accepted", Color::Green, |rates| rates.accepted),
+        ("delivered", Color::Cyan, |rates| rates.delivered),
+        ("deferred", Color::Yellow, |rates| rates.deferred),
     ];
     let areas: [Rect; 3] = Layout::horizontal([Constraint::Ratio(1, 3); 3]).areas(area);
-    for ((title, rate, color, of), area) in curves.into_iter().zip(areas) {
-        let block = Block::bordered().title(format!(" {title} {}/s ", rounded(rate))).border_style(dim());
+    for ((title, color, of), area) in curves.into_iter().zip(areas) {
+        let block = Block::bordered().title(format!(" {title} {}/s ", rounded(of(&rates)))).border_style(dim());
         let columns = usize::from(block.inner(area).width);
         let course = history.course(columns, of);
         frame.render_widget(Sparkline::default().block(block).data(&course).style(Style::new().fg(color)), area);
