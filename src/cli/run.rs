@@ -194,7 +194,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         about,
     };
     let mut secrets = Secrets::new(&appliance, &links);
-    let mut reload = reloader(policy, links.clone());
+    let mut reload = reloader(&policy, links.clone());
     let on_tick = |tick| match tick {
         Tick::Link => watch(&attachment).into_iter().collect(),
         Tick::Second | Tick::Reload => {
@@ -338,27 +338,21 @@ fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {
 }
 
 /// Reads the recipient maps again when they change.
-fn reloader(policy: Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
-    let mut current = policy;
-    // Workers whose channel was full when there was something new.
-    let mut owed: Vec<bool> = links.iter().map(|_| false).collect();
+fn reloader(policy: &Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
+    let mut policy = Shared::new(policy, &links);
     move || {
-        let reload = current.reload_maps();
+        let reload = policy.current.reload_maps();
         for error in reload.errors {
             eprintln!("rohrpost: {error}; what it said before still counts");
         }
-        if let Some(policy) = reload.policy {
-            current = Arc::new(policy);
-            owed.fill(true);
+        if let Some(new) = reload.policy {
+            policy.replace(Arc::new(new));
         }
-        for (link, owed) in links.iter().zip(&mut owed).filter(|(_, owed)| **owed) {
-            *owed = link.to.try_send(ToWorker::Policy(Arc::clone(&current))).is_err();
-            link.wakeup.notify();
-        }
+        policy.offer(&links, ToWorker::Policy);
     }
 }
 
-/// Reads certificates and keys again when an operator asks for it.
+/// Reads certificates, keys and credentials again when an operator asks for it.
 struct Secrets {
     config: Arc<Config>,
     files: ServerFiles,

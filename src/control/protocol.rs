@@ -10,6 +10,8 @@ use crate::mirror::register::Node;
 use crate::smtp::domain_of;
 use crate::spool::MessageId;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -386,8 +388,15 @@ pub struct DestinationEntry {
 }
 
 impl DestinationEntry {
-    /// Adds what waits for the same destination and came later.
-    pub fn add(&mut self, later: DestinationEntry) {
+    /// Adds it to a sum by destination, to whose parts it came later.
+    pub fn add_to(self, sum: &mut BTreeMap<String, DestinationEntry>) {
+        match sum.entry(self.destination.clone()) {
+            Entry::Vacant(place) => drop(place.insert(self)),
+            Entry::Occupied(mut known) => known.get_mut().add(self),
+        }
+    }
+
+    fn add(&mut self, later: DestinationEntry) {
         let DestinationEntry { messages, size_bytes, active, deferred, held, oldest_at, .. } = later;
         self.messages += messages;
         self.size_bytes += size_bytes;

@@ -15,7 +15,6 @@ use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
 use crate::spool::MessageId;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -51,12 +50,7 @@ impl Told {
                 Ok(next)
             }
             Reply::Queue(QueueReply::Destinations { destinations, next }) => {
-                for entry in destinations {
-                    match self.destinations.entry(entry.destination.clone()) {
-                        Entry::Vacant(place) => drop(place.insert(entry)),
-                        Entry::Occupied(mut known) => known.get_mut().add(entry),
-                    }
-                }
+                destinations.into_iter().for_each(|entry| entry.add_to(&mut self.destinations));
                 Ok(next)
             }
             other => Err(other),

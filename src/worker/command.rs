@@ -11,7 +11,6 @@ use crate::event::Event;
 use crate::limits::{QUEUE_CHANGES_MAX, QUEUE_LIST_MAX, QUEUE_LIST_RECIPIENTS_MAX, QUEUE_LOOKS_MAX};
 use crate::smtp::domain_of;
 use crate::spool::{DeliveryState, MessageId, Queued};
-use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The messages that one breath changes.
@@ -152,12 +151,8 @@ impl Home {
             next = Some(message.id());
             looks += 1 + message.recipients_count();
             if self.matches(parts, filter, &message) {
-                for (name, entry) in self.destinations_of(parts, &message) {
-                    match found.entry(name) {
-                        Entry::Vacant(place) => drop(place.insert(entry)),
-                        Entry::Occupied(mut known) => known.get_mut().add(entry),
-                    }
-                }
+                let of_message = self.destinations_of(parts, &message);
+                of_message.into_values().for_each(|entry| entry.add_to(&mut found));
             }
         }
         QueueReply::Destinations { destinations: found.into_values().collect(), next: None }
