@@ -2,9 +2,9 @@
 
 mod appliance;
 
-use appliance::client::{Client, in_namespace};
+use appliance::client::in_namespace;
 use appliance::mail::PATIENCE;
-use appliance::names::{Server, authority, resolver, sign};
+use appliance::names::{Server, authority, resolver, send, sign};
 use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, eventually};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -102,18 +102,7 @@ impl World {
 
     /// One message to each of these domains; what it is called stands in it.
     fn send(&self, domains: &[&str]) {
-        let domains: Vec<String> = domains.iter().map(|domain| (*domain).to_owned()).collect();
-        let server = format!("{APPLIANCE}:25").parse().expect("an address");
-        let sent = in_namespace(&self.lab.namespace("client"), move || {
-            let mut client = Client::connect(server).expect("the appliance");
-            assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
-            for domain in domains {
-                let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
-                let taken = client.deliver("sender@best.lab.example", &format!("user@{domain}"), &content);
-                assert!(taken.expect("a reply"), "{domain}");
-            }
-        });
-        sent.join().expect("the client");
+        send(&self.lab, "sender@best.lab.example", domains);
     }
 }
 

@@ -3,9 +3,8 @@
 
 mod appliance;
 
-use appliance::client::{Client, in_namespace};
 use appliance::mail::PATIENCE;
-use appliance::names::{Server, authority, resolver, sign, wait_for_port};
+use appliance::names::{Server, authority, resolver, send, sign, wait_for_port};
 use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
 use serde_json::Value;
 use std::path::PathBuf;
@@ -115,17 +114,7 @@ impl World {
 
     /// One message to a user of each domain.
     fn send(&self, domains: Vec<String>) {
-        let server = format!("{APPLIANCE}:25").parse().expect("an address");
-        let sent = in_namespace(&self.lab.namespace("client"), move || {
-            let mut client = Client::connect(server).expect("the appliance");
-            assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
-            for domain in domains {
-                let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
-                let taken = client.deliver("user@sender.lab.example", &format!("user@{domain}"), &content);
-                assert!(taken.expect("a reply"), "{domain}");
-            }
-        });
-        sent.join().expect("the client");
+        send(&self.lab, "user@sender.lab.example", &domains);
     }
 
     /// Whose mail came, from the subjects, and how many notices.

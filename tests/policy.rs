@@ -3,9 +3,9 @@
 
 mod appliance;
 
-use appliance::client::{Client, in_namespace};
+use appliance::client::in_namespace;
 use appliance::mail::PATIENCE;
-use appliance::names::{Server, authority, resolver, sign, wait_for_port};
+use appliance::names::{Server, authority, resolver, send, sign, wait_for_port};
 use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::pki_types::pem::PemObject;
@@ -196,18 +196,7 @@ impl World {
 
     /// One message to each of these domains.
     fn send(&self, domains: &[&str]) {
-        let domains: Vec<String> = domains.iter().map(|domain| (*domain).to_owned()).collect();
-        let server = format!("{APPLIANCE}:25").parse().expect("an address");
-        let sent = in_namespace(&self.lab.namespace("client"), move || {
-            let mut client = Client::connect(server).expect("the appliance");
-            assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
-            for domain in domains {
-                let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
-                let taken = client.deliver("sender@client.example.test", &format!("user@{domain}"), &content);
-                assert!(taken.expect("a reply"), "{domain}");
-            }
-        });
-        sent.join().expect("the client");
+        send(&self.lab, "sender@client.example.test", domains);
     }
 
     /// Whose mail came, from the subjects.

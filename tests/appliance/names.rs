@@ -1,7 +1,7 @@
 //! The lab's name servers: nsd, which has the zones lab.example and signed.example, and unbound, which asks it.
 
-use super::client::in_namespace;
-use super::{Lab, MX, eventually, path};
+use super::client::{Client, in_namespace};
+use super::{APPLIANCE, Lab, MX, eventually, path};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -83,6 +83,23 @@ fn start(lab: &Lab, host: &str, program: &str, arguments: &[&str]) -> Server {
     let mut command = lab.command(host, program);
     command.args(arguments).env("PATH", path()).stdout(Stdio::null()).stderr(log);
     Server(command.spawn().unwrap_or_else(|error| panic!("{program}: {error}; scripts/setup --test installs it")))
+}
+
+/// One message to a user of each of these domains; what it is called stands in it.
+pub fn send(lab: &Lab, sender: &str, domains: &[impl AsRef<str>]) {
+    let domains: Vec<String> = domains.iter().map(|domain| domain.as_ref().to_owned()).collect();
+    let server = format!("{APPLIANCE}:25").parse().expect("an address");
+    let sender = sender.to_owned();
+    let sent = in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(server).expect("the appliance");
+        assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
+        for domain in domains {
+            let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
+            let taken = client.deliver(&sender, &format!("user@{domain}"), &content);
+            assert!(taken.expect("a reply"), "{domain}");
+        }
+    });
+    sent.join().expect("the client");
 }
 
 /// Waits until something listens there.
