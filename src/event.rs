@@ -336,6 +336,16 @@ pub enum Event {
         /// What was.
         detail: String,
     },
+    /// A certificate is shown to clients from now on.
+    Certificate {
+        /// Its place in the configuration.
+        number: u16,
+        /// Its file.
+        file: String,
+        /// Until when it is valid.
+        #[serde(with = "rfc3339")]
+        expires_at: WallTime,
+    },
     /// A worker cannot go on.
     WorkerFailed {
         /// Which.

@@ -456,6 +456,13 @@ pub const HTTP_REQUEST_SIZE_MAX: usize = 8192;
 /// Header fields of one such request.
 pub const HTTP_HEADERS_MAX: usize = 64;
 
+/// How long before its end a certificate is told of: two weeks are enough to get another one by hand, and those that are renewed by
+/// a program, as a rule a month before, are never told of.
+pub const CERTIFICATE_EXPIRES_SOON: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Certificates that are watched: half of what may be wrong at a time.
+pub const CERTIFICATES_WATCHED_MAX: usize = CONDITIONS_MAX / 2;
+
 // control::alert
 
 /// How often a condition that lasts is told again.

@@ -24,7 +24,7 @@ use crate::port::lane::Lane;
 use crate::smtp::client::Credentials;
 use crate::spool::{Log, Recovery};
 use crate::tcp::{Stack, Stacks};
-use crate::tls::{Client, KeyError, RootsError, Server, ServerFiles};
+use crate::tls::{Client, Expiry, KeyError, RootsError, Server, ServerFiles};
 use crate::worker::{Exchange, PairEquipment, Worker};
 use rustls::RootCertStore;
 use std::path::PathBuf;
@@ -357,6 +357,8 @@ struct Secrets {
     config: Arc<Config>,
     files: ServerFiles,
     certificates: Option<Shared<Server>>,
+    /// Of the certificates that were told of.
+    expiries: Vec<Expiry>,
     keys: Vec<KeySettings>,
     keyring: Option<Shared<Keyring>>,
     credentials: Shared<[Arc<Credentials>]>,
@@ -393,6 +395,7 @@ impl Secrets {
             config: Arc::clone(&appliance.config),
             files: settings::server_files(&appliance.config).unwrap_or_default(),
             certificates: appliance.tls.as_ref().map(|tls| Shared::new(tls, links)),
+            expiries: Vec::new(),
             keys: settings::keys(&appliance.config),
             keyring: appliance.keyring.as_ref().map(|keyring| Shared::new(keyring, links)),
             credentials: Shared::new(&appliance.credentials, links),
@@ -402,8 +405,16 @@ impl Secrets {
 
     /// What is to be said of it, if they were read.
     fn tick(&mut self, tick: Tick) -> Vec<Event> {
-        let said = if tick == Tick::Reload { self.reload() } else { Vec::new() };
+        let mut said = if tick == Tick::Reload { self.reload() } else { Vec::new() };
         if let Some(certificates) = &mut self.certificates {
+            if certificates.current.expiries() != self.expiries {
+                self.expiries = certificates.current.expiries().to_vec();
+                said.extend(self.expiries.iter().map(|expiry| Event::Certificate {
+                    number: expiry.number,
+                    file: expiry.certificate.display().to_string(),
+                    expires_at: expiry.at,
+                }));
+            }
             certificates.offer(&self.links, ToWorker::Certificates);
         }
         if let Some(keyring) = &mut self.keyring {

@@ -87,6 +87,10 @@ conditions! {
     PairSolo: Warning, Taken, Lasts;
     /// A next hop refuses the credentials of its route: the mail waits.
     CredentialsRefused: Critical, Taken, Lasts;
+    /// A certificate that clients are shown has expired.
+    CertificateExpired: Critical, Taken, Lasts;
+    /// A certificate that clients are shown expires soon.
+    CertificateExpires: Warning, Taken, Lasts;
     /// Messages whose content is damaged wait for an operator.
     MessagesDamaged: Critical, Taken, Lasts;
     /// Messages wait for a key (DKIM) that is valid.
@@ -131,6 +135,8 @@ pub enum Subject {
     Identity(Node),
     /// Credentials, by their place among those of the routes.
     Credentials(CredentialsId),
+    /// A certificate, by its place in the configuration.
+    Certificate(u16),
 }
 
 impl fmt::Display for Subject {
@@ -141,6 +147,7 @@ impl fmt::Display for Subject {
             Subject::Worker(number) => write!(f, "worker {number}"),
             Subject::Log(number) => write!(f, "log {number}"),
             Subject::Identity(identity) => write!(f, "identity {identity}"),
+            Subject::Certificate(place) => write!(f, "certificate {place}"),
             Subject::Credentials(CredentialsId(place)) => write!(f, "credentials {place}"),
         }
     }

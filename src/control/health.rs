@@ -13,9 +13,10 @@ use super::protocol::PROTOCOL_VERSION;
 use super::status::LogState;
 use crate::delivery::CredentialsId;
 use crate::env::{Instant, Now, WallTime};
-use crate::event::Event;
+use crate::event::{Event, rfc3339};
 use crate::limits::{
-    CONDITION_TEXT_SIZE_MAX, CONDITIONS_MAX, EVENTS_LOST_DURATION, HEALTH_REASONS_MAX, PULSES_MISSED_MAX,
+    CERTIFICATE_EXPIRES_SOON, CERTIFICATES_WATCHED_MAX, CONDITION_TEXT_SIZE_MAX, CONDITIONS_MAX, EVENTS_LOST_DURATION,
+    HEALTH_REASONS_MAX, PULSES_MISSED_MAX,
 };
 use crate::mirror::LOGS_PER_IDENTITY;
 use crate::mirror::register::Mode;
@@ -158,6 +159,8 @@ pub struct Health {
     /// Log lines lost, and when the last of them were.
     events_lost: u64,
     events_lost_at: Instant,
+    /// Certificates that clients are shown, by their places: the file, and until when they are valid.
+    certificates: BTreeMap<u16, (String, WallTime)>,
 }
 
 impl Health {
@@ -170,6 +173,7 @@ impl Health {
             standby: false,
             events_lost: 0,
             events_lost_at: Instant::ZERO,
+            certificates: BTreeMap::new(),
         };
         if let Some(link) = link {
             health.link(link, now);
@@ -263,6 +267,10 @@ impl Health {
             Event::QueueFull { log, reason } => self.log_full(*log, reason, now),
             Event::QueueSpace { log } => self.clear(Condition::LogFull, Subject::Log(*log)),
             Event::Link(link) => self.link(*link, now),
+            Event::Certificate { number, file, expires_at } if usize::from(*number) < CERTIFICATES_WATCHED_MAX => {
+                self.certificates.insert(*number, (file.clone(), *expires_at));
+                self.watch_certificates(now);
+            }
             Event::WorkerFailed { worker, text } => {
                 let text = format!("worker {worker} failed, and rohrpost ends for it: {text}");
                 self.raise(Condition::WorkerFailed, Subject::Worker(*worker), 1, text, now);
@@ -356,6 +364,29 @@ impl Health {
         } else if now.mono.since(self.events_lost_at) >= EVENTS_LOST_DURATION {
             self.clear(Condition::EventsLost, Subject::Appliance);
         }
+    }
+
+    /// Once a second: whether a certificate is about to expire.
+    pub fn watch_certificates(&mut self, now: WallTime) {
+        let certificates = std::mem::take(&mut self.certificates);
+        for (number, (file, expires_at)) in &certificates {
+            let subject = Subject::Certificate(*number);
+            let at = rfc3339::text(*expires_at);
+            let cure = "renew it, and `systemctl reload rohrpost`";
+            let (mut expired, mut soon) = (None, None);
+            if *expires_at <= now {
+                expired = Some(format!("{file} has expired at {at}: senders that verify it send nothing; {cure}"));
+            } else if expires_at.since(now) < CERTIFICATE_EXPIRES_SOON {
+                soon = Some(format!("{file} expires at {at}: {cure}"));
+            }
+            for (condition, text) in [(Condition::CertificateExpired, expired), (Condition::CertificateExpires, soon)] {
+                match text {
+                    Some(text) => self.raise(condition, subject, 1, text, now),
+                    None => self.clear(condition, subject),
+                }
+            }
+        }
+        self.certificates = certificates;
     }
 
     fn raise(&mut self, condition: Condition, subject: Subject, count: u64, mut text: String, now: WallTime) {

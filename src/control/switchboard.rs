@@ -113,6 +113,7 @@ impl Switchboard {
             self.health.asked(number as u16, now.wall);
         }
         self.health.lines_lost(lost, now);
+        self.health.watch_certificates(now.wall);
     }
 
     /// How the box is.

@@ -33,7 +33,7 @@ pub use key::{KeyError, OwnKey, load_private_key};
 pub use line::Line;
 pub use pin::{Fingerprint, NoFingerprint, Pinned, WrongCertificate};
 pub use secured::{Cipher, Secured, Version};
-pub use server::{Server, ServerFiles};
+pub use server::{Expiry, Server, ServerFiles};
 pub use turn::Handshakes;
 
 use crate::flow::Received;

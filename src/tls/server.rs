@@ -6,6 +6,7 @@
 
 use super::ticket::Tickets;
 use super::{KeyError, OwnKey, Tls, TlsError, key};
+use crate::env::WallTime;
 use rustls::client::verify_server_name;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
@@ -16,6 +17,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ServerConfig, SupportedProtocolVersion};
 use std::path::PathBuf;
 use std::sync::Arc;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// Where everything comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,10 +30,23 @@ pub struct ServerFiles {
     pub only_tls13: bool,
 }
 
+/// Until when a certificate can be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    /// Its place in the configuration.
+    pub number: u16,
+    /// Where the certificate was read.
+    pub certificate: PathBuf,
+    /// Its `notAfter` (RFC 5280 §4.1.2.5).
+    pub at: WallTime,
+}
+
 /// What the ends of connections are made from.
 #[derive(Debug)]
 pub struct Server {
     config: Arc<ServerConfig>,
+    /// Of those certificates that were read from files, in their order.
+    expiries: Vec<Expiry>,
     /// The secret of the tickets where no file has one: it lives on when certificates are read anew.
     secret: Vec<u8>,
 }
@@ -68,10 +83,21 @@ impl Server {
     fn load_with(files: &ServerFiles, secret: Vec<u8>) -> Result<Server, KeyError> {
         let provider = rustls::crypto::ring::default_provider();
         let load = |(chain, key): &(PathBuf, PathBuf)| key::load_chain(chain, key, &provider);
-        let certificates = files.certificates.iter().map(load).collect::<Result<_, _>>()?;
+        let certificates: Vec<CertifiedKey> = files.certificates.iter().map(load).collect::<Result<_, _>>()?;
+        let paths = files.certificates.iter().map(|(certificate, _)| certificate);
+        let expiries = paths.zip(&certificates).zip(0..).filter_map(|((path, certified), number)| {
+            Some(Expiry { number, certificate: path.clone(), at: expires_at(certified)? })
+        });
+        let expiries = expiries.collect();
         let secret = files.ticket_secret.as_deref().map(key::load_secret).transpose()?.unwrap_or(secret);
         let versions: &[_] = if files.only_tls13 { &[&TLS13] } else { &[&TLS12, &TLS13] };
-        Server::with(Arc::new(provider), Arc::new(DefaultTimeProvider), versions, certificates, secret)
+        let new = Server::with(Arc::new(provider), Arc::new(DefaultTimeProvider), versions, certificates, secret)?;
+        Ok(Server { expiries, ..new })
+    }
+
+    /// Until when its certificates can be used, in the order of their files.
+    pub fn expiries(&self) -> &[Expiry] {
+        &self.expiries
     }
 
     pub(crate) fn with(
@@ -91,7 +117,7 @@ impl Server {
         // A client that comes again gets another one each time.
         config.send_tls13_tickets = 1;
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Server { config: Arc::new(config), secret })
+        Ok(Server { config: Arc::new(config), expiries: Vec::new(), secret })
     }
 
     /// The end that was connected to.
@@ -107,6 +133,13 @@ fn new_secret(provider: &CryptoProvider) -> Result<Vec<u8>, KeyError> {
     let mut secret = vec![0; 32];
     provider.secure_random.fill(&mut secret).map_err(|_| KeyError::Unfit(rustls::Error::FailedToGetRandomBytes))?;
     Ok(secret)
+}
+
+/// The end of the certificate that is shown; that of its issuers is theirs to watch.
+fn expires_at(certified: &CertifiedKey) -> Option<WallTime> {
+    let (_, own) = X509Certificate::from_der(certified.cert.first()?).ok()?;
+    let seconds = u64::try_from(own.validity().not_after.timestamp()).unwrap_or(0);
+    Some(WallTime::from_micros(seconds.saturating_mul(1_000_000)))
 }
 
 /// The certificates, the default first.

@@ -226,6 +226,29 @@ fn credentials_are_refused_until_no_worker_is_refused_with_them() {
 }
 
 #[test]
+fn a_certificate_is_told_of_two_weeks_before_its_end_until_there_is_another() {
+    const DAY: u64 = 24 * 3600;
+    let mut health = Health::new(0, None, at(0).wall);
+    let shown = |health: &mut Health, day: u64, now: u64| {
+        let file = "/etc/rohrpost/mx.pem".to_owned();
+        health.event(&Event::Certificate { number: 3, file, expires_at: at(day * DAY).wall }, at(now * DAY).wall);
+    };
+    let told = |health: &mut Health, now: u64| {
+        health.watch_certificates(at(now * DAY).wall);
+        let all: Vec<_> =
+            health.troubles().map(|trouble| format!("{} {}", trouble.condition, trouble.subject)).collect();
+        all.join(", ")
+    };
+    shown(&mut health, 90, 0);
+    assert_eq!(told(&mut health, 76), "");
+    assert_eq!(told(&mut health, 77), "certificate_expires certificate 3");
+    assert_eq!(told(&mut health, 90), "certificate_expired certificate 3");
+    assert!(health.is_live() && health.report().ready, "mail comes in all the same");
+    shown(&mut health, 180, 91);
+    assert_eq!(told(&mut health, 91), "");
+}
+
+#[test]
 fn whatever_is_wrong_the_answer_stays_short() {
     let mut health = Health::new(64, None, WallTime::default());
     for log in 0..=u16::MAX {

@@ -1,7 +1,8 @@
 //! The end that clients come to: which certificate they see, what they may use, and how they come again.
 
 use super::{Side, talk};
-use crate::tls::{KeyError, Secured, Server, ServerFiles, Tls, TlsError};
+use crate::env::WallTime;
+use crate::tls::{Expiry, KeyError, Secured, Server, ServerFiles, Tls, TlsError};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, SignatureAlgorithm};
@@ -202,4 +203,17 @@ fn broken_files_are_refused_and_say_what_to_do() {
         assert!(error.to_string().contains(words), "{error}");
     }
     assert!(connect(&server, &client(&[&TLS13], &BOTH), "mx1.example.net").is_ok());
+}
+
+#[test]
+fn the_end_of_each_certificate_is_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let (chain, secret) = make(folder.path(), "mx", &["mx.example"], &PKCS_ED25519);
+    let key = KeyPair::from_pem(&fs::read_to_string(&secret).unwrap()).unwrap();
+    let mut params = CertificateParams::new(vec!["mx.example".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    fs::write(&chain, params.self_signed(&key).unwrap().pem()).unwrap();
+    let files = ServerFiles { certificates: vec![(chain.clone(), secret)], ..ServerFiles::default() };
+    let at = WallTime::from_micros(1_893_456_000_000_000);
+    assert_eq!(Server::load(&files).unwrap().expiries(), [Expiry { number: 0, certificate: chain, at }]);
 }
