@@ -557,6 +557,12 @@ pub const QUEUE_BIND_PAUSE: Duration = Duration::from_millis(20);
 
 // port::dpdk
 
+/// The least MTU that a device is given, bytes: what IPv6 asks of every link (RFC 8200 §5).
+pub const DPDK_MTU_MIN: u16 = 1280;
+
+/// The largest, bytes: what cards and switches with jumbo frames have in common.
+pub const DPDK_MTU_MAX: u16 = 9216;
+
 /// DPDK's memory unless the configuration says otherwise, bytes: room for the frames of sixteen workers and for what
 /// drivers need of their own.
 pub const DPDK_MEMORY_DEFAULT: u64 = 256 << 20;

@@ -28,6 +28,10 @@ const DEVICE: &str = "ROHRPOST_TEST_DEVICE";
 /// More of its settings, as numbers: how many queues, and which VLAN.
 const QUEUES: &str = "ROHRPOST_TEST_QUEUES";
 const VLAN: &str = "ROHRPOST_TEST_VLAN";
+const MTU: &str = "ROHRPOST_TEST_MTU";
+
+/// Bytes.
+const ETHERNET_HEADER: usize = 14;
 
 const WAIT: Duration = Duration::from_secs(20);
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -46,6 +50,7 @@ fn settings(device: &str, address: Ipv4Addr) -> PortSettings {
         vlan: number(VLAN).unwrap_or(0),
         addresses: vec![address.into()],
         frames_per_queue: 1024,
+        mtu: number(MTU),
         offloads: true,
         hugepages: false,
         memory: 64 << 20,
@@ -185,11 +190,13 @@ fn client(device: &str) {
     let queue = &mut device.queues[0];
     let deadline = Instant::now() + WAIT;
     let mut burst = Burst::new();
+    // From the shortest frame to the longest.
+    let lengths = (ETHERNET_HEADER + queue.capabilities().mtu - 60 + 1) as u32;
     let (mut sent, mut back, mut foreign) = (0, 0, 0);
     while back < ECHOES {
         assert!(Instant::now() < deadline, "{sent} sent, {back} back, {:?}", queue.counters());
         while sent < ECHOES && sent - back < WINDOW && queue.transmit_ready() {
-            let length = 60 + (sent % 1400) as usize;
+            let length = 60 + (sent % lengths) as usize;
             let mut frame = queue.allocate(length).expect("transmit_ready says so");
             write(queue.bytes_mut(&mut frame), SERVER, sent);
             queue.transmit(frame);
@@ -209,7 +216,7 @@ fn client(device: &str) {
             std::thread::yield_now();
         }
         for frame in burst.drain(..) {
-            let mut expected = vec![0; 60 + (back % 1400) as usize];
+            let mut expected = vec![0; 60 + (back % lengths) as usize];
             write(&mut expected, SERVER, back);
             turn_round(&mut expected);
             assert_eq!(queue.bytes(&frame), expected, "frame {back} comes back in its turn");
@@ -284,11 +291,11 @@ fn memif(directory: &Path, role: &str) -> String {
 }
 
 /// Has a client send to a server that sends back; gives what the server counted.
-fn echoes(vlan: &str) -> String {
+fn echoes(more: &[(&str, &str)]) -> String {
     let directory = tempfile::tempdir().expect("a temporary folder");
     let start = |process: &str, role: &str| {
         let mut command = this_binary();
-        command.env(VLAN, vlan);
+        command.envs(more.iter().copied());
         PortProcess::start(command, process, &memif(directory.path(), role))
     };
     let server = start("echo", "server");
@@ -307,7 +314,7 @@ fn echoes(vlan: &str) -> String {
 
 #[test]
 fn frames_go_from_process_to_process_over_memif_and_come_back_unaltered() {
-    let counters = echoes("0");
+    let counters = echoes(&[]);
     for count in [format!("frames_received: {ECHOES},"), "frames_missed: 0,".to_owned(), "frames_unsent: 0,".to_owned()]
     {
         assert!(counters.contains(&count), "{count} in {counters}");
@@ -315,8 +322,13 @@ fn frames_go_from_process_to_process_over_memif_and_come_back_unaltered() {
 }
 
 #[test]
+fn frames_of_nine_thousand_bytes_go_from_process_to_process() {
+    assert!(echoes(&[(VLAN, "7"), (MTU, "9000")]).contains(&format!("frames_received: {ECHOES},")));
+}
+
+#[test]
 fn a_tag_survives_the_wire_from_process_to_process() {
-    assert!(echoes("7").contains(&format!("frames_received: {ECHOES},")));
+    assert!(echoes(&[(VLAN, "7")]).contains(&format!("frames_received: {ECHOES},")));
 }
 
 #[test]

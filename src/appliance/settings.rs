@@ -90,6 +90,7 @@ pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSetti
         vlan: port.vlan,
         addresses: addresses(config, traffic(config, port)),
         frames_per_queue: port.frames,
+        mtu: port.mtu,
         offloads: config.dpdk.offloads,
         hugepages: config.dpdk.hugepages,
         memory: *config.dpdk.memory,

@@ -42,6 +42,9 @@ pub struct TransportArgs {
     /// The VLAN of our frames; 0 is untagged.
     #[arg(long, value_name = "ID", default_value_t = 0)]
     pub vlan: u16,
+    /// On "dpdk", the largest IP packet, bytes, such as 9000; that of the device if nothing is said.
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u16>,
     /// An address of our own, such as 192.0.2.10/24. On "kernel" it must be the box's, and none lets the kernel choose;
     /// otherwise it must not be. Several are used in turn.
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
@@ -79,6 +82,7 @@ impl TransportArgs {
                     list => config::Queues::List(list.to_vec()),
                 },
                 vlan: self.vlan,
+                mtu: self.mtu,
                 ..config::Port::of(device)
             })
             .collect();

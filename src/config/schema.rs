@@ -191,12 +191,17 @@ pub struct Port {
     #[serde(default = "frames_default")]
     #[schemars(range(min = 256, max = 65536))]
     pub frames: u32,
+    /// The largest IP packet, bytes (dpdk only): 9000 where everything on the link has jumbo frames. Each frame then takes as
+    /// much memory more. On af_xdp, and for virtual devices that stand on an interface, it is the interface's (`ip link set DEV
+    /// mtu N`). No default: what the device has, 1500 as a rule.
+    #[schemars(range(min = 1280, max = 9216))]
+    pub mtu: Option<u16>,
 }
 
 impl Port {
     /// All queues of a device.
     pub fn of(device: &str) -> Port {
-        Port { device: device.to_owned(), queues: Queues::Auto, vlan: 0, frames: frames_default() }
+        Port { device: device.to_owned(), queues: Queues::Auto, vlan: 0, frames: frames_default(), mtu: None }
     }
 }
 

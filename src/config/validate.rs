@@ -13,7 +13,7 @@ use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
 use super::schema::{Address, AddressFamilies, Config, Dnssec, Port, Role, Route, Transport};
 use super::value::{Queues, canonical_domain};
-use crate::limits;
+use crate::limits::{self, AF_XDP_MTU_MAX};
 use crate::port::INTERFACE_NAME_SIZE_MAX;
 use crate::port::dpdk::{DeviceName, arguments_refused};
 use ipnet::IpNet;
@@ -159,6 +159,12 @@ impl Check<'_> {
                 ),
                 Transport::AfXdp | Transport::Kernel => {}
             }
+            if port.mtu.is_some() && config.transport == Transport::AfXdp {
+                let place = self.places.of_entry("port", index, "mtu");
+                let help =
+                    format!("leave it out: `ip link set {} mtu N`, up to {AF_XDP_MTU_MAX}, sets it", port.device);
+                self.add(Problem::new(place, "`mtu`: on af_xdp it is the interface's").help(help));
+            }
             if !port.frames.is_power_of_two() {
                 let place = self.places.of_entry("port", index, "frames");
                 let near = port.frames.next_power_of_two();
@@ -200,6 +206,13 @@ impl Check<'_> {
                 self.add(
                     Problem::new(place, format!("{device} does not work without hugepages"))
                         .help("write hugepages = true; only virtual devices other than net_af_xdp do without"),
+                );
+            }
+            Ok(device) if port.mtu.is_some() && !device.takes_mtu() => {
+                let place = self.places.of_entry("port", index, "mtu");
+                self.add(
+                    Problem::new(place, format!("`mtu`: {device} has one of its own"))
+                        .help("leave it out; that of an interface below it is set with `ip link set DEV mtu N`"),
                 );
             }
             Ok(_) => {}

@@ -143,6 +143,11 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         ),
         (
             "device = \"eth1\"",
+            "device = \"eth1\"\nmtu = 3000",
+            "line 7: `mtu`: on af_xdp it is the interface's | leave it out: `ip link set eth1 mtu N`, up to 3498, sets it",
+        ),
+        (
+            "device = \"eth1\"",
             "device = \"eth1\"\nqueues = \"all\"",
             "line 7: `queues`: \"all\" is neither \"auto\" nor a list of queue numbers such as [0, 1]",
         ),
@@ -365,6 +370,14 @@ fn what_dpdk_cannot_do_is_said_in_its_line() {
     let with = |more: &str| problems(&format!("{good}{more}"));
     let virtual_device = good.replace("0000:03:00.0", "net_tap0");
     assert_eq!(problems(&format!("{virtual_device}[dpdk]\nhugepages = false\n")), Vec::<String>::new());
+    let jumbo = |text: &str| problems(&text.replace("[[port]]", "[[port]]\nmtu = 9000"));
+    assert_eq!(jumbo(&good), Vec::<String>::new());
+    assert_eq!(
+        jumbo(&virtual_device),
+        [
+            "line 6: `mtu`: net_tap0 has one of its own | leave it out; that of an interface below it is set with `ip link set DEV mtu N`"
+        ]
+    );
     assert_eq!(
         with("[dpdk]\nhugepages = false\n"),
         [

@@ -3,6 +3,7 @@
 //! All of these are for the operator to act on; none of them comes up once a device is open.
 
 use super::name::NotADevice;
+use crate::limits::{DPDK_MTU_MAX, DPDK_MTU_MIN};
 use crate::port::interface::HeldByKernel;
 use crate::port::numbers::NumberError;
 use std::io;
@@ -117,8 +118,21 @@ pub enum OpenError {
     SeveralDevices { device: String, count: u16 },
 
     /// A frame would not fit into an mbuf.
-    #[error("the MTU of {device} is {mtu} bytes and an mbuf holds packets of at most {max}: lower the MTU to 1500")]
+    #[error(
+        "the MTU of {device} is {mtu} bytes and an mbuf holds packets of at most {max}: lower the MTU of what it stands on to 1500"
+    )]
     MtuTooLarge { device: String, mtu: usize, max: usize },
+
+    /// An MTU that no device of ours can have.
+    #[error("`mtu` is {mtu}: it can be {DPDK_MTU_MIN} to {DPDK_MTU_MAX} bytes")]
+    MtuOutOfRange { mtu: u16 },
+
+    /// The MTU of this device is not for us to say.
+    #[error(
+        "the MTU of {device} is not for Rohrpost to say: leave out `mtu`, and set that of the interface below, if there is one, \
+         with `ip link set DEV mtu N`"
+    )]
+    MtuOfTheDevice { device: String },
 
     /// Anything else that DPDK said no to.
     #[error("{device} cannot {step}: {reason}. This is not a fault that Rohrpost knows")]

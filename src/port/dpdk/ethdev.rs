@@ -103,10 +103,11 @@ impl PortId {
         })
     }
 
-    /// Sets up as many queues of each direction, with flows spread over them by `hashes`.
-    pub fn configure(self, queues: u16, offloads: Offloads, hashes: u64) -> Result<(), Refusal> {
+    /// Sets up as many queues of each direction, with flows spread over them by `hashes`; with another MTU, if one is given.
+    pub fn configure(self, queues: u16, mtu: Option<u16>, offloads: Offloads, hashes: u64) -> Result<(), Refusal> {
         // SAFETY: zeros are a value of this plain structure: all defaults.
         let mut settings: sys::rte_eth_conf = unsafe { zeroed() };
+        settings.rxmode.mtu = mtu.map_or(0, u32::from);
         settings.rxmode.offloads = offloads.receive;
         settings.txmode.offloads = offloads.transmit;
         if queues > 1 && hashes != 0 {

@@ -11,7 +11,6 @@
 //! ```
 #![allow(unsafe_code)]
 
-use super::DATA_ROOM;
 use super::eal;
 use super::ethdev::{PortId, Refusal};
 use super::offload::{self, Cut, Orders, Word};
@@ -32,6 +31,8 @@ const _: () = assert!(sys::SHIM_HEADROOM as usize >= FRAME_HEADROOM);
 pub struct Pool {
     pool: NonNull<sys::rte_mempool>,
     members: Vec<NonNull<sys::rte_mbuf>>,
+    /// For a frame, bytes.
+    room: u16,
 }
 
 // SAFETY: DPDK's pools may be used by all threads at the same time.
@@ -40,9 +41,9 @@ unsafe impl Send for Pool {}
 unsafe impl Sync for Pool {}
 
 impl Pool {
-    /// What queue `number` receives into and sends from.
-    pub fn new(number: u16, count: u32, socket: i32) -> Result<Pool, Refusal> {
-        Pool::of(&format!("rohrpost{number}"), count, DATA_ROOM, socket)
+    /// What queue `number` receives into and sends from, each with `room` for a frame, bytes.
+    pub fn new(number: u16, count: u32, room: u16, socket: i32) -> Result<Pool, Refusal> {
+        Pool::of(&format!("rohrpost{number}"), count, room, socket)
     }
 
     /// What it sends frames from that the NIC cuts.
@@ -59,7 +60,7 @@ impl Pool {
         let refused = || Refusal { step: "get memory for its frames", reason: eal::last_error() };
         let pool = NonNull::new(pool).ok_or_else(refused)?;
         let members: Option<Vec<_>> = members.into_iter().map(NonNull::new).collect();
-        Ok(Pool { pool, members: members.ok_or_else(refused)? })
+        Ok(Pool { pool, members: members.ok_or_else(refused)?, room })
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::rte_mempool {
@@ -145,6 +146,8 @@ pub struct Mbufs {
     queue: u16,
     buffers: Vec<Buffer>,
     pool: *mut sys::rte_mempool,
+    /// The longest frame that one of them holds, bytes.
+    room: u16,
     /// That of large ones, and the number of its first.
     large: Option<(*mut sys::rte_mempool, u32)>,
     /// At hand to be written.
@@ -176,6 +179,7 @@ impl Mbufs {
             queue,
             buffers: pool.members.iter().chain(large.iter().flat_map(|large| &large.members)).map(buffer).collect(),
             pool: pool.as_ptr(),
+            room: pool.room,
             large: large.map(|large| (large.as_ptr(), pool.members.len() as u32)),
             free: ArrayVec::new(),
             pending: ArrayVec::new(),
@@ -237,9 +241,14 @@ impl Mbufs {
         Some(Frame::new(arrived.number, arrived.offset, arrived.length))
     }
 
+    /// The longest frame that one holds that is not large, bytes.
+    pub fn room(&self) -> usize {
+        usize::from(self.room)
+    }
+
     /// A free mbuf as a frame of `length` bytes behind the headroom.
     pub fn allocate(&mut self, length: usize) -> Option<Frame> {
-        if length > usize::from(DATA_ROOM) || !self.any_free() {
+        if length > self.room() || !self.any_free() {
             return None;
         }
         let number = self.free.pop()?;

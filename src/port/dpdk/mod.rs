@@ -53,6 +53,7 @@ pub use preflight::{arguments_refused, preflight};
 #[cfg(feature = "dpdk")]
 pub use queue::Queue;
 
+use super::{ETHERNET_HEADER, vlan};
 use std::net::IpAddr;
 
 /// Whether this build can drive devices by DPDK.
@@ -71,6 +72,8 @@ pub struct PortSettings {
     pub addresses: Vec<IpAddr>,
     /// Frames for each queue, a quarter of them for each direction's ring; a power of two.
     pub frames_per_queue: u32,
+    /// The largest IP packet, bytes, for drivers that are told; `None` for what the device has.
+    pub mtu: Option<u16>,
     /// Have the NIC make and check checksums, and cut large segments, where it offers to.
     pub offloads: bool,
     /// Take memory from the hugepages of the box.
@@ -81,9 +84,22 @@ pub struct PortSettings {
     pub arguments: Vec<String>,
 }
 
-/// What one frame takes of a pool: the size of an mbuf with its headers, rounded up, bytes.
-const MBUF_SIZE: u64 = 2560;
+impl PortSettings {
+    /// The room for a frame in an mbuf, bytes.
+    fn room(&self) -> u16 {
+        let needed = self.mtu.map_or(0, |mtu| usize::from(mtu) + FRAME_OVERHEAD);
+        needed.next_multiple_of(MBUF_ALIGNMENT).max(DATA_ROOM) as u16
+    }
+}
 
-/// The room for a frame in an mbuf, bytes; DPDK's own default, which every driver is used to.
-#[cfg(feature = "dpdk")]
-const DATA_ROOM: u16 = 2048;
+/// What a frame has besides the IP packet: an Ethernet header and a tag, bytes.
+const FRAME_OVERHEAD: usize = ETHERNET_HEADER + vlan::TAG_SIZE;
+
+/// What an mbuf takes of its pool besides the room for the frame: its headers and the headroom, rounded up, bytes.
+const MBUF_OVERHEAD: u64 = 512;
+
+/// So that no two mbufs share a cache line, bytes.
+const MBUF_ALIGNMENT: usize = 64;
+
+/// The least room for a frame in an mbuf, bytes; DPDK's own default, which every driver is used to.
+const DATA_ROOM: usize = 2048;

@@ -44,6 +44,12 @@ impl DeviceName {
         self.pci || self.driver() == "net_af_xdp"
     }
 
+    /// Whether it is for us to say how large its packets may be. What stands on an interface has the MTU of that; other
+    /// virtual devices have one of their own.
+    pub fn takes_mtu(&self) -> bool {
+        self.pci || self.driver() == "net_memif"
+    }
+
     /// The driver of a virtual device: its name without the number.
     pub fn driver(&self) -> &str {
         self.head().trim_end_matches(|character: char| character.is_ascii_digit())
@@ -54,13 +60,14 @@ impl DeviceName {
         self.text[self.head..].split(',').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='))
     }
 
-    /// What the environment is told, so that it looks at this device and at no other.
-    pub fn arguments(&self) -> Vec<String> {
+    /// What the environment is told, so that it looks at this device and at no other. `room`: how long a frame may be, bytes,
+    /// where that is for us to say; a virtual device has buffers of that size then.
+    pub fn arguments(&self, room: Option<u16>) -> Vec<String> {
         if self.pci {
-            vec!["-a".to_owned(), self.text.clone()]
-        } else {
-            vec!["--no-pci".to_owned(), format!("--vdev={}", self.text)]
+            return vec!["-a".to_owned(), self.text.clone()];
         }
+        let size = room.filter(|_| self.argument("bsize").is_none()).map(|room| format!(",bsize={room}"));
+        vec!["--no-pci".to_owned(), format!("--vdev={}{}", self.text, size.unwrap_or_default())]
     }
 }
 
@@ -101,7 +108,7 @@ mod tests {
     use super::*;
 
     fn arguments(text: &str) -> Vec<String> {
-        text.parse::<DeviceName>().unwrap().arguments()
+        text.parse::<DeviceName>().unwrap().arguments(None)
     }
 
     #[test]
@@ -110,6 +117,14 @@ mod tests {
         assert_eq!(arguments("0000:af:1f.7,mprq_en=1"), ["-a", "0000:af:1f.7,mprq_en=1"]);
         assert_eq!(arguments("net_memif0,role=server"), ["--no-pci", "--vdev=net_memif0,role=server"]);
         assert_eq!(arguments("net_tap0"), ["--no-pci", "--vdev=net_tap0"]);
+    }
+
+    #[test]
+    fn a_virtual_device_has_buffers_for_large_frames_unless_it_was_told_of_others() {
+        let large = |text: &str| text.parse::<DeviceName>().unwrap().arguments(Some(9024)).pop().unwrap();
+        assert_eq!(large("net_memif0"), "--vdev=net_memif0,bsize=9024");
+        assert_eq!(large("net_memif0,bsize=9100"), "--vdev=net_memif0,bsize=9100");
+        assert_eq!(large("0000:03:00.0"), "0000:03:00.0");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::mbufs::{Mbufs, Pool};
 use super::name::DeviceName;
 use super::preflight::{check_frames, holds_large_frames};
 use super::queue::{Queue, QueueSettings};
-use super::{DATA_ROOM, OpenError, PortSettings, eal, preflight};
+use super::{FRAME_OVERHEAD, OpenError, PortSettings, eal, preflight};
 use crate::limits::{DPDK_CUT_FRAME_SIZE_MAX, LINK_PAUSE};
 use crate::port::steering::Steering;
 use crate::port::{
@@ -15,9 +15,6 @@ use dpdk_sys as sys;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// What a frame has besides the IP packet: an Ethernet header, a tag, bytes.
-const FRAME_OVERHEAD: usize = 14 + vlan::TAG_SIZE;
 
 /// The largest ring: more would only be later.
 const RING_SIZE_MAX: u32 = 4096;
@@ -111,16 +108,19 @@ pub fn open(settings: &PortSettings) -> Result<Device, OpenError> {
         return Err(problem);
     }
     let offloads = offloads(settings, &offer);
-    port.configure(queues, offloads, offer.hashes & sys::SHIM_RSS_IP_TCP).map_err(refused)?;
-    let mtu = mtu(&offer);
-    if mtu > usize::from(DATA_ROOM) - FRAME_OVERHEAD {
-        let max = usize::from(DATA_ROOM) - FRAME_OVERHEAD;
+    let hashes = offer.hashes & sys::SHIM_RSS_IP_TCP;
+    // A virtual device that takes an MTU does so by the size of its buffers, and knows nothing of one.
+    let told = settings.mtu.filter(|_| device.is_pci());
+    port.configure(queues, told, offloads, hashes).map_err(refused)?;
+    let mtu = settings.mtu.map_or_else(|| mtu(&offer), usize::from);
+    let max = usize::from(settings.room()) - FRAME_OVERHEAD;
+    if mtu > max {
         return Err(OpenError::MtuTooLarge { device: device.to_string(), mtu, max });
     }
     let rings = port.ring_sizes((settings.frames_per_queue / 4).min(RING_SIZE_MAX) as u16).map_err(refused)?;
     let mut opened = Opened { port, interface: offer.interface, pools: Vec::new(), large: Vec::new() };
     for number in 0..queues {
-        let pool = Pool::new(number, settings.frames_per_queue, offer.socket).map_err(refused)?;
+        let pool = Pool::new(number, settings.frames_per_queue, settings.room(), offer.socket).map_err(refused)?;
         let set_up = port.set_up_queue(number, rings, offer.socket, &pool);
         // Also on failure: the device may have taken mbufs of it.
         opened.pools.push(pool);
@@ -176,7 +176,7 @@ fn arguments(settings: &PortSettings, device: &DeviceName) -> Vec<String> {
     // Nothing is shared with other processes, so that nothing is left behind and none is disturbed.
     let unshared: &[&str] = if settings.hugepages { &["--in-memory"] } else { &["--no-huge", "--no-shconf"] };
     arguments.extend(unshared.iter().map(|argument| (*argument).to_owned()));
-    arguments.extend(device.arguments());
+    arguments.extend(device.arguments(settings.mtu.map(|_| settings.room())));
     arguments.extend(settings.arguments.iter().cloned());
     arguments
 }

@@ -5,10 +5,10 @@
 
 use super::error::OpenError;
 use super::name::DeviceName;
-use super::{MBUF_SIZE, PortSettings};
-use crate::limits::DPDK_MEMORY_OVERHEAD;
+use super::{MBUF_OVERHEAD, PortSettings};
 #[cfg(feature = "dpdk")]
 use crate::limits::{DPDK_CUT_FRAME_SIZE_MAX, DPDK_CUT_FRAMES};
+use crate::limits::{DPDK_MEMORY_OVERHEAD, DPDK_MTU_MAX, DPDK_MTU_MIN};
 use crate::port::interface;
 use crate::port::numbers;
 use crate::port::privilege::{Capability, Privileges};
@@ -79,6 +79,9 @@ pub fn preflight(settings: &PortSettings) -> Vec<OpenError> {
 
 fn check_numbers(settings: &PortSettings, problems: &mut Vec<OpenError>) {
     problems.extend(numbers::check(settings.vlan, settings.frames_per_queue).map(OpenError::from));
+    if let Some(mtu) = settings.mtu.filter(|mtu| !(DPDK_MTU_MIN..=DPDK_MTU_MAX).contains(mtu)) {
+        problems.push(OpenError::MtuOutOfRange { mtu });
+    }
     if let Some((argument, instead)) = arguments_refused(&settings.arguments) {
         problems.push(OpenError::Argument { argument: argument.to_owned(), instead });
     }
@@ -106,15 +109,14 @@ fn check_memory(settings: &PortSettings, root: &Path, problems: &mut Vec<OpenErr
 
 /// The memory that so many queues need, bytes.
 fn memory_needed(settings: &PortSettings, queues: u16) -> u64 {
-    u64::from(queues) * u64::from(settings.frames_per_queue) * MBUF_SIZE + DPDK_MEMORY_OVERHEAD
+    let frame = u64::from(settings.room()) + MBUF_OVERHEAD;
+    u64::from(queues) * u64::from(settings.frames_per_queue) * frame + DPDK_MEMORY_OVERHEAD
 }
 
 /// Whether the memory holds those frames besides that the NIC cuts.
 #[cfg(feature = "dpdk")]
 pub(super) fn holds_large_frames(settings: &PortSettings, queues: u16) -> bool {
-    // What an mbuf has besides the frame.
-    let overhead = MBUF_SIZE - u64::from(super::DATA_ROOM);
-    let large = u64::from(DPDK_CUT_FRAMES) * (u64::from(DPDK_CUT_FRAME_SIZE_MAX) + overhead);
+    let large = u64::from(DPDK_CUT_FRAMES) * (u64::from(DPDK_CUT_FRAME_SIZE_MAX) + MBUF_OVERHEAD);
     memory_needed(settings, queues) + u64::from(queues) * large <= settings.memory
 }
 
@@ -132,6 +134,9 @@ fn mib(bytes: u64) -> u64 {
 fn check_device(settings: &PortSettings, device: &DeviceName, root: &Path, problems: &mut Vec<OpenError>) {
     if device.needs_hugepages() && !settings.hugepages {
         problems.push(OpenError::HugepagesNeeded { device: device.to_string() });
+    }
+    if settings.mtu.is_some() && !device.takes_mtu() {
+        problems.push(OpenError::MtuOfTheDevice { device: device.to_string() });
     }
     if device.is_pci() {
         return check_card(device, root, problems);
@@ -224,6 +229,7 @@ mod tests {
             vlan: 0,
             addresses: Vec::new(),
             frames_per_queue: 4096,
+            mtu: None,
             offloads: true,
             hugepages: false,
             memory: 256 << 20,
@@ -253,6 +259,7 @@ mod tests {
         let wrong = PortSettings {
             vlan: 4095,
             frames_per_queue: 1000,
+            mtu: Some(9300),
             memory: 1 << 20,
             arguments: vec!["--log-level=8".to_owned(), "--vdev=net_null1".to_owned()],
             ..settings("eth1")
@@ -261,13 +268,14 @@ mod tests {
         for wanted in [
             "VLAN 4095",
             "power of two from 256",
-            "the frames need 19 MiB and [dpdk] memory is 1 MiB",
+            "`mtu` is 9300: it can be 1280 to 9216 bytes",
+            "the frames need 26 MiB and [dpdk] memory is 1 MiB",
             "the argument --vdev=net_null1 of [dpdk] is ours to give",
             "\"eth1\" is no device",
         ] {
             assert!(problems.iter().any(|problem| problem.contains(wanted)), "{wanted} in {problems:?}");
         }
-        assert_eq!(problems.len(), 5);
+        assert_eq!(problems.len(), 6);
     }
 
     #[test]
@@ -319,6 +327,15 @@ mod tests {
         );
         let little = PortSettings { memory: 56 << 20, ..huge };
         assert_eq!(problems_of(&little, root.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn large_frames_are_for_devices_that_can_be_told_and_take_their_memory() {
+        let large = |device: &str| PortSettings { mtu: Some(9000), memory: 48 << 20, ..settings(device) };
+        let problems = texts(&preflight(&large("net_memif0")));
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert!(problems[0].contains("54 MiB"), "4096 of 9024 and 512 bytes, and 16 MiB: {problems:?}");
+        assert!(texts(&preflight(&large("net_null0"))).iter().any(|problem| problem.contains("leave out `mtu`")));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! In: all frames that come on this queue. Out: those for own addresses, and what the stack sends. It takes off and puts on
 //! the VLAN tag, and looks into a frame as far as steering and checksums need.
 
-use super::DATA_ROOM;
 use super::mbufs::{Mbufs, Notes};
 use super::offload::{self, Cut, Orders};
 use crate::port::steering::Steering;
@@ -127,7 +126,7 @@ impl Port for Queue {
 
     fn allocate(&mut self, length: usize) -> Option<Frame> {
         // Without a large one segments go one by one: nothing is unsent.
-        if length > usize::from(DATA_ROOM) {
+        if length > self.mbufs.room() {
             return self.mbufs.allocate_large(length);
         }
         if !self.mbufs.any_free() {
