@@ -1,7 +1,8 @@
 //! Mail for thousands of domains, some of them dead and some slow: the healthy ones do not notice.
 //!
 //! The delivery engine of one worker with its defaults, in virtual time: queue, destinations by MX, and hosts that are scripts. The
-//! same inputs give the same outputs, so that the figures are those of the engine and not of a machine.
+//! same inputs give the same outputs, so that the figures are those of the engine and not of a machine. `scripts/load-fanout` does the
+//! same with a whole appliance, a DNS and real receivers, and `tests/load.rs` a small part of that.
 
 use rohrpost::delivery::{
     Action, Answer, ConnectionId, Destinations, Fate, JobResult, MessageView, Progress, Queue, RecipientView, ReplyTo,

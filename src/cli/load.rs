@@ -60,6 +60,9 @@ pub struct LoadArgs {
     /// The recipient; with several recipients the local part gets a number.
     #[arg(long, value_name = "ADDRESS", default_value = "user@example.test")]
     pub to: String,
+    /// Spread messages over so many domains in turn: "d0." to "d9999." and a given recipient's domain, for 10000.
+    #[arg(long, value_name = "COUNT", default_value_t = 0, hide_default_value = true)]
+    pub domains: u32,
     /// The name to greet with.
     #[arg(long, value_name = "NAME", default_value = "load.example.test")]
     pub ehlo_name: String,
@@ -190,6 +193,7 @@ fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
         ehlo_name: args.ehlo_name.clone(),
         sender: args.from.clone(),
         recipient: args.to.clone(),
+        domains: args.domains,
         date: jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),
         classes: match &args.mix {
             None => vec![args.class.class()],

@@ -1,11 +1,11 @@
 //! `rohrpost sink`: takes mail from anybody and throws it away.
 //!
-//! In: where to listen. Out: a line when it listens, a progress line on a terminal, and the sums at SIGTERM or Ctrl-C.
+//! In: where to listen. Out: a line when it listens, a progress line on a terminal, and the sums at its end.
 
 use super::parties::{TransportArgs, run};
 use super::run::StartError;
 use super::text::{messages, size};
-use crate::load::{Sink, SinkCounters, SinkCounts};
+use crate::load::{Quota, Sink, SinkCounters, SinkCounts};
 use crate::tls;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -26,6 +26,9 @@ pub struct SinkArgs {
     /// Take connections that are under TLS from their first byte, with a certificate that is made for the run.
     #[arg(long)]
     pub tls: bool,
+    /// End when so many messages have come.
+    #[arg(long, value_name = "COUNT")]
+    pub messages: Option<u64>,
     /// One JSON object with the sums instead of text.
     #[arg(long)]
     pub json: bool,
@@ -41,7 +44,7 @@ struct Report {
     counts: SinkCounts,
 }
 
-/// Runs until a signal comes.
+/// Runs until a signal comes, or as many messages as were asked for.
 pub fn sink(args: &SinkArgs) -> ExitCode {
     let config = args.transport.config(&args.hostname, &args.listen);
     let hostname: Arc<str> = args.hostname.as_str().into();
@@ -60,10 +63,11 @@ pub fn sink(args: &SinkArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let quota = args.messages.map(|messages| Arc::new(Quota::new(messages)));
     let make = |_, _, _| {
         let counters = Arc::new(SinkCounters::default());
         all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&counters));
-        Ok(Sink::new(Arc::clone(&hostname), counters, tls.clone()))
+        Ok(Sink::new(Arc::clone(&hostname), counters, tls.clone()).until(quota.clone()))
     };
     let bar = ProgressBar::new_spinner();
     let mut told = false;

@@ -37,4 +37,4 @@ pub use live::Live;
 pub use party::{Driver, Party, drive};
 pub use plan::{Class, Pace, Plan, PlanError, Sizes, Slow, Transfer, parse_mix, rate};
 pub use report::{About, Figures, Latencies, json, sum, table};
-pub use sink::{Sink, SinkCounters, SinkCounts};
+pub use sink::{Quota, Sink, SinkCounters, SinkCounts};

@@ -260,6 +260,8 @@ pub struct Plan {
     pub sender: String,
     /// The recipient of all messages; with more than one, a number is added to each local part.
     pub recipient: String,
+    /// Messages go to so many domains in turn, "d0." and so on in front of the recipient's; 0: all to the recipient's own.
+    pub domains: u32,
     /// The Date header of all messages.
     pub date: String,
     /// What is sent.
@@ -307,6 +309,31 @@ impl Plan {
     }
 }
 
+/// The forward-path of one recipient of a message.
+pub(super) struct Recipient<'a> {
+    pub plan: &'a Plan,
+    /// The number of the message.
+    pub message: u64,
+    /// Which one, where there are several.
+    pub place: Option<u32>,
+}
+
+impl fmt::Display for Recipient<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Plan { recipient, domains, .. } = self.plan;
+        if self.place.is_none() && *domains == 0 {
+            return f.write_str(recipient);
+        }
+        let (local, domain) = recipient.rsplit_once('@').unwrap_or((recipient, "localhost"));
+        f.write_str(local)?;
+        self.place.map_or(Ok(()), |place| write!(f, "{place}"))?;
+        match self.message.checked_rem(u64::from(*domains)) {
+            Some(number) => write!(f, "@d{number}.{domain}"),
+            None => write!(f, "@{domain}"),
+        }
+    }
+}
+
 /// Divides `total` by weights; the largest remainders get what is left over, so that the sum is exact.
 fn shares(total: usize, weights: &[u64]) -> Vec<usize> {
     let sum: u64 = weights.iter().sum();
@@ -343,6 +370,7 @@ mod tests {
             ehlo_name: "client.example.test".to_owned(),
             sender: "a@example.test".to_owned(),
             recipient: "b@example.test".to_owned(),
+            domains: 0,
             date: String::new(),
             classes,
             seed: 1,
@@ -390,6 +418,17 @@ mod tests {
         for (rate, wanted) in rates.iter().zip([70.0, 25.0, 5.0]) {
             assert!((rate - wanted).abs() < 1e-9, "{rates:?}");
         }
+    }
+
+    #[test]
+    fn messages_go_to_the_domains_in_turn() {
+        let plan = Plan { domains: 3, ..plan(1, &[1]) };
+        let recipient = |message, place| Recipient { plan: &plan, message, place }.to_string();
+        assert_eq!(
+            [0, 1, 2, 3].map(|message| recipient(message, None)),
+            ["b@d0.example.test", "b@d1.example.test", "b@d2.example.test", "b@d0.example.test",]
+        );
+        assert_eq!(recipient(4, Some(2)), "b2@d1.example.test");
     }
 
     #[test]

@@ -13,7 +13,7 @@
 
 use super::content::piece;
 use super::failure::{Command, Failure};
-use super::plan::{Class, Pace, Plan, Transfer};
+use super::plan::{Class, Pace, Plan, Recipient, Transfer};
 use super::report::Figures;
 use crate::env::Instant;
 use crate::limits::CLIENT_OUTPUT_SIZE;
@@ -173,7 +173,8 @@ impl Session {
         }
         self.begun_count += 1;
         self.header.clear();
-        let Plan { sender, recipient, date, ehlo_name, seed, .. } = &*self.plan;
+        let Plan { sender, date, ehlo_name, seed, .. } = &*self.plan;
+        let recipient = Recipient { plan: &self.plan, message: message.number, place: None };
         write!(
             self.header,
             "From: <{sender}>\r\nTo: <{recipient}>\r\nSubject: load\r\nDate: {date}\r\n\
@@ -456,10 +457,10 @@ impl Session {
             let written = match transaction.asked {
                 0 if self.offered.size.is_some() => write!(out, "MAIL FROM:<{}> SIZE={size}\r\n", plan.sender),
                 0 => write!(out, "MAIL FROM:<{}>\r\n", plan.sender),
-                1 if class.recipients == 1 => write!(out, "RCPT TO:<{}>\r\n", plan.recipient),
                 number if number <= class.recipients => {
-                    let (local, domain) = plan.recipient.rsplit_once('@').unwrap_or((&plan.recipient, "localhost"));
-                    write!(out, "RCPT TO:<{local}{number}@{domain}>\r\n")
+                    let place = Some(number).filter(|_| class.recipients > 1);
+                    let recipient = Recipient { plan: &plan, message: transaction.message.number, place };
+                    write!(out, "RCPT TO:<{recipient}>\r\n")
                 }
                 _ if class.transfer == Transfer::Bdat => {
                     transaction.content = Content::Body(self.body_size);

@@ -62,11 +62,33 @@ impl SinkCounters {
     }
 }
 
+/// Messages that are still to come before all workers end.
+#[derive(Debug)]
+pub struct Quota(AtomicU64);
+
+impl Quota {
+    /// So many.
+    pub fn new(messages: u64) -> Quota {
+        Quota(AtomicU64::new(messages))
+    }
+
+    fn take(&self, count: u64) {
+        let rest = |left: u64| Some(left.saturating_sub(count));
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest);
+    }
+
+    fn is_met(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == 0
+    }
+}
+
 /// One worker's conversations.
 #[derive(Debug)]
 pub struct Sink {
     hostname: Arc<str>,
     counters: Arc<SinkCounters>,
+    /// It ends when this is met.
+    quota: Option<Arc<Quota>>,
     /// What connections are under from their first byte, if they are.
     tls: Option<Arc<tls::Server>>,
     /// By the flow's place.
@@ -77,7 +99,13 @@ pub struct Sink {
 impl Sink {
     /// A sink that greets as `hostname`, under TLS if there is a way to it.
     pub fn new(hostname: Arc<str>, counters: Arc<SinkCounters>, tls: Option<Arc<tls::Server>>) -> Sink {
-        Sink { hostname, counters, tls, clients: Vec::new(), stopped: false }
+        Sink { hostname, counters, quota: None, tls, clients: Vec::new(), stopped: false }
+    }
+
+    /// One that ends when all who have this quota have taken so many messages.
+    pub fn until(mut self, quota: Option<Arc<Quota>>) -> Sink {
+        self.quota = quota;
+        self
     }
 
     fn accept<T: Transport>(&mut self, transport: &mut T, flow: FlowId) {
@@ -104,6 +132,7 @@ impl Sink {
         let Some(Client { line, conversation }) = place.as_mut().filter(|client| client.line.flow() == flow) else {
             return;
         };
+        let before = self.counters.messages.load(Ordering::Relaxed);
         let finished = loop {
             conversation.write(line, transport);
             // Whoever does not read is not read.
@@ -126,6 +155,9 @@ impl Sink {
                 Err(_) => break true,
             }
         };
+        if let Some(quota) = &self.quota {
+            quota.take(self.counters.messages.load(Ordering::Relaxed) - before);
+        }
         let over = finished || (conversation.ending && conversation.out.is_empty());
         if let Some(client) = place.take_if(|_| over) {
             client.line.close(transport);
@@ -162,7 +194,7 @@ impl Party for Sink {
     }
 
     fn is_over(&self) -> bool {
-        self.stopped
+        self.stopped || self.quota.as_ref().is_some_and(|quota| quota.is_met())
     }
 }
 

@@ -46,6 +46,7 @@ fn plan(pace: Pace, sessions: usize) -> Plan {
         ehlo_name: "client.example.test".to_owned(),
         sender: "a@example.test".to_owned(),
         recipient: "b@example.test".to_owned(),
+        domains: 0,
         date: "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),
         classes: vec![Class { size: "1KB".parse().unwrap(), ..Class::default() }],
         seed: 1,
