@@ -369,6 +369,9 @@ pub const TOP_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// What is left is looked at in a later breath.
 pub const QUEUE_LOOKS_MAX: usize = 20_000;
 
+/// Destinations that one request looks at in one breath: a millisecond or two. Those that are left are looked at in a later one.
+pub const DESTINATION_LOOKS_MAX: usize = 2000;
+
 /// Messages that one request changes in one breath: each costs a record, and a line in the log.
 pub const QUEUE_CHANGES_MAX: usize = 2000;
 

@@ -192,4 +192,12 @@ fn every_domain_of_a_small_internet_gets_its_mail_or_its_sender_the_reason() {
         names.sort_unstable();
         names == ["mx://dead.lab.example", "mx://gone.lab.example"] && list.iter().all(|row| row["messages"] == 1)
     });
+    let told = appliance.rohrpost(&["queue", "destination", "mx://dead.lab.example", "--json"]);
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    let [host] = &told["destinations"][0]["delivery"]["hosts"].as_array().expect("its hosts")[..] else {
+        panic!("{told}")
+    };
+    assert_eq!((&host["host"], &host["remote"]), (&"mx-closed.lab.example".into(), &format!("{CLOSED}:25").into()));
+    assert!(host["failures"].as_u64() > Some(0), "{told}");
+    assert!(host["last_reply"].as_str().is_some_and(|reply| reply.contains("refused")), "{told}");
 }

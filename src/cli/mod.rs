@@ -6,6 +6,7 @@
 //! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
 pub mod check;
+mod destinations;
 pub mod dkim;
 pub mod load;
 mod logs;
@@ -236,13 +237,21 @@ pub enum QueueAction {
         /// Its queue id.
         id: MessageId,
     },
-    /// Say what waits for each destination, those with most of it first.
+    /// Say what waits for each destination, those with most of it first, and how it is delivered.
     Destinations {
         #[command(flatten)]
         filter: FilterArgs,
+        /// With the hosts of each.
+        #[arg(long)]
+        hosts: bool,
         /// At most so many destinations.
         #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=QUEUE_LIST_MAX as i64))]
         limit: u16,
+    },
+    /// Say the same of one destination and its hosts.
+    Destination {
+        /// Its name, as `queue destinations` has it.
+        name: String,
     },
     /// Try to deliver now.
     Retry(SelectionArgs),

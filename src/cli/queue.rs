@@ -1,16 +1,14 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
-use super::check;
-use super::text::{exit_code, messages, plain, size, span, time, write_json};
+use super::text::{exit_code, messages, plain, size, time, write_json};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
+use super::{check, destinations};
 use crate::config;
 use crate::control::{
-    Answer, Client, ClientError, DestinationEntry, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry,
-    QueueFilter, QueueSelection, Request,
+    Answer, Client, ClientError, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueSelection,
+    Request,
 };
-use crate::env::{Clock, SystemClock};
 use crate::limits::QUEUE_LIST_MAX;
-use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -40,9 +38,15 @@ fn command(action: &QueueAction) -> QueueCommand {
             QueueCommand::List { filter, limit: *limit, after: None }
         }
         QueueAction::Show { id } => QueueCommand::Show { id: *id },
-        QueueAction::Destinations { filter: wanted, limit } => {
-            QueueCommand::Destinations { filter: filter(wanted), limit: usize::from(*limit) }
+        QueueAction::Destinations { filter: wanted, limit, hosts } => {
+            QueueCommand::Destinations { filter: filter(wanted), limit: usize::from(*limit), name: None, hosts: *hosts }
         }
+        QueueAction::Destination { name } => QueueCommand::Destinations {
+            filter: QueueFilter::default(),
+            limit: 1,
+            name: Some(name.clone()),
+            hosts: true,
+        },
         QueueAction::Retry(chosen) => QueueCommand::Retry { selection: selection(chosen) },
         QueueAction::Hold(chosen) => QueueCommand::Hold { selection: selection(chosen) },
         QueueAction::Release(chosen) => QueueCommand::Release { selection: selection(chosen) },
@@ -93,12 +97,7 @@ pub fn write_queue(socket: &Path, command: &QueueCommand, json: bool, out: &mut 
         })?,
         QueueCommand::Destinations { .. } => client.ask(&Request::Queue(command.clone()), |answer| {
             if let Answer::Destinations { destinations, count } = answer {
-                if json {
-                    let object = crate::control::Versioned::new(Destinations { destinations, count });
-                    write_json(&object, out)?;
-                } else {
-                    write_destinations(&destinations, count, out)?;
-                }
+                destinations::write(destinations, count, json, out)?;
             }
             Ok(())
         })?,
@@ -211,45 +210,6 @@ fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
-}
-
-/// What `queue destinations --json` prints.
-#[derive(Serialize)]
-struct Destinations {
-    destinations: Vec<DestinationEntry>,
-    /// In all.
-    count: usize,
-}
-
-fn write_destinations(shown: &[DestinationEntry], count: usize, out: &mut dyn Write) -> io::Result<()> {
-    if shown.is_empty() {
-        return writeln!(out, "no messages");
-    }
-    let now = SystemClock::new().now().wall;
-    let width = shown.iter().map(|entry| plain(&entry.destination).chars().count()).max().unwrap_or(0);
-    writeln!(
-        out,
-        "{:width$} {:>9} {:>8} {:>8} {:>8} {:>8} {:>12} {:>12}",
-        "destination", "messages", "size", "active", "deferred", "held", "oldest", "next in"
-    )?;
-    for entry in shown {
-        let DestinationEntry { destination, messages, size_bytes, active, deferred, held, oldest_at, .. } = entry;
-        let next = entry.next_attempt_at.map_or("-".to_owned(), |next| span(next.since(now)));
-        writeln!(
-            out,
-            "{:width$} {messages:>9} {:>8} {active:>8} {deferred:>8} {held:>8} {:>12} {next:>12}",
-            plain(destination),
-            size(*size_bytes),
-            span(now.since(*oldest_at)),
-        )?;
-        if let Some(reply) = &entry.last_reply {
-            writeln!(out, "    {}", plain(reply.trim_end()))?;
-        }
-    }
-    match count - shown.len() {
-        0 => Ok(()),
-        others => writeln!(out, "-- and {others} more"),
-    }
 }
 
 fn done(command: &QueueCommand) -> &'static str {

@@ -38,6 +38,11 @@
 //! {"version":1,"request":"queue","command":"delete","selection":{"filter":{"state":"held"}}}
 //! {"version":1,"reply":"changed","count":1}
 //!
+//! {"version":1,"request":"queue","command":"destinations","limit":50,"hosts":true}
+//! {"version":1,"reply":"destinations","destinations":[…],"count":2}
+//! {"version":1,"request":"traffic","order":"rate","limit":50}
+//! {"version":1,"reply":"traffic","destinations":[…],"count":2}
+//!
 //! {"version":1,"request":"pair","command":"status"}
 //! {"version":1,"request":"pair","command":"move","identity":"a"}
 //! {"version":1,"reply":"pair","pair":{…}}              how it stands; what was asked has only begun
@@ -52,6 +57,7 @@ mod admin;
 mod alert;
 mod client;
 mod condition;
+mod destination;
 mod health;
 mod http;
 mod links;
@@ -71,6 +77,10 @@ pub use admin::{AdminError, AdminSocket};
 pub use alert::{AlertCounts, AlertState, Alerts, HookError, Hooks, Notice, Outbox};
 pub use client::{Client, ClientError};
 pub use condition::{Condition, Severity, Subject, Trouble};
+pub use destination::{
+    DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, LimitedBy, OwnedDestination, TrafficEntry,
+    TrafficOrder, Walk,
+};
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
 pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};

@@ -1,8 +1,10 @@
 //! What is said on the admin socket, and between the control thread and the workers.
 
+use super::destination::{DeliveryReport, DestinationsReply, TrafficEntry, TrafficOrder, Walk};
 use super::names::DomainReport;
 use super::pair::PairStatus;
 use super::status::{StatusReport, WorkerStatus};
+use crate::delivery::DestinationKey;
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::mirror::arbiter;
@@ -44,6 +46,14 @@ pub enum Request {
     Status,
     /// Something about queued messages.
     Queue(QueueCommand),
+    /// What is going on with the destinations of mail.
+    Traffic {
+        /// Which come first.
+        #[serde(default)]
+        order: TrafficOrder,
+        /// How many at most, up to [`crate::limits::QUEUE_LIST_MAX`].
+        limit: usize,
+    },
     /// Something about the pair.
     Pair(PairCommand),
     /// Where the mail of a domain goes by MX.
@@ -60,6 +70,13 @@ pub enum Question {
     Status,
     /// Something about queued messages.
     Queue(QueueCommand),
+    /// How its destinations are.
+    Destinations {
+        /// From there on.
+        from: Walk,
+        /// With the hosts of each.
+        hosts: bool,
+    },
 }
 
 /// What an operator may do with the identities of a pair. It is begun when the answer comes, and done when the status says so.
@@ -146,6 +163,12 @@ pub enum QueueCommand {
         filter: QueueFilter,
         /// How many destinations at most, up to [`crate::limits::QUEUE_LIST_MAX`].
         limit: usize,
+        /// This one alone, also if nothing waits for it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+        /// With the hosts of each.
+        #[serde(default)]
+        hosts: bool,
     },
     /// Tries all open recipients now.
     Retry {
@@ -377,17 +400,40 @@ pub struct DestinationEntry {
     pub deferred: u64,
     /// Those held by an operator, or damaged.
     pub held: u64,
-    /// When the oldest of the messages was accepted.
-    #[serde(with = "rfc3339")]
-    pub oldest_at: WallTime,
+    /// When the oldest of the messages was accepted, if there is one.
+    #[serde(with = "rfc3339::option")]
+    pub oldest_at: Option<WallTime>,
     /// The next attempt, if one is to come.
     #[serde(with = "rfc3339::option")]
     pub next_attempt_at: Option<WallTime>,
     /// What was said last about the youngest of the messages that were tried.
     pub last_reply: Option<String>,
+    /// How they are delivered, if that has begun.
+    #[serde(default)]
+    pub delivery: Option<DeliveryReport>,
+    /// By which its owner knows it.
+    #[serde(skip)]
+    pub key: Option<DestinationKey>,
 }
 
 impl DestinationEntry {
+    /// One for which nothing waits.
+    pub fn of_nothing(destination: String, key: Option<DestinationKey>) -> DestinationEntry {
+        DestinationEntry {
+            destination,
+            messages: 0,
+            size_bytes: 0,
+            active: 0,
+            deferred: 0,
+            held: 0,
+            oldest_at: None,
+            next_attempt_at: None,
+            last_reply: None,
+            delivery: None,
+            key,
+        }
+    }
+
     /// Adds it to a sum by destination, to whose parts it came later.
     pub fn add_to(self, sum: &mut BTreeMap<String, DestinationEntry>) {
         match sum.entry(self.destination.clone()) {
@@ -403,9 +449,10 @@ impl DestinationEntry {
         self.active += active;
         self.deferred += deferred;
         self.held += held;
-        self.oldest_at = self.oldest_at.min(oldest_at);
+        self.oldest_at = [self.oldest_at, oldest_at].into_iter().flatten().min();
         self.next_attempt_at = [self.next_attempt_at, later.next_attempt_at].into_iter().flatten().min();
         self.last_reply = later.last_reply.or(self.last_reply.take());
+        self.key = self.key.or(later.key);
     }
 }
 
@@ -416,6 +463,8 @@ pub enum Reply {
     Status(Box<WorkerStatus>),
     /// To [`Question::Queue`].
     Queue(QueueReply),
+    /// To [`Question::Destinations`].
+    Destinations(DestinationsReply),
 }
 
 /// A worker's answer to a [`QueueCommand`].
@@ -465,6 +514,13 @@ pub enum Answer {
     Destinations {
         /// Those with the most messages, and with most first.
         destinations: Vec<DestinationEntry>,
+        /// How many there are in all.
+        count: usize,
+    },
+    /// To `traffic`.
+    Traffic {
+        /// In the order that was asked for.
+        destinations: Vec<TrafficEntry>,
         /// How many there are in all.
         count: usize,
     },

@@ -4,23 +4,23 @@
 //! events for the log.
 
 use super::alert::AlertCounts;
+use super::destination::{self, Walk};
 use super::health::Health;
 use super::links::{FromWorker, ToWorker, WorkerLink};
 use super::pair::PairStatus;
-use super::protocol::{Answer, DestinationEntry, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
+use super::protocol::{Answer, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
 use super::status::{About, Process, StatusReport};
 use crate::env::{Instant, Now};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
 use crate::spool::MessageId;
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// A request that waits for workers. Few at a time: each belongs to one of the admin clients.
 struct Pending {
-    question: Question,
+    request: Request,
     /// Workers that have not answered.
     waiting: Vec<u16>,
     /// Workers that were too busy to be asked, or are gone.
@@ -37,21 +37,33 @@ struct Pending {
 struct Told {
     /// Messages changed.
     changed: u64,
-    /// As many as the queue has; what it may have is limited.
-    destinations: BTreeMap<String, DestinationEntry>,
+    destinations: destination::Sum,
 }
 
 impl Told {
-    /// Adds a reply; after which message its worker is to go on, if it is. Others are given back.
-    fn take(&mut self, reply: Reply) -> Result<Option<MessageId>, Reply> {
+    /// Adds a reply; what its worker is to be asked next, if anything. Others are given back.
+    fn take(&mut self, request: &Request, reply: Reply) -> Result<Option<Question>, Reply> {
+        let hosts = matches!(request, Request::Queue(QueueCommand::Destinations { hosts: true, .. }));
+        let rest = |next: MessageId| {
+            let Request::Queue(command) = request else { return None };
+            let mut command = command.clone();
+            command.narrow(next);
+            Some(Question::Queue(command))
+        };
         match reply {
             Reply::Queue(QueueReply::Changed { count, next }) => {
                 self.changed += count;
-                Ok(next)
+                Ok(next.and_then(rest))
             }
             Reply::Queue(QueueReply::Destinations { destinations, next }) => {
-                destinations.into_iter().for_each(|entry| entry.add_to(&mut self.destinations));
-                Ok(next)
+                self.destinations.add_entries(destinations);
+                // What waits is known then, and how it is delivered is not yet.
+                let owned = Question::Destinations { from: Walk::OWNED, hosts };
+                Ok(next.map_or(Some(owned), rest))
+            }
+            Reply::Destinations(reply) => {
+                let next = self.destinations.add(reply);
+                Ok(next.map(|from| Question::Destinations { from, hosts }))
             }
             other => Err(other),
         }
@@ -134,10 +146,14 @@ impl Switchboard {
 
     /// Asks all workers. What is asked of the pair or about a domain is answered before it comes here, on a box that
     /// has a partner, or routes by MX.
-    pub fn ask(&mut self, request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
-        let mut question = match request {
+    pub fn ask(&mut self, mut request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
+        if let Request::Queue(QueueCommand::List { limit, .. }) = &mut request {
+            *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
+        }
+        let question = match &request {
             Request::Status => Question::Status,
-            Request::Queue(command) => Question::Queue(command),
+            Request::Queue(command) => Question::Queue(command.clone()),
+            Request::Traffic { .. } => Question::Destinations { from: Walk::ALL, hosts: false },
             Request::Pair(_) | Request::Domain { .. } => {
                 let text = match request {
                     Request::Pair(_) => "this box has no partner: its configuration has no [pair]",
@@ -149,9 +165,6 @@ impl Switchboard {
                 return;
             }
         };
-        if let Question::Queue(QueueCommand::List { limit, .. }) = &mut question {
-            *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
-        }
         let token = self.token_next;
         self.token_next += 1;
         let (mut waiting, mut silent) = (Vec::new(), Vec::new());
@@ -168,7 +181,7 @@ impl Switchboard {
         let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
         self.pending.insert(
             token,
-            Pending { question, waiting, silent, replies: Vec::new(), told: Told::default(), deadline, answer },
+            Pending { request, waiting, silent, replies: Vec::new(), told: Told::default(), deadline, answer },
         );
         self.finish(token, now, lost);
     }
@@ -193,8 +206,8 @@ impl Switchboard {
                 // An answer that comes after the deadline finds nobody who waits for it.
                 let pending = self.pending.get_mut(&token).filter(|pending| pending.waiting.contains(&worker));
                 if let Some(pending) = pending {
-                    match pending.told.take(reply) {
-                        Ok(Some(next)) => self.go_on(token, worker, next, now),
+                    match pending.told.take(&pending.request, reply) {
+                        Ok(Some(question)) => self.go_on(token, worker, question, now),
                         Ok(None) => pending.waiting.retain(|waiting| *waiting != worker),
                         Err(reply) => {
                             pending.waiting.retain(|waiting| *waiting != worker);
@@ -219,12 +232,8 @@ impl Switchboard {
     }
 
     /// Asks a worker for the rest of what takes more than one of its breaths.
-    fn go_on(&mut self, token: u64, worker: u16, next: MessageId, now: Now) {
+    fn go_on(&mut self, token: u64, worker: u16, question: Question, now: Now) {
         let Some(pending) = self.pending.get_mut(&token) else { return };
-        let mut question = pending.question.clone();
-        if let Question::Queue(command) = &mut question {
-            command.narrow(next);
-        }
         pending.deadline = now.mono + ADMIN_REPLY_TIMEOUT;
         let link = &self.links[usize::from(worker)];
         if link.to.try_send(ToWorker::Request { token, question }).is_ok() {
@@ -264,14 +273,14 @@ impl Switchboard {
         if self.pending.get(&token).is_none_or(|pending| !pending.waiting.is_empty()) {
             return;
         }
-        let Some(Pending { question, silent, replies, told, answer, .. }) = self.pending.remove(&token) else {
+        let Some(Pending { request, silent, replies, told, answer, .. }) = self.pending.remove(&token) else {
             return;
         };
-        let answers = match question {
-            Question::Status => {
+        let answers = match request {
+            Request::Status => {
                 let workers = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Status(status) => Some(*status),
-                    Reply::Queue(_) => None,
+                    Reply::Queue(_) | Reply::Destinations(_) => None,
                 });
                 let process = Process {
                     about: self.about.clone(),
@@ -284,13 +293,22 @@ impl Switchboard {
                 let report = StatusReport::new(process, now.wall, workers.collect(), silent);
                 vec![Answer::Status { status: Box::new(report) }]
             }
-            Question::Queue(command) => {
+            Request::Queue(command) => {
                 let replies = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Queue(reply) => Some(reply),
-                    Reply::Status(_) => None,
+                    Reply::Status(_) | Reply::Destinations(_) => None,
                 });
                 combine(&command, replies.collect(), told, &silent)
             }
+            Request::Traffic { order, limit } => match no_answer(&silent) {
+                Some(text) => vec![Answer::Error { text }],
+                None => {
+                    let (destinations, count) = told.destinations.traffic(order, limit.min(QUEUE_LIST_MAX));
+                    vec![Answer::Traffic { destinations, count }]
+                }
+            },
+            // Answered before.
+            Request::Pair(_) | Request::Domain { .. } => Vec::new(),
         };
         // The client may have hung up.
         let _ = answer.send(answers);
@@ -350,13 +368,12 @@ impl Switchboard {
 
 /// One answer of the workers' answers. Where a worker is silent nothing else would be the truth.
 fn combine(command: &QueueCommand, replies: Vec<QueueReply>, told: Told, silent: &[u16]) -> Vec<Answer> {
-    if !silent.is_empty() {
-        let names: Vec<String> = silent.iter().map(u16::to_string).collect();
+    if let Some(text) = no_answer(silent) {
         let state = match command {
             QueueCommand::List { .. } | QueueCommand::Show { .. } | QueueCommand::Destinations { .. } => "",
             _ => "; what it holds may or may not have been changed",
         };
-        return vec![Answer::Error { text: format!("no answer from worker {}{state}", names.join(", ")) }];
+        return vec![Answer::Error { text: text + state }];
     }
     match command {
         QueueCommand::List { limit, .. } => merge(replies, *limit),
@@ -370,16 +387,24 @@ fn combine(command: &QueueCommand, replies: Vec<QueueReply>, told: Told, silent:
                 None => Answer::Error { text: format!("{id} is not in the queue") },
             }]
         }
-        QueueCommand::Destinations { limit, .. } => {
-            let mut destinations: Vec<DestinationEntry> = told.destinations.into_values().collect();
-            let count = destinations.len();
-            // Stable: equals stay in the order of their names.
-            destinations.sort_by_key(|entry| Reverse(entry.messages));
-            destinations.truncate((*limit).min(QUEUE_LIST_MAX));
-            vec![Answer::Destinations { destinations, count }]
+        QueueCommand::Destinations { limit, name, .. } => {
+            let name = name.as_deref();
+            let (destinations, count) = told.destinations.entries(name, (*limit).min(QUEUE_LIST_MAX));
+            vec![match name {
+                Some(name) if count == 0 => {
+                    Answer::Error { text: format!("no mail waits for {name}, and none went there lately") }
+                }
+                _ => Answer::Destinations { destinations, count },
+            }]
         }
         _ => vec![Answer::Changed { count: told.changed }],
     }
+}
+
+/// Says which workers did not answer, if there are any.
+fn no_answer(silent: &[u16]) -> Option<String> {
+    let names: Vec<String> = silent.iter().map(u16::to_string).collect();
+    (!names.is_empty()).then(|| format!("no answer from worker {}", names.join(", ")))
 }
 
 /// The first entries of all workers. Each gave its own first ones; beyond where a worker that may have more has looked,

@@ -3,6 +3,7 @@ mod endpoint;
 use super::status::tests::worker_status;
 use super::*;
 use crate::cli::{queue::write_queue, status::write_status};
+use crate::delivery::{DestinationKey, Route, Routes};
 use crate::env::{WallTime, wait_readable};
 use crate::event::Event;
 use crate::limits::ADMIN_REQUEST_SIZE_MAX;
@@ -121,9 +122,79 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 ToWorker::Request { token, question: Question::Queue(command) } => {
                     end.reporter.reply(token, Reply::Queue(obey(&mut entries, &command)));
                 }
+                ToWorker::Request { token, question: Question::Destinations { from, hosts } } => {
+                    end.reporter.reply(token, Reply::Destinations(look(worker, &entries, from, hosts)));
+                }
             }
         }
         end.reporter.flush();
+    }
+}
+
+/// The domain of the first message of each worker, and that of all others.
+fn name_of(id: MessageId) -> String {
+    format!("mx://{}.example", if id.number() == 1 { "first" } else { "others" })
+}
+
+/// By which the owners of both know them.
+fn key_of(id: MessageId) -> DestinationKey {
+    let entries = [("first.example".into(), Route::by_mx()), ("others.example".into(), Route::new(Vec::new()))];
+    let routes = Routes::new(entries).unwrap();
+    DestinationKey::of_route(routes.destination(&name_of(id)["mx://".len()..]))
+}
+
+/// The first worker owns the destination of the first messages, and the second one the others.
+fn owned(worker: u16, hosts: bool) -> OwnedDestination {
+    let id = MessageId::new(worker, u64::from(worker) + 1);
+    let remote = "192.0.2.1:25".parse().unwrap();
+    let host = DeliveryHost {
+        host: "mx.example".into(),
+        remote,
+        state: HostState::Up,
+        connections: 3,
+        failures: 0,
+        alone_until: None,
+        last_at: None,
+        last_reply: None,
+    };
+    let report = DeliveryReport {
+        busy: 1 + u32::from(worker),
+        idle: 2,
+        opening: 0,
+        ending: 0,
+        window: 5,
+        connections_max: 20,
+        waiting: 1,
+        messages_per_s: 0.5,
+        limited_by: Some(LimitedBy::Window),
+        suspended_until: None,
+        last_failure: None,
+        hosts: if hosts { vec![host] } else { Vec::new() },
+    };
+    OwnedDestination { key: key_of(id), name: name_of(id), report }
+}
+
+/// One destination a breath.
+fn look(worker: u16, entries: &[QueueEntry], from: Walk, hosts: bool) -> DestinationsReply {
+    match from {
+        Walk::Waiting { place, .. } if place < entries.len() => {
+            let id = entries[place].id;
+            let entry = TrafficEntry {
+                destination: name_of(id),
+                messages: 1,
+                active: 0,
+                why: None,
+                delivery: None,
+                key: Some(key_of(id)),
+            };
+            let next = Some(Walk::Waiting { schedule: 0, place: place + 1 });
+            DestinationsReply { waiting: vec![entry], owned: Vec::new(), next }
+        }
+        Walk::Waiting { .. } => DestinationsReply { next: Some(Walk::OWNED), ..DestinationsReply::default() },
+        Walk::Owned { .. } if worker < 2 => {
+            DestinationsReply { owned: vec![owned(worker, hosts)], ..DestinationsReply::default() }
+        }
+        Walk::Owned { .. } => DestinationsReply::default(),
     }
 }
 
@@ -147,18 +218,13 @@ fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
             let mut found = entries.iter().filter(|entry| Some(entry.id) > filter.after && matches(filter, entry));
             let first = found.next();
             let destinations = first.iter().map(|entry| DestinationEntry {
-                destination: format!(
-                    "mx://{}",
-                    if entry.id.number() == 1 { "first.example" } else { "others.example" }
-                ),
                 messages: 1,
                 size_bytes: entry.size_bytes,
-                active: 0,
                 deferred: 1,
-                held: 0,
-                oldest_at: entry.received_at + Duration::from_secs(entry.id.number()),
+                oldest_at: Some(entry.received_at + Duration::from_secs(entry.id.number())),
                 next_attempt_at: entry.recipients[0].next_attempt_at,
                 last_reply: Some(format!("451 4.3.0 {}", entry.id)),
+                ..DestinationEntry::of_nothing(name_of(entry.id), Some(key_of(entry.id)))
             });
             let destinations = destinations.collect();
             QueueReply::Destinations { destinations, next: found.next().and(first).map(|entry| entry.id) }
@@ -341,7 +407,8 @@ fn an_entry_has_the_names_of_the_design() {
 #[test]
 fn what_waits_for_a_destination_is_summed_over_workers_and_breaths() {
     let world = Appliance::good(2, 3);
-    let command = |limit| QueueCommand::Destinations { filter: QueueFilter::default(), limit };
+    let command =
+        |limit| QueueCommand::Destinations { filter: QueueFilter::default(), limit, name: None, hosts: limit == 10 };
     let summary: serde_json::Value = serde_json::from_str(&world.queue(command(1), true).unwrap()).unwrap();
     let youngest = MessageId::new(1, 3).to_string();
     let expected = serde_json::json!({
@@ -356,6 +423,19 @@ fn what_waits_for_a_destination_is_summed_over_workers_and_breaths() {
             "oldest_at": "2026-11-24T04:19:13.250000Z",
             "next_attempt_at": "2026-11-24T04:20:00.000000Z",
             "last_reply": format!("451 4.3.0 {youngest}"),
+            "delivery": {
+                "busy": 2,
+                "idle": 2,
+                "opening": 0,
+                "ending": 0,
+                "window": 5,
+                "connections_max": 20,
+                "waiting": 1,
+                "messages_per_s": 0.5,
+                "limited_by": "window",
+                "suspended_until": null,
+                "last_failure": null,
+            },
         }],
         "count": 2,
     });
@@ -368,7 +448,55 @@ fn what_waits_for_a_destination_is_summed_over_workers_and_breaths() {
     assert_eq!(summary, expected);
     let text = world.queue(command(10), false).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.split_once(' ').map_or(line, |(first, _)| first)).collect();
-    assert_eq!(lines, ["destination", "mx://others.example", "", "mx://first.example", ""]);
+    assert_eq!(lines, ["destination", "mx://others.example", "", "", "", "mx://first.example", "", "", ""]);
+    assert!(text.contains("host mx.example (192.0.2.1:25)  up, 3 connections"), "{text}");
+    world.stop();
+}
+
+#[test]
+fn one_destination_is_told_of_by_its_name_whether_mail_waits_or_not() {
+    let ask = |world: &Appliance, name: &str| {
+        let (filter, name) = (QueueFilter::default(), Some(name.to_owned()));
+        world.queue(QueueCommand::Destinations { filter, limit: 1, name, hosts: true }, true)
+    };
+    // The fake workers do not look at names, and hold nothing.
+    let world = Appliance::good(2, 0);
+    let told: serde_json::Value = serde_json::from_str(&ask(&world, "MX://others.example").unwrap()).unwrap();
+    let entry = &told["destinations"][0];
+    assert_eq!((&entry["messages"], &entry["oldest_at"]), (&0.into(), &serde_json::Value::Null), "{told}");
+    assert_eq!((&entry["delivery"]["busy"], &entry["delivery"]["hosts"][0]["state"]), (&2.into(), &"up".into()));
+    let error = ask(&world, "mx://nobody.example").unwrap_err().to_string();
+    assert_eq!(error, "no mail waits for mx://nobody.example, and none went there lately");
+    world.stop();
+}
+
+#[test]
+fn traffic_has_what_waits_and_what_is_delivered_in_the_order_that_was_asked_for() {
+    let traffic = |world: &Appliance, order, limit| {
+        let mut told = Vec::new();
+        let mut client = Client::connect(&world.socket).unwrap();
+        let asked = client.ask(&Request::Traffic { order, limit }, |answer| {
+            let Answer::Traffic { destinations, count } = answer else { panic!("{answer:?}") };
+            let row = |entry: TrafficEntry| {
+                let connections = entry.delivery.map(|report| report.connections());
+                (entry.destination, entry.messages, connections)
+            };
+            told.push((destinations.into_iter().map(row).collect::<Vec<_>>(), count));
+            Ok(())
+        });
+        asked.unwrap();
+        told.remove(0)
+    };
+    let world = Appliance::good(3, 4);
+    let first = ("mx://first.example".to_owned(), 3, Some(3));
+    let others = ("mx://others.example".to_owned(), 9, Some(4));
+    assert_eq!(traffic(&world, TrafficOrder::Messages, 10), (vec![others.clone(), first.clone()], 2));
+    assert_eq!(traffic(&world, TrafficOrder::Connections, 1), (vec![others.clone()], 2));
+    assert_eq!(traffic(&world, TrafficOrder::Name, 10), (vec![first, others], 2));
+    world.stop();
+    let world = Appliance::good(2, 0);
+    let (told, count) = traffic(&world, TrafficOrder::Rate, 10);
+    assert_eq!((told.len(), count), (2, 2), "nothing waits, but goes: {told:?}");
     world.stop();
 }
 

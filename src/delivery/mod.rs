@@ -35,16 +35,17 @@ mod simulation;
 mod testing;
 
 pub use destinations::{
-    Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, News, Settings,
+    Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, LastWord, Limited, News, Settings,
 };
 pub use job::{
     Answer, Fate, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work, WorkResult,
 };
-pub use queue::{Bounce, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
+pub use queue::{Bounce, LaneStatus, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
 pub use rate::{BadRate, Rate};
 pub use reaction::{BadPattern, CodePattern, React, Reaction, Reactions, StatusPattern, compile as compile_pattern};
 pub use route::{
-    CredentialsId, Demand, DestinationId, Hop, Protocol, Route, RouteError, RouteId, Routes, Security, TlsPolicy,
+    CredentialsId, Demand, DestinationId, DestinationKey, Hop, Protocol, Route, RouteError, RouteId, Routes, Security,
+    TlsPolicy,
 };
 pub use schedule::Retry;
 pub use shaping::{Limits, Section, SectionId, Shaping};

@@ -2,7 +2,7 @@
 //!
 //! In: the time. Out: whether one more may go, and when the next one may. A bucket fills with time and gives up one measure for each
 //! that goes; it holds no more than a hundredth of a second's worth, or one, so that in no stretch of time much more than the
-//! rate goes. Whole numbers only: over days not one is lost or won.
+//! rate goes. Whole numbers only: over days not one is lost or won. A tally tells how many went.
 
 use crate::env::Instant;
 use std::fmt;
@@ -103,6 +103,41 @@ impl Bucket {
     }
 }
 
+/// What went in the last minute, from two counts: of the minute of the clock before this one, the part counts that is less than a
+/// minute ago.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    /// Which one it is.
+    minute: u64,
+    in_it: u32,
+    before: u32,
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+impl Tally {
+    /// One more went.
+    pub fn add(&mut self, now: Instant) {
+        self.turn(now);
+        self.in_it = self.in_it.saturating_add(1);
+    }
+
+    /// How many went a second, over the last minute.
+    pub fn per_second(mut self, now: Instant) -> f64 {
+        self.turn(now);
+        let into = (now.nanos() % MINUTE.as_nanos() as u64) as f64 / MINUTE.as_nanos() as f64;
+        (f64::from(self.in_it) + f64::from(self.before) * (1.0 - into)) / MINUTE.as_secs_f64()
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let minute = now.nanos() / MINUTE.as_nanos() as u64;
+        if minute != self.minute {
+            self.before = if minute == self.minute + 1 { self.in_it } else { 0 };
+            (self.minute, self.in_it) = (minute, 0);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +185,23 @@ mod tests {
         for text in ["", "10", "/s", "0/s", "+1/s", "1000001/s", "10/min", "10/ms", "1.5/s", "10 /s"] {
             assert_eq!(text.parse::<Rate>(), Err(BadRate), "{text}");
         }
+    }
+
+    #[test]
+    fn a_tally_tells_the_rate_of_the_last_minute() {
+        let mut tally = Tally::default();
+        let at = |millis: u64| Instant::ZERO + Duration::from_millis(millis);
+        assert_eq!(tally.per_second(at(0)), 0.0);
+        // Ten a second, for longer than is kept.
+        for number in 0..3000 {
+            tally.add(at(number * 100));
+        }
+        let rate = tally.per_second(at(299_900));
+        assert!((rate - 10.0).abs() < 0.05, "{rate}");
+        // And then no more.
+        let rates = [310, 330, 350, 360, 400].map(|second| tally.per_second(at(second * 1000)));
+        assert!(rates.is_sorted_by(|one, other| one > other || *one == 0.0), "{rates:?}");
+        assert!((rates[1] - 5.0).abs() < 0.01, "{rates:?}");
+        assert_eq!(rates[3..], [0.0, 0.0]);
     }
 }

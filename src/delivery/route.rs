@@ -55,6 +55,25 @@ impl DestinationId {
     }
 }
 
+/// A destination as all workers know it: a route, or one of the MX sets that are reached by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DestinationKey {
+    route: RouteId,
+    set: Option<u64>,
+}
+
+impl DestinationKey {
+    /// A route that has hosts of its own, or needs none.
+    pub fn of_route(route: RouteId) -> DestinationKey {
+        DestinationKey { route, set: None }
+    }
+
+    /// The MX set that has this number ([`Route::hash_of_set`]) by way of a route.
+    pub(super) fn of_set(route: RouteId, number: u64) -> DestinationKey {
+        DestinationKey { route, set: Some(number) }
+    }
+}
+
 /// How a hop is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Protocol {
@@ -455,6 +474,11 @@ impl Routes {
             Some(route) if route.mx => format!("mx://{}", key_of(domain)),
             _ => self.name(id).to_string(),
         }
+    }
+
+    /// The name for people of a route that a destination is reached by.
+    pub fn name_of(&self, key: DestinationKey) -> DestinationName<'_> {
+        self.name(key.route)
     }
 
     /// A destination's name for people: its hops.

@@ -29,7 +29,7 @@ impl Home {
                 let message = parts.logs.get(id).and_then(|log| log.message(id));
                 QueueReply::Entry(message.map(|message| Box::new(self.entry(parts, &message))))
             }
-            QueueCommand::Destinations { filter, .. } => self.destinations(parts, &filter),
+            QueueCommand::Destinations { filter, name, .. } => self.destinations(parts, &filter, name.as_deref()),
             QueueCommand::Retry { selection } => self.each(parts, &selection, |home, parts, id| {
                 home.queue(id).retry(parts.now, id);
                 parts.logs.get(id).is_some_and(|log| !log.is_damaged(id))
@@ -140,7 +140,8 @@ impl Home {
     }
 
     /// What waits for each destination, of as many messages as one breath can look at.
-    fn destinations<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter) -> QueueReply {
+    fn destinations<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, name: Option<&str>) -> QueueReply {
+        let is_wanted = |entry: &DestinationEntry| name.is_none_or(|name| entry.destination.eq_ignore_ascii_case(name));
         let mut found: BTreeMap<String, DestinationEntry> = BTreeMap::new();
         let (mut looks, mut next) = (0, None);
         for message in parts.logs.messages_after(filter.after) {
@@ -152,7 +153,7 @@ impl Home {
             looks += 1 + message.recipients_count();
             if self.matches(parts, filter, &message) {
                 let of_message = self.destinations_of(parts, &message);
-                of_message.into_values().for_each(|entry| entry.add_to(&mut found));
+                of_message.into_values().filter(is_wanted).for_each(|entry| entry.add_to(&mut found));
             }
         }
         QueueReply::Destinations { destinations: found.into_values().collect(), next: None }
@@ -173,15 +174,11 @@ impl Home {
             let deferred = !active && !kept && recipient.state == DeliveryState::Deferred;
             let name = parts.routes.describe(domain);
             let entry = found.entry(name).or_insert_with_key(|name| DestinationEntry {
-                destination: name.clone(),
                 messages: 1,
                 size_bytes: message.size(),
-                active: 0,
-                deferred: 0,
                 held: u64::from(kept),
-                oldest_at: message.received_at(),
-                next_attempt_at: None,
-                last_reply: None,
+                oldest_at: Some(message.received_at()),
+                ..DestinationEntry::of_nothing(name.clone(), schedule.key_of(domain))
             });
             entry.active |= u64::from(active);
             entry.deferred |= u64::from(deferred);

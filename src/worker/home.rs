@@ -255,6 +255,11 @@ impl Home {
         &self.queues[identity_of_log(id.log()) as usize]
     }
 
+    /// All schedules, one for each identity.
+    pub(super) fn schedules(&self) -> &[Queue] {
+        &self.queues
+    }
+
     /// Shows how full its tables are.
     pub(super) fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
         self.queues.iter().for_each(|queue| queue.gauge(see));

@@ -22,6 +22,7 @@ mod parts;
 mod signing;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use exchange::{Exchange, Letter};
 pub use inbound::Listener;
@@ -441,6 +442,17 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     let reply = match question {
                         Question::Status => Reply::Status(Box::new(self.status())),
                         Question::Queue(command) => Reply::Queue(self.home.command(&mut self.parts, command)),
+                        Question::Destinations { from, hosts } => {
+                            let Worker { home, outbound, parts, .. } = self;
+                            Reply::Destinations(view::destinations(
+                                home,
+                                outbound,
+                                &parts.routes,
+                                parts.now,
+                                from,
+                                hosts,
+                            ))
+                        }
                     };
                     self.parts.reporter.reply(token, reply);
                 }

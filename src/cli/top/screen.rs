@@ -1,8 +1,10 @@
 //! One look at the appliance, as wide and as high as the terminal.
 
 use super::history::{History, Rates};
+use super::traffic::{KEYS, Traffic};
 use crate::cli::text::{micros, plain, size, span};
 use crate::control::{Latency, LogState, StatusReport};
+use crate::env::WallTime;
 use ratatui::Frame;
 use ratatui::layout::{Alignment, Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
@@ -16,11 +18,14 @@ const CURVE_HEIGHT: u16 = 5;
 /// The rows of latencies, with their heading.
 const LATENCY_HEIGHT: u16 = 4;
 
+/// Workers that are shown, with their heading; the others leave the room to the destinations.
+const WORKERS_HEIGHT_MAX: u16 = 9;
+
 /// Which of the rates a curve shows.
 type RateOf = fn(&Rates) -> f64;
 
 /// Draws everything.
-pub(super) fn draw(frame: &mut Frame<'_>, history: &History) {
+pub(super) fn draw(frame: &mut Frame<'_>, history: &History, traffic: &Traffic, now: WallTime) {
     let Some(report) = history.report() else {
         let text = history.failure().map_or("waiting for the appliance …".to_owned(), plain);
         return frame.render_widget(Paragraph::new(text), frame.area());
@@ -31,16 +36,18 @@ pub(super) fn draw(frame: &mut Frame<'_>, history: &History) {
         Constraint::Length(CURVE_HEIGHT),
         Constraint::Length(3),
         Constraint::Length(LATENCY_HEIGHT),
+        Constraint::Length((report.workers.len() as u16 + 1).min(WORKERS_HEIGHT_MAX)),
         Constraint::Min(0),
         Constraint::Length(1),
     ]);
-    let [above, curves, counts, latencies, workers, foot] = areas.areas(frame.area());
+    let [above, curves, counts, latencies, workers, destinations, foot] = areas.areas(frame.area());
     frame.render_widget(Paragraph::new(state), above);
     draw_curves(frame, curves, history);
     frame.render_widget(Paragraph::new(counted(report, history.rates())), counts);
     frame.render_widget(latency_table(report), latencies);
     frame.render_widget(worker_table(report), workers);
-    frame.render_widget(Paragraph::new("q quits").style(dim()), foot);
+    frame.render_widget(traffic.table(now), destinations);
+    frame.render_widget(Paragraph::new(format!("q quits; {KEYS}")).style(dim()), foot);
 }
 
 /// How the box is, and what an engineer should look at first.
@@ -129,9 +136,9 @@ fn latency_table(report: &StatusReport) -> Table<'static> {
     .map(|(name, Latency { count, p50_us, p99_us, p999_us, max_us })| {
         let times =
             [p50_us, p99_us, p999_us, max_us].map(|time| if count == 0 { "-".to_owned() } else { micros(time) });
-        row(name.to_owned(), std::iter::once(count.to_string()).chain(times))
+        row(name.to_owned(), std::iter::once(count.to_string()).chain(times), None)
     });
-    let heading = row("since the start".to_owned(), ["count", "p50", "p99", "p99.9", "max"].map(String::from));
+    let heading = row("since the start".to_owned(), ["count", "p50", "p99", "p99.9", "max"].map(String::from), None);
     let widths = std::iter::once(24).chain([10; 5]).map(Constraint::Length);
     Table::new(rows, widths).header(heading.style(dim()))
 }
@@ -153,17 +160,17 @@ fn worker_table(report: &StatusReport) -> Table<'static> {
             worker.spool.segments_free,
         ];
         let cells = counts.map(|count| count.to_string());
-        row(worker.worker.to_string(), cells.into_iter().chain([log.to_owned()])).style(style)
+        row(worker.worker.to_string(), cells.into_iter().chain([log.to_owned()]), None).style(style)
     });
     let heading = ["flows", "clients", "next hops", "queued", "under way", "segments", "free", "log"].map(String::from);
     let widths = std::iter::once(8).chain([10; 8]).map(Constraint::Length);
-    Table::new(rows, widths).header(row("worker".to_owned(), heading).style(dim()))
+    Table::new(rows, widths).header(row("worker".to_owned(), heading, None).style(dim()))
 }
 
-/// A name to the left and numbers to the right.
-fn row(name: String, cells: impl IntoIterator<Item = String>) -> Row<'static> {
+/// A name to the left and numbers to the right, and perhaps words behind them.
+pub(super) fn row(name: String, cells: impl IntoIterator<Item = String>, words: Option<Cell<'static>>) -> Row<'static> {
     let right = |text: String| Cell::from(Line::from(text).alignment(Alignment::Right));
-    Row::new(std::iter::once(Cell::from(name)).chain(cells.into_iter().map(right)))
+    Row::new(std::iter::once(Cell::from(name)).chain(cells.into_iter().map(right)).chain(words))
 }
 
 /// Whole numbers, but for those so small that nothing would be left.
@@ -175,7 +182,7 @@ fn alarm(text: String) -> Line<'static> {
     Line::styled(text, alarming())
 }
 
-fn alarming() -> Style {
+pub(super) fn alarming() -> Style {
     Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)
 }
 
@@ -183,14 +190,14 @@ fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }
 
-fn dim() -> Style {
+pub(super) fn dim() -> Style {
     Style::new().add_modifier(Modifier::DIM)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::status_report;
+    use crate::control::{DeliveryReport, LimitedBy, TrafficEntry, status_report};
     use crate::env::{Instant, Now, WallTime};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -199,9 +206,35 @@ mod tests {
         Now { mono: Instant::from_nanos(second * 1_000_000_000), wall: WallTime::default() }
     }
 
+    fn traffic() -> Traffic {
+        let report = DeliveryReport {
+            busy: 3,
+            idle: 1,
+            opening: 0,
+            ending: 0,
+            window: 5,
+            connections_max: 20,
+            waiting: 7,
+            messages_per_s: 12.0,
+            limited_by: Some(LimitedBy::HostsDown),
+            suspended_until: None,
+            last_failure: None,
+            hosts: Vec::new(),
+        };
+        let entry = TrafficEntry {
+            destination: "mx://d.example".into(),
+            messages: 77,
+            active: 4,
+            why: Some("421 \u{1b} busy".into()),
+            delivery: Some(report),
+            key: None,
+        };
+        Traffic { entries: vec![entry], count: 12, ..Traffic::default() }
+    }
+
     fn drawn(history: &History, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(frame, history)).unwrap();
+        terminal.draw(|frame| draw(frame, history, &traffic(), WallTime::default())).unwrap();
         let buffer = terminal.backend().buffer();
         let rows = buffer.content().chunks(usize::from(width));
         rows.map(|row| row.iter().map(|cell| cell.symbol()).collect::<String>().trim_end().to_owned()).collect()
@@ -215,8 +248,17 @@ mod tests {
         one.messages.accepted += 1234;
         history.take(one, at(1));
         let screen = drawn(&history, 120, 24).join("\n");
-        for wanted in ["accepted 1234/s", "delivered 0/s", "last byte to 250", "commit of a batch", "q quits", "worker"]
-        {
+        for wanted in [
+            "accepted 1234/s",
+            "delivered 0/s",
+            "last byte to 250",
+            "commit of a batch",
+            "q quits",
+            "worker",
+            "12 destinations",
+            "mx://d.example",
+            "77        4         4/5     12/s  no host works; 421 \\u{1b} busy",
+        ] {
             assert!(screen.contains(wanted), "{wanted}:\n{screen}");
         }
     }

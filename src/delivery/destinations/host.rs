@@ -1,6 +1,7 @@
 //! The hosts of one destination: which is tried next, and which is left alone for a while.
 
 use super::news::News;
+use super::status::LastWord;
 use crate::delivery::shaping::SectionId;
 use crate::delivery::{Answer, Demand, Limits, Protocol, Route, Security, Shaping};
 use crate::env::Instant;
@@ -70,6 +71,8 @@ pub(super) struct Host {
     pub serving: u32,
     /// The DNS names it no more: it serves out the connections that it has.
     pub is_retired: bool,
+    /// What it said last that was no consent, or what happened to a connection to it.
+    pub last: Option<Box<LastWord>>,
     /// The sections of limits that hold for it.
     pub sections: Vec<SectionId>,
     /// The strictest of each of their limits.
@@ -84,6 +87,12 @@ impl Host {
         let Host { clear_until, down_until, spared_until, failures, drops, serving, .. } = *before;
         (self.clear_until, self.down_until, self.spared_until) = (clear_until, down_until, spared_until);
         (self.failures, self.drops, self.serving) = (failures, drops, serving);
+        self.last.clone_from(&before.last);
+    }
+
+    /// Takes note of what is not as it should be.
+    pub fn note(&mut self, now: Instant, answer: &Answer) {
+        self.last = Some(Box::new(LastWord { at: now, text: answer.text.clone() }));
     }
 
     /// How the next connection to it is secured.
@@ -202,6 +211,7 @@ pub(super) fn hosts_of(route: &Route, own: &[OwnAddress], shaping: &Shaping) -> 
                     drops: 0,
                     serving: 0,
                     is_retired: false,
+                    last: None,
                     limits: shaping.strictest(&sections),
                     sections,
                     shares: Box::default(),

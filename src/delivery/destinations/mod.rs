@@ -41,7 +41,7 @@ mod window;
 pub use action::{Action, ConnectionId, Settings};
 pub use host::HostBackoff;
 pub use news::News;
-pub use status::{DestinationStatus, HostStatus};
+pub use status::{DestinationStatus, HostStatus, LastWord, Limited};
 
 use super::{
     Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shaping, Standstill, TaskResult, Way, Work,
@@ -52,10 +52,11 @@ use crate::env::Instant;
 use crate::limits::{
     MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS,
 };
+use crate::smtp::domain_of;
 use host::{Choice, Host, OwnAddress, choose, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use result::{completed, decided, is_overloaded, reason};
+use result::{completed, decided, is_delivery, is_overloaded, reason, refusal};
 use sets::Sets;
 use slab::Slab;
 use std::collections::{BTreeSet, VecDeque};
@@ -164,7 +165,10 @@ impl Destinations {
     /// Takes work; gives it back if too much waits already, to be offered again later.
     pub fn push(&mut self, now: Instant, worker: u16, work: Work) -> Result<(), Work> {
         let place = match &work {
-            Work::Deliver(Job { way: Way::Hosts { route, hosts }, .. }) => self.place_of_set(now, *route, hosts),
+            Work::Deliver(Job { way: Way::Hosts { route, hosts }, recipients, .. }) => {
+                let domain = recipients.first().map_or("", |recipient| domain_of(&recipient.address));
+                self.place_of_set(now, *route, hosts, domain)
+            }
             _ => Some(work.destination().index().min(self.sets.fixed() - 1)),
         };
         let Some(place) = place else { return Err(work) };
@@ -259,6 +263,7 @@ impl Destinations {
         }
         let known = &self.connections[connection.index as usize];
         let (place, host) = (known.destination, known.host);
+        self.targets[place].hosts[host].note(now, &reason);
         if !self.targets[place].hosts[host].fail_tls(now) {
             return self.closed(now, connection, Some(reason));
         }
@@ -308,6 +313,12 @@ impl Destinations {
         // A host that decides, whatever it says, is in working order.
         let (in_order, open) = (reusable || decided(&result), target.open());
         let host = &mut target.hosts[host_place];
+        if let Some(answer) = refusal(&result) {
+            host.note(now, answer);
+        }
+        if is_delivery(&result) {
+            target.delivered.add(now);
+        }
         target.busy -= 1;
         if in_order {
             if host.prove() {
@@ -344,6 +355,9 @@ impl Destinations {
         let backoff = self.settings.host_backoff;
         let target = &mut self.targets[known.destination];
         let host = &mut target.hosts[known.host];
+        if !matches!(known.state, State::Idle | State::Ending) {
+            host.note(now, &reason);
+        }
         match known.state {
             State::Connecting | State::Greeting => {
                 target.opening -= 1;
@@ -432,6 +446,9 @@ impl Destinations {
             return self.answer(place, &Fate::Untried, None);
         }
         if let Some(fate) = target.fate.clone() {
+            if matches!(fate, Fate::Delivered(_)) {
+                target.delivered.add(now);
+            }
             return self.answer(place, &fate, None);
         }
         if let Some((until, why)) = target.suspended(now).cloned() {
@@ -672,7 +689,7 @@ impl Destinations {
     }
 
     /// The place of an MX set, with these hosts or later ones. `None`: there is no room for one more now.
-    fn place_of_set(&mut self, now: Instant, route: RouteId, hosts: &Arc<MailHosts>) -> Option<usize> {
+    fn place_of_set(&mut self, now: Instant, route: RouteId, hosts: &Arc<MailHosts>, domain: &str) -> Option<usize> {
         if let Some(place) = self.sets.find(route, hosts) {
             if self.sets.renew(place, hosts) {
                 let fresh = self.sets.hosts(place, &self.own, &self.shaping);
@@ -692,7 +709,7 @@ impl Destinations {
             let targets = &self.targets;
             self.sets.make_room(|place| targets[place].is_unused(now))?
         };
-        self.sets.insert(place, route, hosts);
+        self.sets.insert(place, route, hosts, domain);
         let hosts = self.sets.hosts(place, &self.own, &self.shaping);
         let mut target = Target::new(now, hosts, &self.shaping, self.sets.connections_max(route), None);
         target.is_set = true;

@@ -46,6 +46,18 @@ fn any_fate(result: &WorkResult, is: impl Fn(&Fate) -> bool) -> bool {
     }
 }
 
+/// What was said about a message that was not taken for all of its recipients.
+pub(super) fn refusal(result: &WorkResult) -> Option<&Answer> {
+    let WorkResult::Deliver(result) = result else { return None };
+    let refused = |fate: &&Fate| matches!(fate, Fate::Deferred { .. } | Fate::Failed(_));
+    result.fates.iter().map(|(_, fate)| fate).find(refused).and_then(Fate::answer)
+}
+
+/// Whether a message was taken for anyone.
+pub(super) fn is_delivery(result: &WorkResult) -> bool {
+    matches!(result, WorkResult::Deliver(_)) && any_fate(result, |fate| matches!(fate, Fate::Delivered(_)))
+}
+
 /// What was said to somebody who was deferred.
 pub(super) fn reason(result: &WorkResult) -> Option<&Answer> {
     let answer = |fate: &'_ Fate| matches!(fate, Fate::Deferred { .. });

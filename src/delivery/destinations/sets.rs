@@ -1,7 +1,7 @@
 //! The MX sets that are destinations of this worker, and the places that they have among its targets.
 
 use super::host::{Host, OwnAddress, hosts_of};
-use crate::delivery::{Route, RouteId, Routes, Shaping};
+use crate::delivery::{DestinationKey, Route, RouteId, Routes, Shaping};
 use crate::dns::MailHosts;
 use hashbrown::HashTable;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ struct Set {
     route: RouteId,
     hosts: Arc<MailHosts>,
     hash: u64,
+    /// The domain that it became a destination for, by which people know it.
+    domain: Box<str>,
     /// It was used since the hand came by.
     used: bool,
 }
@@ -33,6 +35,17 @@ impl Sets {
     pub fn new(routes: &Routes, fixed: usize) -> Sets {
         let routes = (0..routes.count()).map(|index| routes.route(RouteId::from_index(index)).clone()).collect();
         Sets { routes, fixed, sets: Vec::new(), found: HashTable::new(), hand: 0 }
+    }
+
+    /// What a place is the place of: by which all know it, and the domain that it was made for if it is one of a set.
+    pub fn key(&self, place: usize) -> (DestinationKey, Option<&str>) {
+        match place.checked_sub(self.fixed) {
+            None => (DestinationKey::of_route(RouteId::from_index(place)), None),
+            Some(index) => {
+                let Set { route, hash, domain, .. } = &self.sets[index];
+                (DestinationKey::of_set(*route, *hash), Some(domain))
+            }
+        }
     }
 
     /// How many places are those of others.
@@ -67,11 +80,11 @@ impl Sets {
         changed
     }
 
-    /// Gives a place to a set that is not there: the next one, or one that was made room at.
-    pub fn insert(&mut self, place: usize, route: RouteId, hosts: &Arc<MailHosts>) {
+    /// Gives a place to a set that is not there, with mail for this domain: the next one, or one that was made room at.
+    pub fn insert(&mut self, place: usize, route: RouteId, hosts: &Arc<MailHosts>, domain: &str) {
         let hash = self.routes[route.index()].hash_of_set(route, hosts);
         let index = place - self.fixed;
-        let set = Set { route, hosts: Arc::clone(hosts), hash, used: true };
+        let set = Set { route, hosts: Arc::clone(hosts), hash, domain: domain.into(), used: true };
         if index == self.sets.len() {
             self.sets.push(set);
         } else {

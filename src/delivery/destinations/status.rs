@@ -1,18 +1,22 @@
 //! How the destinations are, for those who ask.
 
 use super::Destinations;
+use super::host::Host;
 use super::target::Target;
-use crate::delivery::{Answer, DestinationId};
+use crate::delivery::DestinationKey;
 use crate::env::Instant;
 use crate::limits::{Gauge, MX_DESTINATIONS_MAX};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// One destination for `status`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DestinationStatus {
     /// Which.
-    pub destination: DestinationId,
+    pub key: DestinationKey,
+    /// Of an MX set: the domain that it became a destination for. Others may share it.
+    pub domain: Option<Box<str>>,
     /// Work that waits.
     pub waiting: usize,
     /// Connections that are being opened.
@@ -27,11 +31,15 @@ pub struct DestinationStatus {
     pub connections_max: u32,
     /// As many of them as its receiver bears: less after trouble, until it has grown again.
     pub window: u32,
+    /// Messages that were delivered a second, over the last minute.
+    pub delivered_per_second: f64,
+    /// Why not more goes there now, if something keeps it.
+    pub limited: Option<Limited>,
     /// It takes nothing before then, as its receiver has asked for it, if that is to come.
     pub suspended_until: Option<Instant>,
-    /// Why a connection failed last, since the start.
-    pub last_failure: Option<Answer>,
-    /// Its hosts, in the order of preference.
+    /// What one of its hosts said last that was no consent, or what happened to a connection; and which one.
+    pub last: Option<(Arc<str>, SocketAddr, LastWord)>,
+    /// Its hosts, in the order of preference, if they were asked for.
     pub hosts: Vec<HostStatus>,
 }
 
@@ -40,12 +48,50 @@ pub struct DestinationStatus {
 pub struct HostStatus {
     /// Where.
     pub remote: SocketAddr,
-    /// As the operator wrote it.
+    /// As the operator wrote it, or the DNS.
     pub name: Arc<str>,
     /// Failures in a row.
     pub failures: u32,
+    /// Connections to it that were greeted and do not end.
+    pub serving: u32,
     /// Left alone until then, if that is to come.
-    pub down_until: Option<Instant>,
+    pub alone_until: Option<Instant>,
+    /// It is since it has asked for it, and not since it failed.
+    pub is_spared: bool,
+    /// The DNS names it no more: it serves out the connections that it has.
+    pub is_retired: bool,
+    /// What it said last that was no consent, or what happened to a connection.
+    pub last: Option<LastWord>,
+}
+
+/// What was not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastWord {
+    /// When.
+    pub at: Instant,
+    /// The reply of the host, or what happened.
+    pub text: Box<str>,
+}
+
+/// What keeps a destination from taking more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Its receiver has asked for a pause.
+    Suspended,
+    /// All of its hosts failed lately, or asked for a pause.
+    HostsDown,
+    /// Messages may not go faster, as configured.
+    MessageRate,
+    /// Connections may not be begun faster, as configured.
+    ConnectionRate,
+    /// It has as many connections as it may, as configured.
+    Connections,
+    /// It has as many as its receiver bears.
+    Window,
+    /// A connection was refused beside others, or could not be opened: no other is begun for a while.
+    Refused,
+    /// All destinations together have as many connections as the worker may.
+    Shortage,
 }
 
 impl Destinations {
@@ -59,35 +105,103 @@ impl Destinations {
         see(Gauge::new("MX sets", self.sets.count(), MX_DESTINATIONS_MAX));
     }
 
-    /// Destinations that have work, connections or failing hosts.
-    pub fn status(&self, now: Instant) -> Vec<DestinationStatus> {
+    /// As many places as destinations may have.
+    pub fn places(&self) -> usize {
+        self.targets.len()
+    }
+
+    /// Of the destinations at these places those that have work, connections or failing hosts, or had deliveries lately; with their
+    /// hosts or without.
+    pub fn status(&self, now: Instant, places: Range<usize>, hosts: bool) -> Vec<DestinationStatus> {
         let nowhere = self.sets.fixed() - 1;
-        let busy = |target: &Target| {
-            let trouble = target.hosts.iter().any(|host| host.failures > 0 || host.spared_until > now);
-            target.backlog() > 0 || target.connections() > 0 || target.suspended(now).is_some() || trouble
-        };
-        (self.targets.iter().enumerate())
-            .filter(|(index, target)| *index != nowhere && busy(target))
-            .map(|(index, target)| DestinationStatus {
-                destination: DestinationId::from_index(index),
-                waiting: target.backlog(),
-                opening: target.opening,
-                idle: target.idle.len() as u32,
-                busy: target.busy,
-                ending: target.ending,
-                connections_max: target.connections_max(),
-                window: target.window.size().min(target.connections_max()),
-                suspended_until: target.suspended(now).map(|(until, _)| *until),
-                last_failure: target.last_failure.clone(),
-                hosts: (target.hosts.iter())
-                    .map(|host| HostStatus {
-                        remote: host.remote,
-                        name: host.name.clone(),
-                        failures: host.failures,
-                        down_until: Some(host.alone_until()).filter(|until| *until > now),
-                    })
-                    .collect(),
+        let places = places.start.min(self.targets.len())..places.end.min(self.targets.len());
+        (places.clone().zip(&self.targets[places]))
+            .filter(|(place, target)| *place != nowhere && target.is_of_interest(now))
+            .map(|(place, target)| {
+                let (key, domain) = self.sets.key(place);
+                target.status(now, key, domain, hosts)
             })
             .collect()
+    }
+}
+
+impl Target {
+    fn is_of_interest(&self, now: Instant) -> bool {
+        let trouble = self.hosts.iter().any(|host| host.failures > 0 || host.spared_until > now);
+        let busy = self.backlog() > 0 || self.connections() > 0 || self.suspended(now).is_some();
+        busy || trouble || self.delivered.per_second(now) > 0.0
+    }
+
+    fn status(&self, now: Instant, key: DestinationKey, domain: Option<&str>, hosts: bool) -> DestinationStatus {
+        let spoken = self.hosts.iter().filter_map(|host| Some((host, host.last.as_deref()?)));
+        let last = spoken.max_by_key(|(_, word)| word.at);
+        DestinationStatus {
+            key,
+            domain: domain.map(Into::into),
+            waiting: self.backlog(),
+            opening: self.opening,
+            idle: self.idle.len() as u32,
+            busy: self.busy,
+            ending: self.ending,
+            connections_max: self.connections_max(),
+            window: self.window.size().min(self.connections_max()),
+            delivered_per_second: self.delivered.per_second(now),
+            limited: self.limited(now),
+            suspended_until: self.suspended(now).map(|(until, _)| *until),
+            last: last.map(|(host, word)| (host.name.clone(), host.remote, word.clone())),
+            hosts: self.hosts.iter().filter(|_| hosts).map(|host| host.status(now)).collect(),
+        }
+    }
+
+    /// What keeps it from taking more.
+    fn limited(&self, now: Instant) -> Option<Limited> {
+        if self.suspended(now).is_some() {
+            return Some(Limited::Suspended);
+        }
+        let up: Vec<&Host> = self.current_hosts().filter(|host| host.alone_until() <= now).collect();
+        if up.is_empty() {
+            // A route that discards has none.
+            return (!self.hosts.is_empty()).then_some(Limited::HostsDown);
+        }
+        if self.backlog() == 0 {
+            return None;
+        }
+        if up.iter().all(|host| self.shares.message_at(now, host) > now) {
+            return Some(Limited::MessageRate);
+        }
+        if self.starved {
+            return Some(Limited::Shortage);
+        }
+        if self.connections() >= self.window.size() {
+            return Some(if self.window.size() < self.connections_max() {
+                Limited::Window
+            } else {
+                Limited::Connections
+            });
+        }
+        if self.hold_until > now {
+            return Some(Limited::Refused);
+        }
+        let begin_at = up.iter().filter_map(|host| self.shares.connection_at(now, host, true)).min();
+        match begin_at {
+            Some(at) if at <= now => None,
+            Some(_) => Some(Limited::ConnectionRate),
+            None => Some(Limited::Connections),
+        }
+    }
+}
+
+impl Host {
+    fn status(&self, now: Instant) -> HostStatus {
+        HostStatus {
+            remote: self.remote,
+            name: self.name.clone(),
+            failures: self.failures,
+            serving: self.serving,
+            alone_until: Some(self.alone_until()).filter(|until| *until > now),
+            is_spared: self.spared_until > now,
+            is_retired: self.is_retired,
+            last: self.last.as_deref().cloned(),
+        }
     }
 }

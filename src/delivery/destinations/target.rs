@@ -4,6 +4,7 @@ use super::host::Host;
 use super::share::Shares;
 use super::window::Window;
 use super::{ConnectionId, Settings};
+use crate::delivery::rate::Tally;
 use crate::delivery::{Answer, DestinationId, Fate, JobResult, Shaping, Standstill, Work, WorkResult};
 use crate::env::Instant;
 use crate::limits::WORK_WAIT_MAX;
@@ -99,6 +100,8 @@ pub(super) struct Target {
     pub shares: Shares,
     /// What the receiver bears.
     pub window: Window,
+    /// Messages that were delivered.
+    pub delivered: Tally,
     /// What is answered at once, without a connection.
     pub fate: Option<Fate>,
     /// No further connection is opened before this, as one was refused while others were served.
@@ -136,6 +139,7 @@ impl Target {
             hosts,
             shares,
             fate,
+            delivered: Tally::default(),
             verifying: VecDeque::new(),
             waiting: VecDeque::new(),
             idle: Vec::new(),
@@ -292,7 +296,8 @@ impl Target {
         (fate, Some(Standstill::Closed { until, why }))
     }
 
-    fn current_hosts(&self) -> impl Iterator<Item = &Host> {
+    /// Those that the DNS, or the route, still names.
+    pub fn current_hosts(&self) -> impl Iterator<Item = &Host> {
         self.hosts.iter().filter(|host| !host.is_retired)
     }
 }

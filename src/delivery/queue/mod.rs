@@ -20,9 +20,11 @@
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
 
+mod lanes;
 mod overdue;
 mod verdict;
 
+pub use lanes::LaneStatus;
 pub use verdict::{Bounce, Verdict};
 
 use super::route::key_of;

@@ -5,6 +5,7 @@ use crate::smtp::client::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
+mod lanes;
 mod overdue;
 
 /// A queue and the messages of its spool.

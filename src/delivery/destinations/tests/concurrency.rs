@@ -35,7 +35,7 @@ impl Stream {
 
     /// Brings more mail, and does what is asked for until nothing more is. `greets`: whether the receiver takes one more than it has.
     fn settle(&mut self, greets: impl Fn(usize) -> bool) {
-        while self.owner.status(at(self.now).mono).first().is_none_or(|target| target.waiting < 100) {
+        while status(&self.owner, at(self.now).mono).first().is_none_or(|target| target.waiting < 100) {
             self.number += 1;
             self.owner.push(at(self.now).mono, 0, job(self.number, first())).unwrap();
         }
@@ -81,7 +81,7 @@ impl Stream {
     }
 
     fn window(&self) -> u32 {
-        self.owner.status(at(self.now).mono)[0].window
+        status(&self.owner, at(self.now).mono)[0].window
     }
 }
 

@@ -1,0 +1,62 @@
+//! How the lanes are, for those who ask.
+
+use super::{Lane, Queue};
+use crate::delivery::{DestinationId, DestinationKey, RouteId};
+use std::ops::Range;
+
+/// What waits for one destination: a route, or a domain whose route goes by MX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaneStatus {
+    /// Its name for people ([`Routes::describe`](crate::delivery::Routes::describe)).
+    pub destination: String,
+    /// As its owner knows it, if the hosts are known.
+    pub key: Option<DestinationKey>,
+    /// Messages that wait for their time or their turn.
+    pub waiting: usize,
+    /// Messages that are on their way.
+    pub in_hand: usize,
+    /// Why nothing went there lately, if nothing did.
+    pub why: Option<Box<str>>,
+}
+
+impl Queue {
+    /// As many places as lanes may have.
+    pub fn lanes_count(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// Of the lanes at these places those that have something.
+    pub fn lanes(&self, places: Range<usize>) -> Vec<LaneStatus> {
+        let places = places.start.min(self.lanes.len())..places.end.min(self.lanes.len());
+        (places.clone().zip(&self.lanes[places]))
+            .filter(|(_, lane)| !lane.waiting.is_empty() || lane.in_hand + lane.settling > 0)
+            .map(|(place, lane)| LaneStatus {
+                destination: match &lane.domain {
+                    Some(domain) => self.routes.describe(&domain.name),
+                    None => self.routes.name(self.destination_at(place)).to_string(),
+                },
+                key: self.key_at(place, lane),
+                waiting: lane.waiting.len(),
+                in_hand: (lane.in_hand + lane.settling) as usize,
+                why: lane.why.as_ref().map(|why| why.text.clone()),
+            })
+            .collect()
+    }
+
+    /// The destination of a domain as its owner knows it, if there is mail for the domain and its hosts are known.
+    pub fn key_of(&self, domain: &str) -> Option<DestinationKey> {
+        let place = self.place_of(self.found(domain)?);
+        self.key_at(place, &self.lanes[place])
+    }
+
+    fn key_at(&self, place: usize, lane: &Lane) -> Option<DestinationKey> {
+        let Some(domain) = &lane.domain else {
+            let is_route = self.destination_at(place) != DestinationId::NOWHERE;
+            return is_route.then(|| DestinationKey::of_route(RouteId::from_index(place)));
+        };
+        let (known, _) = domain.known.as_ref()?;
+        let hosts = known.as_deref().ok()?;
+        let hash = self.routes.route(domain.route).hash_of_set(domain.route, hosts);
+        Some(DestinationKey::of_set(domain.route, hash))
+    }
+}
