@@ -234,8 +234,9 @@ pub const JOBS_IN_HAND_MAX: u32 = 128;
 /// that have few, and many domains may be slow at a time.
 pub const JOBS_IN_HAND_TOTAL_MAX: usize = 16_384;
 
-/// MX sets that one worker keeps the hosts of, with what it knows of their failures: about a kilobyte each. The one that was not
-/// used for longest makes room; with mail under way for all of them more has to wait.
+/// MX sets that one worker keeps the hosts of, with what it knows of their failures: about a kilobyte each, and at the worst as much
+/// for each host, for what it said last. The one that was not used for longest makes room; with mail under way for all of them more has
+/// to wait.
 pub const MX_DESTINATIONS_MAX: usize = 16_384;
 
 /// Jobs that wait at one destination: eight workers with all their credit.

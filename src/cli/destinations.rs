@@ -91,7 +91,7 @@ fn write_host(host: &DeliveryHost, now: WallTime, out: &mut dyn Write) -> io::Re
     if let Some(until) = alone_until {
         write!(out, " until {}", time(*until))?;
     }
-    writeln!(out, ", {connections} connections, {failures} failures in a row")?;
+    writeln!(out, "; connections: {connections}, failures in a row: {failures}")?;
     match (last_at, last_reply) {
         (Some(at), Some(reply)) => {
             writeln!(out, "        {} ago: {}", span(now.since(*at)), plain(reply.trim_end()))
@@ -103,7 +103,8 @@ fn write_host(host: &DeliveryHost, now: WallTime, out: &mut dyn Write) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{HostState, LimitedBy};
+    use crate::control::HostState;
+    use crate::delivery::Limited;
     use std::time::Duration;
 
     #[test]
@@ -120,7 +121,7 @@ mod tests {
             connections_max: 20,
             waiting: 7,
             messages_per_s: 1.25,
-            limited_by: Some(LimitedBy::Window),
+            limited_by: Some(Limited::Window),
             suspended_until: None,
             last_failure: Some(HostFailure { host: "mx.example".into(), remote, at: before, text: "421 \u{7}".into() }),
             hosts: vec![DeliveryHost {
@@ -145,7 +146,7 @@ mod tests {
             "limited: its receiver bears no more connections",
             "last failure: mx.example (192.0.2.1:25) 1 min 1 s ago: 421 \\u{7}",
             "host mx.example (192.0.2.1:25)  down until ",
-            ", 4 connections, 2 failures in a row\n        1 min 1 s ago: 421 busy\n",
+            "; connections: 4, failures in a row: 2\n        1 min 1 s ago: 421 busy\n",
             "-- and 2 more",
         ] {
             assert!(text.contains(wanted), "{wanted}:\n{text}");

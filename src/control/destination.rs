@@ -4,7 +4,7 @@
 //! which mail waits. A domain shares its connections with all others that have the same hosts: each of them shows all of these.
 
 use super::protocol::DestinationEntry;
-use crate::delivery::DestinationKey;
+use crate::delivery::{DestinationKey, Limited};
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use serde::{Deserialize, Serialize};
@@ -33,7 +33,7 @@ pub struct DeliveryReport {
     /// Messages that were delivered a second, over the last minute.
     pub messages_per_s: f64,
     /// Why not more goes there now, if something keeps it.
-    pub limited_by: Option<LimitedBy>,
+    pub limited_by: Option<Limited>,
     /// It takes nothing before then, as its receiver has asked for it.
     #[serde(with = "rfc3339::option")]
     pub suspended_until: Option<WallTime>,
@@ -48,44 +48,6 @@ impl DeliveryReport {
     /// Connections that take work, or will when they have come about.
     pub fn connections(&self) -> u32 {
         self.busy + self.idle + self.opening
-    }
-}
-
-/// What keeps a destination from taking more, for the operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LimitedBy {
-    /// Its receiver has asked for a pause.
-    Suspended,
-    /// All of its hosts failed lately, or asked for a pause.
-    HostsDown,
-    /// `message_rate` of a `[[shaping]]` section.
-    MessageRate,
-    /// `connection_rate` of a `[[shaping]]` section.
-    ConnectionRate,
-    /// `connections_max` of a `[[shaping]]` section or of the route.
-    ConnectionsMax,
-    /// The connections that its receiver bears.
-    Window,
-    /// A connection was refused beside others: no other is begun for a while.
-    Refused,
-    /// The worker has as many connections as it may.
-    AllConnections,
-}
-
-impl LimitedBy {
-    /// In words.
-    pub fn text(self) -> &'static str {
-        match self {
-            LimitedBy::Suspended => "its receiver asked for a pause",
-            LimitedBy::HostsDown => "no host works",
-            LimitedBy::MessageRate => "message_rate",
-            LimitedBy::ConnectionRate => "connection_rate",
-            LimitedBy::ConnectionsMax => "connections_max",
-            LimitedBy::Window => "its receiver bears no more connections",
-            LimitedBy::Refused => "its receiver refused a connection",
-            LimitedBy::AllConnections => "all connections of the worker are in use",
-        }
     }
 }
 

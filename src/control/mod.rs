@@ -78,7 +78,7 @@ pub use alert::{AlertCounts, AlertState, Alerts, HookError, Hooks, Notice, Outbo
 pub use client::{Client, ClientError};
 pub use condition::{Condition, Severity, Subject, Trouble};
 pub use destination::{
-    DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, LimitedBy, OwnedDestination, TrafficEntry,
+    DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, OwnedDestination, TrafficEntry,
     TrafficOrder, Walk,
 };
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};

@@ -3,7 +3,7 @@ mod endpoint;
 use super::status::tests::worker_status;
 use super::*;
 use crate::cli::{queue::write_queue, status::write_status};
-use crate::delivery::{DestinationKey, Route, Routes};
+use crate::delivery::{DestinationKey, Limited, Route, Routes};
 use crate::env::{WallTime, wait_readable};
 use crate::event::Event;
 use crate::limits::ADMIN_REQUEST_SIZE_MAX;
@@ -166,7 +166,7 @@ fn owned(worker: u16, hosts: bool) -> OwnedDestination {
         connections_max: 20,
         waiting: 1,
         messages_per_s: 0.5,
-        limited_by: Some(LimitedBy::Window),
+        limited_by: Some(Limited::Window),
         suspended_until: None,
         last_failure: None,
         hosts: if hosts { vec![host] } else { Vec::new() },
@@ -449,7 +449,7 @@ fn what_waits_for_a_destination_is_summed_over_workers_and_breaths() {
     let text = world.queue(command(10), false).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.split_once(' ').map_or(line, |(first, _)| first)).collect();
     assert_eq!(lines, ["destination", "mx://others.example", "", "", "", "mx://first.example", "", "", ""]);
-    assert!(text.contains("host mx.example (192.0.2.1:25)  up, 3 connections"), "{text}");
+    assert!(text.contains("host mx.example (192.0.2.1:25)  up; connections: 3"), "{text}");
     world.stop();
 }
 

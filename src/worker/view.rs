@@ -3,10 +3,9 @@
 use super::home::Home;
 use super::outbound::Outbound;
 use crate::control::{
-    DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, LimitedBy, OwnedDestination, TrafficEntry,
-    Walk,
+    DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, OwnedDestination, TrafficEntry, Walk,
 };
-use crate::delivery::{DestinationStatus, HostStatus, LaneStatus, LastWord, Limited, Routes};
+use crate::delivery::{DestinationStatus, HostStatus, LaneStatus, LastWord, Routes};
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::DESTINATION_LOOKS_MAX;
 
@@ -73,16 +72,7 @@ fn report(now: Now, status: DestinationStatus) -> DeliveryReport {
         connections_max: status.connections_max,
         waiting: status.waiting as u64,
         messages_per_s: (status.delivered_per_second * 1000.0).round() / 1000.0,
-        limited_by: status.limited.map(|limited| match limited {
-            Limited::Suspended => LimitedBy::Suspended,
-            Limited::HostsDown => LimitedBy::HostsDown,
-            Limited::MessageRate => LimitedBy::MessageRate,
-            Limited::ConnectionRate => LimitedBy::ConnectionRate,
-            Limited::Connections => LimitedBy::ConnectionsMax,
-            Limited::Window => LimitedBy::Window,
-            Limited::Refused => LimitedBy::Refused,
-            Limited::Shortage => LimitedBy::AllConnections,
-        }),
+        limited_by: status.limited,
         suspended_until: status.suspended_until.map(|until| wall(now, until)),
         last_failure: status.last.map(|(host, remote, LastWord { at, text })| HostFailure {
             host: host.to_string(),

@@ -197,7 +197,8 @@ pub(super) fn dim() -> Style {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::{DeliveryReport, LimitedBy, TrafficEntry, status_report};
+    use crate::control::{DeliveryReport, TrafficEntry, status_report};
+    use crate::delivery::Limited;
     use crate::env::{Instant, Now, WallTime};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -216,7 +217,7 @@ mod tests {
             connections_max: 20,
             waiting: 7,
             messages_per_s: 12.0,
-            limited_by: Some(LimitedBy::HostsDown),
+            limited_by: Some(Limited::HostsDown),
             suspended_until: None,
             last_failure: None,
             hosts: Vec::new(),

@@ -3,7 +3,8 @@
 use super::screen::{alarming, dim, row};
 use crate::cli::destinations::{connections, failure, rate};
 use crate::cli::text::plain;
-use crate::control::{Answer, Client, ClientError, LimitedBy, Request, TrafficEntry, TrafficOrder};
+use crate::control::{Answer, Client, ClientError, Request, TrafficEntry, TrafficOrder};
+use crate::delivery::Limited;
 use crate::env::WallTime;
 use crate::limits::QUEUE_LIST_MAX;
 use ratatui::layout::Constraint;
@@ -52,7 +53,7 @@ impl Traffic {
         let rows = self.entries.iter().map(|entry| {
             let report = entry.delivery.as_ref();
             let limited_by = report.and_then(|report| report.limited_by);
-            let stands = matches!(limited_by, Some(LimitedBy::HostsDown | LimitedBy::Suspended));
+            let stands = matches!(limited_by, Some(Limited::HostsDown | Limited::Suspended));
             let cells = [
                 entry.messages.to_string(),
                 entry.active.to_string(),

@@ -6,6 +6,7 @@ use super::target::Target;
 use crate::delivery::DestinationKey;
 use crate::env::Instant;
 use crate::limits::{Gauge, MX_DESTINATIONS_MAX};
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
@@ -74,24 +75,41 @@ pub struct LastWord {
 }
 
 /// What keeps a destination from taking more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limited {
     /// Its receiver has asked for a pause.
     Suspended,
     /// All of its hosts failed lately, or asked for a pause.
     HostsDown,
-    /// Messages may not go faster, as configured.
+    /// `message_rate` of a `[[shaping]]` section.
     MessageRate,
-    /// Connections may not be begun faster, as configured.
+    /// `connection_rate` of a `[[shaping]]` section.
     ConnectionRate,
-    /// It has as many connections as it may, as configured.
-    Connections,
-    /// It has as many as its receiver bears.
+    /// `connections_max` of a `[[shaping]]` section, or of the route.
+    ConnectionsMax,
+    /// It has as many connections as its receiver bears.
     Window,
     /// A connection was refused beside others, or could not be opened: no other is begun for a while.
     Refused,
     /// All destinations together have as many connections as the worker may.
-    Shortage,
+    AllConnections,
+}
+
+impl Limited {
+    /// In words.
+    pub fn text(self) -> &'static str {
+        match self {
+            Limited::Suspended => "its receiver asked for a pause",
+            Limited::HostsDown => "no host works",
+            Limited::MessageRate => "message_rate",
+            Limited::ConnectionRate => "connection_rate",
+            Limited::ConnectionsMax => "connections_max",
+            Limited::Window => "its receiver bears no more connections",
+            Limited::Refused => "a connection was refused",
+            Limited::AllConnections => "all connections of the worker are in use",
+        }
+    }
 }
 
 impl Destinations {
@@ -170,13 +188,13 @@ impl Target {
             return Some(Limited::MessageRate);
         }
         if self.starved {
-            return Some(Limited::Shortage);
+            return Some(Limited::AllConnections);
         }
         if self.connections() >= self.window.size() {
             return Some(if self.window.size() < self.connections_max() {
                 Limited::Window
             } else {
-                Limited::Connections
+                Limited::ConnectionsMax
             });
         }
         if self.hold_until > now {
@@ -186,7 +204,7 @@ impl Target {
         match begin_at {
             Some(at) if at <= now => None,
             Some(_) => Some(Limited::ConnectionRate),
-            None => Some(Limited::Connections),
+            None => Some(Limited::ConnectionsMax),
         }
     }
 }

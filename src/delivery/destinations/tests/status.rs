@@ -72,7 +72,7 @@ fn what_keeps_a_destination_from_more_is_told() {
     let (connection, _) = connects(&actions(&mut owner, 0))[0];
     owner.ready(at(0).mono, connection);
     actions(&mut owner, 0);
-    assert_eq!(limited(&owner, 0), Some(Limited::Connections));
+    assert_eq!(limited(&owner, 0), Some(Limited::ConnectionsMax));
     owner.closed(at(1).mono, connection, Some(refused()));
     let (connection, _) = connects(&actions(&mut owner, 1))[0];
     owner.connect_failed(at(1).mono, connection, refused());
