@@ -272,6 +272,9 @@ pub const CONNECTIONS_PER_DESTINATION_DEFAULT: u32 = 20;
 /// Sections of limits by destination: each is looked at when a destination with new hosts begins.
 pub const SHAPING_MAX: usize = 256;
 
+/// Tenants: a number of two bytes names each.
+pub const TENANTS_MAX: usize = 10_000;
+
 /// Reactions to replies: each refusal is held against all of them.
 pub const REACTIONS_MAX: usize = 64;
 

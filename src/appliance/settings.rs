@@ -6,7 +6,7 @@ use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
 use crate::control::{DnsSettings, EventFilesSettings};
 use crate::delivery::{
     CredentialsId, Hop, HostBackoff, Limits, Protocol, React, Reaction, Reactions, Retry, Route, RouteError, Routes,
-    Section, Shaping, TlsPolicy, compile_pattern,
+    Section, Shaping, Tenants, TlsPolicy, compile_pattern,
 };
 use crate::dkim::{Canonical, KeySettings, Keyring, KeyringError};
 use crate::dns::{Families, Ourselves, Rules};
@@ -422,6 +422,22 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
     Routes::shaped(entries.collect::<Vec<_>>(), shaping(config))
 }
 
+/// Who sends, compiled.
+pub(crate) fn tenants(config: &Config) -> Tenants {
+    Tenants::new(config.tenants.iter().map(|tenant| (tenant.name.as_str(), sender_domains(&tenant.sender_domains))))
+}
+
+/// Patterns of domains in both forms in which a reverse-path may have them: with A-labels, and as Unicode (RFC 6531).
+fn sender_domains(patterns: &[String]) -> Vec<String> {
+    let forms = patterns.iter().flat_map(|pattern| {
+        let canonical = config::canonical_pattern(pattern);
+        let (dot, name) = canonical.strip_prefix('.').map_or(("", &*canonical), |name| (".", name));
+        let unicode = format!("{dot}{}", idna::domain_to_unicode(name).0);
+        std::iter::once(canonical.clone()).chain(Some(unicode).filter(|unicode| *unicode != canonical))
+    });
+    forms.collect()
+}
+
 /// Reactions to replies, compiled.
 pub(crate) fn reactions(config: &Config) -> Reactions {
     let reactions = config::reactions(config).map(|reaction| {
@@ -605,6 +621,17 @@ mod tests {
         assert_eq!((links.addresses.len(), links.listeners.len(), links.chosen.is_some()), (1, 0, true));
         assert!(links.connections_max < mail.connections_max);
         assert!(links.buffer_memory < mail.buffer_memory);
+    }
+
+    #[test]
+    fn a_tenant_is_known_by_both_forms_of_its_domains() {
+        let text = "transport = \"kernel\"\nhostname = \"mx1.example.net\"\n[[listener]]\naddress = \"[::]:25\"\nrole = \"mx\"\n\
+                    [[tenant]]\nname = \"books\"\nsender_domains = [\"Bücher.example\", \".xn--bcher-kva.example\", \"*\"]\n";
+        let tenants = tenants(&config::parse(text, "tenants.toml").expect("a good file"));
+        for path in ["a@bücher.example", "a@XN--bcher-kva.example", "a@x.bücher.example", "a@elsewhere.example"] {
+            assert_eq!(tenants.of(path).map(|id| tenants.name(id)), Some("books"), "{path}");
+        }
+        assert_eq!(tenants.of(""), None);
     }
 
     #[test]

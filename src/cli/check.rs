@@ -238,6 +238,9 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         };
         line("domain", format!("{}, {recipients}", domain.name));
     }
+    for tenant in &config.tenants {
+        line("tenant", format!("{}, mail from {}", tenant.name, joined(&tenant.sender_domains)));
+    }
     for route in &config.routes {
         let tls = match route.tls {
             RouteTls::None => ", without TLS",

@@ -128,6 +128,9 @@ pub struct RouteArgs {
     /// The address, or a domain alone. Of a route by MX the running appliance says what the DNS names.
     #[arg(value_name = "ADDRESS")]
     pub address: String,
+    /// Who sends it: an address, or a domain alone; "<>" for a bounce.
+    #[arg(long, value_name = "SENDER")]
+    pub from: Option<String>,
     /// One JSON object instead of text.
     #[arg(long)]
     pub json: bool,

@@ -1,6 +1,7 @@
 //! `rohrpost route`: where mail to an address would go.
 //!
-//! In: the address, and the configuration. Out: its route, and for a route by MX the hosts as the running appliance finds them.
+//! In: the address, perhaps that of its sender, and the configuration. Out: its route, for a route by MX the hosts as the running
+//! appliance finds them, and the sender's tenant.
 
 use super::check;
 use super::text::{exit_code, plain, write_json};
@@ -13,6 +14,7 @@ use crate::delivery::TlsPolicy;
 use crate::smtp::domain_of;
 use crate::sts::Mode;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -25,6 +27,8 @@ struct RouteReport {
     address: String,
     /// `mx://DOMAIN`, the hops of the route, `discard` or `no route`.
     destination: String,
+    /// Whose mail it is, if it is said who sends it and that is one.
+    tenant: Option<String>,
     source_addresses: Vec<IpAddr>,
     connections_max: Option<u32>,
     /// What is demanded of TLS.
@@ -38,13 +42,20 @@ struct RouteReport {
 /// The command: to standard output, errors to standard error.
 pub fn route(args: &super::RouteArgs) -> ExitCode {
     match config::load(&args.config.config) {
-        Ok(config) => exit_code(write_route(&config, &args.address, args.json, &mut io::stdout().lock())),
+        Ok(config) => exit_code(write_route(&config, args, &mut io::stdout().lock())),
         Err(error) => check::refuse(&check::show(&error)),
     }
 }
 
-/// Writes where mail for `address`, which may be a domain alone, goes.
-fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) -> Result<(), ClientError> {
+/// A reverse-path of somebody who is named by an address or a domain alone, in brackets or without.
+fn reverse_path(from: &str) -> Cow<'_, str> {
+    let from = from.trim_start_matches('<').trim_end_matches('>');
+    if from.is_empty() || from.contains('@') { from.into() } else { format!("postmaster@{from}").into() }
+}
+
+/// Writes where the mail goes.
+fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) -> Result<(), ClientError> {
+    let (address, from) = (&*args.address, args.from.as_deref().map(reverse_path));
     let domain = if address.contains('@') { domain_of(address) } else { address };
     let routes = settings::routes(config).map_err(|error| io::Error::other(error.to_string()))?;
     let route = routes.lookup(domain).map(|id| routes.route(id));
@@ -62,17 +73,20 @@ fn write_route(config: &Config, address: &str, json: bool, out: &mut dyn Write) 
             sections.extend(addresses.iter().flat_map(of_address));
         }
     }
+    let tenants = settings::tenants(config);
+    let tenant = from.and_then(|from| tenants.of(&from)).map(|id| tenants.name(id).to_owned());
     let report = RouteReport {
         version: PROTOCOL_VERSION,
         address: address.to_owned(),
         destination: routes.describe(domain),
+        tenant,
         source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
         connections_max: route.map(|route| route.connections_max),
         tls: route.map(|route| route.tls),
         shaping: sections.iter().map(|section| usize::from(*section) + 1).collect(),
         dns,
     };
-    if json {
+    if args.json {
         write_json(&report, out)?;
     } else {
         write_report(&report, out)?;
@@ -98,6 +112,9 @@ fn ask(config: &Config, domain: &str) -> Result<DomainReport, ClientError> {
 
 fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} goes to {}", plain(&report.address), plain(&report.destination))?;
+    if let Some(tenant) = &report.tenant {
+        writeln!(out, "it is mail of the tenant {}", plain(tenant))?;
+    }
     let Some(dns) = &report.dns else { return Ok(()) };
     let secure = |secure: bool| if secure { "secure" } else { "insecure" };
     let seconds = dns.ttl_seconds;

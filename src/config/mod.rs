@@ -28,12 +28,13 @@ pub use reactions::reactions;
 pub use schema::{
     Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Dns,
     Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port,
-    Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool, Tls, TlsVersion,
+    Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool, Tenant, Tls, TlsVersion,
     Transport, Workers,
 };
 pub use signing::{Canonicalization, Dkim, Signing, WithoutKey};
 pub use value::{
-    Moment, Network, Period, Queues, Rate, Resolver, Size, ValueError, canonical_domain, is_host_name, webhook_host,
+    Moment, Network, Period, Queues, Rate, Resolver, Size, ValueError, canonical_domain, canonical_pattern,
+    is_host_name, webhook_host,
 };
 
 use crate::limits;

@@ -4,8 +4,10 @@
 //! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
 
 mod destination;
+mod sender;
 
 pub use destination::{Reaction, ReactionAction, Shaping};
+pub use sender::Tenant;
 
 use super::hop::Hop;
 use super::signing::{Dkim, Signing};
@@ -57,6 +59,8 @@ pub struct Config {
     pub domains: Vec<Domain>,
     #[serde(default)]
     pub recipients: Recipients,
+    #[serde(default, rename = "tenant", skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<Tenant>,
     #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     #[serde(default)]
@@ -102,6 +106,7 @@ impl Config {
             clients: Vec::new(),
             domains: Vec::new(),
             recipients: Recipients::default(),
+            tenants: Vec::new(),
             routes: Vec::new(),
             dns: Dns::default(),
             limits: Limits::default(),

@@ -1,6 +1,6 @@
 //! The keys of the configuration file that are about signing mail (DKIM); otherwise as [`super::schema`].
 
-use super::value::{Moment, Period, canonical_domain};
+use super::value::{Moment, Period, canonical_pattern};
 use crate::dkim::SIGNED_DEFAULT;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -80,8 +80,7 @@ pub struct Dkim {
 impl Dkim {
     /// The domain in the form in which domains are compared, with its leading dot.
     pub fn pattern(&self) -> String {
-        let (dot, name) = self.domain.strip_prefix('.').map_or(("", &*self.domain), |name| (".", name));
-        format!("{dot}{}", canonical_domain(name).unwrap_or(name.into()))
+        canonical_pattern(&self.domain)
     }
 }
 

@@ -7,12 +7,13 @@ mod pair;
 mod reaction;
 mod shaping;
 mod signing;
+mod tenant;
 mod tls;
 
 use super::error::Problem;
 use super::hop::{Hop, Host, Hosts};
 use super::schema::{Address, AddressFamilies, Config, Dnssec, Port, Role, Route, Transport};
-use super::value::{Queues, canonical_domain};
+use super::value::{Queues, canonical_pattern};
 use crate::limits::{self, AF_XDP_MTU_MAX};
 use crate::port::INTERFACE_NAME_SIZE_MAX;
 use crate::port::dpdk::{DeviceName, arguments_refused};
@@ -35,6 +36,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.tls(config);
     check.signing(config);
     check.domains(config);
+    check.tenants(config);
     check.routes(config, hosts);
     check.dns(config);
     check.shaping(config);
@@ -328,7 +330,7 @@ impl Check<'_> {
     fn domains(&mut self, config: &Config) {
         let mut names = Vec::new();
         for (index, domain) in config.domains.iter().enumerate() {
-            names.push((comparable(&domain.name), self.places.of_entry("domain", index, "name")));
+            names.push((canonical_pattern(&domain.name), self.places.of_entry("domain", index, "name")));
             if domain.recipients.is_some() && domain.check_recipients {
                 let place = self.places.of_entry("domain", index, "check_recipients");
                 self.add(
@@ -339,7 +341,7 @@ impl Check<'_> {
                     .help("keep the map, or let the next hop say who exists"),
                 );
             }
-            let by_mx = route_of(config, &comparable(&domain.name)).filter(|route| route.mx);
+            let by_mx = route_of(config, &canonical_pattern(&domain.name)).filter(|route| route.mx);
             if let Some(route) = by_mx.filter(|_| domain.check_recipients) {
                 let place = self.places.of_entry("domain", index, "check_recipients");
                 let message = format!(
@@ -351,7 +353,7 @@ impl Check<'_> {
                     domain.name
                 )));
             }
-            if domain.check_recipients && !has_route(config, &comparable(&domain.name)) {
+            if domain.check_recipients && !has_route(config, &canonical_pattern(&domain.name)) {
                 let place = self.places.of_entry("domain", index, "check_recipients");
                 self.add(
                     Problem::new(place, format!("{} has no route, so that no next hop can be asked", domain.name))
@@ -366,7 +368,7 @@ impl Check<'_> {
         let mut routes = std::mem::take(&mut config.routes);
         let mut names = Vec::new();
         for (index, route) in routes.iter_mut().enumerate() {
-            names.push((comparable(&route.domain), self.places.of_entry("route", index, "domain")));
+            names.push((canonical_pattern(&route.domain), self.places.of_entry("route", index, "domain")));
             let fault = match (route.mx, route.discard, route.to.is_empty()) {
                 (true, true, _) => Some(("mx", "discards what `mx` would deliver", "leave out one of the two")),
                 (true, false, false) => Some(("mx", "has hosts besides those of the DNS", "leave out `mx` or `to`")),
@@ -582,21 +584,15 @@ fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Optio
     ))
 }
 
-/// A domain key in the form in which two are the same.
-fn comparable(text: &str) -> String {
-    let (dot, name) = text.strip_prefix('.').map_or(("", text), |name| (".", name));
-    format!("{dot}{}", canonical_domain(name).unwrap_or(name.into()))
-}
-
-/// Whether some route takes the mail of `domain`, which is [`comparable`].
+/// Whether some route takes the mail of `domain`, which is canonical.
 fn has_route(config: &Config, domain: &str) -> bool {
     route_of(config, domain).is_some()
 }
 
-/// The route that takes the mail of `domain`, which is [`comparable`]: its own, the nearest above, or that of the rest.
+/// The route that takes the mail of `domain`, which is canonical: its own, the nearest above, or that of the rest.
 fn route_of<'a>(config: &'a Config, domain: &str) -> Option<&'a Route> {
     let fits = |route: &&Route| {
-        let pattern = comparable(&route.domain);
+        let pattern = canonical_pattern(&route.domain);
         pattern == "*" || pattern == domain || (pattern.starts_with('.') && domain.ends_with(&pattern))
     };
     let nearness = |route: &&Route| if route.domain == "*" { 0 } else { route.domain.len() };
@@ -612,7 +608,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     for domain in &config.domains {
-        if !has_route(config, &comparable(&domain.name)) {
+        if !has_route(config, &canonical_pattern(&domain.name)) {
             warnings.push(format!(
                 "{} is accepted, but no [[route]] takes its mail: it would go back to its sender",
                 domain.name

@@ -324,6 +324,12 @@ pub fn canonical_domain(text: &str) -> Option<Cow<'_, str>> {
     idna::domain_to_ascii(text).ok().filter(|ascii| is_host_name(ascii)).map(Cow::Owned)
 }
 
+/// The pattern of a domain in the form in which two are the same: with its dot, and as [`canonical_domain`].
+pub fn canonical_pattern(text: &str) -> String {
+    let (dot, name) = text.strip_prefix('.').map_or(("", text), |name| (".", name));
+    format!("{dot}{}", canonical_domain(name).unwrap_or(name.into()))
+}
+
 /// Which queues of a port the workers use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Queues {

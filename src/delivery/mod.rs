@@ -22,6 +22,7 @@
 //! nothing else.
 
 mod destinations;
+mod domains;
 mod job;
 mod queue;
 mod rate;
@@ -31,6 +32,7 @@ mod schedule;
 mod shaping;
 #[cfg(test)]
 mod simulation;
+mod tenant;
 #[cfg(test)]
 mod testing;
 
@@ -49,3 +51,4 @@ pub use route::{
 };
 pub use schedule::Retry;
 pub use shaping::{Limits, Section, SectionId, Shaping};
+pub use tenant::{TenantId, Tenants};

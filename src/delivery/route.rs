@@ -11,10 +11,11 @@
 //! kept or told to a partner: when an answer changes, what is given out from then on goes to another destination. And no mail goes
 //! over a connection that was made for a domain of which less was demanded.
 
+use super::domains::Domains;
 use super::shaping::{SectionId, Shaping, covers};
 use super::{Way, Work};
 use crate::dns::{Dane, Failure, MailHost, MailHosts};
-use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, DOMAIN_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::limits::{CONNECTIONS_PER_DESTINATION_DEFAULT, RECIPIENTS_PER_TRANSACTION_MAX};
 use crate::sts::{Mode, Policy};
 use crate::tls::Associations;
 use hashbrown::HashMap;
@@ -28,9 +29,6 @@ use std::sync::Arc;
 
 /// Where hosts that the DNS names take mail (RFC 5321 §4.5.4.2).
 const SMTP_PORT: u16 = 25;
-
-/// The pattern of the route for everything that no other route covers.
-const DEFAULT_PATTERN: &str = "*";
 
 /// Names a destination: a route, that is the set of hosts that serve it. Small and dense.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -348,11 +346,7 @@ pub enum RouteError {
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     routes: Vec<Route>,
-    /// Patterns without a leading dot, in lower case.
-    exact: HashMap<Box<str>, RouteId>,
-    /// Patterns with a leading dot, kept without it: they cover every domain below, not the domain itself.
-    below: HashMap<Box<str>, RouteId>,
-    default: Option<RouteId>,
+    domains: Domains<RouteId>,
     shaping: Arc<Shaping>,
 }
 
@@ -379,43 +373,17 @@ impl Routes {
                 compiled.routes.push(route.clone());
                 DestinationId::from_index(compiled.routes.len() - 1)
             });
-            let name = pattern.trim_end_matches('.').to_ascii_lowercase();
-            let before = if name == DEFAULT_PATTERN {
-                compiled.default.replace(id)
-            } else if let Some(domain) = name.strip_prefix('.') {
-                compiled.below.insert(domain.into(), id)
-            } else {
-                compiled.exact.insert(name.into(), id)
-            };
-            if before.is_some() {
+            if compiled.domains.insert(&pattern, id).is_some() {
                 return Err(RouteError::Duplicate(pattern));
             }
         }
         Ok(compiled)
     }
 
-    /// The route of a domain: its own, else that of the nearest domain above with a dotted pattern, else the default. An
-    /// empty domain (`Postmaster` alone) and an address literal have only the default.
+    /// The route of a domain: that of the nearest pattern. An empty domain (`Postmaster` alone) and an address literal have only
+    /// the default.
     pub fn lookup(&self, domain: &str) -> Option<RouteId> {
-        // Only what RFC 5321 §4.5.3.1.2 allows can be in the table; longer names need no copy to be refused.
-        let mut lower = [0u8; DOMAIN_SIZE_MAX];
-        let domain = domain.strip_suffix('.').unwrap_or(domain);
-        let Some(lower) = lower.get_mut(..domain.len()) else { return self.default };
-        lower.copy_from_slice(domain.as_bytes());
-        lower.make_ascii_lowercase();
-        let Ok(mut name) = std::str::from_utf8(lower) else { return self.default };
-        if let Some(id) = self.exact.get(name) {
-            return Some(*id);
-        }
-        if !self.below.is_empty() {
-            while let Some((_, above)) = name.split_once('.') {
-                if let Some(id) = self.below.get(above) {
-                    return Some(*id);
-                }
-                name = above;
-            }
-        }
-        self.default
+        self.domains.get(domain)
     }
 
     /// The route of an address's domain, [`NOWHERE`](DestinationId::NOWHERE) if it has none.

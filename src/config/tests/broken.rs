@@ -310,6 +310,17 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         ),
         (
             "[relay]",
+            "[[tenant]]\nname = \"acme\"\nsender_domains = [\"acme.example\"]\n[[tenant]]\nname = \"other\"\nsender_domains = [\"other.example\", \"Acme.example\"]\n[relay]",
+            "line 18: Acme.example belongs to the tenant \"acme\" already | a domain belongs to one tenant: remove one of them",
+        ),
+        ("[relay]", "[[tenant]]\nname = \"acme\"\nsender_domains = []\n[relay]", "line 15: `sender_domains` is empty"),
+        (
+            "[relay]",
+            "[[tenant]]\nname = \"a\"\nsender_domains = [\"a.example\"]\n[[tenant]]\nname = \"a\"\nsender_domains = [\".a.example\"]\n[relay]",
+            "line 17: two [[tenant]] sections with the name a | remove one of them",
+        ),
+        (
+            "[relay]",
             "[recipients]\ndelimiter = \"ab\"\n[relay]",
             "line 14: `delimiter`: \"ab\" is no recipient delimiter: one ASCII character that an atom may hold, such as \"+\", or nothing",
         ),
