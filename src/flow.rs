@@ -94,6 +94,16 @@ pub enum ConnectError {
     NoRoute,
 }
 
+/// What a flow has met on its way, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PathFacts {
+    /// The smoothed round-trip time (RFC 6298 §2), microseconds; none: nothing was measured yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub round_trip_us: Option<u64>,
+    /// Segments that we have sent again, since the connection began.
+    pub retransmissions: u64,
+}
+
 /// Counts since the start, for `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TransportCounters {
@@ -166,6 +176,11 @@ pub trait Transport {
     /// Whether the peer has acknowledged all that was taken. Where that cannot be told it counts as acknowledged.
     fn acknowledged(&mut self, _flow: FlowId) -> bool {
         true
+    }
+
+    /// What it has met on its way. `None` where that cannot be told, and of a flow that is gone.
+    fn path(&mut self, _flow: FlowId) -> Option<PathFacts> {
+        None
     }
 
     /// Ends our direction after all that was taken has gone out; received bytes are dropped from now on.

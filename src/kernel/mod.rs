@@ -12,6 +12,7 @@
 //! entry and what the kernel keeps. Sending copies into the kernel at once, so that there is nothing to flush.
 
 mod listener;
+mod path;
 mod receive;
 mod serve;
 mod table;
@@ -22,7 +23,7 @@ pub use listener::OpenError;
 
 use crate::env::{Instant, wait_readable};
 use crate::flow::{Client, Clients};
-use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Received, Transport, TransportCounters};
+use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, PathFacts, Received, Transport, TransportCounters};
 use crate::limits::{LINGER_DURATION, READY_BURST_MAX};
 use listener::Listener;
 use mio::net::TcpStream;
@@ -295,6 +296,10 @@ impl Transport for Sockets {
             }
         }
         taken
+    }
+
+    fn path(&mut self, id: FlowId) -> Option<PathFacts> {
+        self.alive(id).and_then(|flow| path::path_of(flow.stream.as_fd()))
     }
 
     fn close(&mut self, id: FlowId) {

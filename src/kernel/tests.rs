@@ -497,3 +497,17 @@ fn an_id_of_a_flow_that_is_gone_finds_nothing_in_its_place() {
     assert_eq!(table.find(first), None);
     assert_eq!(table.find(second), Some(&mut 'c'));
 }
+
+#[test]
+fn what_the_kernel_has_measured_is_known() {
+    let mut world = World::new();
+    let mut peer = world.dial();
+    let flow = world.accepted();
+    assert_eq!(world.sockets.send(flow, b"220 hello\r\n"), 11);
+    let mut hello = [0; 11];
+    peer.read_exact(&mut hello).unwrap();
+    let path = world.sockets.path(flow).unwrap();
+    assert!(path.round_trip_us.is_some_and(|time| time < 10_000_000), "{path:?}");
+    world.sockets.abort(flow);
+    assert_eq!(world.sockets.path(flow), None);
+}

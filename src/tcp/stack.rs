@@ -16,7 +16,7 @@ use super::table::Stage;
 use super::tuple::Tuple;
 use super::{ImportError, Settings};
 use crate::env::{Instant, wait_readable};
-use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
+use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, PathFacts, Peer, Received, Transport, TransportCounters};
 use crate::limits::{
     ANNOUNCEMENT_DELAY_MAX, ANNOUNCEMENT_PAUSES, CLOSE_TIMEOUT, FRAMES_PER_POLL, GATEWAY_REFRESH_INTERVAL, Gauge,
     NEIGHBOUR_RETRY_DELAY, NEIGHBOUR_TIMEOUT,
@@ -382,6 +382,10 @@ impl<P: Port> Transport for Stack<P> {
 
     fn acknowledged(&mut self, flow: FlowId) -> bool {
         self.core.table.named(flow).is_none_or(|flow| flow.connection.queued() == 0)
+    }
+
+    fn path(&mut self, flow: FlowId) -> Option<PathFacts> {
+        self.core.table.named(flow).map(|flow| flow.connection.path())
     }
 
     fn close(&mut self, flow: FlowId) {

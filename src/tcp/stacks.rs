@@ -9,7 +9,7 @@
 use super::Stack;
 use super::stack::RETRY_PAUSE;
 use crate::env::Instant;
-use crate::flow::{ConnectError, FlowEvent, FlowId, Peer, Received, Transport, TransportCounters};
+use crate::flow::{ConnectError, FlowEvent, FlowId, PathFacts, Peer, Received, Transport, TransportCounters};
 use crate::limits::Gauge;
 use crate::port::Port;
 use std::net::{IpAddr, SocketAddr};
@@ -108,6 +108,11 @@ impl<P: Port> Transport for Stacks<P> {
     fn acknowledged(&mut self, flow: FlowId) -> bool {
         let (stack, flow) = self.of(flow);
         stack.acknowledged(flow)
+    }
+
+    fn path(&mut self, flow: FlowId) -> Option<PathFacts> {
+        let (stack, flow) = self.of(flow);
+        stack.path(flow)
     }
 
     fn close(&mut self, flow: FlowId) {

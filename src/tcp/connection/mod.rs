@@ -39,6 +39,7 @@ mod timestamps;
 
 use super::segment::{ACK, CWR, ECE, FIN, PSH, RST, SYN};
 use crate::env::Instant;
+use crate::flow::PathFacts;
 use crate::limits::{KEEP_ALIVE_INTERVAL, OUT_OF_WINDOW_INTERVAL, USER_TIMEOUT};
 use ecn::{CE, ECT_0, NOT_ECT};
 use options::{Options, TIMESTAMPS_LENGTH, blocks_length};
@@ -274,6 +275,15 @@ impl Connection {
     /// Bytes taken and not acknowledged.
     pub fn queued(&self) -> usize {
         self.send.queued()
+    }
+
+    /// What it has met on its way.
+    pub fn path(&self) -> PathFacts {
+        let trip = &self.send.trip;
+        PathFacts {
+            round_trip_us: trip.is_known().then(|| trip.smoothed().as_micros() as u64),
+            retransmissions: u64::from(self.send.retransmissions),
+        }
     }
 
     /// Ends our direction after what was taken.

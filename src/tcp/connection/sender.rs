@@ -165,6 +165,8 @@ pub struct Sender {
     limited_at: Option<Sequence>,
     /// Timeouts in a row, since something arrived.
     pub timeouts: u8,
+    /// Segments that were sent again.
+    pub retransmissions: u32,
 }
 
 impl Sender {
@@ -196,6 +198,7 @@ impl Sender {
             sent_at: now,
             limited_at: None,
             timeouts: 0,
+            retransmissions: 0,
         }
     }
 
@@ -381,6 +384,7 @@ impl Sender {
         }
         match part.repeats {
             Some(index) => {
+                self.retransmissions = self.retransmissions.saturating_add(1);
                 self.flight.repeat(index, part.extent(), now);
                 // The timeout counts from when what it waits for went out last (RFC 6675 §5).
                 if index == 0 {

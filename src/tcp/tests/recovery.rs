@@ -49,3 +49,28 @@ fn random_loss_costs_no_more_than_the_window_demands_and_little_is_sent_in_vain(
         assert!(cost < headers_and_repetitions, "loss {loss}: {cost}");
     }
 }
+
+#[test]
+fn what_a_connection_has_met_is_known() {
+    let link = Link { delay: Duration::from_millis(5), ..Link::default() };
+    let (network, mut client, mut server, near, far) = joined(link, 1);
+    let send = |client: &mut Host, server: &mut Host, count: usize| {
+        assert_eq!(client.stack.send(near, &vec![7; count]), count);
+        let mut got = Vec::new();
+        let all = run(&network, &mut [client, server], Duration::from_secs(60), |hosts| {
+            hosts[1].read(far, &mut got);
+            got.len() == count && hosts[0].stack.acknowledged(near)
+        });
+        assert!(all, "{} of {count} came", got.len());
+        client.stack.path(near).unwrap()
+    };
+    let path = send(&mut client, &mut server, 8000);
+    let trip = path.round_trip_us.unwrap();
+    assert!((20_000..70_000).contains(&trip), "{trip} µs");
+    assert_eq!(path.retransmissions, 0);
+    network.set_link(server.stack.port().host(), Link { loss: 0.3, ..link });
+    let path = send(&mut client, &mut server, 8000);
+    assert!(path.retransmissions > 0);
+    client.stack.abort(near);
+    assert_eq!(client.stack.path(near), None);
+}
