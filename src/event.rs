@@ -4,7 +4,7 @@
 //! here writes them anywhere; the control thread does.
 
 use crate::control::{AlertState, Condition, Notice};
-use crate::delivery::HopSecured;
+use crate::delivery::{HopPath, HopSecured};
 use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
@@ -180,6 +180,9 @@ pub enum Event {
         /// How the connection to it was secured, if it was.
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<HopSecured>,
+        /// How it was reached, if there was a connection.
+        #[serde(flatten)]
+        path: Option<Box<HopPath>>,
         /// What it said.
         reply: String,
         /// From our acceptance to theirs, milliseconds.
@@ -199,6 +202,9 @@ pub enum Event {
         /// How the connection to it was secured, if it was.
         #[serde(skip_serializing_if = "Option::is_none")]
         tls: Option<HopSecured>,
+        /// How it was reached, if there was a connection.
+        #[serde(flatten)]
+        path: Option<Box<HopPath>>,
         /// What it said, or what went wrong.
         reply: String,
         /// The same as a code (RFC 3463).
@@ -218,6 +224,9 @@ pub enum Event {
         host: String,
         /// Its address and port.
         remote: SocketAddr,
+        /// For mail from which pool of own addresses, if it leaves from one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<String>,
         /// Failures in a row.
         failures: u32,
         /// When it is tried again, if there is mail for it.
@@ -236,6 +245,9 @@ pub enum Event {
         host: String,
         /// Its address and port.
         remote: SocketAddr,
+        /// For mail from which pool of own addresses, if it leaves from one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<String>,
         /// For how long.
         #[serde(with = "rfc3339")]
         until: WallTime,
@@ -248,6 +260,9 @@ pub enum Event {
         host: String,
         /// Its address and port.
         remote: SocketAddr,
+        /// For mail from which pool of own addresses, if it leaves from one.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pool: Option<String>,
     },
     /// Whoever led the log before may have delivered a message and said so to nobody, or may not: it is tried again after a
     /// while, and may be delivered twice.
@@ -267,6 +282,9 @@ pub enum Event {
         recipient: String,
         /// The route.
         destination: String,
+        /// How it was reached, if there was a connection.
+        #[serde(flatten)]
+        path: Option<Box<HopPath>>,
         /// What the next hop said, or what went wrong.
         reply: String,
         /// The same as a code (RFC 3463).
@@ -475,6 +493,7 @@ pub mod rfc3339 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::flow::PathFacts;
 
     #[test]
     fn a_line_begins_with_its_time_and_its_event() {
@@ -484,6 +503,7 @@ mod tests {
             destination: "example.net".into(),
             remote: Some("192.0.2.9:25".into()),
             tls: None,
+            path: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
             status: Status::new(4, 3, 0),
             reaction: None,
@@ -497,6 +517,28 @@ mod tests {
              \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
              \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
+    }
+
+    #[test]
+    fn a_line_has_what_is_known_of_the_way_and_no_more() {
+        let line = |path: Option<HopPath>| {
+            let (id, recipient) = (MessageId::new(0, 42), "b@example.net".into());
+            let (destination, reply) = ("mx".into(), "250 ok".into());
+            let path = path.map(Box::new);
+            let event =
+                Event::Delivered { id, recipient, destination, remote: None, tls: None, path, reply, delay_ms: 3 };
+            let line = event.line(WallTime::from_micros(0));
+            line.split_once("\"mx\",").unwrap().1.to_owned()
+        };
+        let rest = "\"reply\":\"250 ok\",\"delay_ms\":3}";
+        assert_eq!(line(None), rest);
+        assert_eq!(line(Some(HopPath { local: None, pool: None, met: None })), rest);
+        let (local, met) = (Some(IpAddr::from([192, 0, 2, 1])), PathFacts { round_trip_us: None, retransmissions: 2 });
+        let path = HopPath { local, pool: Some("bulk".into()), met: Some(met) };
+        let told = format!("\"local\":\"192.0.2.1\",\"pool\":\"bulk\",\"retransmissions\":2,{rest}");
+        assert_eq!(line(Some(path.clone())), told);
+        let path = HopPath { pool: None, met: Some(PathFacts { round_trip_us: Some(1500), ..met }), ..path };
+        assert!(line(Some(path)).starts_with("\"local\":\"192.0.2.1\",\"round_trip_us\":1500,\"retransmissions\":2,"));
     }
 
     #[test]

@@ -272,6 +272,22 @@ pub const CONNECTIONS_PER_DESTINATION_DEFAULT: u32 = 20;
 /// Sections of limits by destination: each is looked at when a destination with new hosts begins.
 pub const SHAPING_MAX: usize = 256;
 
+/// Pools of own addresses: of a route there is one destination for each pool that senders can choose, in each worker.
+pub const POOLS_MAX: usize = 256;
+
+/// All addresses of a pool have the same share unless somebody says otherwise.
+pub const POOL_WEIGHT_DEFAULT: u32 = 1;
+
+/// Routes, times the pools that senders can choose: each is a destination, of about a kilobyte in each worker.
+pub const ROUTES_AND_POOLS_MAX: usize = 65_536;
+
+/// Work waits so long for a connection from the own address that it prefers while one from another address of its pool idles:
+/// longer than a handshake on any path takes.
+pub const PREFERRED_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Work that waits at a destination is looked through so far for what prefers the own address of an idle connection.
+pub const PREFERRED_LOOKS: usize = 16;
+
 /// Tenants: a number of two bytes names each.
 pub const TENANTS_MAX: usize = 10_000;
 

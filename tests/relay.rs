@@ -327,3 +327,91 @@ fn operators_see_and_steer_the_queue() {
     let places = ["accepted", "deferred", "held", "released", "delivered", "done"].map(place);
     assert!(places.is_sorted() && places.iter().all(Option::is_some), "{story:?}");
 }
+
+/// The addresses and names that a message came from, as the sink wrote them down.
+fn came_from(message: &str) -> (String, String) {
+    let line =
+        |name: &str| message.lines().find_map(|line| line.strip_prefix(name)).expect("smtp-sink says").to_owned();
+    (line("X-Client-Addr: "), line("X-Helo-Args: "))
+}
+
+/// Own addresses with names, beside the one that mail is taken at.
+const OUTGOING: [(&str, &str); 3] =
+    [("192.0.2.61", "out1.a.example"), ("192.0.2.62", "out2.a.example"), ("192.0.2.63", "out.b.example")];
+
+fn leaves_from_the_pool_of_its_sender(transport: &str, server: &str) {
+    const EACH: usize = 200;
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    let mut addresses = String::new();
+    for (ip, name) in OUTGOING {
+        addresses += &format!("[[address]]\nip = \"{ip}/24\"\nehlo_name = \"{name}\"\n");
+        if transport == "kernel" {
+            let add = ["address", "add", &format!("{ip}/24"), "dev", "eth0"];
+            assert!(lab.command("relay", "ip").args(add).status().expect("ip").success());
+        }
+    }
+    let more = format!(
+        "{addresses}\
+         [[tenant]]\nname = \"acme\"\nsender_domains = [\"b.example\"]\npool = \"b\"\n\
+         [[pool]]\nname = \"a\"\naddresses = [{{ ip = \"192.0.2.61\", weight = 1 }}, {{ ip = \"192.0.2.62\", weight = 1 }}]\n\
+         sender_domains = [\"a.example\"]\n\
+         [[pool]]\nname = \"b\"\naddresses = [{{ ip = \"192.0.2.63\" }}]\n"
+    );
+    let setup = Setup { transport, to: &format!("smtp://{MX}:25"), cores: "0, 1", more: &more };
+    let mut appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{server}:25");
+    for sender in ["x@a.example", "x@b.example", "x@c.example"] {
+        let count = EACH.to_string();
+        source(&lab, &["-s", "10", "-l", "1024", "-m", &count, "-f", sender, "-t", "user@example.test", &to]);
+    }
+    appliance.wait_until_empty(PATIENCE);
+    let mut counts = std::collections::BTreeMap::new();
+    for message in arrived(&directory).into_values().flatten() {
+        let sender = message.lines().find_map(|line| line.strip_prefix("X-Mail-Args: <")).expect("smtp-sink says");
+        let sender = sender.split('>').next().unwrap_or_default().to_owned();
+        let (address, name) = came_from(&message);
+        *counts.entry((sender, address, name)).or_insert(0) += 1;
+    }
+    let count = |sender: &str, address: &str, name: &str| {
+        counts.get(&(sender.to_owned(), address.to_owned(), name.to_owned())).copied().unwrap_or(0)
+    };
+    let (one, other) =
+        (count("x@a.example", "192.0.2.61", "out1.a.example"), count("x@a.example", "192.0.2.62", "out2.a.example"));
+    assert_eq!((one + other, count("x@b.example", "192.0.2.63", "out.b.example")), (EACH, EACH), "{counts:?}");
+    assert!(one > EACH / 4 && other > EACH / 4, "both are used: {counts:?}");
+    assert_eq!(count("x@c.example", server, "relay.example.test"), EACH, "{counts:?}");
+    let delivered = appliance.events("delivered");
+    assert_eq!(delivered.len(), 3 * EACH);
+    for event in &delivered {
+        let (local, pool) = (event["local"].as_str().expect("an address"), event["pool"].as_str());
+        let expected = match local {
+            "192.0.2.61" | "192.0.2.62" => Some("a"),
+            "192.0.2.63" => Some("b"),
+            _ => None,
+        };
+        assert_eq!(pool, expected, "{event}");
+        assert!(
+            event["retransmissions"].is_u64() && event["round_trip_us"].as_u64().is_some_and(|us| us > 0),
+            "{event}"
+        );
+    }
+    let told = appliance.rohrpost(&["route", "user@example.test", "--from", "x@b.example"]);
+    for line in ["it is mail of the tenant acme", "it leaves from the pool b:", "192.0.2.63 as out.b.example, weight 1"]
+    {
+        assert!(told.contains(line), "{told}");
+    }
+    let told = appliance.rohrpost(&["route", "user@example.test", "--from", "c.example"]);
+    assert!(told.contains("first own address"), "{told}");
+    assert!(appliance.stop().success(), "an orderly end");
+}
+
+#[test]
+fn mail_leaves_from_the_pool_of_its_sender_over_af_xdp() {
+    leaves_from_the_pool_of_its_sender("af_xdp", APPLIANCE);
+}
+
+#[test]
+fn mail_leaves_from_the_pool_of_its_sender_over_kernel_sockets() {
+    leaves_from_the_pool_of_its_sender("kernel", RELAY);
+}

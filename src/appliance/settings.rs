@@ -5,8 +5,8 @@
 use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
 use crate::control::{DnsSettings, EventFilesSettings};
 use crate::delivery::{
-    CredentialsId, Hop, HostBackoff, Limits, Protocol, React, Reaction, Reactions, Retry, Route, RouteError, Routes,
-    Section, Shaping, Tenants, TlsPolicy, compile_pattern,
+    CredentialsId, Hop, HostBackoff, Limits, Pool, PoolAddress, Pools, Protocol, React, Reaction, Reactions, Retry,
+    Route, RouteError, Routes, Section, Shaping, Tenants, TlsPolicy, compile_pattern,
 };
 use crate::dkim::{Canonical, KeySettings, Keyring, KeyringError};
 use crate::dns::{Families, Ourselves, Rules};
@@ -390,6 +390,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
 
 /// The routes, compiled.
 pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
+    let pools = pools(config);
     let entries = config.routes.iter().zip(credentials_ids(config)).map(|(route, credentials)| {
         let hops = (route.to.iter())
             .map(|hop| Hop {
@@ -406,7 +407,7 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
             })
             .collect();
         let mut compiled = if route.mx { Route::by_mx() } else { Route::new(hops) };
-        compiled.source_addresses.clone_from(&route.source_addresses);
+        compiled.pool = route.pool.as_ref().and_then(|name| pools.find(name)).cloned();
         compiled.connections_max = route.connections_max;
         compiled.credentials = credentials;
         compiled.tls = match route.tls {
@@ -419,7 +420,18 @@ pub(crate) fn routes(config: &Config) -> Result<Routes, RouteError> {
         };
         (route.domain.as_str().into(), compiled)
     });
-    Routes::shaped(entries.collect::<Vec<_>>(), shaping(config))
+    let entries: Vec<_> = entries.collect();
+    Routes::shaped(entries, shaping(config), pools)
+}
+
+/// The pools of own addresses, compiled.
+pub(crate) fn pools(config: &Config) -> Pools {
+    let pools = config.pools.iter().map(|pool| {
+        let addresses = pool.addresses.iter().map(|address| PoolAddress { ip: address.ip, weight: address.weight });
+        let compiled = Pool { name: pool.name.as_str().into(), addresses: addresses.collect() };
+        (compiled, sender_domains(&pool.sender_domains))
+    });
+    Pools::new(pools).with_tenants(tenants(config), config.tenants.iter().map(|tenant| tenant.pool.as_deref()))
 }
 
 /// Who sends, compiled.

@@ -239,7 +239,17 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
         line("domain", format!("{}, {recipients}", domain.name));
     }
     for tenant in &config.tenants {
-        line("tenant", format!("{}, mail from {}", tenant.name, joined(&tenant.sender_domains)));
+        let pool = tenant.pool.as_ref().map_or(String::new(), |pool| format!(", from the pool {pool}"));
+        line("tenant", format!("{}, mail from {}{pool}", tenant.name, joined(&tenant.sender_domains)));
+    }
+    for pool in &config.pools {
+        let addresses = pool.addresses.iter().map(|address| format!("{} ({})", address.ip, address.weight));
+        let addresses = addresses.collect::<Vec<_>>().join(", ");
+        let senders = match pool.sender_domains.is_empty() {
+            true => String::new(),
+            false => format!(", for mail from {}", joined(&pool.sender_domains)),
+        };
+        line("pool", format!("{}, {addresses}{senders}", pool.name));
     }
     for route in &config.routes {
         let tls = match route.tls {
@@ -255,7 +265,8 @@ pub fn summary(config: &Config, policy: &Policy) -> String {
             (false, true) => format!("by MX{tls}"),
             (false, false) => format!("to {}{tls}", joined(&route.to)),
         };
-        line("route", format!("{} {to}", route.domain));
+        let pool = route.pool.as_ref().map_or(String::new(), |pool| format!(", from the pool {pool}"));
+        line("route", format!("{} {to}{pool}", route.domain));
     }
     for section in &config.shaping {
         line("shaping", shaping(section));

@@ -86,8 +86,9 @@ fn write_detail(entry: &DestinationEntry, now: WallTime, out: &mut dyn Write) ->
 }
 
 fn write_host(host: &DeliveryHost, now: WallTime, out: &mut dyn Write) -> io::Result<()> {
-    let DeliveryHost { host, remote, state, connections, failures, alone_until, last_at, last_reply } = host;
-    write!(out, "    host {} ({remote})  {}", plain(host), state.text())?;
+    let DeliveryHost { host, remote, pool, state, connections, failures, alone_until, last_at, last_reply } = host;
+    let from = pool.as_ref().map(|pool| format!(" from pool {}", plain(pool))).unwrap_or_default();
+    write!(out, "    host {} ({remote}){from}  {}", plain(host), state.text())?;
     if let Some(until) = alone_until {
         write!(out, " until {}", time(*until))?;
     }
@@ -127,6 +128,7 @@ mod tests {
             hosts: vec![DeliveryHost {
                 host: "mx.example".into(),
                 remote,
+                pool: Some("bulk".into()),
                 state: HostState::Down,
                 connections: 4,
                 failures: 2,
@@ -145,7 +147,7 @@ mod tests {
             "1.25/s",
             "limited: its receiver bears no more connections",
             "last failure: mx.example (192.0.2.1:25) 1 min 1 s ago: 421 \\u{7}",
-            "host mx.example (192.0.2.1:25)  down until ",
+            "host mx.example (192.0.2.1:25) from pool bulk  down until ",
             "; connections: 4, failures in a row: 2\n        1 min 1 s ago: 421 busy\n",
             "-- and 2 more",
         ] {

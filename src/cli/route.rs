@@ -1,7 +1,7 @@
 //! `rohrpost route`: where mail to an address would go.
 //!
 //! In: the address, perhaps that of its sender, and the configuration. Out: its route, for a route by MX the hosts as the running
-//! appliance finds them, and the sender's tenant.
+//! appliance finds them, the sender's tenant, and the own addresses that the mail leaves from.
 
 use super::check;
 use super::text::{exit_code, plain, write_json};
@@ -10,7 +10,7 @@ use crate::config::{self, Config};
 use crate::control::{
     Answer, Client, ClientError, DaneReport, DomainReport, HostReport, PROTOCOL_VERSION, Request, StsReport,
 };
-use crate::delivery::TlsPolicy;
+use crate::delivery::{Route, TlsPolicy};
 use crate::smtp::domain_of;
 use crate::sts::Mode;
 use serde::Serialize;
@@ -29,7 +29,10 @@ struct RouteReport {
     destination: String,
     /// Whose mail it is, if it is said who sends it and that is one.
     tenant: Option<String>,
-    source_addresses: Vec<IpAddr>,
+    /// The pool that it leaves from, if it is said who sends it or the route decides, by name.
+    pool: Option<String>,
+    /// The own addresses that it may leave from.
+    addresses: Vec<OwnReport>,
     connections_max: Option<u32>,
     /// What is demanded of TLS.
     tls: Option<TlsPolicy>,
@@ -37,6 +40,15 @@ struct RouteReport {
     shaping: Vec<usize>,
     /// Of a route by MX.
     dns: Option<DomainReport>,
+}
+
+/// An own address.
+#[derive(Debug, Serialize)]
+struct OwnReport {
+    ip: IpAddr,
+    ehlo_name: Box<str>,
+    /// Its share of the messages; none: the first one of the host's family that is there is used.
+    weight: Option<u32>,
 }
 
 /// The command: to standard output, errors to standard error.
@@ -58,7 +70,8 @@ fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) ->
     let (address, from) = (&*args.address, args.from.as_deref().map(reverse_path));
     let domain = if address.contains('@') { domain_of(address) } else { address };
     let routes = settings::routes(config).map_err(|error| io::Error::other(error.to_string()))?;
-    let route = routes.lookup(domain).map(|id| routes.route(id));
+    let pool = from.as_deref().and_then(|from| routes.pool_of(from));
+    let route = routes.lookup(domain).map(|id| routes.route(routes.with_pool(id, pool)));
     let dns = match route {
         Some(route) if route.mx => Some(ask(config, domain)?),
         _ => None,
@@ -74,13 +87,14 @@ fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) ->
         }
     }
     let tenants = settings::tenants(config);
-    let tenant = from.and_then(|from| tenants.of(&from)).map(|id| tenants.name(id).to_owned());
+    let tenant = from.as_deref().and_then(|from| tenants.of(from)).map(|id| tenants.name(id).to_owned());
     let report = RouteReport {
         version: PROTOCOL_VERSION,
         address: address.to_owned(),
         destination: routes.describe(domain),
         tenant,
-        source_addresses: route.map(|route| route.source_addresses.clone()).unwrap_or_default(),
+        pool: route.and_then(|route| route.pool.as_ref()).map(|pool| pool.name.to_string()),
+        addresses: route.filter(|route| !route.discards()).map_or_else(Vec::new, |route| own_addresses(config, route)),
         connections_max: route.map(|route| route.connections_max),
         tls: route.map(|route| route.tls),
         shaping: sections.iter().map(|section| usize::from(*section) + 1).collect(),
@@ -95,6 +109,19 @@ fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) ->
         }
     }
     Ok(())
+}
+
+/// The own addresses that mail by this route may leave from.
+fn own_addresses(config: &Config, route: &Route) -> Vec<OwnReport> {
+    let own = settings::own(config).into_iter().filter(|(ip, _)| !ip.is_unspecified());
+    let report = |(ip, ehlo_name): (IpAddr, Box<str>)| {
+        let weight = match &route.pool {
+            None => None,
+            Some(pool) => Some(pool.addresses.iter().find(|known| known.ip == ip)?.weight),
+        };
+        Some(OwnReport { ip, ehlo_name, weight })
+    };
+    own.filter_map(report).collect()
 }
 
 /// What the appliance finds in the DNS.
@@ -115,6 +142,7 @@ fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
     if let Some(tenant) = &report.tenant {
         writeln!(out, "it is mail of the tenant {}", plain(tenant))?;
     }
+    write_addresses(report, out)?;
     let Some(dns) = &report.dns else { return Ok(()) };
     let secure = |secure: bool| if secure { "secure" } else { "insecure" };
     let seconds = dns.ttl_seconds;
@@ -137,6 +165,20 @@ fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
         write_sts(dns.sts.as_ref(), out)?;
     }
     Ok(())
+}
+
+/// Where the mail leaves from.
+fn write_addresses(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
+    match &report.pool {
+        Some(pool) => writeln!(out, "it leaves from the pool {}:", plain(pool))?,
+        None if report.addresses.is_empty() => return Ok(()),
+        None => writeln!(out, "it leaves from the first own address of the host's family:")?,
+    }
+    report.addresses.iter().try_for_each(|own| match own.weight {
+        None => writeln!(out, "       {} as {}", own.ip, plain(&own.ehlo_name)),
+        Some(0) => writeln!(out, "       {} as {}, while no other is there", own.ip, plain(&own.ehlo_name)),
+        Some(weight) => writeln!(out, "       {} as {}, weight {weight}", own.ip, plain(&own.ehlo_name)),
+    })
 }
 
 /// What is demanded by the policy of the domain, of hosts of which the DNS demands nothing.

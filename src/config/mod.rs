@@ -27,9 +27,9 @@ pub use hop::{Hop, Host, Hosts, PREFERENCE_DEFAULT, Protocol};
 pub use reactions::reactions;
 pub use schema::{
     Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Dns,
-    Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Port,
-    Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool, Tenant, Tls, TlsVersion,
-    Transport, Workers,
+    Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Pool,
+    PoolAddress, Port, Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool,
+    Tenant, Tls, TlsVersion, Transport, Workers,
 };
 pub use signing::{Canonicalization, Dkim, Signing, WithoutKey};
 pub use value::{

@@ -82,6 +82,10 @@ fn render_key(text: &mut String, key: &str, node: &Map<String, Value>, required:
 fn value(value: &Value) -> String {
     match value {
         Value::Array(items) => format!("[{}]", items.iter().map(self::value).collect::<Vec<_>>().join(", ")),
+        Value::Object(keys) => {
+            let keys: Vec<String> = keys.iter().map(|(key, value)| format!("{key} = {}", self::value(value))).collect();
+            format!("{{ {} }}", keys.join(", "))
+        }
         other => other.to_string(),
     }
 }

@@ -7,7 +7,7 @@ mod destination;
 mod sender;
 
 pub use destination::{Reaction, ReactionAction, Shaping};
-pub use sender::Tenant;
+pub use sender::{Pool, PoolAddress, Tenant};
 
 use super::hop::Hop;
 use super::signing::{Dkim, Signing};
@@ -61,6 +61,8 @@ pub struct Config {
     pub recipients: Recipients,
     #[serde(default, rename = "tenant", skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<Tenant>,
+    #[serde(default, rename = "pool", skip_serializing_if = "Vec::is_empty")]
+    pub pools: Vec<Pool>,
     #[serde(default, rename = "route", skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<Route>,
     #[serde(default)]
@@ -107,6 +109,7 @@ impl Config {
             domains: Vec::new(),
             recipients: Recipients::default(),
             tenants: Vec::new(),
+            pools: Vec::new(),
             routes: Vec::new(),
             dns: Dns::default(),
             limits: Limits::default(),
@@ -496,10 +499,11 @@ pub struct Route {
     #[serde(default)]
     #[schemars(extend("x-example" = "/etc/rohrpost/smarthost"))]
     pub credentials: Option<PathBuf>,
-    /// Own addresses to deliver from. Empty: the first own address of the hop's family.
-    #[serde(default)]
-    #[schemars(with = "Vec<IpText>", extend("x-example" = ["192.0.2.25"]))]
-    pub source_addresses: Vec<IpAddr>,
+    /// The [[pool]] of own addresses that mail to these hosts leaves from, unless its sender has one. Unset: the first own address
+    /// of the host's family.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "partners"))]
+    pub pool: Option<String>,
     /// Connections to this route's hosts at the same time; with `mx` to those of each set of hosts. It begins with one, and has
     /// fewer while the receiver does not bear so many. A [[shaping]] may say otherwise.
     #[serde(default = "route_connections_default")]

@@ -4,6 +4,7 @@
 //! Never: a question to the machine.
 
 mod pair;
+mod pool;
 mod reaction;
 mod shaping;
 mod signing;
@@ -37,6 +38,7 @@ pub fn validate(config: &mut Config, table: &Spanned<DeTable<'_>>, hosts: &Hosts
     check.signing(config);
     check.domains(config);
     check.tenants(config);
+    check.pools(config);
     check.routes(config, hosts);
     check.dns(config);
     check.shaping(config);
@@ -384,18 +386,7 @@ impl Check<'_> {
                 let place = self.places.of_entry("route", index, key);
                 self.add(Problem::new(place, format!("the route for \"{}\" {what}", route.domain)).help(help));
             }
-            for (item, source) in route.source_addresses.iter().enumerate() {
-                let place = self.places.of_item("route", index, "source_addresses", item);
-                if !config.addresses.iter().any(|own| own.ip.addr() == *source) {
-                    self.add(
-                        Problem::new(place, format!("the source address {source} is none of our own"))
-                            .help("it needs an [[address]] section"),
-                    );
-                }
-            }
-            // Those that are none of our own were reported above; saying the same of each hop would not help.
-            let own = |source: &&IpAddr| config.addresses.iter().any(|own| own.ip.addr() == **source);
-            let sources: Vec<IpAddr> = route.source_addresses.iter().filter(own).copied().collect();
+            let sources = pool::sources(config, route);
             for (item, hop) in route.to.iter_mut().enumerate() {
                 let place = self.places.of_item("route", index, "to", item);
                 self.hop(config, &sources, hop, place, hosts);
@@ -405,7 +396,7 @@ impl Check<'_> {
         self.no_duplicates(names, "two [[route]] sections for");
     }
 
-    /// Fills in the addresses of `hop` that can be reached from `sources` (all own addresses if empty).
+    /// Fills in the addresses of `hop` that can be reached from `sources`.
     fn hop(&mut self, config: &Config, sources: &[IpAddr], hop: &mut Hop, place: Range<usize>, hosts: &Hosts) {
         let found = hosts.resolve(&hop.host);
         if let (Host::Name(name), true) = (&hop.host, found.is_empty()) {
@@ -563,13 +554,13 @@ fn unreachable(config: &Config, sources: &[IpAddr], remote: SocketAddr) -> Optio
         ));
     }
     let family = |own: &&Address| own.ip.addr().is_ipv4() == ip.is_ipv4();
-    let from = |own: &&Address| sources.is_empty() || sources.contains(&own.ip.addr());
+    let from = |own: &&Address| sources.contains(&own.ip.addr());
     let mut usable = config.addresses.iter().filter(family).filter(from).peekable();
     let version = if ip.is_ipv4() { 4 } else { 6 };
     if usable.peek().is_none() {
         return Some((
             format!("no own address to reach {ip} from: it needs one of IPv{version}"),
-            format!("add an [[address]] of IPv{version}, or to `source_addresses`"),
+            format!("add an [[address]] of IPv{version}, and to the `pool` of the route if it has one"),
         ));
     }
     // Routes belong to the box and not to an address: any own address of the family may bring the gateway.
@@ -644,6 +635,7 @@ pub fn warnings(config: &Config) -> Vec<String> {
         }
     }
     warnings.extend(tls::warnings(config));
+    warnings.extend(pool::warnings(config));
     warnings.extend(signing::warnings(config));
     warnings.extend(pair::warnings(config));
     warnings

@@ -49,6 +49,24 @@ impl DeliveryReport {
     pub fn connections(&self) -> u32 {
         self.busy + self.idle + self.opening
     }
+
+    /// Takes in the same destination for mail from another pool. What is configured holds for both together.
+    fn add(&mut self, other: DeliveryReport) {
+        self.busy += other.busy;
+        self.idle += other.idle;
+        self.opening += other.opening;
+        self.ending += other.ending;
+        self.window = (self.window + other.window).min(self.connections_max);
+        self.waiting += other.waiting;
+        self.messages_per_s += other.messages_per_s;
+        self.limited_by = self.limited_by.or(other.limited_by);
+        self.suspended_until = self.suspended_until.max(other.suspended_until);
+        let at = |failure: &Option<HostFailure>| failure.as_ref().map(|failure| failure.at);
+        if at(&other.last_failure) > at(&self.last_failure) {
+            self.last_failure = other.last_failure;
+        }
+        self.hosts.extend(other.hosts);
+    }
 }
 
 /// What a host said that was no consent, or what happened to a connection to it.
@@ -72,6 +90,9 @@ pub struct DeliveryHost {
     pub host: String,
     /// Where.
     pub remote: SocketAddr,
+    /// From which pool of own addresses, where one was to be chosen: each of them has its own experience with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<String>,
     /// Whether it is used.
     pub state: HostState,
     /// Connections to it that take work.
@@ -252,7 +273,12 @@ impl Sum {
                 Entry::Occupied(mut known) => known.get_mut().add(entry),
             }
         }
-        self.owned.extend(reply.owned.into_iter().map(|owned| (owned.key, owned)));
+        for owned in reply.owned {
+            match self.owned.entry(owned.key) {
+                Entry::Vacant(place) => drop(place.insert(owned)),
+                Entry::Occupied(mut known) => known.get_mut().report.add(owned.report),
+            }
+        }
         reply.next
     }
 

@@ -140,7 +140,7 @@ fn name_of(id: MessageId) -> String {
 fn key_of(id: MessageId) -> DestinationKey {
     let entries = [("first.example".into(), Route::by_mx()), ("others.example".into(), Route::new(Vec::new()))];
     let routes = Routes::new(entries).unwrap();
-    DestinationKey::of_route(routes.destination(&name_of(id)["mx://".len()..]))
+    routes.key(routes.destination(&name_of(id)["mx://".len()..]))
 }
 
 /// The first worker owns the destination of the first messages, and the second one the others.
@@ -150,6 +150,7 @@ fn owned(worker: u16, hosts: bool) -> OwnedDestination {
     let host = DeliveryHost {
         host: "mx.example".into(),
         remote,
+        pool: None,
         state: HostState::Up,
         connections: 3,
         failures: 0,

@@ -35,6 +35,11 @@ impl<T: Copy> Domains<T> {
         }
     }
 
+    /// What holds for any domains, in no order.
+    pub fn values(&self) -> impl Iterator<Item = T> {
+        self.exact.values().chain(self.below.values()).copied().chain(self.default)
+    }
+
     /// What holds for a domain: its own, else that of the nearest domain above with a dotted pattern, else the default. An
     /// empty domain and an address literal have only the default. Takes a look-up for each label, and no memory.
     pub fn get(&self, domain: &str) -> Option<T> {

@@ -3,12 +3,14 @@
 use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
 use crate::env::Instant;
+use crate::flow::PathFacts;
 use crate::smtp::client::Stage;
 use crate::smtp::{BodyType, Notify, Return};
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use serde::Serialize;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// One message for one destination: one transaction.
@@ -143,6 +145,8 @@ pub struct Answer {
     pub reply: Option<ReplyTo>,
     /// How the connection to it was secured, if there was one and it was.
     pub tls: Option<HopSecured>,
+    /// How it was reached, if there was a connection.
+    pub path: Option<Box<HopPath>>,
     /// The reaction that it called for, by name.
     pub reaction: Option<Arc<str>>,
 }
@@ -154,6 +158,20 @@ pub struct ReplyTo {
     pub code: u16,
     /// How far the session was.
     pub stage: Stage,
+}
+
+/// How a next hop was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HopPath {
+    /// The own address; none: it is the kernel's to choose.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub local: Option<IpAddr>,
+    /// The pool that it is of, by its name, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Arc<str>>,
+    /// What the connection has met, if that is known.
+    #[serde(flatten)]
+    pub met: Option<PathFacts>,
 }
 
 /// How a connection to a next hop was secured.
@@ -171,7 +189,7 @@ pub struct HopSecured {
 impl Answer {
     /// Something that we say ourselves.
     pub fn local(status: (u8, u16, u16), text: impl Into<Box<str>>) -> Answer {
-        Answer { status, text: text.into(), remote: None, reply: None, tls: None, reaction: None }
+        Answer { status, text: text.into(), remote: None, reply: None, tls: None, path: None, reaction: None }
     }
 
     /// A reply of the remote.

@@ -24,6 +24,7 @@
 mod destinations;
 mod domains;
 mod job;
+mod pool;
 mod queue;
 mod rate;
 mod reaction;
@@ -40,8 +41,10 @@ pub use destinations::{
     Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, LastWord, Limited, News, Settings,
 };
 pub use job::{
-    Answer, Fate, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work, WorkResult,
+    Answer, Fate, HopPath, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work,
+    WorkResult,
 };
+pub use pool::{Pool, PoolAddress, PoolId, Pools};
 pub use queue::{Bounce, LaneStatus, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
 pub use rate::{BadRate, Rate};
 pub use reaction::{BadPattern, CodePattern, React, Reaction, Reactions, StatusPattern, compile as compile_pattern};

@@ -4,6 +4,11 @@
 //! was built; workers share it. Routes with the same hosts and settings are one destination, so that
 //! recipients of all their domains share transactions and connections.
 //!
+//! A pool of own addresses is a part of a route: mail that leaves from another pool goes to another destination, of the same *family*.
+//! For what a receiver knows of us, and we of it (its patience, its refusals, connections), hangs on our address; only what the
+//! operator allows holds for a family as a whole, and so all of it has one owner. Where the sender decides about the pool
+//! ([`Pools`]), each route is there once for each pool that a sender may have.
+//!
 //! A route by MX has no hosts of its own: the DNS names them for each domain. Such a domain is a destination of its own for the
 //! queue that holds its mail, known by a number that means something there only. For whoever delivers, the destination is the
 //! *MX set*: the names of the hosts with their preferences, and what is demanded of each, by which all workers know without a word
@@ -12,6 +17,7 @@
 //! over a connection that was made for a domain of which less was demanded.
 
 use super::domains::Domains;
+use super::pool::{Pool, PoolId, Pools};
 use super::shaping::{SectionId, Shaping, covers};
 use super::{Way, Work};
 use crate::dns::{Dane, Failure, MailHost, MailHosts};
@@ -53,22 +59,22 @@ impl DestinationId {
     }
 }
 
-/// A destination as all workers know it: a route, or one of the MX sets that are reached by it.
+/// A destination as all workers know it: the routes of a family, whatever their pools, or one of the MX sets that are reached by them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DestinationKey {
-    route: RouteId,
+    family: FamilyId,
     set: Option<u64>,
 }
 
 impl DestinationKey {
-    /// A route that has hosts of its own, or needs none.
-    pub fn of_route(route: RouteId) -> DestinationKey {
-        DestinationKey { route, set: None }
+    /// Routes that have hosts of their own, or need none.
+    pub(super) fn of_route(family: FamilyId) -> DestinationKey {
+        DestinationKey { family, set: None }
     }
 
-    /// The MX set that has this number ([`Route::hash_of_set`]) by way of a route.
-    pub(super) fn of_set(route: RouteId, number: u64) -> DestinationKey {
-        DestinationKey { route, set: Some(number) }
+    /// The MX set that has this number ([`Route::hash_of_set`]) by way of a family of routes.
+    pub(super) fn of_set(family: FamilyId, number: u64) -> DestinationKey {
+        DestinationKey { family, set: Some(number) }
     }
 }
 
@@ -233,9 +239,8 @@ pub struct Route {
     pub hops: Vec<Hop>,
     /// The hosts are those that the DNS names for the recipient's domain.
     pub mx: bool,
-    /// Own addresses to send from. Empty: the first own address of the hop's family. Otherwise a hop whose family is
-    /// not among them is not used, as the operator named what may be seen as the sender.
-    pub source_addresses: Vec<IpAddr>,
+    /// The own addresses that mail leaves from. None: the first own address of the hop's family.
+    pub pool: Option<Arc<Pool>>,
     /// What is demanded of TLS.
     pub tls: TlsPolicy,
     /// Who we are to its hosts, if they are to know: nothing without [`TlsPolicy::Verify`].
@@ -254,7 +259,7 @@ impl Route {
         Route {
             hops,
             mx: false,
-            source_addresses: Vec::new(),
+            pool: None,
             tls: TlsPolicy::default(),
             credentials: None,
             connections_max: CONNECTIONS_PER_DESTINATION_DEFAULT,
@@ -316,10 +321,10 @@ impl Route {
         Route { hops: self.set(hosts).map(hop).collect(), ..self.clone() }
     }
 
-    /// A number by which all workers know an MX set that is reached by this route, which has this id.
-    pub(super) fn hash_of_set(&self, id: RouteId, hosts: &MailHosts) -> u64 {
+    /// A number by which all workers know an MX set that is reached by the routes of this route's family, which has this id.
+    pub(super) fn hash_of_set(&self, family: FamilyId, hosts: &MailHosts) -> u64 {
         let mut hasher = SipHasher13::new();
-        id.hash(&mut hasher);
+        family.hash(&mut hasher);
         for (host, demand) in self.set(hosts) {
             hasher.write_u16(host.preference);
             // Preceded by its size, so that no two lists are written alike.
@@ -328,6 +333,16 @@ impl Route {
             demand.hash(&mut hasher);
         }
         hasher.finish()
+    }
+}
+
+/// Names a family: routes that differ in their pools alone. Small and dense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FamilyId(u32);
+
+impl FamilyId {
+    pub fn index(self) -> usize {
+        self.0 as usize
     }
 }
 
@@ -347,37 +362,66 @@ pub enum RouteError {
 pub struct Routes {
     routes: Vec<Route>,
     domains: Domains<RouteId>,
+    /// Of each route, its family.
+    families: Vec<FamilyId>,
+    /// Of each family, its first route.
+    heads: Vec<RouteId>,
+    /// The route of each family with each pool that a sender may have.
+    with_pools: HashMap<(FamilyId, PoolId), RouteId>,
+    pools: Pools,
     shaping: Arc<Shaping>,
 }
 
 impl Routes {
     /// Compiles pairs of a pattern (`example.net`, `.example.net` for all subdomains, `*` for the rest) and a route.
     pub fn new(entries: impl IntoIterator<Item = (Box<str>, Route)>) -> Result<Routes, RouteError> {
-        Routes::shaped(entries, Shaping::default())
+        Routes::shaped(entries, Shaping::default(), Pools::default())
     }
 
-    /// The same with limits by destination. Domains that sections name get routes of their own.
+    /// The same with limits by destination, and pools by sender. Domains that sections name get routes of their own.
     pub fn shaped(
         entries: impl IntoIterator<Item = (Box<str>, Route)>,
         shaping: Shaping,
+        pools: Pools,
     ) -> Result<Routes, RouteError> {
         let mut entries: Vec<(Box<str>, Route)> = entries.into_iter().collect();
         name_domains(&mut entries, &shaping);
-        let mut compiled = Routes { shaping: Arc::new(shaping), ..Routes::default() };
-        let mut known: HashMap<Route, RouteId> = HashMap::new();
+        let mut compiled = Routes { shaping: Arc::new(shaping), pools, ..Routes::default() };
+        let mut known = Known::default();
         for (pattern, route) in entries {
             if !route.discards() && !route.mx && route.hops.iter().all(|hop| hop.addresses.is_empty()) {
                 return Err(RouteError::NoHops(pattern));
             }
-            let id = *known.entry(route).or_insert_with_key(|route| {
-                compiled.routes.push(route.clone());
-                DestinationId::from_index(compiled.routes.len() - 1)
-            });
+            let id = compiled.add(&mut known, route);
             if compiled.domains.insert(&pattern, id).is_some() {
                 return Err(RouteError::Duplicate(pattern));
             }
         }
+        let of_senders = compiled.pools.of_senders();
+        for index in 0..compiled.routes.len() {
+            let route = compiled.routes[index].clone();
+            for pool in of_senders.iter().filter(|_| !route.discards()) {
+                let route = Route { pool: Some(Arc::clone(compiled.pools.pool(*pool))), ..route.clone() };
+                let id = compiled.add(&mut known, route);
+                compiled.with_pools.insert((compiled.families[index], *pool), id);
+            }
+        }
         Ok(compiled)
+    }
+
+    /// The id of a route, which it gets if it has none.
+    fn add(&mut self, known: &mut Known, route: Route) -> RouteId {
+        let id = known.routes.entry(route).or_insert_with_key(|route| {
+            let (id, alike) = (DestinationId::from_index(self.routes.len()), Route { pool: None, ..route.clone() });
+            let family = known.families.entry(alike).or_insert_with(|| {
+                self.heads.push(id);
+                FamilyId(self.heads.len() as u32 - 1)
+            });
+            self.families.push(*family);
+            self.routes.push(route.clone());
+            id
+        });
+        *id
     }
 
     /// The route of a domain: that of the nearest pattern. An empty domain (`Postmaster` alone) and an address literal have only
@@ -394,6 +438,32 @@ impl Routes {
     /// A route that [`lookup`](Routes::lookup) named. Panics for any other id.
     pub fn route(&self, id: RouteId) -> &Route {
         &self.routes[id.index()]
+    }
+
+    /// The pool of mail from a reverse-path, if it is for the sender to decide.
+    pub fn pool_of(&self, reverse_path: &str) -> Option<PoolId> {
+        self.pools.of(reverse_path)
+    }
+
+    /// The route that mail takes whose sender has this pool, in place of `id`.
+    pub fn with_pool(&self, id: RouteId, pool: Option<PoolId>) -> RouteId {
+        let family = self.families.get(id.index());
+        family.zip(pool).and_then(|(family, pool)| self.with_pools.get(&(*family, pool))).copied().unwrap_or(id)
+    }
+
+    /// The routes that differ from one another in their pools alone. Panics for an id that none of them has.
+    pub(super) fn family(&self, id: RouteId) -> FamilyId {
+        self.families[id.index()]
+    }
+
+    /// How many families there are; their ids count up from 0.
+    pub(super) fn family_count(&self) -> usize {
+        self.heads.len()
+    }
+
+    /// A route as a destination that all workers know. Panics for an id that none of them has.
+    pub fn key(&self, id: RouteId) -> DestinationKey {
+        DestinationKey::of_route(self.family(id))
     }
 
     /// Limits by destination.
@@ -420,18 +490,22 @@ impl Routes {
         self.routes.len()
     }
 
-    /// Which of `workers` workers owns the destination of some work: all agree. Ids of routes are dense, so that the remainder
-    /// spreads them evenly; MX sets are spread by a hash.
+    /// Which of `workers` workers owns the destination of some work: all agree, and all destinations of a family with the same hosts
+    /// have one. Ids of families are dense, so that the remainder spreads them evenly; MX sets are spread by a hash.
     pub fn owner(&self, work: &Work, workers: u16) -> u16 {
         let workers = workers.max(1);
+        let of_route = |id: RouteId| {
+            let number = self.families.get(id.index()).map_or(u32::MAX, |family| family.0);
+            (number % u32::from(workers)) as u16
+        };
         match work {
             Work::Deliver(job) => match &job.way {
                 Way::Hosts { route, hosts } => {
-                    (self.route(*route).hash_of_set(*route, hosts) % u64::from(workers)) as u16
+                    (self.route(*route).hash_of_set(self.family(*route), hosts) % u64::from(workers)) as u16
                 }
-                Way::Route | Way::Failed(_) | Way::Overdue(_) => (job.destination.0 % u32::from(workers)) as u16,
+                Way::Route | Way::Failed(_) | Way::Overdue(_) => of_route(job.destination),
             },
-            Work::Verify { destination, .. } => (destination.0 % u32::from(workers)) as u16,
+            Work::Verify { destination, .. } => of_route(*destination),
         }
     }
 
@@ -444,15 +518,22 @@ impl Routes {
         }
     }
 
-    /// The name for people of a route that a destination is reached by.
+    /// The name for people of the routes that a destination is reached by.
     pub fn name_of(&self, key: DestinationKey) -> DestinationName<'_> {
-        self.name(key.route)
+        self.name(self.heads[key.family.index()])
     }
 
     /// A destination's name for people: its hops.
     pub fn name(&self, id: DestinationId) -> DestinationName<'_> {
         DestinationName(self.routes.get(id.index()))
     }
+}
+
+/// Routes that were met, each once.
+#[derive(Default)]
+struct Known {
+    routes: HashMap<Route, RouteId>,
+    families: HashMap<Route, FamilyId>,
 }
 
 /// Adds routes for the domains that sections of limits name, as far as there is one for them, and tells all routes by which sections
@@ -617,18 +698,18 @@ mod tests {
 
     #[test]
     fn an_mx_set_is_its_names_and_preferences() {
-        let (id, by_mx) = (DestinationId::from_index(0), Route::by_mx());
+        let (id, by_mx) = (FamilyId(0), Route::by_mx());
         let set = by_mx.hash_of_set(id, &hosts(&[(10, "a.example"), (20, "b.example")], 1));
         assert_eq!(set, by_mx.hash_of_set(id, &hosts(&[(10, "a.example"), (20, "b.example")], 2)));
         let others = [hosts(&[(10, "a.example")], 1), hosts(&[(10, "a.example"), (10, "b.example")], 1)];
         assert!(others.iter().all(|other| by_mx.hash_of_set(id, other) != set));
-        let other = DestinationId::from_index(1);
+        let other = FamilyId(1);
         assert_ne!(set, by_mx.hash_of_set(other, &hosts(&[(10, "a.example"), (20, "b.example")], 1)));
     }
 
     #[test]
     fn hosts_of_which_more_is_demanded_are_another_mx_set() {
-        let id = DestinationId::from_index(0);
+        let id = FamilyId(0);
         let of = |dane: Dane| {
             let mut hosts = hosts(&[(10, "a.example")], 1);
             hosts.hosts[0].dane = dane;
@@ -685,6 +766,39 @@ mod tests {
         other.sts.policy = Some(Arc::new(policy(Mode::Enforce)));
         let failure = route.admit(&Arc::new(other)).unwrap_err();
         assert_eq!(&*failure.text, "the MTA-STS policy of the domain does not name its host c.example");
+    }
+
+    #[test]
+    fn each_route_is_there_once_for_each_pool_that_a_sender_may_have() {
+        let pool = |name: &str| Pool { name: name.into(), addresses: Vec::new() };
+        let pools = Pools::new([(pool("a"), &["a.example"][..]), (pool("b"), &["b.example"]), (pool("c"), &[])]);
+        let from_c = Route { pool: pools.find("c").cloned(), ..route(1) };
+        let mx = Route::by_mx();
+        let entries = [("*".into(), mx), ("one.example".into(), route(1)), ("two.example".into(), from_c)];
+        let entries = entries.into_iter().chain([("none.example".into(), Route::new(Vec::new()))]);
+        let routes = Routes::shaped(entries, Shaping::default(), pools).unwrap();
+        let of = |domain, from| routes.with_pool(routes.destination(domain), routes.pool_of(from));
+        let pool = |id| routes.route(id).pool.as_ref().map(|pool| pool.name.to_string());
+        for (domain, from, expected) in [
+            ("one.example", "x@a.example", Some("a")),
+            ("one.example", "x@b.example", Some("b")),
+            ("one.example", "x@elsewhere.example", None),
+            ("one.example", "", None),
+            ("two.example", "x@a.example", Some("a")),
+            ("two.example", "", Some("c")),
+            ("mx.example", "x@b.example", Some("b")),
+            ("none.example", "x@b.example", None),
+        ] {
+            assert_eq!(pool(of(domain, from)).as_deref(), expected, "{from} to {domain}");
+        }
+        assert_eq!(of("one.example", "x@a.example"), of("two.example", "x@a.example"), "the same hosts and pool");
+        assert_eq!((routes.count(), routes.family_count()), (8, 3));
+        for workers in 1..5 {
+            let owner = |id| routes.owner(&Work::Verify { token: 0, destination: id, recipient: "".into() }, workers);
+            let all = ["x@a.example", "x@b.example", ""].map(|from| owner(of("two.example", from)));
+            assert!(all.iter().all(|one| *one == all[0]), "what they may do together one worker knows");
+        }
+        assert_eq!(routes.with_pool(DestinationId::NOWHERE, routes.pool_of("x@a.example")), DestinationId::NOWHERE);
     }
 
     #[test]

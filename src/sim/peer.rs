@@ -25,6 +25,8 @@ pub(super) struct Wire {
     pub closing: bool,
     /// It ends at once.
     pub aborting: bool,
+    /// Who has begun it, if it was the other side.
+    pub client: Option<IpAddr>,
     sent: usize,
 }
 
@@ -122,9 +124,10 @@ impl<S: Script> Peer<S> {
         self.stack.poll(scene.now, &mut self.events);
         for event in std::mem::take(&mut self.events) {
             match event {
-                FlowEvent::Accepted { flow, listener, .. } => {
+                FlowEvent::Accepted { flow, listener, remote, .. } => {
                     let (script, layer) = accept(listener, scene);
-                    let mut talk = Conversation { script, layer, wire: Wire::default(), active_at: scene.now };
+                    let wire = Wire { client: Some(remote.ip()), ..Wire::default() };
+                    let mut talk = Conversation { script, layer, wire, active_at: scene.now };
                     talk.script.begin(&mut talk.wire, scene);
                     self.conversations.insert(flow, talk);
                     self.serve(flow, scene);

@@ -270,6 +270,12 @@ const BEARING_STREAM: u64 = 0x5_0cc3 << 32;
 /// Of a hundred worlds, in so many some of them bear little.
 const BEARING_PERCENT: u32 = 40;
 
+/// The same for where mail leaves from.
+const POOLS_STREAM: u64 = 0x6_900f << 32;
+
+/// Of a hundred worlds, in so many it leaves from pools.
+const POOLS_PERCENT: u32 = 30;
+
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
 
@@ -333,6 +339,8 @@ pub(super) struct Plan {
     pub by_mx: bool,
     /// Limits of the appliance's own for some next hops.
     pub shaping: Vec<Shaping>,
+    /// Mail leaves from pools of own addresses.
+    pub pools: bool,
     /// It leaves next hops alone that are too busy.
     pub reacts: bool,
     /// A start brings another number of workers than the one before it.
@@ -374,6 +382,7 @@ impl Plan {
             checks: random.random_bool(0.3),
             by_mx: false,
             shaping: Vec::new(),
+            pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
             regroups: random.random_bool(0.3),
             heals_in_place: false,
@@ -479,6 +488,7 @@ impl Plan {
             checks: random.random_bool(0.3),
             by_mx: false,
             shaping: Vec::new(),
+            pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
             regroups: false,
             heals_in_place: random.random_bool(0.5),

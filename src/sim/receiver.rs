@@ -3,6 +3,7 @@
 use super::ledger::DeliveryId;
 use super::mail::{ORIGIN, number_of_recipient};
 use super::peer::{Scene, Script, Wire};
+use super::setup::may_come_from;
 use crate::env::Instant;
 use crate::flow::FlowEnd;
 use rand::RngExt;
@@ -40,6 +41,8 @@ pub(super) struct Hop {
     pub manner: Manner,
     /// Replies for each recipient behind the final dot (RFC 2033).
     pub lmtp: bool,
+    /// Its place, if it knows where mail to it comes from.
+    pub place: Option<usize>,
     /// Conversations.
     open: u32,
     seen: BTreeMap<String, Instant>,
@@ -97,6 +100,11 @@ impl Receiver {
         } else if let Some(path) = upper.starts_with("MAIL FROM:<").then(|| &line[11..]) {
             self.reset();
             self.sender = path.split_once('>').map(|(address, _)| address.to_owned());
+            if let (Some(place), Some(client), Some(sender)) = (self.hop.borrow().place, wire.client, &self.sender)
+                && !may_come_from(client, sender, place)
+            {
+                scene.ledger.violate(scene.now, format_args!("mail from <{sender}> came to hop {place} from {client}"));
+            }
             wire.say("250 2.1.0 sender\r\n");
         } else if let Some(path) = upper.starts_with("RCPT TO:<").then(|| &line[9..]) {
             let address = path.split_once('>').map_or("", |(address, _)| address).to_owned();

@@ -7,7 +7,7 @@ use crate::env::Instant;
 use crate::mirror::register::Node as Identity;
 use crate::port::sim::{Link, Network, SimPort};
 use crate::tcp::{self, OwnAddress, Stack};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// Links beat so much slower than they usually do, and all that follows from it: a beat is most of what happens in a world.
@@ -51,6 +51,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
             if plan.manual { "arbiter = \"manual\"" } else { "etcd = [\"http://10.0.0.99:2379\"]" },
         );
     }
+    if plan.pools {
+        text += &pools(plan.pair);
+    }
     let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
@@ -62,6 +65,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         text += &format!("[[route]]\ndomain = \"d{domain}.test\"\n{way}\n");
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
+    if plan.pools && !plan.pair {
+        text += "pool = \"bounces\"\n";
+    }
     for Shaping { domain, by_domain, connections_max, message_rate } in &plan.shaping {
         let whom = match by_domain {
             true => format!("domains = [\"d{domain}.test\"]"),
@@ -90,6 +96,43 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     config.retry.max.0 = plan.retry_max;
     config.retry.age_max.0 = plan.age_max;
     config
+}
+
+/// Pools: one for all mail that has a sender, and on a single box one for bounces.
+fn pools(pair: bool) -> String {
+    let pool = |name: &str, addresses: &[IpAddr]| {
+        let addresses = addresses.iter().zip(1..).map(|(ip, weight)| format!("{{ ip = \"{ip}\", weight = {weight} }}"));
+        format!("[[pool]]\nname = \"{name}\"\naddresses = [{}]\n", addresses.collect::<Vec<_>>().join(", "))
+    };
+    let of_senders = format!("sender_domains = [\"{}\"]\n", mail::ORIGIN);
+    if pair {
+        // Those of both identities: a box has the one, the other or all of them.
+        return pool("senders", &[address(1), address_v6(1), address_v6(5), address(5)]) + &of_senders;
+    }
+    let mut text = String::new();
+    for ip in SENDERS_FROM.into_iter().chain([BOUNCES_FROM]) {
+        text += &format!("[[address]]\nip = \"{ip}/{}\"\n", if ip.is_ipv4() { 24 } else { 64 });
+    }
+    text + &pool("bounces", &[BOUNCES_FROM]) + &pool("senders", &SENDERS_FROM) + &of_senders
+}
+
+/// Own addresses that mail with a sender leaves from, where a single box has pools.
+const SENDERS_FROM: [IpAddr; 3] = [
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 6)),
+    IpAddr::V4(Ipv4Addr::new(10, 0, 0, 8)),
+    IpAddr::V6(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 6)),
+];
+
+/// That of bounces to the home of all senders.
+const BOUNCES_FROM: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+
+/// Whether mail to the next hop at this place may come from `ip`, where a single box has pools.
+pub(super) fn may_come_from(ip: IpAddr, sender: &str, place: usize) -> bool {
+    match (sender.is_empty(), place) {
+        (false, _) => SENDERS_FROM.contains(&ip),
+        (true, HOME) => ip == BOUNCES_FROM,
+        (true, _) => ip == address(1) || ip == address_v6(1),
+    }
 }
 
 pub(super) fn outside(

@@ -203,7 +203,12 @@ impl World {
         let addresses = places.iter().map(SocketAddr::ip).collect();
         let receivers = outside(&network, 3, addresses, places, random.random());
         let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1), plan.pair);
-        let hop = |place| Rc::new(RefCell::new(Hop::new(place == LMTP)));
+        let knows = plan.pools && !plan.pair;
+        let hop = |place| {
+            let mut hop = Hop::new(place == LMTP);
+            hop.place = Some(place).filter(|_| knows);
+            Rc::new(RefCell::new(hop))
+        };
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
         let ledger = Ledger::new(plan.promise, plan.pair, plan.age_max, retry, Trace::new(echo));
         let mut world = World {

@@ -481,7 +481,7 @@ impl Home {
         let Some(answer) = fate.answer() else { return };
         let destination = parts.routes.describe(domain_of(recipient.address));
         let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
-        let (remote, tls) = (answer.remote.as_deref().map(str::to_owned), answer.tls);
+        let (remote, tls, path) = (answer.remote.as_deref().map(str::to_owned), answer.tls, answer.path.clone());
         let text = answer.text.clone();
         let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
         let reaction = answer.reaction.as_deref().map(str::to_owned);
@@ -492,7 +492,7 @@ impl Home {
                 let delay = parts.now.wall.since(message.received_at());
                 super::record(&mut parts.stages.delivery, delay);
                 let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let event = Event::Delivered { id, recipient, destination, remote, tls, reply, delay_ms };
+                let event = Event::Delivered { id, recipient, destination, remote, tls, path, reply, delay_ms };
                 (Outcome::Delivered { reply: text }, event)
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
@@ -503,6 +503,7 @@ impl Home {
                     destination,
                     remote,
                     tls,
+                    path,
                     reply,
                     status,
                     reaction,
@@ -514,7 +515,7 @@ impl Home {
             Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
                 self.counts.bounced += 1;
                 let dsn = dsn.filter(|_| notify);
-                let event = Event::Bounced { id, recipient, destination, reply, status, reaction, dsn };
+                let event = Event::Bounced { id, recipient, destination, path, reply, status, reaction, dsn };
                 (Outcome::Bounced { reply: text }, event)
             }
             Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {

@@ -17,7 +17,7 @@ use crate::delivery::{
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
-use crate::flow::{ConnectError, FlowEnd, FlowId, Transport};
+use crate::flow::{ConnectError, FlowEnd, FlowId, PathFacts, Transport};
 use crate::limits::END_HELD_MAX;
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
@@ -68,6 +68,10 @@ struct Connection {
     /// What is wrong with the layer, if its handshake failed.
     tls_error: Option<TlsError>,
     local: IpAddr,
+    /// The pool that it leaves from, by its name.
+    pool: Option<Arc<str>>,
+    /// What it had met when something was said last.
+    met: Option<PathFacts>,
     remote: SocketAddr,
     /// The host's name, for replies and notices.
     host: Arc<str>,
@@ -154,7 +158,7 @@ impl Outbound {
         while let Some(action) = self.destinations.poll(parts.now.mono) {
             acted = true;
             match action {
-                Action::Connect { connection, local, remote, protocol, security, ehlo_name, host, .. } => {
+                Action::Connect { connection, local, pool, remote, protocol, security, ehlo_name, host, .. } => {
                     match parts.transport.connect(parts.now.mono, local, remote) {
                         Ok(flow) => {
                             let settings = self.settings(ehlo_name, protocol, &security);
@@ -164,6 +168,8 @@ impl Outbound {
                                 security,
                                 tls_error: None,
                                 local,
+                                pool,
+                                met: None,
                                 remote,
                                 host,
                                 settings,
@@ -526,6 +532,10 @@ impl Outbound {
                 }
                 Event::ContentWanted => {}
                 Event::Settled { index, fate } => {
+                    // All recipients of a transaction are told the same.
+                    if matches!(&found.task, InHand::Delivery { fates, .. } if fates.is_empty()) {
+                        found.look_back(&mut parts.transport);
+                    }
                     if let client::Fate::Deferred(reason) = &fate {
                         found.note_refusal(parts, &mut self.refused, reason);
                     }
@@ -552,6 +562,7 @@ impl Outbound {
                     }
                 }
                 Event::Closing(reason) => {
+                    found.look_back(&mut parts.transport);
                     if let Some(reason) = &reason {
                         found.note_refusal(parts, &mut self.refused, reason);
                     }
@@ -635,23 +646,28 @@ impl Outbound {
 /// Writes down what happened to a host.
 fn tell<T, D: Disk>(parts: &mut Parts<T, D>, news: News) {
     let now = parts.now;
+    let name = |pool: Option<Arc<str>>| pool.map(|pool| pool.to_string());
     parts.reporter.event(match news {
-        News::HostDown { host, remote, failures, until, why } => crate::event::Event::HostDown {
+        News::HostDown { host, remote, pool, failures, until, why } => crate::event::Event::HostDown {
             host: host.to_string(),
             remote,
+            pool: name(pool),
             failures,
             next_attempt_at: now.wall + until.since(now.mono),
             reply: why.text.into(),
         },
-        News::Reacted { reaction, suspends, host, remote, until, why } => crate::event::Event::Reacted {
+        News::Reacted { reaction, suspends, host, remote, pool, until, why } => crate::event::Event::Reacted {
             reaction: reaction.to_string(),
             action: if suspends { "suspend" } else { "back_off" }.to_owned(),
             host: host.to_string(),
             remote,
+            pool: name(pool),
             until: now.wall + until.since(now.mono),
             reply: why.text.into(),
         },
-        News::HostUp { host, remote } => crate::event::Event::HostUp { host: host.to_string(), remote },
+        News::HostUp { host, remote, pool } => {
+            crate::event::Event::HostUp { host: host.to_string(), remote, pool: name(pool) }
+        }
     });
 }
 

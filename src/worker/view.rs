@@ -80,11 +80,11 @@ fn report(now: Now, status: DestinationStatus) -> DeliveryReport {
             at: wall(now, at),
             text: text.into(),
         }),
-        hosts: status.hosts.into_iter().map(|status| host(now, status)).collect(),
+        hosts: status.hosts.into_iter().map(|host_status| host(now, host_status, status.pool.as_deref())).collect(),
     }
 }
 
-fn host(now: Now, status: HostStatus) -> DeliveryHost {
+fn host(now: Now, status: HostStatus, pool: Option<&str>) -> DeliveryHost {
     let state = match (status.is_retired, status.alone_until, status.failures) {
         (true, ..) => HostState::Gone,
         (false, Some(_), _) if status.is_spared => HostState::Paused,
@@ -95,6 +95,7 @@ fn host(now: Now, status: HostStatus) -> DeliveryHost {
     DeliveryHost {
         host: status.name.to_string(),
         remote: status.remote,
+        pool: pool.map(str::to_owned),
         state,
         connections: status.serving,
         failures: status.failures,

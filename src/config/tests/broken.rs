@@ -243,7 +243,7 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         (
             "lmtp://10.1.1.5:24",
             "smtp://[2001:db8::1]",
-            "line 19: no own address to reach 2001:db8::1 from: it needs one of IPv6 | add an [[address]] of IPv6, or to `source_addresses`",
+            "line 19: no own address to reach 2001:db8::1 from: it needs one of IPv6 | add an [[address]] of IPv6, and to the `pool` of the route if it has one",
         ),
         (
             "lmtp://10.1.1.5:24",
@@ -290,13 +290,38 @@ fn one_mistake_gives_one_message_with_its_line_and_its_cure() {
         ("\"192.0.2.1\"", "\"router\"", "line 9: `gateway`: \"router\" is no IP address"),
         (
             "to = [\"lmtp://10.1.1.5:24\"]",
-            "to = [\"lmtp://10.1.1.5:24\"]\nsource_addresses = [\"192.0.2.25\", \"192.0.2\"]",
-            "line 20: `source_addresses`: \"192.0.2\" is no IP address",
+            "to = [\"lmtp://10.1.1.5:24\"]\npool = \"bulk\"",
+            "line 20: there is no [[pool]] with the name \"bulk\" | add [[pool]] with name = \"bulk\" and its addresses",
         ),
         (
-            "to = [\"lmtp://10.1.1.5:24\"]",
-            "to = [\"lmtp://10.1.1.5:24\"]\nsource_addresses = [\"192.0.2.26\"]",
-            "line 20: the source address 192.0.2.26 is none of our own | it needs an [[address]] section",
+            "[relay]",
+            "[[pool]]\nname = \"bulk\"\naddresses = [{ ip = \"192.0.2.25\" }, { ip = \"192.0.2.26\", weight = 3 }]\n[relay]",
+            "line 15: the address 192.0.2.26 of the pool \"bulk\" is none of our own | it needs an [[address]] section",
+        ),
+        (
+            "[relay]",
+            "[[pool]]\nname = \"bulk\"\naddresses = [{ ip = \"192.0.2.25\", weight = 1001 }]\n[relay]",
+            "line 15: `weight`: 1001 is out of range | it goes from 0 to 1000",
+        ),
+        (
+            "[relay]",
+            "[[pool]]\nname = \"bulk\"\naddresses = [{ ip = \"192.0.2\" }]\n[relay]",
+            "line 15: `ip`: \"192.0.2\" is no IP address",
+        ),
+        (
+            "[relay]",
+            "[[pool]]\nname = \"a\"\naddresses = [{ ip = \"192.0.2.25\" }, { ip = \"192.0.2.25\" }]\n[relay]",
+            "line 15: the pool \"a\" has twice 192.0.2.25 | remove one of them",
+        ),
+        (
+            "[relay]",
+            "[[pool]]\nname = \"a\"\naddresses = [{ ip = \"192.0.2.25\" }]\nsender_domains = [\"x.example\", \"X.example\"]\n[relay]",
+            "line 16: mail from X.example leaves from the pool \"a\" already | remove it from one of them",
+        ),
+        (
+            "[relay]",
+            "[[tenant]]\nname = \"acme\"\nsender_domains = [\"acme.example\"]\npool = \"bulk\"\n[[pool]]\nname = \"bulks\"\naddresses = [{ ip = \"192.0.2.25\" }]\n[relay]",
+            "line 16: there is no [[pool]] with the name \"bulk\" | there are \"bulks\"",
         ),
         (
             "name = \"example.net\"",

@@ -156,8 +156,9 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
             warnings.push(format!("identity {name} has addresses and no [[listener]]: it would take no mail"));
         }
         for route in &config.routes {
-            let sources = |ip: &&IpAddr| route.source_addresses.is_empty() || route.source_addresses.contains(ip);
-            let reaches = |to: &IpAddr| own.iter().filter(sources).any(|from| from.is_ipv4() == to.is_ipv4());
+            let sources = super::pool::sources(config, route);
+            let own = || own.iter().filter(|ip| sources.contains(ip));
+            let reaches = |to: &IpAddr| own().any(|from| from.is_ipv4() == to.is_ipv4());
             let mut all = route.to.iter().flat_map(|hop| &hop.addresses).peekable();
             if all.peek().is_some() && !all.any(reaches) {
                 warnings.push(format!(

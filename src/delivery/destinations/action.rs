@@ -66,6 +66,8 @@ pub enum Action {
         destination: DestinationId,
         /// From which own address.
         local: IpAddr,
+        /// From which pool, by its name; none: that was not to be chosen.
+        pool: Option<Arc<str>>,
         /// To whom.
         remote: SocketAddr,
         /// How the host is spoken to.

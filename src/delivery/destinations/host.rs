@@ -2,8 +2,9 @@
 
 use super::news::News;
 use super::status::LastWord;
+use crate::delivery::pool::preferred;
 use crate::delivery::shaping::SectionId;
-use crate::delivery::{Answer, Demand, Limits, Protocol, Route, Security, Shaping};
+use crate::delivery::{Answer, Demand, Limits, PoolAddress, Protocol, Route, Security, Shaping, Work};
 use crate::env::Instant;
 use crate::limits::{HOST_BACKOFF_FIRST_DEFAULT, HOST_BACKOFF_MAX_DEFAULT, HOST_DROPS_MAX, TLS_FAILURE_MEMORY};
 use rand::RngExt;
@@ -147,42 +148,62 @@ impl Host {
     }
 
     /// What is told of it when it cannot be used.
-    pub fn down(&self, why: &Answer) -> News {
+    pub fn down(&self, pool: &Option<Arc<str>>, why: &Answer) -> News {
         News::HostDown {
             host: self.name.clone(),
             remote: self.remote,
+            pool: pool.clone(),
             failures: self.failures,
             until: self.down_until,
             why: why.clone(),
         }
     }
 
-    /// One of the own addresses that it can be reached from.
-    pub fn source(&self, own: &[OwnAddress], random: &mut StdRng) -> usize {
-        let in_use = |place: &&usize| !own[**place].withdrawn;
-        let count = if self.sources.in_turn { self.sources.places.iter().filter(in_use).count() } else { 1 };
-        let choice = if count > 1 { random.random_range(0..count) } else { 0 };
+    /// The own address that this work prefers, of those that the host can be reached from.
+    pub fn source(&self, own: &[OwnAddress], work: Option<&Work>) -> usize {
+        let in_use = self.sources.places.iter().copied().filter(|(place, _)| !own[*place].withdrawn);
+        let chosen = match &self.sources.is_weighed {
+            true => preferred(in_use, work.map_or(0, key_of)),
+            false => in_use.map(|(place, _)| place).next(),
+        };
         // With none in use nothing leaves: the connection will not come about.
-        self.sources.places.iter().filter(in_use).nth(choice).copied().unwrap_or(self.sources.places[0])
+        chosen.unwrap_or(self.sources.places[0].0)
+    }
+
+    /// Whether there is something to choose from.
+    pub fn has_choice(&self) -> bool {
+        self.sources.is_weighed && self.sources.places.len() > 1
+    }
+}
+
+/// What the lots of own addresses are drawn by: the same at each attempt.
+fn key_of(work: &Work) -> u64 {
+    match work {
+        Work::Deliver(job) => job.id.bits(),
+        // Whether a recipient is known does not depend on our address.
+        Work::Verify { .. } => 0,
     }
 }
 
 /// Own addresses from which a host can be reached.
 #[derive(Clone, Debug)]
 struct Sources {
-    /// Places in the list of own addresses; never empty.
-    places: Arc<[usize]>,
-    /// Any of them, as the route names them; else the first that is in use.
-    in_turn: bool,
+    /// Places in the list of own addresses, never empty.
+    places: Arc<[(usize, PoolAddress)]>,
+    /// Those of a pool, chosen by their weights; else the first that is in use.
+    is_weighed: bool,
 }
 
 /// The addresses of a route that can be reached from an own address, in the order of preference.
 pub(super) fn hosts_of(route: &Route, own: &[OwnAddress], shaping: &Shaping) -> Vec<Host> {
-    let in_turn = !route.source_addresses.is_empty();
     let sources_of = |v4: bool| {
-        let usable = (0..own.len()).filter(|place| own[*place].ip.is_ipv4() == v4);
-        let places = usable.filter(|place| !in_turn || route.source_addresses.contains(&own[*place].ip)).collect();
-        Sources { places, in_turn }
+        let all = own.iter().map(|own| PoolAddress { ip: own.ip, weight: 1 }).enumerate();
+        let in_pool = |(place, own): (usize, PoolAddress)| match &route.pool {
+            None => Some((place, own)),
+            Some(pool) => pool.addresses.iter().find(|known| known.ip == own.ip).map(|known| (place, *known)),
+        };
+        let places = all.filter(|(_, own)| own.ip.is_ipv4() == v4).filter_map(in_pool).collect();
+        Sources { places, is_weighed: route.pool.is_some() }
     };
     let (v4, v6) = (sources_of(true), sources_of(false));
     let mut hosts = Vec::new();

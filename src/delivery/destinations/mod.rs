@@ -18,8 +18,12 @@
 //!   and all others go back untried, to wait for the destination; a connection refused while others are served only limits the
 //!   window, and stops its growth for a while.
 //! - What a receiver says may call for more: a table of reactions spares a host or a destination, or changes a fate ([`react`]).
-//! - Limits that the configuration sets for a host are kept by accounts of the destination ([`share`]): what they do not allow
+//! - Limits that the configuration sets for a host are kept by accounts ([`share`]): what they do not allow
 //!   waits, and so does what would go to a fallback otherwise.
+//! - Mail from several pools to the same hosts is several destinations, as a pool is a part of its route: nothing of one goes over
+//!   a connection of another, and where one is refused, another is not. The accounts of limits are common to them ([`group`]).
+//! - A connection leaves from the own address that the first work which waits prefers, and is given what prefers that address. Where
+//!   the limits or the receiver allow none from there, or it is busy for too long, work leaves from another address of its pool.
 //! - Work that has waited for [`WORK_WAIT_MAX`](crate::limits::WORK_WAIT_MAX) goes back as well: who gave it knows how old it is.
 //! - Destinations take turns, one step each. When all connections are in use, one that has none gets the next that can
 //!   be spared: an idle one, one of several, or one that has done its share.
@@ -28,6 +32,7 @@
 //!   known of them, and connections to the others come to their end.
 
 mod action;
+mod group;
 mod host;
 mod news;
 mod react;
@@ -35,6 +40,7 @@ mod result;
 mod sets;
 mod share;
 mod status;
+mod step;
 mod target;
 mod window;
 
@@ -43,17 +49,13 @@ pub use host::HostBackoff;
 pub use news::News;
 pub use status::{DestinationStatus, HostStatus, LastWord, Limited};
 
-use super::{
-    Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shaping, Standstill, TaskResult, Way, Work,
-    WorkResult,
-};
+use super::{Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shaping, TaskResult, Way, Work};
 use crate::dns::MailHosts;
 use crate::env::Instant;
-use crate::limits::{
-    MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX, STARVED_TRANSACTIONS,
-};
+use crate::limits::{MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX};
 use crate::smtp::domain_of;
-use host::{Choice, Host, OwnAddress, choose, hosts_of};
+use group::Groups;
+use host::{OwnAddress, hosts_of};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use result::{completed, decided, is_delivery, is_overloaded, reason, refusal};
@@ -84,6 +86,10 @@ pub struct Destinations {
     random: StdRng,
     /// One per route, then one for what has no route, then those of MX sets.
     targets: Vec<Target>,
+    /// One per family of routes, then one for what has no route, then those of MX sets.
+    groups: Groups,
+    /// Counts what destinations have taken of their limits.
+    turns: u64,
     sets: Sets,
     connections: Slab<Connection>,
     generation: u32,
@@ -113,20 +119,26 @@ impl Destinations {
             .map(|(ip, name)| OwnAddress { ip: *ip, ehlo_name: Arc::from(&**name), withdrawn: false })
             .collect();
         let shaping = Arc::clone(routes.shaping());
-        let mut targets: Vec<Target> = (0..routes.count())
-            .map(|index| routes.route(DestinationId::from_index(index)))
-            .map(|route| {
-                let mut fate = route.discards().then(|| Fate::Delivered(Answer::local((2, 0, 0), "discarded")));
-                if route.mx {
-                    // Work that names no hosts.
-                    fate = Some(Fate::deferred(Answer::local((4, 4, 4), "a route by MX has no hosts of its own")));
-                }
-                let hosts = hosts_of(route, &own, &shaping);
-                Target::new(Instant::ZERO, hosts, &shaping, route.connections_max, fate)
-            })
-            .collect();
+        let mut groups = Groups::default();
+        let mut targets: Vec<Target> = Vec::with_capacity(routes.count() + 1);
+        let mut of_families = vec![None; routes.family_count()];
+        for id in (0..routes.count()).map(DestinationId::from_index) {
+            let route = routes.route(id);
+            let mut fate = route.discards().then(|| Fate::Delivered(Answer::local((2, 0, 0), "discarded")));
+            if route.mx {
+                // Work that names no hosts.
+                fate = Some(Fate::deferred(Answer::local((4, 4, 4), "a route by MX has no hosts of its own")));
+            }
+            let mut hosts = hosts_of(route, &own, &shaping);
+            let known = &mut of_families[routes.family(id).index()];
+            let group = *known.get_or_insert_with(|| groups.add(route.connections_max));
+            groups.join(Instant::ZERO, group, targets.len(), &shaping, &mut hosts);
+            targets.push(Target::new(hosts, group, route.pool.as_ref().map(|pool| pool.name.clone()), fate));
+        }
         let nowhere = Fate::deferred(Answer::local((4, 4, 4), "no route for this domain"));
-        targets.push(Target::new(Instant::ZERO, Vec::new(), &shaping, 1, Some(nowhere)));
+        let group = groups.add(1);
+        groups.join(Instant::ZERO, group, targets.len(), &shaping, &mut []);
+        targets.push(Target::new(Vec::new(), group, None, Some(nowhere)));
         Destinations {
             settings,
             reactions: Reactions::default(),
@@ -135,6 +147,8 @@ impl Destinations {
             own,
             random: StdRng::seed_from_u64(seed),
             targets,
+            groups,
+            turns: 0,
             connections: Slab::new(),
             generation: 0,
             timers: BTreeSet::new(),
@@ -322,10 +336,14 @@ impl Destinations {
         target.busy -= 1;
         if in_order {
             if host.prove() {
-                self.news.push_back(News::HostUp { host: host.name.clone(), remote: host.remote });
+                self.news.push_back(News::HostUp {
+                    host: host.name.clone(),
+                    remote: host.remote,
+                    pool: target.pool.clone(),
+                });
             }
         } else if !spared && host.drop_connection(now, &self.settings.host_backoff) {
-            self.news.extend(reason(&result).map(|why| host.down(why)));
+            self.news.extend(reason(&result).map(|why| host.down(&target.pool, why)));
         }
         if asks || is_overloaded(&result) || !(in_order || spared) {
             target.window.shrink(open, target.busy);
@@ -368,10 +386,11 @@ impl Destinations {
                     self.timers.insert((target.hold_until, Timer::Destination(known.destination)));
                 } else {
                     host.fail(now, &backoff);
-                    self.news.push_back(host.down(&reason));
+                    self.news.push_back(host.down(&target.pool, &reason));
                     target.untold = true;
                     if target.serving() == 0 {
-                        target.window.shrink(target.connections_max(), 0);
+                        let connections_max = self.groups.of(target.group).shares.connections_max(&target.hosts);
+                        target.window.shrink(connections_max, 0);
                     }
                 }
                 target.last_failure = Some(reason);
@@ -380,7 +399,7 @@ impl Destinations {
             State::Busy(in_hand) => {
                 host.serving -= 1;
                 if host.drop_connection(now, &backoff) {
-                    self.news.push_back(host.down(&reason));
+                    self.news.push_back(host.down(&target.pool, &reason));
                 }
                 let open = target.open();
                 target.busy -= 1;
@@ -435,113 +454,10 @@ impl Destinations {
         }
     }
 
-    /// Does one thing for a destination; whether there may be more to do.
-    fn step(&mut self, now: Instant, place: usize) -> bool {
+    /// Gives a question to an idle connection, or the delivery that waits at this place.
+    fn start(&mut self, now: Instant, place: usize, connection: ConnectionId, suited: usize) {
         let target = &mut self.targets[place];
-        if target.backlog() == 0 {
-            target.untold = false;
-            return false;
-        }
-        if self.draining {
-            return self.answer(place, &Fate::Untried, None);
-        }
-        if let Some(fate) = target.fate.clone() {
-            if matches!(fate, Fate::Delivered(_)) {
-                target.delivered.add(now);
-            }
-            return self.answer(place, &fate, None);
-        }
-        if let Some((until, why)) = target.suspended(now).cloned() {
-            let fate = target.standing_fate(&why);
-            return self.answer(place, &fate, Some(Standstill::Closed { until, why }));
-        }
-        if let Some(waiting) = target.pop_overdue(now) {
-            let why =
-                Answer::local((4, 4, 5), "it waits for a connection, or for what the limits of its destination allow");
-            self.finish(waiting, &Fate::Untried, Some(Standstill::Waited { why }));
-            return true;
-        }
-        let host_of = |connection: ConnectionId| &target.hosts[self.connections[connection.index as usize].host];
-        let is_question = !target.verifying.is_empty();
-        let mut allowed_at: Option<Instant> = None;
-        for connection in target.idle.iter().rev().copied() {
-            // A client waits for the answer to a question, and it is no message.
-            let at = if is_question { now } else { target.shares.message_at(now, host_of(connection)) };
-            if at <= now {
-                self.start(now, place, connection);
-                return true;
-            }
-            allowed_at = allowed_at.into_iter().chain([at]).min();
-        }
-        if !target.wants_connection(now, &self.settings) {
-            self.look_again(allowed_at, place);
-            return false;
-        }
-        let shares = &target.shares;
-        let allowed = |host: &Host| shares.connection_at(now, host, is_question);
-        let host = match choose(&target.hosts, now, &mut self.random, allowed) {
-            Choice::Host(host) => host,
-            Choice::Later(at) => {
-                self.look_again(allowed_at.into_iter().chain(at).min(), place);
-                return false;
-            }
-            // Connections that are served or being opened will still take what waits.
-            Choice::Nobody if target.open() > 0 => {
-                self.look_again(allowed_at, place);
-                return false;
-            }
-            Choice::Nobody => {
-                let (fate, standstill) = target.unreachable(now);
-                return self.answer(place, &fate, standstill);
-            }
-        };
-        if self.connections.len() >= self.settings.connections_max {
-            self.starve(now, place);
-            return false;
-        }
-        self.connect(now, place, host);
-        true
-    }
-
-    /// Has a look at what waits when it has done so for too long, as long as anything does.
-    fn watch(&mut self, place: usize) {
-        let target = &mut self.targets[place];
-        if target.waiting.is_empty() {
-            if let Some(at) = target.watched_at.take() {
-                self.timers.remove(&(at, Timer::Watch(place)));
-            }
-        } else if let Some(at) = target.watch() {
-            self.timers.insert((at, Timer::Watch(place)));
-        }
-    }
-
-    /// What the limits do not allow now they may allow then.
-    fn look_again(&mut self, at: Option<Instant>, place: usize) {
-        self.timers.extend(at.map(|at| (at, Timer::Destination(place))));
-    }
-
-    /// Answers the first that waits, without a connection.
-    fn answer(&mut self, place: usize, fate: &Fate, standstill: Option<Standstill>) -> bool {
-        let waiting = self.targets[place].pop();
-        let any = waiting.is_some();
-        waiting.into_iter().for_each(|waiting| self.finish(waiting, fate, standstill.clone()));
-        any
-    }
-
-    /// Gives work back that waits no more.
-    fn finish(&mut self, waiting: Waiting, fate: &Fate, standstill: Option<Standstill>) {
-        self.waiting_count -= 1;
-        let (worker, mut result) = InHand::of(waiting.worker, &waiting.work).all(fate);
-        if let WorkResult::Deliver(result) = &mut result {
-            result.standstill = standstill.map(Box::new);
-        }
-        self.actions.push_back(Action::Finished { worker, result });
-    }
-
-    /// Gives the first that waits to an idle connection.
-    fn start(&mut self, now: Instant, place: usize, connection: ConnectionId) {
-        let target = &mut self.targets[place];
-        let Some(Waiting { worker, work, .. }) = target.pop() else { return };
+        let Some(Waiting { worker, work, .. }) = target.take(suited) else { return };
         target.idle.retain(|idle| *idle != connection);
         target.busy += 1;
         self.waiting_count -= 1;
@@ -549,8 +465,9 @@ impl Destinations {
         let known = &mut self.connections[connection.index as usize];
         known.state = State::Busy(InHand::of(worker, &work));
         if matches!(work, Work::Deliver(_)) {
-            let Target { hosts, shares, .. } = &mut self.targets[place];
-            shares.begin_message(now, &hosts[known.host]);
+            let target = &self.targets[place];
+            self.groups.shares(target.group).begin_message(now, &target.hosts[known.host]);
+            self.take_turn(place);
         }
         self.actions.push_back(Action::Start { connection, work });
     }
@@ -558,10 +475,14 @@ impl Destinations {
     fn connect(&mut self, now: Instant, place: usize, host: usize) {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
+        let target = &mut self.targets[place];
+        let own = target.hosts[host].source(&self.own, target.first());
+        *target.count_from(own) += 1;
         let index = self.connections.insert(Connection {
             generation,
             destination: place,
             host,
+            own,
             state: State::Connecting,
             transactions: 0,
             deadline: None,
@@ -570,14 +491,16 @@ impl Destinations {
         let target = &mut self.targets[place];
         let connect_timeout = target.hosts[host].limits.connect_timeout.unwrap_or(self.settings.connect_timeout);
         target.opening += 1;
-        target.shares.begin_connection(now, &target.hosts[host]);
+        self.groups.shares(target.group).begin_connection(now, &target.hosts[host]);
+        self.take_turn(place);
         self.set_deadline(connection, Some(now + connect_timeout));
-        let host = &self.targets[place].hosts[host];
-        let own = &self.own[host.source(&self.own, &mut self.random)];
+        let target = &self.targets[place];
+        let (host, own) = (&target.hosts[host], &self.own[own]);
         self.actions.push_back(Action::Connect {
             connection,
             destination: DestinationId::from_index(place),
             local: own.ip,
+            pool: target.pool.clone(),
             remote: host.remote,
             protocol: host.protocol,
             security: host.security(now),
@@ -620,15 +543,14 @@ impl Destinations {
         let transactions = known.transactions;
         let target = &mut self.targets[place];
         target.idle.push(connection);
-        let spare = target.connections() > 1 || transactions >= STARVED_TRANSACTIONS || target.backlog() == 0;
         let limits = &target.hosts[known.host].limits;
         let idle_timeout = limits.idle_timeout.unwrap_or(self.settings.idle_timeout);
         let transactions_max =
             limits.transactions_per_connection.unwrap_or(self.settings.transactions_per_connection_max);
         let too_many = target.open() > target.window.size() || target.is_spared(now, known.host);
         self.set_deadline(connection, Some(now + idle_timeout));
-        let starving = self.ending_count < self.starved.len() && spare;
-        if self.draining || starving || too_many || transactions >= transactions_max {
+        let is_needed = self.is_needed_elsewhere(place, transactions);
+        if self.draining || is_needed || too_many || transactions >= transactions_max {
             self.quit(now, connection);
         }
         self.mark(place);
@@ -656,8 +578,10 @@ impl Destinations {
         self.set_deadline(connection, None);
         let known = &mut self.connections[connection.index as usize];
         known.state = State::Ending;
-        let place = known.destination;
-        self.targets[place].ending += 1;
+        let (place, own) = (known.destination, known.own);
+        let target = &mut self.targets[place];
+        *target.count_from(own) -= 1;
+        target.ending += 1;
         self.ending_count += 1;
         self.set_deadline(connection, Some(now + QUIT_TIMEOUT));
         self.mark(place);
@@ -692,10 +616,11 @@ impl Destinations {
     fn place_of_set(&mut self, now: Instant, route: RouteId, hosts: &Arc<MailHosts>, domain: &str) -> Option<usize> {
         if let Some(place) = self.sets.find(route, hosts) {
             if self.sets.renew(place, hosts) {
-                let fresh = self.sets.hosts(place, &self.own, &self.shaping);
+                let mut fresh = self.sets.hosts(place, &self.own, &self.shaping);
+                self.groups.shares(self.targets[place].group).assign(now, &self.shaping, &mut fresh);
                 let connections = || self.connections.iter().filter(|(_, known)| known.destination == place);
                 let in_use = |host| connections().any(|(_, known)| known.host == host);
-                let moved = self.targets[place].renew_hosts(now, fresh, &self.shaping, in_use);
+                let moved = self.targets[place].renew_hosts(fresh, in_use);
                 for (_, known) in self.connections.iter_mut().filter(|(_, known)| known.destination == place) {
                     known.host = moved[known.host];
                 }
@@ -707,12 +632,19 @@ impl Destinations {
             self.targets.len()
         } else {
             let targets = &self.targets;
-            self.sets.make_room(|place| targets[place].is_unused(now))?
+            let place = self.sets.make_room(|place| targets[place].is_unused(now))?;
+            self.groups.leave(self.targets[place].group, place);
+            place
+        };
+        let group = match self.sets.sibling(route, hosts) {
+            Some(sibling) => self.targets[sibling].group,
+            None => self.groups.add(self.sets.route(route).connections_max),
         };
         self.sets.insert(place, route, hosts, domain);
-        let hosts = self.sets.hosts(place, &self.own, &self.shaping);
-        let mut target = Target::new(now, hosts, &self.shaping, self.sets.connections_max(route), None);
-        target.is_set = true;
+        let mut hosts = self.sets.hosts(place, &self.own, &self.shaping);
+        self.groups.join(now, group, place, &self.shaping, &mut hosts);
+        let pool = self.sets.route(route).pool.as_ref().map(|pool| pool.name.clone());
+        let target = Target { is_set: true, ..Target::new(hosts, group, pool, None) };
         if place == self.targets.len() {
             self.targets.push(target);
         } else {
@@ -736,11 +668,15 @@ impl Destinations {
     fn forget(&mut self, connection: ConnectionId) -> Connection {
         self.set_deadline(connection, None);
         let known = self.connections.remove(connection.index as usize);
-        let Target { hosts, shares, idle, .. } = &mut self.targets[known.destination];
-        shares.end_connection(&hosts[known.host]);
+        let target = &mut self.targets[known.destination];
+        self.groups.shares(target.group).end_connection(&target.hosts[known.host]);
         if matches!(known.state, State::Idle) {
-            idle.retain(|idle| *idle != connection);
+            target.idle.retain(|idle| *idle != connection);
         }
+        if !matches!(known.state, State::Ending) {
+            *target.count_from(known.own) -= 1;
+        }
+        self.wake_group(known.destination);
         known
     }
 

@@ -14,6 +14,8 @@ pub enum News {
         host: Arc<str>,
         /// Where.
         remote: SocketAddr,
+        /// For mail from which pool, by its name; none: for that which leaves from none.
+        pool: Option<Arc<str>>,
         /// Failures in a row.
         failures: u32,
         /// When it is tried again, if there is mail for it.
@@ -31,6 +33,8 @@ pub enum News {
         host: Arc<str>,
         /// Where.
         remote: SocketAddr,
+        /// For mail from which pool, by its name; none: for that which leaves from none.
+        pool: Option<Arc<str>>,
         /// The end of that while.
         until: Instant,
         /// What it said.
@@ -42,5 +46,7 @@ pub enum News {
         host: Arc<str>,
         /// Where.
         remote: SocketAddr,
+        /// For mail from which pool, by its name; none: for that which leaves from none.
+        pool: Option<Arc<str>>,
     },
 }

@@ -54,7 +54,8 @@ impl Destinations {
         }
         if is_new {
             let (host, remote) = (target.hosts[host].name.clone(), target.hosts[host].remote);
-            self.news.push_back(News::Reacted { reaction: name, suspends, host, remote, until, why: answer.clone() });
+            let (pool, why) = (target.pool.clone(), answer.clone());
+            self.news.push_back(News::Reacted { reaction: name, suspends, host, remote, pool, until, why });
         }
         self.spare(now, place);
         Some(react)

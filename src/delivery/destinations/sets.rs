@@ -1,6 +1,7 @@
 //! The MX sets that are destinations of this worker, and the places that they have among its targets.
 
 use super::host::{Host, OwnAddress, hosts_of};
+use crate::delivery::route::FamilyId;
 use crate::delivery::{DestinationKey, Route, RouteId, Routes, Shaping};
 use crate::dns::MailHosts;
 use hashbrown::HashTable;
@@ -9,7 +10,7 @@ use std::sync::Arc;
 /// Places from [`fixed`](Sets::fixed) on.
 #[derive(Debug)]
 pub(super) struct Sets {
-    routes: Vec<Route>,
+    routes: Vec<(Route, FamilyId)>,
     fixed: usize,
     /// Of each place, what it is the place of.
     sets: Vec<Set>,
@@ -33,17 +34,18 @@ struct Set {
 impl Sets {
     /// None yet. The first `fixed` places are those of others.
     pub fn new(routes: &Routes, fixed: usize) -> Sets {
-        let routes = (0..routes.count()).map(|index| routes.route(RouteId::from_index(index)).clone()).collect();
+        let ids = (0..routes.count()).map(RouteId::from_index);
+        let routes = ids.map(|id| (routes.route(id).clone(), routes.family(id))).collect();
         Sets { routes, fixed, sets: Vec::new(), found: HashTable::new(), hand: 0 }
     }
 
     /// What a place is the place of: by which all know it, and the domain that it was made for if it is one of a set.
     pub fn key(&self, place: usize) -> (DestinationKey, Option<&str>) {
         match place.checked_sub(self.fixed) {
-            None => (DestinationKey::of_route(RouteId::from_index(place)), None),
+            None => (DestinationKey::of_route(self.routes[place].1), None),
             Some(index) => {
                 let Set { route, hash, domain, .. } = &self.sets[index];
-                (DestinationKey::of_set(*route, *hash), Some(domain))
+                (DestinationKey::of_set(self.routes[route.index()].1, *hash), Some(domain))
             }
         }
     }
@@ -59,13 +61,29 @@ impl Sets {
 
     /// The place of a set that is there.
     pub fn find(&mut self, route: RouteId, hosts: &MailHosts) -> Option<usize> {
-        let by = &self.routes[route.index()];
-        let hash = by.hash_of_set(route, hosts);
-        let sets = &self.sets;
-        let same = |index: &usize| sets[*index].route == route && by.is_same_set(&sets[*index].hosts, hosts);
-        let index = *self.found.find(hash, same)?;
+        let index = self.index(hosts, route, |other| other == route)?;
         self.sets[index].used = true;
         Some(self.fixed + index)
+    }
+
+    /// The place of the same hosts with another route of the family.
+    pub fn sibling(&self, route: RouteId, hosts: &MailHosts) -> Option<usize> {
+        let family = |id: RouteId| self.routes[id.index()].1;
+        self.index(hosts, route, |other| family(other) == family(route)).map(|index| self.fixed + index)
+    }
+
+    fn index(&self, hosts: &MailHosts, route: RouteId, fits: impl Fn(RouteId) -> bool) -> Option<usize> {
+        let (by, family) = &self.routes[route.index()];
+        let same = |index: &usize| {
+            let set = &self.sets[*index];
+            fits(set.route) && by.is_same_set(&set.hosts, hosts)
+        };
+        self.found.find(by.hash_of_set(*family, hosts), same).copied()
+    }
+
+    /// A route.
+    pub fn route(&self, id: RouteId) -> &Route {
+        &self.routes[id.index()].0
     }
 
     /// Takes later knowledge about a set; whether its hosts have other addresses now.
@@ -82,7 +100,8 @@ impl Sets {
 
     /// Gives a place to a set that is not there, with mail for this domain: the next one, or one that was made room at.
     pub fn insert(&mut self, place: usize, route: RouteId, hosts: &Arc<MailHosts>, domain: &str) {
-        let hash = self.routes[route.index()].hash_of_set(route, hosts);
+        let (by, family) = &self.routes[route.index()];
+        let hash = by.hash_of_set(*family, hosts);
         let index = place - self.fixed;
         let set = Set { route, hosts: Arc::clone(hosts), hash, domain: domain.into(), used: true };
         if index == self.sets.len() {
@@ -116,11 +135,6 @@ impl Sets {
     /// The hosts of a set that can be reached from an own address.
     pub fn hosts(&self, place: usize, own: &[OwnAddress], shaping: &Shaping) -> Vec<Host> {
         let set = &self.sets[place - self.fixed];
-        hosts_of(&self.routes[set.route.index()].with_hosts(&set.hosts), own, shaping)
-    }
-
-    /// Connections that one set may have by a route.
-    pub fn connections_max(&self, route: RouteId) -> u32 {
-        self.routes[route.index()].connections_max
+        hosts_of(&self.route(set.route).with_hosts(&set.hosts), own, shaping)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Destinations;
 use super::host::Host;
+use super::share::Shares;
 use super::target::Target;
 use crate::delivery::DestinationKey;
 use crate::env::Instant;
@@ -18,6 +19,8 @@ pub struct DestinationStatus {
     pub key: DestinationKey,
     /// Of an MX set: the domain that it became a destination for. Others may share it.
     pub domain: Option<Box<str>>,
+    /// The pool that its mail leaves from, where one was to be chosen.
+    pub pool: Option<Arc<str>>,
     /// Work that waits.
     pub waiting: usize,
     /// Connections that are being opened.
@@ -137,7 +140,7 @@ impl Destinations {
             .filter(|(place, target)| *place != nowhere && target.is_of_interest(now))
             .map(|(place, target)| {
                 let (key, domain) = self.sets.key(place);
-                target.status(now, key, domain, hosts)
+                target.status(now, &self.groups.of(target.group).shares, key, domain, hosts)
             })
             .collect()
     }
@@ -150,21 +153,30 @@ impl Target {
         busy || trouble || self.delivered.per_second(now) > 0.0
     }
 
-    fn status(&self, now: Instant, key: DestinationKey, domain: Option<&str>, hosts: bool) -> DestinationStatus {
+    fn status(
+        &self,
+        now: Instant,
+        shares: &Shares,
+        key: DestinationKey,
+        domain: Option<&str>,
+        hosts: bool,
+    ) -> DestinationStatus {
+        let connections_max = shares.connections_max(&self.hosts);
         let spoken = self.hosts.iter().filter_map(|host| Some((host, host.last.as_deref()?)));
         let last = spoken.max_by_key(|(_, word)| word.at);
         DestinationStatus {
             key,
             domain: domain.map(Into::into),
+            pool: self.pool.clone(),
             waiting: self.backlog(),
             opening: self.opening,
             idle: self.idle.len() as u32,
             busy: self.busy,
             ending: self.ending,
-            connections_max: self.connections_max(),
-            window: self.window.size().min(self.connections_max()),
+            connections_max,
+            window: self.window.size().min(connections_max),
             delivered_per_second: self.delivered.per_second(now),
-            limited: self.limited(now),
+            limited: self.limited(now, shares),
             suspended_until: self.suspended(now).map(|(until, _)| *until),
             last: last.map(|(host, word)| (host.name.clone(), host.remote, word.clone())),
             hosts: self.hosts.iter().filter(|_| hosts).map(|host| host.status(now)).collect(),
@@ -172,7 +184,7 @@ impl Target {
     }
 
     /// What keeps it from taking more.
-    fn limited(&self, now: Instant) -> Option<Limited> {
+    fn limited(&self, now: Instant, shares: &Shares) -> Option<Limited> {
         if self.suspended(now).is_some() {
             return Some(Limited::Suspended);
         }
@@ -184,14 +196,14 @@ impl Target {
         if self.backlog() == 0 {
             return None;
         }
-        if up.iter().all(|host| self.shares.message_at(now, host) > now) {
+        if up.iter().all(|host| shares.message_at(now, host) > now) {
             return Some(Limited::MessageRate);
         }
         if self.starved {
             return Some(Limited::AllConnections);
         }
         if self.connections() >= self.window.size() {
-            return Some(if self.window.size() < self.connections_max() {
+            return Some(if self.window.size() < shares.connections_max(&self.hosts) {
                 Limited::Window
             } else {
                 Limited::ConnectionsMax
@@ -200,7 +212,7 @@ impl Target {
         if self.hold_until > now {
             return Some(Limited::Refused);
         }
-        let begin_at = up.iter().filter_map(|host| self.shares.connection_at(now, host, true)).min();
+        let begin_at = up.iter().filter_map(|host| shares.connection_at(now, host, true)).min();
         match begin_at {
             Some(at) if at <= now => None,
             Some(_) => Some(Limited::ConnectionRate),

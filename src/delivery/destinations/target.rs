@@ -1,15 +1,15 @@
 //! One destination and its connections, as its owner keeps them.
 
-use super::host::Host;
-use super::share::Shares;
+use super::host::{Host, OwnAddress};
 use super::window::Window;
 use super::{ConnectionId, Settings};
 use crate::delivery::rate::Tally;
-use crate::delivery::{Answer, DestinationId, Fate, JobResult, Shaping, Standstill, Work, WorkResult};
+use crate::delivery::{Answer, DestinationId, Fate, JobResult, Standstill, Work, WorkResult};
 use crate::env::Instant;
-use crate::limits::WORK_WAIT_MAX;
+use crate::limits::{PREFERRED_LOOKS, WORK_WAIT_MAX};
 use crate::spool::MessageId;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// Work that waits for a connection.
 #[derive(Debug)]
@@ -76,6 +76,8 @@ pub(super) struct Connection {
     pub generation: u32,
     pub destination: usize,
     pub host: usize,
+    /// The own address that it leaves from.
+    pub own: usize,
     pub state: State,
     /// Finished transactions.
     pub transactions: u32,
@@ -96,8 +98,18 @@ pub(super) struct Target {
     pub opening: u32,
     pub busy: u32,
     pub ending: u32,
-    /// What the limits leave.
-    pub shares: Shares,
+    /// Of each own address, by its place, how many of those that take work, or will, leave from it. As long as needed.
+    pub from_own: Vec<u32>,
+    /// Whose limits hold for it.
+    pub group: usize,
+    /// The pool that it leaves from, for the log.
+    pub pool: Option<Arc<str>>,
+    /// What it was denied by these limits since it had something of them.
+    pub lack: Lack,
+    /// The turn at which it had something of them last.
+    pub turn: u64,
+    /// When it let another one of the group go first.
+    pub gave_way_at: Option<Instant>,
     /// What the receiver bears.
     pub window: Window,
     /// Messages that were delivered.
@@ -124,22 +136,29 @@ pub(super) struct Target {
     pub is_set: bool,
 }
 
+/// What a destination would take, but for what others of its group have of the limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    Nothing,
+    /// A message or a connection, when its time has come.
+    Turn,
+    /// A connection, when one has ended.
+    Connection,
+}
+
 impl Target {
-    /// Nothing waits. `connections_max`: what the route allows, where no section of limits says otherwise.
-    pub fn new(
-        now: Instant,
-        mut hosts: Vec<Host>,
-        shaping: &Shaping,
-        connections_max: u32,
-        fate: Option<Fate>,
-    ) -> Target {
-        let mut shares = Shares::new(connections_max);
-        shares.assign(now, shaping, &mut hosts);
+    /// Nothing waits. The limits of `group` hold for it, which has told the hosts so.
+    pub fn new(hosts: Vec<Host>, group: usize, pool: Option<Arc<str>>, fate: Option<Fate>) -> Target {
         Target {
             hosts,
-            shares,
             fate,
             delivered: Tally::default(),
+            group,
+            pool,
+            from_own: Vec::new(),
+            lack: Lack::Nothing,
+            turn: 0,
+            gave_way_at: None,
             verifying: VecDeque::new(),
             waiting: VecDeque::new(),
             idle: Vec::new(),
@@ -161,14 +180,7 @@ impl Target {
 
     /// Takes other hosts; those that were there keep what is known of them, and those that are no more stay while connections lead to
     /// them, as `in_use` says of each. Where those that stay are now.
-    pub fn renew_hosts(
-        &mut self,
-        now: Instant,
-        mut fresh: Vec<Host>,
-        shaping: &Shaping,
-        in_use: impl Fn(usize) -> bool,
-    ) -> Vec<usize> {
-        self.shares.assign(now, shaping, &mut fresh);
+    pub fn renew_hosts(&mut self, fresh: Vec<Host>, in_use: impl Fn(usize) -> bool) -> Vec<usize> {
         let before = std::mem::replace(&mut self.hosts, fresh);
         let fresh_count = self.hosts.len();
         let mut moved = Vec::with_capacity(before.len());
@@ -216,6 +228,40 @@ impl Target {
         self.verifying.pop_front().or_else(|| self.waiting.pop_front())
     }
 
+    /// What waits first.
+    pub fn first(&self) -> Option<&Work> {
+        self.verifying.front().or(self.waiting.front()).map(|waiting| &waiting.work)
+    }
+
+    /// What suits a connection that leaves from an own address: a question, or the first of what is at the front that prefers it, by
+    /// its place among the deliveries. All suits where a host has nothing to choose from.
+    pub fn suited(&self, host: usize, own: usize, addresses: &[OwnAddress]) -> Option<usize> {
+        let host = &self.hosts[host];
+        if !self.verifying.is_empty() || !host.has_choice() {
+            return Some(0);
+        }
+        let mut front = self.waiting.iter().take(PREFERRED_LOOKS);
+        front.position(|waiting| host.source(addresses, Some(&waiting.work)) == own)
+    }
+
+    /// Takes out a question, or the delivery at this place.
+    pub fn take(&mut self, place: usize) -> Option<Waiting> {
+        self.verifying.pop_front().or_else(|| self.waiting.remove(place))
+    }
+
+    /// How many of those that take work, or will, leave from an own address.
+    pub fn count_from(&mut self, own: usize) -> &mut u32 {
+        if self.from_own.len() <= own {
+            self.from_own.resize(own + 1, 0);
+        }
+        &mut self.from_own[own]
+    }
+
+    /// Whether a first connection from an own address may be begun beside those from others.
+    pub fn may_begin(&self, now: Instant) -> bool {
+        self.connections() < self.window.size() && now >= self.hold_until && self.opening < self.serving()
+    }
+
     /// Takes out the first delivery that waits, if it has done so for as long as it may.
     pub fn pop_overdue(&mut self, now: Instant) -> Option<Waiting> {
         let is_overdue = self.waiting.front().is_some_and(|waiting| waiting.since + WORK_WAIT_MAX <= now);
@@ -261,11 +307,6 @@ impl Target {
     /// An idle connection that is one too many.
     pub fn surplus(&self) -> Option<ConnectionId> {
         self.idle.first().copied().filter(|_| self.open() > self.window.size())
-    }
-
-    /// Connections that it may have at a time, as configured.
-    pub fn connections_max(&self) -> u32 {
-        self.shares.connections_max(&self.hosts)
     }
 
     /// The fate of the first that waits while nothing goes there: a client waits for the answer to a question.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::delivery::testing::{answer, at, hop, hosts, routes, said};
-use crate::delivery::{Demand, Hop, Job, JobRecipient, Protocol, Route, Security, TlsPolicy};
+use crate::delivery::{
+    Demand, Hop, Job, JobRecipient, Pool, PoolAddress, Protocol, Route, Security, Standstill, TlsPolicy, WorkResult,
+};
 use crate::smtp::BodyType;
 use crate::smtp::client::Stage;
 use crate::spool::MessageId;
@@ -8,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod concurrency;
+mod pools;
 mod reactions;
 mod shaping;
 mod status;
@@ -336,25 +339,26 @@ fn a_handshake_or_a_farewell_that_takes_too_long_is_aborted() {
 }
 
 #[test]
-fn source_addresses_follow_the_route() {
+fn the_pool_of_a_route_says_where_its_mail_leaves_from() {
     let own: Vec<(IpAddr, Box<str>)> = [("192.0.2.250", "a"), ("192.0.2.251", "b"), ("2001:db8::250", "c")]
         .map(|(ip, name)| (ip.parse().unwrap(), name.into()))
         .into();
     let v6: IpAddr = "2001:db8::1".parse().unwrap();
-    let cases: [(Vec<&str>, bool, Option<&str>); 6] = [
-        (vec![], false, Some("a")),
-        (vec![], true, Some("c")),
-        (vec!["192.0.2.251"], false, Some("b")),
-        (vec!["192.0.2.251"], true, None),
-        (vec!["2001:db8::250"], true, Some("c")),
-        (vec!["192.0.2.99"], false, None),
+    let cases = [
+        (None, false, Some("a")),
+        (None, true, Some("c")),
+        (Some("192.0.2.251"), false, Some("b")),
+        (Some("192.0.2.251"), true, None),
+        (Some("2001:db8::250"), true, Some("c")),
+        (Some("192.0.2.99"), false, None),
     ];
-    for (sources, to_v6, expected) in cases {
+    for (source, to_v6, expected) in cases {
         let mut route = Route::new(vec![hop(1, 10)]);
         if to_v6 {
             route.hops[0].addresses = vec![v6];
         }
-        route.source_addresses = sources.iter().map(|ip| ip.parse().unwrap()).collect();
+        let address = |ip: &str| PoolAddress { ip: ip.parse().unwrap(), weight: 1 };
+        route.pool = source.map(|ip| Arc::new(Pool { name: "p".into(), addresses: vec![address(ip)] }));
         let routes = Routes::new([("*".into(), route)]).unwrap();
         let mut owner = Destinations::new(&routes, Settings::default(), &own, 1);
         owner.push(at(0).mono, 0, job(1, first())).unwrap();
@@ -364,7 +368,7 @@ fn source_addresses_follow_the_route() {
             (Action::Finished { result: WorkResult::Deliver(result), .. }, None) => {
                 assert_eq!(result.fates[0].1.answer().unwrap().status, (4, 3, 5));
             }
-            other => panic!("{sources:?} {other:?}"),
+            other => panic!("{source:?} {other:?}"),
         }
     }
 }

@@ -43,20 +43,20 @@ impl Queue {
             .collect()
     }
 
-    /// The destination of a domain as its owner knows it, if there is mail for the domain and its hosts are known.
-    pub fn key_of(&self, domain: &str) -> Option<DestinationKey> {
-        let place = self.place_of(self.found(domain)?);
+    /// The destination of a domain for mail from a reverse-path as its owner knows it, if there is such mail and its hosts are known.
+    pub fn key_of(&self, domain: &str, reverse_path: &str) -> Option<DestinationKey> {
+        let place = self.place_of(self.found(domain, self.routes.pool_of(reverse_path))?);
         self.key_at(place, &self.lanes[place])
     }
 
     fn key_at(&self, place: usize, lane: &Lane) -> Option<DestinationKey> {
         let Some(domain) = &lane.domain else {
             let is_route = self.destination_at(place) != DestinationId::NOWHERE;
-            return is_route.then(|| DestinationKey::of_route(RouteId::from_index(place)));
+            return is_route.then(|| self.routes.key(RouteId::from_index(place)));
         };
         let (known, _) = domain.known.as_ref()?;
         let hosts = known.as_deref().ok()?;
-        let hash = self.routes.route(domain.route).hash_of_set(domain.route, hosts);
-        Some(DestinationKey::of_set(domain.route, hash))
+        let family = self.routes.family(domain.route);
+        Some(DestinationKey::of_set(family, self.routes.route(domain.route).hash_of_set(family, hosts)))
     }
 }

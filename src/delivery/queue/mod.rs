@@ -13,7 +13,8 @@
 //! there in its order, no attempt is lost and nothing is written down, and then one job finds out whether mail goes again. What waits
 //! in vain, in whatever state, is looked through for messages that are too old ([`overdue`]).
 //!
-//! A domain whose route goes by MX has a lane of its own for as long as there is mail for it. Its lane stands still until the hosts
+//! A domain whose route goes by MX has a lane of its own for as long as there is mail for it, or several where its mail leaves from several
+//! pools: what stops one of them must not stop another. Its lane stands still until the hosts
 //! are known ([`Queue::wanted`], [`Queue::resolved`]), and again when that holds no longer; so nothing that is scheduled depends
 //! on what the DNS says.
 //!
@@ -28,7 +29,7 @@ pub use lanes::LaneStatus;
 pub use verdict::{Bounce, Verdict};
 
 use super::route::key_of;
-use super::{Answer, DestinationId, Fate, Job, JobRecipient, JobResult, Protocol, Retry, RouteId, Routes, Way};
+use super::{Answer, DestinationId, Fate, Job, JobRecipient, JobResult, PoolId, Protocol, Retry, RouteId, Routes, Way};
 use crate::dns;
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
@@ -213,8 +214,8 @@ pub struct Queue {
     outcomes_size: u64,
     /// One per route, then one for what has no route, then those of domains.
     lanes: Vec<Lane>,
-    /// The lanes of domains by their names.
-    domains: HashMap<Box<str>, usize>,
+    /// The lanes of domains by their names: one for each pool that there is mail from.
+    domains: HashMap<Box<str>, Vec<usize>>,
     /// Lanes of no domain, to be used again.
     free: Vec<usize>,
     /// Domains that somebody has to be asked about.
@@ -291,10 +292,11 @@ impl Queue {
         if message.held() {
             return;
         }
+        let pool = self.routes.pool_of(message.reverse_path());
         let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
         for RecipientView { address, progress, .. } in message.recipients() {
             if progress.open {
-                due.push((self.destination(domain_of(address)), progress.next_attempt_at));
+                due.push((self.destination(domain_of(address), pool), progress.next_attempt_at));
             }
         }
         if !due.is_empty() {
@@ -350,24 +352,26 @@ impl Queue {
 
     /// What is known of a domain now.
     pub fn resolved(&mut self, now: Now, domain: &str, answer: &dns::Answer) {
-        let Some(place) = self.domains.get(domain).copied() else { return };
-        if let Some(domain) = &mut self.lanes[place].domain {
-            let route = self.routes.route(domain.route);
-            let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
-            domain.known = Some((result, now.mono + answer.ttl));
-            domain.wanted = false;
-            if let Ok(found) = &answer.result {
-                let hosts = found.hosts.iter().map(|host| (&*host.name, &*host.addresses));
-                domain.recipients_max = self.routes.recipients_max(domain.route, hosts);
+        let Some(places) = self.domains.get(domain).cloned() else { return };
+        for place in places {
+            if let Some(domain) = &mut self.lanes[place].domain {
+                let route = self.routes.route(domain.route);
+                let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
+                domain.known = Some((result, now.mono + answer.ttl));
+                domain.wanted = false;
+                if let Ok(found) = &answer.result {
+                    let hosts = found.hosts.iter().map(|host| (&*host.name, &*host.addresses));
+                    domain.recipients_max = self.routes.recipients_max(domain.route, hosts);
+                }
             }
+            self.refresh(now, place);
         }
-        self.refresh(now, place);
     }
 
     /// What is known of the hosts of a domain, if there is mail for it.
     pub fn hosts_of(&self, domain: &str) -> Option<&dns::MailHosts> {
-        let place = self.place_of(self.found(domain)?);
-        let (known, _) = self.lanes[place].domain.as_ref()?.known.as_ref()?;
+        let lanes = self.domains.get(&*key_of(domain))?.iter().map(|place| &self.lanes[*place]);
+        let (known, _) = lanes.filter_map(|lane| lane.domain.as_ref()?.known.as_ref()).next()?;
         known.as_deref().ok()
     }
 
@@ -471,9 +475,10 @@ impl Queue {
         self.in_hand.range(all_of(id)).next().is_some()
     }
 
-    /// Whether a message is on its way to this domain.
-    pub fn is_domain_in_hand(&self, id: MessageId, domain: &str) -> bool {
-        self.found(domain).is_some_and(|destination| self.in_hand.contains_key(&(id, destination)))
+    /// Whether a message from this reverse-path is on its way to this domain.
+    pub fn is_domain_in_hand(&self, id: MessageId, reverse_path: &str, domain: &str) -> bool {
+        let found = self.found(domain, self.routes.pool_of(reverse_path));
+        found.is_some_and(|destination| self.in_hand.contains_key(&(id, destination)))
     }
 
     /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.
@@ -537,9 +542,10 @@ impl Queue {
 
     /// The open recipients of a message at a destination, and when each is due.
     fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
+        let pool = self.routes.pool_of(message.reverse_path());
         let mut open = Vec::new();
         for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
-            if progress.open && self.found(domain_of(address)) == Some(destination) {
+            if progress.open && self.found(domain_of(address), pool) == Some(destination) {
                 open.push((index, progress.next_attempt_at));
             }
         }
@@ -691,40 +697,46 @@ impl Queue {
         let in_use =
             lane.in_hand > 0 || lane.settling > 0 || !lane.waiting.is_empty() || lane.ready || lane.timed_at.is_some();
         if !in_use && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted) {
-            self.domains.remove(&domain.name);
+            if let Some(places) = self.domains.get_mut(&domain.name) {
+                places.retain(|other| *other != place);
+                if places.is_empty() {
+                    self.domains.remove(&domain.name);
+                }
+            }
             *lane = Lane::default();
             self.free.push(place);
         }
     }
 
-    /// The destination of a domain, which gets a lane if it has none.
-    fn destination(&mut self, domain: &str) -> DestinationId {
-        let route = self.routes.destination(domain);
-        if !self.is_by_mx(route) {
-            return route;
+    /// The destination of a domain for mail from a pool, which gets a lane if it has none.
+    fn destination(&mut self, domain: &str, pool: Option<PoolId>) -> DestinationId {
+        if let Some(found) = self.found(domain, pool) {
+            return found;
         }
-        let name = key_of(domain);
-        let place = self.domains.get(&*name).copied().unwrap_or_else(|| {
-            let place = self.free.pop().unwrap_or_else(|| {
-                self.lanes.push(Lane::default());
-                self.lanes.len() - 1
-            });
-            let domain = Domain { name: (*name).into(), route, known: None, wanted: false, recipients_max: 1 };
-            self.lanes[place].domain = Some(Box::new(domain));
-            self.domains.insert((*name).into(), place);
-            place
+        let (name, route) = (key_of(domain), self.route(domain, pool));
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.lanes.push(Lane::default());
+            self.lanes.len() - 1
         });
+        let domain = Domain { name: (*name).into(), route, known: None, wanted: false, recipients_max: 1 };
+        self.lanes[place].domain = Some(Box::new(domain));
+        self.domains.entry((*name).into()).or_default().push(place);
         self.destination_at(place)
     }
 
-    /// The destination of a domain; `None` if it would have a lane of its own and has none.
-    fn found(&self, domain: &str) -> Option<DestinationId> {
-        let route = self.routes.destination(domain);
-        if self.is_by_mx(route) {
-            self.domains.get(&*key_of(domain)).map(|place| self.destination_at(*place))
-        } else {
-            Some(route)
+    /// The destination of a domain for mail from a pool; `None` if it would have a lane of its own and has none.
+    fn found(&self, domain: &str, pool: Option<PoolId>) -> Option<DestinationId> {
+        let route = self.route(domain, pool);
+        if !self.is_by_mx(route) {
+            return Some(route);
         }
+        let is_of_route =
+            |place: &&usize| self.lanes[**place].domain.as_ref().is_some_and(|domain| domain.route == route);
+        self.domains.get(&*key_of(domain))?.iter().find(is_of_route).map(|place| self.destination_at(*place))
+    }
+
+    fn route(&self, domain: &str, pool: Option<PoolId>) -> RouteId {
+        self.routes.with_pool(self.routes.destination(domain), pool)
     }
 
     fn is_by_mx(&self, route: RouteId) -> bool {

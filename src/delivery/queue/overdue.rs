@@ -91,9 +91,9 @@ impl Queue {
         self.retry.expired(message.received_at(), now.wall).then(|| why.clone())
     }
 
-    /// Why nothing goes to a domain now, if nothing does.
-    pub fn why_nothing_goes_to(&self, domain: &str) -> Option<&Answer> {
-        let place = self.place_of(self.found(domain)?);
+    /// Why nothing from this reverse-path goes to a domain now, if nothing does.
+    pub fn why_nothing_goes_to(&self, reverse_path: &str, domain: &str) -> Option<&Answer> {
+        let place = self.place_of(self.found(domain, self.routes.pool_of(reverse_path))?);
         self.lanes[place].why.as_deref()
     }
 
@@ -149,11 +149,12 @@ impl Queue {
             return true;
         }
         let line = message.received_at() + DELAY_WARNING_AFTER;
+        let pool = self.routes.pool_of(message.reverse_path());
         now.wall >= line
             && !message.reverse_path().is_empty()
             && message.recipients().any(|recipient| {
                 let asked = recipient.progress.open && recipient.notify.is_some_and(|notify| notify.delay);
-                let is_here = || self.found(crate::smtp::domain_of(recipient.address)) == Some(destination);
+                let is_here = || self.found(crate::smtp::domain_of(recipient.address), pool) == Some(destination);
                 asked && recipient.progress.next_attempt_at < line && is_here()
             })
     }

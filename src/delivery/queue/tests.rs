@@ -412,8 +412,8 @@ fn a_domain_that_is_looked_up_holds_up_nobody_else() {
     let job = home.next(at(2)).unwrap();
     let Way::Hosts { hosts, .. } = &job.way else { panic!("{job:?}") };
     assert_eq!((indexes(&job), hosts), (vec![1], &two));
-    assert!(home.queue.is_domain_in_hand(job.id, "TWO.example"));
-    assert!(!home.queue.is_domain_in_hand(job.id, "one.example"));
+    assert!(home.queue.is_domain_in_hand(job.id, "sender@example.org", "TWO.example"));
+    assert!(!home.queue.is_domain_in_hand(job.id, "sender@example.org", "one.example"));
     home.settle(at(2), &job, delivered);
 
     home.queue.resolved(at(3), "one.example", &found(&one, 60));

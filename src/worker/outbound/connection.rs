@@ -1,7 +1,7 @@
 //! One connection to a next hop: its handshake, its content, and what its session says in the words of the destinations.
 
 use super::{Attempt, Connection, Content, InHand};
-use crate::delivery::{Answer, ConnectionId, CredentialsId, Demand, Fate, HopSecured, ReplyTo};
+use crate::delivery::{Answer, ConnectionId, CredentialsId, Demand, Fate, HopPath, HopSecured, ReplyTo};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::event::Event;
@@ -182,13 +182,24 @@ impl Connection {
         Some(HopSecured { secured, verified: demand.authenticates(self.line.is_valid()), policy: demand.name() })
     }
 
+    /// Takes note of what it has met so far, as long as somebody knows.
+    pub(super) fn look_back<T: Transport>(&mut self, transport: &mut T) {
+        self.met = transport.path(self.line.flow()).or(self.met);
+    }
+
+    /// How the host was reached.
+    fn path(&self) -> Box<HopPath> {
+        let local = Some(self.local).filter(|local| !local.is_unspecified());
+        Box::new(HopPath { local, pool: self.pool.clone(), met: self.met })
+    }
+
     pub(super) fn fate(&self, fate: client::Fate) -> Fate {
         match fate {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
                 let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
                 let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
-                Fate::Delivered(Answer { tls: self.secured(), ..answer })
+                Fate::Delivered(Answer { tls: self.secured(), path: Some(self.path()), ..answer })
             }
             // Nothing was said about it.
             client::Fate::Deferred(Reason::Local(LocalReason::NotBegun)) => Fate::Untried,
@@ -222,6 +233,7 @@ impl Connection {
             status: (status.class, status.subject, status.detail),
             text: text.into(),
             tls: self.secured(),
+            path: Some(self.path()),
             reaction: None,
             remote: Some((*self.host).into()),
             reply: match reason {

@@ -1,7 +1,7 @@
 //! Limits by destination, as deliveries meet them.
 
 use super::*;
-use crate::delivery::{Limits, Rate, Section, Shaping};
+use crate::delivery::{Limits, Pools, Rate, Section, Shaping};
 use std::collections::BTreeMap;
 
 fn rate(text: &str) -> Option<Rate> {
@@ -13,7 +13,7 @@ fn for_host(host: &str, limits: Limits) -> Section {
 }
 
 fn shaped(route: Route, sections: Vec<Section>) -> Routes {
-    Routes::shaped([("*".into(), route)], Shaping::new(sections)).unwrap()
+    Routes::shaped([("*".into(), route)], Shaping::new(sections), Pools::default()).unwrap()
 }
 
 /// A receiver that takes everything, each message in so many milliseconds; what was connected and what was started, and when.

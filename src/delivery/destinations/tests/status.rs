@@ -1,7 +1,7 @@
 //! What is told of destinations and hosts.
 
 use super::*;
-use crate::delivery::{DestinationKey, Limits, Section, Shaping};
+use crate::delivery::{Limits, Pools, Section, Shaping};
 
 fn limited(owner: &Destinations, seconds: u64) -> Option<Limited> {
     status(owner, at(seconds).mono).first().expect("a destination").limited
@@ -9,7 +9,8 @@ fn limited(owner: &Destinations, seconds: u64) -> Option<Limited> {
 
 #[test]
 fn a_destination_tells_what_it_has_and_what_went_wrong() {
-    let mut owner = owner(&one_route(vec![hop(1, 10), hop(2, 20)]), Settings::default());
+    let routes = one_route(vec![hop(1, 10), hop(2, 20)]);
+    let mut owner = owner(&routes, Settings::default());
     assert_eq!(status(&owner, at(0).mono), [], "nothing is known of one that has no mail");
     owner.push(at(0).mono, 0, job(1, first())).unwrap();
     let (connection, _) = connects(&actions(&mut owner, 0))[0];
@@ -22,7 +23,7 @@ fn a_destination_tells_what_it_has_and_what_went_wrong() {
     actions(&mut owner, 3);
 
     let told = &status(&owner, at(4).mono)[0];
-    assert_eq!((told.key, told.domain.clone()), (DestinationKey::of_route(first()), None));
+    assert_eq!((told.key, told.domain.clone()), (routes.key(first()), None));
     assert_eq!((told.busy, told.idle, told.opening, told.waiting), (1, 0, 0, 0));
     assert!((told.delivered_per_second - 1.0 / 60.0).abs() < 1e-9, "{}", told.delivered_per_second);
     let (name, remote, word) = told.last.clone().expect("a failure");
@@ -83,8 +84,10 @@ fn what_keeps_a_destination_from_more_is_told() {
     let limits = Limits { message_rate: "1/m".parse().ok(), ..Limits::default() };
     let section = Section { hosts: vec!["192.0.2.1".into()], limits, ..Section::default() };
     let route = Route::new(vec![hop(1, 10)]);
-    let mut owner =
-        super::owner(&Routes::shaped([("*".into(), route)], Shaping::new(vec![section])).unwrap(), Settings::default());
+    let mut owner = super::owner(
+        &Routes::shaped([("*".into(), route)], Shaping::new(vec![section]), Pools::default()).unwrap(),
+        Settings::default(),
+    );
     for number in 0..2 {
         owner.push(at(0).mono, 0, job(number, first())).unwrap();
     }

@@ -14,7 +14,7 @@ fn what_waits_is_told_by_the_names_of_destinations_and_as_their_owners_know_them
         let lanes = home.queue.lanes(0..usize::MAX).into_iter();
         lanes.map(|lane| (lane.destination, lane.waiting, lane.in_hand, lane.key)).collect::<Vec<_>>()
     };
-    let route = |domain| DestinationKey::of_route(home.queue.routes.destination(domain));
+    let route = |domain| home.queue.routes.key(home.queue.routes.destination(domain));
     let (by_mx, d0) = (home.queue.routes.destination("one.example"), route("d0.example"));
     assert_eq!(
         told(&home),
@@ -29,9 +29,9 @@ fn what_waits_is_told_by_the_names_of_destinations_and_as_their_owners_know_them
     for domain in ["one.example", "two.example"] {
         home.queue.resolved(at(1), domain, &found(&set, 60));
     }
-    let number = home.queue.routes.route(by_mx).hash_of_set(by_mx, &set);
-    let shared = Some(DestinationKey::of_set(by_mx, number));
+    let family = home.queue.routes.family(by_mx);
+    let shared = Some(DestinationKey::of_set(family, home.queue.routes.route(by_mx).hash_of_set(family, &set)));
     assert_eq!(told(&home).into_iter().map(|(.., key)| key).collect::<Vec<_>>(), [Some(d0), shared, shared]);
-    assert_eq!(home.queue.key_of("ONE.example"), shared);
+    assert_eq!(home.queue.key_of("ONE.example", ""), shared);
     assert_eq!(home.queue.lanes(0..3).len() + home.queue.lanes(3..9).len(), 3, "each place once");
 }

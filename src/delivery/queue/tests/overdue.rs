@@ -1,7 +1,7 @@
 //! Lanes whose destination takes nothing, and the age of what waits there.
 
 use super::*;
-use crate::delivery::Standstill;
+use crate::delivery::{Pool, Pools, Shaping, Standstill};
 use crate::limits::OVERDUE_GRACE;
 
 const DAY: u64 = 86_400;
@@ -174,4 +174,36 @@ fn a_domain_that_the_dns_says_nothing_of_is_given_up_at_its_age() {
     assert_eq!(numbers(&overdue), [1]);
     assert!(matches!(&overdue[0].way, Way::Overdue(answer) if answer.status == (4, 4, 3)));
     assert_eq!(home.queue.status(), QueueStatus::default());
+}
+
+#[test]
+fn a_destination_that_is_closed_to_one_pool_is_open_to_others() {
+    let pool = |name: &str| Pool { name: name.into(), addresses: Vec::new() };
+    for domain in ["d0.example", "mx.example"] {
+        let pools = Pools::new([(pool("a"), ["a.example"]), (pool("b"), ["b.example"])]);
+        let entries = [("*".into(), Route::by_mx()), ("d0.example".into(), Route::new(vec![hop(0, 10)]))];
+        let routes = Routes::shaped(entries, Shaping::default(), pools).unwrap();
+        let mut home = Home::steady();
+        home.queue = Queue::new(Arc::new(routes), Retry::default(), 7);
+        for (number, from) in [(1, "x@a.example"), (2, "x@a.example"), (3, "x@b.example"), (4, "")] {
+            let mut message = Message::new(number, at(0), &[&format!("x@{domain}")]);
+            message.envelope.reverse_path = from.into();
+            home.add(at(0), message);
+        }
+        if domain == "mx.example" {
+            assert_eq!(home.next(at(0)), None);
+            assert_eq!(wanted(&mut home).len(), 3, "each lane asks, and one answer is for all");
+            home.queue.resolved(at(0), domain, &found(&hosts(1, &[(10, "mx.one.example", 1)]), 1000));
+        }
+        let first = home.next(at(0)).unwrap();
+        assert_eq!(first.id.number(), 1);
+        assert!(home.queue.is_domain_in_hand(first.id, "x@a.example", domain));
+        home.conclude(at(0), &closed(&first, at(60)));
+        let others: Vec<Job> = std::iter::from_fn(|| home.next(at(1))).collect();
+        assert_eq!(numbers(&others), [3, 4], "what is from the first pool waits");
+        assert!(home.queue.why_nothing_goes_to("y@a.example", domain).is_some());
+        assert!(home.queue.why_nothing_goes_to("y@b.example", domain).is_none());
+        others.iter().for_each(|job| drop(home.settle(at(1), job, delivered)));
+        assert_eq!(home.next(at(60)).map(|job| job.id.number()), Some(1));
+    }
 }
