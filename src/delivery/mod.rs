@@ -16,6 +16,9 @@
 //! becomes, at home, what is written down for it (its [`Verdict`]): the owner knows nothing of retries, the home nothing
 //! of hosts.
 //!
+//! Whose mail it is stands in no job but by its reverse-path: [`Tenants`] and [`Pools`] are looked up where they matter, and the pool that
+//! mail leaves from is a part of its destination.
+//!
 //! Nothing here reads a clock, draws entropy, opens a connection or touches a file; the same inputs give the same
 //! outputs. No name is resolved here: a route's hops come with their addresses. Of a route by MX the [`Queue`] says which domains
 //! it wants to know about, is told ([`Queue::resolved`]), and gives the hosts out with each job; what waits for an answer holds up

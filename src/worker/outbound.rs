@@ -309,7 +309,8 @@ impl Outbound {
         let Some(found) = self.connections.get_mut(&connection) else { return };
         match &mut found.session {
             None => {
-                let answer = Answer::local((4, 4, 1), format!("{}: {}", found.remote, connect_failure(end)));
+                let text = format!("{}: {}", found.remote, connect_failure(end));
+                let answer = Answer { path: Some(found.path()), ..Answer::local((4, 4, 1), text) };
                 self.forget(parts, connection);
                 self.destinations.connect_failed(parts.now.mono, connection, answer);
             }

@@ -188,7 +188,7 @@ impl Connection {
     }
 
     /// How the host was reached.
-    fn path(&self) -> Box<HopPath> {
+    pub(super) fn path(&self) -> Box<HopPath> {
         let local = Some(self.local).filter(|local| !local.is_unspecified());
         Box::new(HopPath { local, pool: self.pool.clone(), met: self.met })
     }
