@@ -166,6 +166,35 @@ pub enum Event {
         /// What it said, or what went wrong.
         reply: String,
     },
+    /// A report on TLS has gone to a domain (RFC 8460): into the queue, or over the web.
+    TlsReportSent {
+        /// To whom.
+        domain: String,
+        /// Where to.
+        to: String,
+        /// Its id.
+        report_id: String,
+        /// Sessions that went well.
+        successful: u64,
+        /// Those that did not.
+        failed: u64,
+        /// The message's queue id, if it goes by mail.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<MessageId>,
+    },
+    /// A report on TLS could not be sent.
+    TlsReportFailed {
+        /// To whom.
+        domain: String,
+        /// Where to.
+        to: String,
+        /// Attempts so far.
+        attempts: u32,
+        /// Whether it is not tried again.
+        given_up: bool,
+        /// What went wrong.
+        error: String,
+    },
     /// A recipient's next hop took the message.
     Delivered {
         /// The queue id.

@@ -174,7 +174,7 @@ pub const DNS_RECORDS_MAX: usize = 64;
 /// Hosts of one domain, those with the lowest preferences. Large providers have a dozen.
 pub const MX_HOSTS_MAX: usize = 32;
 
-/// What is taken of one TXT record, bytes: a longer one is not about what is asked for here.
+/// What is taken of one TXT record about the mail of a domain, bytes: a longer one is not about what is asked for here.
 pub const TXT_SIZE_MAX: usize = 256;
 
 /// Policies that are fetched at a time (MTA-STS), out of [`LOOKUPS_MAX`] and beside the questions to resolvers: servers that never
@@ -206,6 +206,60 @@ pub const POLICY_REFRESH_DELAY_MAX: Duration = Duration::from_secs(86_400);
 /// Policies that are remembered: of the size of a name mostly, at the worst, with [`POLICY_HOSTS_MAX`] of the longest names in each,
 /// 130 MB.
 pub const POLICIES_MAX: usize = 8192;
+
+// tlsrpt
+
+/// Domains that are counted for reports in a day, each of some hundred bytes: those that want no reports are known by name alone.
+pub const REPORT_DOMAINS_MAX: usize = 16_384;
+
+/// Policies in one report: those of all hosts of a domain, and what they were before they changed in the day.
+pub const REPORT_POLICIES_MAX: usize = 32;
+
+/// Failures of one policy in a report that differ in kind, host, address or text; more than these are counted only.
+pub const REPORT_FAILURES_MAX: usize = 64;
+
+/// What is kept of the text of a failure, bytes.
+pub const REPORT_REASON_SIZE_MAX: usize = 256;
+
+/// What is taken of any TXT record, bytes: as much as one takes that names a few places for reports. It is not remembered.
+pub const REPORT_RECORD_SIZE_MAX: usize = 1024;
+
+/// Places that one domain may have its reports sent to (RFC 8460 §3 gives no limit).
+pub const REPORT_TARGETS_MAX: usize = 4;
+
+/// Reports that wait to be sent; beyond it the oldest is given up. At the worst, with all policies and failures that a report may have,
+/// each takes a megabyte; mostly a kilobyte.
+pub const REPORTS_WAITING_MAX: usize = 16_384;
+
+/// Within how long after midnight the reports of a day are sent (RFC 8460 §4.1 suggests up to four hours).
+pub const REPORT_SPREAD: Duration = Duration::from_secs(4 * 3600);
+
+/// The pause before a report that could not be sent is sent again, and a record that could not be found is looked for again.
+pub const REPORT_RETRY_DELAY: Duration = Duration::from_secs(3600);
+
+/// Attempts to send a report, or to find out where to: a day of them (RFC 8460 §5.5).
+pub const REPORT_ATTEMPTS_MAX: u32 = 24;
+
+/// A report that waits for longer than this after its day, whatever for, is given up.
+pub const REPORT_AGE_MAX: Duration = Duration::from_secs(3 * 86_400);
+
+/// Reports that are sent, and records that are looked for, at a time: mail comes first.
+pub const REPORTS_UNDER_WAY_MAX: usize = 8;
+
+/// How long posting a report may take.
+pub const REPORT_POST_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long the control thread waits until a worker has a report on its disk.
+pub const REPORT_SUBMIT_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How often what is counted is written down while it changes: so much of it a crash may take.
+pub const REPORT_SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The largest file of what is counted that is read at the start, bytes.
+pub const REPORT_FILE_SIZE_MAX: usize = 256 << 20;
+
+/// Domains for which one connection is counted; its receiver has many, or it is used for very long.
+pub const REPORT_DOMAINS_PER_CONNECTION_MAX: usize = 64;
 
 /// TLSA records by which one host is known: two keys, of an authority and of its own, in every form, and more.
 pub const TLSA_RECORDS_MAX: usize = 16;

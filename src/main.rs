@@ -1,7 +1,9 @@
 //! The `rohrpost` command.
 
 use clap::Parser as _;
-use rohrpost::cli::{Cli, Command, check, dkim, load, pair, queue, route, run, sim, sink, status, top, trace};
+use rohrpost::cli::{
+    Cli, Command, check, dkim, load, pair, queue, route, run, sim, sink, status, tls_reports, top, trace,
+};
 use std::process::ExitCode;
 
 #[global_allocator]
@@ -17,6 +19,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace::trace(&args),
         Command::Route(args) => route::route(&args),
         Command::Dkim(args) => dkim::dkim(&args),
+        Command::TlsReports(args) => tls_reports::tls_reports(&args),
         Command::Pair(args) => pair::pair(&args),
         Command::Load(args) => load::load(&args),
         Command::Sink(args) => sink::sink(&args),

@@ -77,6 +77,9 @@ impl MessageView for Message {
     fn require_tls(&self) -> bool {
         false
     }
+    fn tls_optional(&self) -> bool {
+        false
+    }
     fn ret(&self) -> Option<Return> {
         None
     }
@@ -113,7 +116,8 @@ fn set_of(domain: usize) -> Arc<MailHosts> {
     let name = format!("mx.d{domain}.example").into();
     let address = [10, (domain >> 16) as u8, (domain >> 8) as u8, domain as u8].into();
     let host = MailHost { name, preference: 10, addresses: vec![address], secure: false, dane: Dane::Absent };
-    Arc::new(MailHosts { hosts: vec![host], secure: false, implicit: false, sts: Standing::default(), number: 1 })
+    let sts = Standing::default();
+    Arc::new(MailHosts { hosts: vec![host], secure: false, implicit: false, sts, waived: false, number: 1 })
 }
 
 impl World {

@@ -50,6 +50,9 @@ impl MessageView for Message {
     fn require_tls(&self) -> bool {
         false
     }
+    fn tls_optional(&self) -> bool {
+        false
+    }
     fn ret(&self) -> Option<Return> {
         None
     }

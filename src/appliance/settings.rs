@@ -3,7 +3,7 @@
 //! In: the configuration. Out: the settings of each station. Nothing is opened and nothing decided here.
 
 use crate::config::{self, Config, ListenerTls, Role, RouteTls, TlsVersion};
-use crate::control::{DnsSettings, EventFilesSettings};
+use crate::control::{DnsSettings, EventFilesSettings, ReportSettings};
 use crate::delivery::{
     CredentialsId, Hop, HostBackoff, Limits, Pool, PoolAddress, Pools, Protocol, React, Reaction, Reactions, Retry,
     Route, RouteError, Routes, Section, Shaping, Tenants, TlsPolicy, compile_pattern,
@@ -22,6 +22,7 @@ use crate::port::{af_xdp, dpdk};
 use crate::smtp::client::{Credentials, NoCredentials};
 use crate::smtp::server;
 use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots, read_secret};
+use crate::tlsrpt::Reporter;
 use crate::worker::{Errand, Kept, Listener, PairEquipment};
 use crate::{delivery, kernel, spool, tcp};
 use crossbeam::channel::{Receiver, Sender};
@@ -311,13 +312,13 @@ pub(crate) fn keyring(config: &Config) -> Result<Option<Keyring>, KeyringError> 
     (!config.dkim.is_empty()).then(|| Keyring::load(keys(config))).transpose()
 }
 
-/// Whom next hops are verified by; `None`: none is.
+/// Whom next hops and servers on the web are verified by; `None`: none is.
 ///
 /// # Errors
 /// There is nobody.
 pub(crate) fn roots(config: &Config) -> Result<Option<Arc<RootCertStore>>, RootsError> {
     let wanted = config.routes.iter().any(|route| matches!(route.tls, RouteTls::Verify | RouteTls::MtaSts));
-    wanted.then(|| load_roots(config.tls.roots.as_deref())).transpose()
+    (wanted || config.tls_reports.is_some()).then(|| load_roots(config.tls.roots.as_deref())).transpose()
 }
 
 /// The place of each route's credentials in the list of [`credentials`]: routes with one file have one place.
@@ -377,6 +378,7 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
                 requiretls: listener.requiretls,
                 starttls: listener_tls(config, listener) == ListenerTls::StartTls,
                 tls_required: listener.require_tls,
+                tls_optional: listener.tls_optional.unwrap_or(listener.role != Role::Mx),
                 errors_max: limits.errors,
                 transactions_max: limits.transactions,
                 greeting_delay: *listener.greeting_delay,
@@ -528,6 +530,19 @@ pub(crate) fn dns(
         timeout: *dns.timeout,
         roots,
     }
+}
+
+/// Who reports on TLS, if reports are made.
+pub(crate) fn reports(config: &Config) -> Option<ReportSettings> {
+    let config::TlsReports { organization, from, contact } = config.tls_reports.clone()?;
+    // The boxes of a pair have one name.
+    let origin = match &config.pair {
+        Some(pair) => format!("{}.{}", node(pair), config.hostname),
+        None => config.hostname.clone(),
+    };
+    let contact = contact.unwrap_or_else(|| from.clone());
+    let reporter = Reporter { organization, contact, from, origin };
+    Some(ReportSettings { reporter, directory: config.spool.directory.clone() })
 }
 
 /// Own addresses with their EHLO names.

@@ -20,6 +20,7 @@ pub mod sink;
 mod spool;
 pub mod status;
 mod text;
+pub mod tls_reports;
 pub mod top;
 pub mod trace;
 mod transport;
@@ -61,6 +62,8 @@ pub enum Command {
     Route(RouteArgs),
     /// Say what to publish in the DNS for the keys that sign mail (DKIM).
     Dkim(DkimArgs),
+    /// Look at what is counted for reports on TLS (TLSRPT), and send them.
+    TlsReports(TlsReportsArgs),
     /// Look at and change how the two boxes of a pair stand.
     Pair(pair::PairArgs),
     /// Send mail to any SMTP server, at a rate or as fast as it goes, and measure how it does.
@@ -143,6 +146,29 @@ pub struct DkimArgs {
     /// One JSON object instead of a zone file.
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Clone, Debug, Args)]
+pub struct TlsReportsArgs {
+    /// The configuration, which names the socket of the appliance.
+    #[arg(long, short, value_name = "FILE", default_value = CONFIG_PATH_DEFAULT, global = true)]
+    pub config: PathBuf,
+    /// One JSON object instead of text.
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    pub action: Option<TlsReportsAction>,
+}
+
+/// What to do with reports on TLS besides looking at them.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub enum TlsReportsAction {
+    /// Send what was counted so far, and what waits, without waiting for the end of the day.
+    Send {
+        /// Now: there is no other time to choose.
+        #[arg(long, required = true)]
+        now: bool,
+    },
 }
 
 #[derive(Clone, Debug, Args)]

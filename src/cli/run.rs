@@ -139,6 +139,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         ends.into_iter().zip(logs).zip(Exchange::connect(&wakeups)).zip(wakeups.iter().cloned())
     {
         end.reporter.log_messages(config.log.messages);
+        end.reporter.report_tls(config.tls_reports.is_some());
         for (number, log, recovery) in &logs {
             end.reporter.event(recovered(*number, log.status().disk, recovery));
             for damage in &recovery.damages.list {
@@ -187,6 +188,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         hooks,
         events,
         dns: config.routes.iter().any(|route| route.mx).then(|| names(config, roots.clone())),
+        reports: settings::reports(config),
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,

@@ -29,7 +29,7 @@ pub use schema::{
     Address, AddressFamilies, Admin, Alert, Arbiter, BareNewline, Certificate, ClientRule, Config, Delivery, Dns,
     Dnssec, Domain, Dpdk, Encryption, Identity, Limits, Listener, ListenerTls, Log, LogLevel, Pair, Poll, Pool,
     PoolAddress, Port, Reaction, ReactionAction, Recipients, Relay, Retry, Role, Route, RouteTls, Shaping, Spool,
-    Tenant, Tls, TlsVersion, Transport, Workers,
+    Tenant, Tls, TlsReports, TlsVersion, Transport, Workers,
 };
 pub use signing::{Canonicalization, Dkim, Signing, WithoutKey};
 pub use value::{

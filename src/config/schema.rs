@@ -67,6 +67,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     #[serde(default)]
     pub dns: Dns,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_reports: Option<TlsReports>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -112,6 +114,7 @@ impl Config {
             pools: Vec::new(),
             routes: Vec::new(),
             dns: Dns::default(),
+            tls_reports: None,
             limits: Limits::default(),
             spool: Spool::default(),
             delivery: Delivery::default(),
@@ -304,6 +307,13 @@ pub struct Listener {
     /// they are (`tls` of the route: "verify", or "dane" or "mta-sts" where these demand it) and offer it too; to others it bounces.
     #[serde(default)]
     pub requiretls: bool,
+    /// Heed the header field "TLS-Required: No" (RFC 8689 §3), by which a sender wants a message to arrive rather than to be secured:
+    /// what domains of recipients demand by DANE and MTA-STS does not stop it then. What `tls` of a route itself demands ("require",
+    /// "verify") does, and REQUIRETLS in the envelope counts for more. Unset: true for the roles "submission" and "relay", false for
+    /// "mx", whose clients are strangers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = true))]
+    pub tls_optional: Option<bool>,
 }
 
 /// What a listener does with TLS.
@@ -321,7 +331,16 @@ impl Listener {
     /// One that is as all are if nothing else is said.
     pub fn at(address: SocketAddr, role: Role) -> Listener {
         let greeting_delay = greeting_delay_default();
-        Listener { address, role, greeting_delay, binarymime: false, tls: None, require_tls: false, requiretls: false }
+        Listener {
+            address,
+            role,
+            greeting_delay,
+            binarymime: false,
+            tls: None,
+            require_tls: false,
+            requiretls: false,
+            tls_optional: None,
+        }
     }
 }
 
@@ -586,6 +605,26 @@ pub enum AddressFamilies {
     Any,
     Ipv4,
     Ipv6,
+}
+
+/// Reports on TLS (TLSRPT, RFC 8460): a day of sessions with its hosts is told to each domain that publishes where it wants that
+/// (`_smtp._tls.DOMAIN TXT "v=TLSRPTv1; rua=mailto:…"`), by mail or over the web, some hours after the day is over (UTC). Counted is what goes by
+/// MX over routes whose `tls` is "dane" or "mta-sts". `rohrpost tls-reports` shows what is counted. Without this section no report is
+/// made. Each box of a pair reports what it has sent itself.
+#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TlsReports {
+    /// Who reports, for people.
+    #[schemars(extend("x-example" = "Example Net"), length(min = 1, max = 200))]
+    pub organization: String,
+    /// From whom reports come by mail. Its domain should have a [[dkim]] key, since reports without a signature may be ignored (RFC 8460
+    /// §5.3); bounces of reports go there.
+    #[schemars(extend("format" = "mailbox", "x-example" = "tls-reports@example.net"))]
+    pub from: String,
+    /// Whom to ask about reports, such as an address or the address of a page. Unset: `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = "postmaster@example.net"), length(min = 1, max = 200))]
+    pub contact: Option<String>,
 }
 
 /// What a client may ask of us. A limit that is reached answers 421 or 452, or refuses the connection; it never grows.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// How mail is signed (DKIM), if there are keys for it: what comes over listeners with the role "submission" or "relay", never what
-/// comes over those with the role "mx", and no notices of our own.
+/// comes over those with the role "mx", and no notices of our own but reports on TLS.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Signing {

@@ -7,6 +7,7 @@
 use crate::delivery;
 use crate::env::WallTime;
 use crate::limits::FIELD_NAME_SIZE_MAX;
+use crate::smtp::grammar::parse_mailbox;
 use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -47,6 +48,9 @@ pub enum ValueError {
     /// No host name.
     #[error("is no host name: labels of letters, digits and hyphens, joined by dots")]
     HostName,
+    /// No mailbox.
+    #[error("is no address, such as \"tls-reports@example.net\"")]
+    Mailbox,
     /// No mail domain.
     #[error("is no mail domain: \"example.net\", \".example.net\" for all its subdomains{0}")]
     Domain(&'static str),
@@ -395,6 +399,8 @@ pub fn check(format: &str, text: &str) -> Result<(), ValueError> {
         "host-name" if is_host_name(text) => Ok(()),
         "host-name" => Err(ValueError::HostName),
         "mail-domain" => check_domain(text, false),
+        "mailbox" if parse_mailbox(text, false).is_ok() => Ok(()),
+        "mailbox" => Err(ValueError::Mailbox),
         "route-domain" => check_domain(text, true),
         "hop" => text.parse::<super::Hop>().map(drop),
         "queues" if text == "auto" => Ok(()),

@@ -10,9 +10,11 @@ use crate::limits::{STOP_GRACE, TO_WORKER_MAX};
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::register::Node;
 use crate::policy::Policy;
+use crate::smtp::OwnMessage;
 use crate::smtp::client::Credentials;
-use crate::spool::Room;
+use crate::spool::{MessageId, Room};
 use crate::tls::Server;
+use crate::tlsrpt::Session;
 use crossbeam::channel::{Receiver, Sender, bounded};
 use std::io;
 use std::sync::Arc;
@@ -46,6 +48,13 @@ pub enum ToWorker {
     },
     /// What is known of domains that it asked about.
     Domains(Vec<(Box<str>, dns::Answer)>),
+    /// A message of our own, to be taken into the queue; the answer carries the number.
+    Submit {
+        /// To be given back with the answer.
+        number: u64,
+        /// The message.
+        message: Arc<OwnMessage>,
+    },
     /// Accept nothing new, finish what is in hand within this time, then report that you have stopped.
     Stop {
         /// How long at most.
@@ -76,6 +85,20 @@ pub enum FromWorker {
         worker: u16,
         /// As it stands in an address.
         domain: Box<str>,
+    },
+    /// What came of TLS with a host, for reports.
+    Tls {
+        /// That.
+        session: Session,
+        /// Sessions since the last of these that could not be told of.
+        lost: u64,
+    },
+    /// What became of a message of our own.
+    Submitted {
+        /// Its number.
+        number: u64,
+        /// It is in the queue under this id; none: there is no room, or no queue.
+        id: Option<MessageId>,
     },
     /// The worker has ended, as asked.
     Stopped {
@@ -186,6 +209,9 @@ pub struct Reporter {
     /// Something was sent since the last flush.
     unflushed: bool,
     messages_logged: bool,
+    tls_reported: bool,
+    /// Sessions that could not be told of since the last that could.
+    sessions_lost: u64,
     events_lost: u64,
     /// The last words have been said.
     ended: bool,
@@ -194,7 +220,46 @@ pub struct Reporter {
 impl Reporter {
     /// For one worker.
     pub fn new(worker: u16, sender: Sender<FromWorker>, wakeup: Wakeup) -> Reporter {
-        Reporter { worker, sender, wakeup, unflushed: false, messages_logged: true, events_lost: 0, ended: false }
+        Reporter {
+            worker,
+            sender,
+            wakeup,
+            unflushed: false,
+            messages_logged: true,
+            tls_reported: false,
+            sessions_lost: 0,
+            events_lost: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether the control thread is told what comes of TLS with hosts.
+    pub fn report_tls(&mut self, wanted: bool) {
+        self.tls_reported = wanted;
+    }
+
+    /// Whether [`tls`](Reporter::tls) is of any use.
+    pub fn reports_tls(&self) -> bool {
+        self.tls_reported
+    }
+
+    /// Tells what came of TLS with a host, if that is wanted; if the channel is full it is dropped and counted.
+    pub fn tls(&mut self, session: Session) {
+        if !self.tls_reported || !Session::counts(&session.hosts, session.tls) {
+            return;
+        }
+        let lost = self.sessions_lost;
+        match self.sender.try_send(FromWorker::Tls { session, lost }) {
+            Ok(()) => self.sessions_lost = 0,
+            Err(_) => self.sessions_lost += 1,
+        }
+        self.unflushed = true;
+    }
+
+    /// Tells what became of a message of our own. If the channel is full the control thread will lose patience.
+    pub fn submitted(&mut self, number: u64, id: Option<MessageId>) {
+        let _ = self.sender.try_send(FromWorker::Submitted { number, id });
+        self.unflushed = true;
     }
 
     /// Whether steps of single messages are logged.

@@ -50,6 +50,10 @@
 //! {"version":1,"request":"domain","domain":"example.net"}
 //! {"version":1,"reply":"domain","domain":{…}}          where its mail goes by MX
 //!
+//! {"version":1,"request":"reports","command":"list"}
+//! {"version":1,"request":"reports","command":"send"}     sends what is counted so far
+//! {"version":1,"reply":"reports","reports":{…}}          what is counted for reports on TLS, and what waits to be sent
+//!
 //! {"version":1,"reply":"error","text":"…"}
 //! ```
 
@@ -65,6 +69,7 @@ mod log;
 mod names;
 mod pair;
 mod protocol;
+mod reports;
 mod run;
 mod status;
 mod switchboard;
@@ -92,8 +97,10 @@ pub use pair::{
 };
 pub use protocol::{
     Answer, DestinationEntry, MessageState, PROTOCOL_VERSION, PairCommand, Question, QueueCommand, QueueEntry,
-    QueueFilter, QueueReply, QueueSelection, RecipientEntry, RecipientState, Reply, Request, UnknownState, Versioned,
+    QueueFilter, QueueReply, QueueSelection, RecipientEntry, RecipientState, Reply, ReportsCommand, Request,
+    UnknownState, Versioned,
 };
+pub use reports::{CountedDomain, ReportSettings, ReportsStatus, WaitingReport};
 pub use run::{ExitReason, Settings, Stopper, Tick, run, run_with_log};
 pub use status::{
     About, DamageReport, Latency, LogState, MessageCounts, Process, QueueCounts, SessionCounts, SpoolReport,

@@ -3,6 +3,7 @@
 use super::destination::{DeliveryReport, DestinationsReply, TrafficEntry, TrafficOrder, Walk};
 use super::names::DomainReport;
 use super::pair::PairStatus;
+use super::reports::ReportsStatus;
 use super::status::{StatusReport, WorkerStatus};
 use crate::delivery::DestinationKey;
 use crate::env::WallTime;
@@ -61,6 +62,18 @@ pub enum Request {
         /// As it stands in an address.
         domain: String,
     },
+    /// Something about reports on TLS.
+    Reports(ReportsCommand),
+}
+
+/// What an operator may do with reports on TLS. Each is answered with how they stand then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum ReportsCommand {
+    /// Nothing.
+    List,
+    /// Sends all that was counted so far, without waiting for the end of the day.
+    Send,
 }
 
 /// What a worker may be asked.
@@ -540,6 +553,11 @@ pub enum Answer {
     Domain {
         /// What is known of it.
         domain: Box<DomainReport>,
+    },
+    /// To what is asked about reports on TLS.
+    Reports {
+        /// How they stand.
+        reports: Box<ReportsStatus>,
     },
     /// To what changes messages.
     Changed {

@@ -7,7 +7,8 @@ use super::links::{FromWorker, FromWorkers, WorkerLink};
 use super::log::{EventFiles, Log};
 use super::names::{self, DnsSettings, Names};
 use super::pair::{Desk, News, PairSettings};
-use super::protocol::Request;
+use super::protocol::{Answer, ReportsCommand, Request};
+use super::reports::{self, ReportSettings, Reports};
 use super::status::About;
 use super::switchboard::Switchboard;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
@@ -35,6 +36,8 @@ pub struct Settings {
     pub hooks: Hooks,
     /// How domains are looked up, if any route needs it.
     pub dns: Option<DnsSettings>,
+    /// Who reports on TLS, if reports are made; not without `dns`.
+    pub reports: Option<ReportSettings>,
     /// What a box with a partner needs besides.
     pub pair: Option<PairSettings>,
     /// How long workers may finish what is in hand after a stop.
@@ -146,11 +149,14 @@ pub fn run_with_log(
     let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
             let switchboard = Switchboard::new(settings.about.clone(), workers.clone());
-            let (pair, dns) = (settings.pair.take(), settings.dns.take());
+            let (pair, dns, reports) = (settings.pair.take(), settings.dns.take(), settings.reports.take());
             let reason = runtime.block_on(async {
                 let names = dns.map(|dns| Names::new(dns, workers.clone()));
+                let reports = reports.zip(names.as_ref());
+                let reports =
+                    reports.map(|(reports, names)| Reports::new(reports, names, workers.clone(), clock.now()));
                 let desk = pair.map(|pair| Desk::new(pair, workers, clock.now().mono));
-                serve(&settings, switchboard, (desk, names), &from, on_tick, &mut log).await
+                serve(&settings, switchboard, (desk, names, reports), &from, on_tick, &mut log).await
             });
             // A name of a webhook that is being looked up must not hold us up.
             runtime.shutdown_background();
@@ -178,14 +184,18 @@ const MESSAGES_BURST_MAX: usize = 4096;
 async fn serve(
     settings: &Settings,
     switchboard: Switchboard,
-    desks: (Option<Desk>, Option<Names>),
+    (desk, names, mut reports): (Option<Desk>, Option<Names>, Option<Reports>),
     from: &FromWorkers,
     on_tick: impl FnMut(Tick) -> Vec<Event>,
     log: &mut Log,
 ) -> ExitReason {
     let clock = SystemClock::new();
     let mut pager = Pager::new(&settings.about.hostname, &settings.hooks, clock.now());
+    let desks = (desk, names, &mut reports);
     let reason = turn(settings, switchboard, desks, &mut pager, from, on_tick, log).await;
+    if let Some(reports) = &mut reports {
+        reports.close().await;
+    }
     if !matches!(reason, Ok(ExitReason::Impatient)) {
         pager.close(&clock, log).await;
     }
@@ -195,7 +205,7 @@ async fn serve(
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
-    (mut desk, mut names): (Option<Desk>, Option<Names>),
+    (mut desk, mut names, reports): (Option<Desk>, Option<Names>, &mut Option<Reports>),
     pager: &mut Pager,
     from: &FromWorkers,
     mut on_tick: impl FnMut(Tick) -> Vec<Event>,
@@ -228,7 +238,8 @@ async fn turn(
         let now = clock.now();
         let pair_at = desk.as_ref().map(|desk| desk.next_deadline(now.mono)).filter(|at| *at < Instant::FAR);
         let names_at = names.as_ref().and_then(|names| names.next_deadline(now.mono));
-        let deadlines = [switchboard.next_deadline(), give_up_at, leave_until, pair_at, names_at];
+        let reports_at = reports.as_ref().and_then(Reports::next_deadline);
+        let deadlines = [switchboard.next_deadline(), give_up_at, leave_until, pair_at, names_at, reports_at];
         let mut deadline = deadlines.into_iter().flatten().min();
         if switchboard.stop_unsent() {
             deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
@@ -261,6 +272,14 @@ async fn turn(
                         names.show(domain, answer, clock.now().mono);
                     }
                 }
+                (Request::Reports(command), _) if reports.is_some() => {
+                    if let Some(reports) = reports {
+                        if command == ReportsCommand::Send {
+                            reports.send_now(clock.now());
+                        }
+                        let _ = answer.send(vec![Answer::Reports { reports: Box::new(reports.status()) }]);
+                    }
+                }
                 (request, _) => switchboard.ask(request, answer, clock.now(), log.lost()),
             },
             news = news(&mut desk) => {
@@ -271,6 +290,11 @@ async fn turn(
             (question, reply) = names::news(&mut names) => {
                 if let Some(names) = &mut names {
                     names.tell(&question, reply, clock.now().mono);
+                }
+            }
+            news = reports::news(reports) => {
+                if let Some(reports) = reports {
+                    reports.tell(news, clock.now());
                 }
             }
             outcome = pager.outcome() => pager.done(outcome, clock.now(), log),
@@ -310,6 +334,16 @@ async fn turn(
                         names.ask(worker, &domain, now.mono);
                     }
                 }
+                Ok(FromWorker::Tls { session, lost }) => {
+                    if let Some(reports) = reports {
+                        reports.note(&session, lost, now);
+                    }
+                }
+                Ok(FromWorker::Submitted { number, id }) => {
+                    if let Some(reports) = reports {
+                        reports.submitted(number, id, now);
+                    }
+                }
                 Ok(message) => {
                     if let Some(event) = switchboard.take(message, now, log.lost()) {
                         log.event(&event, now.wall);
@@ -328,6 +362,11 @@ async fn turn(
         }
         if let Some(names) = &mut names {
             names.turn(now.mono);
+        }
+        if let Some(reports) = reports {
+            for event in reports.turn(now) {
+                log.event(&event, now.wall);
+            }
         }
         if let Some(desk) = &mut desk {
             for event in desk.turn(now.mono) {

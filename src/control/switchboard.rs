@@ -144,8 +144,8 @@ impl Switchboard {
         self.pair = Some(pair);
     }
 
-    /// Asks all workers. What is asked of the pair or about a domain is answered before it comes here, on a box that
-    /// has a partner, or routes by MX.
+    /// Asks all workers. What is asked of the pair, about a domain or about reports is answered before it comes here, on a box that
+    /// has a partner, routes by MX, or makes some.
     pub fn ask(&mut self, mut request: Request, answer: oneshot::Sender<Vec<Answer>>, now: Now, lost: u64) {
         if let Request::Queue(QueueCommand::List { limit, .. }) = &mut request {
             *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
@@ -154,9 +154,10 @@ impl Switchboard {
             Request::Status => Question::Status,
             Request::Queue(command) => Question::Queue(command.clone()),
             Request::Traffic { .. } => Question::Destinations { from: Walk::ALL, hosts: false },
-            Request::Pair(_) | Request::Domain { .. } => {
+            Request::Pair(_) | Request::Domain { .. } | Request::Reports(_) => {
                 let text = match request {
                     Request::Pair(_) => "this box has no partner: its configuration has no [pair]",
+                    Request::Reports(_) => "no TLS reports are made: the configuration has no [tls_reports]",
                     _ => "no route goes by MX here: the appliance was started with another configuration",
                 };
                 let text = text.to_owned();
@@ -217,8 +218,9 @@ impl Switchboard {
                     self.finish(token, now, lost);
                 }
             }
-            // The board of the pair takes these before they come here.
-            FromWorker::Pair(_) | FromWorker::Domain { .. } => {}
+            // Others take these before they come here.
+            FromWorker::Pair(_) | FromWorker::Domain { .. } | FromWorker::Tls { .. } | FromWorker::Submitted { .. } => {
+            }
             FromWorker::Stopped { worker } => self.worker_gone(worker),
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);
@@ -308,7 +310,7 @@ impl Switchboard {
                 }
             },
             // Answered before.
-            Request::Pair(_) | Request::Domain { .. } => Vec::new(),
+            Request::Pair(_) | Request::Domain { .. } | Request::Reports(_) => Vec::new(),
         };
         // The client may have hung up.
         let _ = answer.send(answers);

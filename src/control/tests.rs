@@ -106,6 +106,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 | ToWorker::Credentials(_)
                 | ToWorker::Keys(_)
                 | ToWorker::Domains(_)
+                | ToWorker::Submit { .. }
                 | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
@@ -277,6 +278,7 @@ impl Appliance {
             hooks,
             events: None,
             dns: None,
+            reports: None,
             pair: None,
             shutdown_max,
             signals: false,
@@ -690,6 +692,7 @@ fn the_process_that_is_signalled() {
         hooks,
         events: None,
         dns: None,
+        reports: None,
         pair: None,
         shutdown_max,
         signals: true,

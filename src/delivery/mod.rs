@@ -41,16 +41,18 @@ mod tenant;
 mod testing;
 
 pub use destinations::{
-    Action, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, LastWord, Limited, News, Settings,
+    Action, Behalf, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, LastWord, Limited, News,
+    Settings,
 };
 pub use job::{
     Answer, Fate, HopPath, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work,
     WorkResult,
 };
 pub use pool::{Pool, PoolAddress, PoolId, Pools};
-pub use queue::{Bounce, LaneStatus, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict};
+pub use queue::{Bounce, LaneStatus, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict, Wishes};
 pub use rate::{BadRate, Rate};
 pub use reaction::{BadPattern, CodePattern, React, Reaction, Reactions, StatusPattern, compile as compile_pattern};
+pub(crate) use route::Refusal;
 pub use route::{
     CredentialsId, Demand, DestinationId, DestinationKey, Hop, Protocol, Route, RouteError, RouteId, Routes, Security,
     TlsPolicy,

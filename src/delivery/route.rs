@@ -14,7 +14,7 @@
 //! *MX set*: the names of the hosts with their preferences, and what is demanded of each, by which all workers know without a word
 //! who owns it ([`Routes::owner`]), and in which all domains with the same hosts share connections. So nothing has to be agreed on,
 //! kept or told to a partner: when an answer changes, what is given out from then on goes to another destination. And no mail goes
-//! over a connection that was made for a domain of which less was demanded.
+//! over a connection that was made for a domain of which less was demanded, or for a message that is to arrive rather than to be secured.
 
 use super::domains::Domains;
 use super::pool::{Pool, PoolId, Pools};
@@ -149,7 +149,7 @@ pub enum Demand {
 
 /// Why a host must not be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refusal<'a> {
+pub(crate) enum Refusal<'a> {
     /// Nobody knows what the DNS demands of it.
     #[error("{0}")]
     Unknown(&'a str),
@@ -190,6 +190,11 @@ impl Demand {
 }
 
 impl TlsPolicy {
+    /// Whether it is the domains of recipients that say what is demanded.
+    pub(crate) fn heeds_domains(self) -> bool {
+        matches!(self, TlsPolicy::Dane | TlsPolicy::MtaSts)
+    }
+
     /// What it demands of a host of which nothing is known.
     fn demand(self) -> Demand {
         match self {
@@ -201,7 +206,7 @@ impl TlsPolicy {
     }
 
     /// What it demands of a host that the DNS names, or why that must not be used.
-    fn demand_of<'a>(self, host: &'a MailHost, policy: Option<&Policy>) -> Result<Demand, Refusal<'a>> {
+    pub(crate) fn demand_of<'a>(self, host: &'a MailHost, policy: Option<&Policy>) -> Result<Demand, Refusal<'a>> {
         match (self, &host.dane, policy) {
             (TlsPolicy::Dane | TlsPolicy::MtaSts, Dane::Present(known), _) => Ok(Demand::Dane(Arc::clone(known))),
             // What the DNS demands must not be passed by with a policy (RFC 8461 §2).
@@ -288,7 +293,10 @@ impl Route {
 
     /// The hosts that may be used of those that the DNS has named, with what is demanded of each: the MX set.
     pub(super) fn set<'a>(&self, hosts: &'a MailHosts) -> impl Iterator<Item = (&'a MailHost, Demand)> + use<'a> {
-        let (tls, policy) = (self.tls, hosts.sts.policy.as_deref());
+        // What the operator demands is demanded of all.
+        let waived = hosts.waived && self.tls.heeds_domains();
+        let tls = if waived { TlsPolicy::Opportunistic } else { self.tls };
+        let policy = hosts.sts.policy.as_deref();
         hosts.hosts.iter().filter_map(move |host| Some((host, tls.demand_of(host, policy).ok()?)))
     }
 
@@ -299,7 +307,7 @@ impl Route {
     }
 
     /// The hosts that the DNS has named, if one of them may be used.
-    pub(super) fn admit(&self, hosts: &Arc<MailHosts>) -> Result<Arc<MailHosts>, Failure> {
+    pub(crate) fn admit(&self, hosts: &Arc<MailHosts>) -> Result<Arc<MailHosts>, Failure> {
         let policy = hosts.sts.policy.as_deref();
         match hosts.hosts.iter().map(|host| self.tls.demand_of(host, policy)).find_map(Result::err) {
             Some(why) if self.set(hosts).next().is_none() => Err(Failure::new((4, 7, 5), why.to_string())),
@@ -561,7 +569,7 @@ fn name_domains(entries: &mut Vec<(Box<str>, Route)>, shaping: &Shaping) {
 }
 
 /// A domain in the form in which queues know it: in lower case, without a dot at its end.
-pub(super) fn key_of(domain: &str) -> Cow<'_, str> {
+pub(crate) fn key_of(domain: &str) -> Cow<'_, str> {
     let domain = domain.strip_suffix('.').unwrap_or(domain);
     if domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
         Cow::Owned(domain.to_ascii_lowercase())
@@ -676,7 +684,14 @@ mod tests {
             dane: Dane::Absent,
         };
         let sts = Standing::default();
-        MailHosts { hosts: names.iter().map(host).collect(), secure: false, implicit: false, sts, number }
+        MailHosts {
+            hosts: names.iter().map(host).collect(),
+            secure: false,
+            implicit: false,
+            sts,
+            waived: false,
+            number,
+        }
     }
 
     #[test]
@@ -799,6 +814,23 @@ mod tests {
             assert!(all.iter().all(|one| *one == all[0]), "what they may do together one worker knows");
         }
         assert_eq!(routes.with_pool(DestinationId::NOWHERE, routes.pool_of("x@a.example")), DestinationId::NOWHERE);
+    }
+
+    #[test]
+    fn what_is_to_arrive_rather_than_to_be_secured_goes_with_what_demands_nothing() {
+        let plain = hosts(&[(10, "a.example")], 1);
+        let mut strict = hosts(&[(10, "a.example")], 2);
+        strict.hosts[0].dane = known(1);
+        let route = |tls| Route { tls, ..Route::by_mx() };
+        for tls in [TlsPolicy::Dane, TlsPolicy::MtaSts] {
+            assert!(!route(tls).is_same_set(&strict, &plain));
+            assert!(route(tls).is_same_set(&strict.waived(), &plain));
+        }
+        strict.hosts[0].dane = Dane::Unknown("no answer".into());
+        assert_eq!(route(TlsPolicy::MtaSts).set(&strict.waived()).count(), 1);
+        let demanded = |tls| route(tls).set(&strict.waived()).map(|(_, demand)| demand).collect::<Vec<_>>();
+        assert_eq!(demanded(TlsPolicy::MtaSts), [Demand::Opportunistic]);
+        assert_eq!(demanded(TlsPolicy::Verify), [Demand::Verify], "the operator's demand is none of the domain's");
     }
 
     #[test]

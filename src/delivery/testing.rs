@@ -63,7 +63,14 @@ pub fn hosts(number: u64, hosts: &[(u16, &str, u8)]) -> Arc<MailHosts> {
         dane: Dane::Absent,
     };
     let sts = Standing::default();
-    Arc::new(MailHosts { hosts: hosts.iter().map(host).collect(), secure: false, implicit: false, sts, number })
+    Arc::new(MailHosts {
+        hosts: hosts.iter().map(host).collect(),
+        secure: false,
+        implicit: false,
+        sts,
+        waived: false,
+        number,
+    })
 }
 
 /// A message as the spool's index would hold it.
@@ -88,6 +95,7 @@ impl Message {
             body: BodyType::SevenBit,
             smtputf8: false,
             require_tls: false,
+            tls_optional: false,
             ret: None,
             envelope_id: None,
         };
@@ -146,6 +154,9 @@ impl MessageView for Message {
     }
     fn require_tls(&self) -> bool {
         self.envelope.require_tls
+    }
+    fn tls_optional(&self) -> bool {
+        self.envelope.tls_optional
     }
     fn ret(&self) -> Option<Return> {
         self.envelope.ret

@@ -18,6 +18,8 @@ pub struct MailHosts {
     pub implicit: bool,
     /// What the domain says of TLS with them (MTA-STS), if somebody wants to know.
     pub sts: Standing,
+    /// Nothing of what the domain demands of TLS with them is heeded, as the sender wants it.
+    pub waived: bool,
     /// Of two answers the later one has the higher number. It counts from the start of the process.
     pub number: u64,
 }
@@ -53,7 +55,12 @@ impl MailHosts {
     pub(super) fn at(address: IpAddr, number: u64) -> MailHosts {
         let name = format!("[{address}]").into();
         let host = MailHost { name, preference: 0, addresses: vec![address], secure: false, dane: Dane::Absent };
-        MailHosts { hosts: vec![host], secure: false, implicit: true, sts: Standing::default(), number }
+        MailHosts { hosts: vec![host], secure: false, implicit: true, sts: Standing::default(), waived: false, number }
+    }
+
+    /// The same for mail that heeds nothing of what the domain demands of TLS.
+    pub fn waived(&self) -> MailHosts {
+        MailHosts { waived: true, ..self.clone() }
     }
 }
 

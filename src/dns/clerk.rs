@@ -7,6 +7,7 @@ use super::record::{Data, Kind, Question, Reply, Said};
 use crate::env::Instant;
 use crate::limits::{
     DNS_CACHE_MAX, DNS_RECORDS_MAX, Gauge, LOOKUPS_MAX, LOOKUPS_PER_WORKER_MAX, POLICY_FETCHES_MAX, TLSA_SIZE_MAX,
+    TXT_SIZE_MAX,
 };
 use crate::sts::{Known, Shelf};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -96,6 +97,7 @@ impl Clerk {
             return self.tell_policy(now, question, reply);
         }
         if let Said::Records(records) = &mut reply.said {
+            records.retain(|record| !matches!(&record.data, Data::Text(text) if text.len() > TXT_SIZE_MAX));
             // They come in any order: of too many hosts the best ones stay, and all aliases; of certificates the digests.
             records.sort_by_key(|record| match &record.data {
                 Data::Alias(_) | Data::Address(_) | Data::Text(_) | Data::Policy(_) => 0,
@@ -128,14 +130,14 @@ impl Clerk {
     fn tell_policy(&mut self, now: Instant, question: &Question, reply: Reply) {
         self.fetching -= 1;
         let fetched = match reply.said {
-            Said::Failed(why) => Err(why),
+            Said::Failed(why) => Err(why.into()),
             Said::Records(records) => records
                 .into_iter()
                 .find_map(|record| match record.data {
                     Data::Policy(policy) => Some(policy),
                     _ => None,
                 })
-                .ok_or_else(|| "there is none".into()),
+                .unwrap_or_else(|| Err("there is none".into())),
             Said::Nothing | Said::NoName => Err("there is none".into()),
         };
         let domains = self.waiting.remove(question).unwrap_or_default();

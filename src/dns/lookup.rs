@@ -486,7 +486,7 @@ impl Lookup {
             let (implicit, number) = (self.implicit, self.number);
             let secure = if implicit { hosts.iter().all(|host| host.secure) } else { self.mx.secure };
             let sts = self.sts.take().and_then(|sts| sts.standing).unwrap_or_default();
-            return Ok(Arc::new(MailHosts { hosts, secure, implicit, sts, number }));
+            return Ok(Arc::new(MailHosts { hosts, secure, implicit, sts, waived: false, number }));
         }
         if let Some((host, why)) = failure {
             return Err(Failure::new((4, 4, 3), format!("the addresses of {host}: {why}")));

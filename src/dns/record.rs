@@ -1,6 +1,6 @@
 //! What is asked of a resolver, and what it says.
 
-use crate::sts::Policy;
+use crate::sts::{FetchFailure, Policy};
 use crate::tls::Tlsa;
 use std::fmt;
 use std::net::IpAddr;
@@ -75,8 +75,8 @@ pub enum Data {
     Tlsa(Tlsa),
     /// Its strings, one behind the other.
     Text(Box<[u8]>),
-    /// Its policy.
-    Policy(Arc<Policy>),
+    /// Its policy, or why that could not be fetched.
+    Policy(Result<Arc<Policy>, FetchFailure>),
 }
 
 /// One record of an answer.

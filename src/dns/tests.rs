@@ -62,7 +62,7 @@ impl Zone {
                     let mode = if mode == "enforce" { Mode::Enforce } else { Mode::Testing };
                     let mx = mx.iter().map(|host| (*host).into()).collect();
                     let policy = Policy { mode, mx, max_age: Duration::from_secs(1_000_000) };
-                    (Kind::Policy, Data::Policy(Arc::new(policy)))
+                    (Kind::Policy, Data::Policy(Ok(Arc::new(policy))))
                 }
                 ["MX", preference, host] => {
                     (Kind::Mx, Data::Mx { preference: preference.parse().unwrap(), host: undotted(host) })

@@ -282,69 +282,110 @@ impl Scanner {
     }
 }
 
-/// Counts the `Received:` fields of a message as its content passes (RFC 5321 §6.3).
+/// Looks at the header of a message as its content passes: counts the `Received:` fields (RFC 5321 §6.3), and finds
+/// `TLS-Required: No` (RFC 8689 §3).
 #[derive(Clone, Copy, Debug, Default)]
-pub struct HopCounter {
+pub struct HeaderScanner {
     place: HeaderPlace,
     hops: usize,
+    /// `TLS-Required:` fields.
+    tls_fields: usize,
+    /// One of them says "No".
+    says_no: bool,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 enum HeaderPlace {
-    /// In a line whose first bytes are the first so many of [`RECEIVED`].
-    Name(usize),
+    /// First in a line.
+    #[default]
+    LineStart,
+    /// In a line whose first bytes are the first so many of this field's name.
+    Name(Field, usize),
+    /// In a line that says what TLS is required, of which the first so many bytes of "No" have come.
+    Value(usize),
     /// In the rest of a line.
     Rest,
     /// The empty line was passed.
     Body,
 }
 
-impl Default for HeaderPlace {
-    fn default() -> HeaderPlace {
-        HeaderPlace::Name(0)
+#[derive(Clone, Copy, Debug)]
+enum Field {
+    Received,
+    TlsRequired,
+}
+
+impl Field {
+    /// In lower case, with its colon.
+    fn name(self) -> &'static [u8] {
+        match self {
+            Field::Received => b"received:",
+            Field::TlsRequired => b"tls-required:",
+        }
     }
 }
 
-const RECEIVED: &[u8] = b"received:";
+/// All that the field may say.
+const NO: &[u8] = b"no";
 
-impl HopCounter {
+impl HeaderScanner {
     /// Passes content, dots taken off.
     pub fn feed(&mut self, content: &[u8]) {
         let mut rest = content;
         loop {
-            match self.place {
-                HeaderPlace::Body => return,
-                HeaderPlace::Rest => {
-                    let Some(at) = memchr::memchr(b'\n', rest) else {
-                        return;
-                    };
-                    rest = &rest[at + 1..];
-                    self.place = HeaderPlace::Name(0);
+            if let HeaderPlace::Rest = self.place {
+                let Some(at) = memchr::memchr(b'\n', rest) else { return };
+                rest = &rest[at + 1..];
+                self.place = HeaderPlace::LineStart;
+            }
+            let Some((&byte, after)) = rest.split_first() else { return };
+            // A byte that does not fit is looked at again: it may be the end of the line.
+            (self.place, rest) = match (self.place, byte.to_ascii_lowercase()) {
+                (HeaderPlace::Body, _) => return,
+                (HeaderPlace::LineStart, b'\r' | b'\n') => (HeaderPlace::Body, after),
+                (HeaderPlace::LineStart, b'r') => (HeaderPlace::Name(Field::Received, 1), after),
+                (HeaderPlace::LineStart, b't') => (HeaderPlace::Name(Field::TlsRequired, 1), after),
+                (HeaderPlace::Name(field, matched), byte) if byte == field.name()[matched] => {
+                    (self.after_name(field, matched + 1), after)
                 }
-                HeaderPlace::Name(matched) => {
-                    let Some((&byte, after)) = rest.split_first() else {
-                        return;
-                    };
-                    if matched == 0 && matches!(byte, b'\r' | b'\n') {
-                        self.place = HeaderPlace::Body;
-                    } else if byte.to_ascii_lowercase() != RECEIVED[matched] {
-                        // The byte is looked at again: it may be the end of the line.
-                        self.place = HeaderPlace::Rest;
-                    } else if matched + 1 < RECEIVED.len() {
-                        self.place = HeaderPlace::Name(matched + 1);
-                        rest = after;
-                    } else {
-                        self.hops += 1;
-                        self.place = HeaderPlace::Rest;
-                        rest = after;
-                    }
+                (HeaderPlace::Value(matched @ (0 | 2)), b' ' | b'\t') => (HeaderPlace::Value(matched), after),
+                (HeaderPlace::Value(matched), b'\r') => (HeaderPlace::Value(matched), after),
+                (HeaderPlace::Value(matched), b'\n') => {
+                    self.says_no |= matched == NO.len();
+                    (HeaderPlace::LineStart, after)
                 }
+                (HeaderPlace::Value(matched), byte) if NO.get(matched) == Some(&byte) => {
+                    (HeaderPlace::Value(matched + 1), after)
+                }
+                _ => (HeaderPlace::Rest, rest),
+            };
+        }
+    }
+
+    /// Where it is when so many bytes of a name have come.
+    fn after_name(&mut self, field: Field, matched: usize) -> HeaderPlace {
+        if matched < field.name().len() {
+            return HeaderPlace::Name(field, matched);
+        }
+        match field {
+            Field::Received => {
+                self.hops += 1;
+                HeaderPlace::Rest
+            }
+            Field::TlsRequired => {
+                self.tls_fields += 1;
+                HeaderPlace::Value(0)
             }
         }
     }
 
-    /// How many were found so far.
+    /// How many `Received:` fields were found so far.
     pub fn hops(&self) -> usize {
         self.hops
+    }
+
+    /// Whether the header says `TLS-Required: No`, and nothing else of it: the field may be there once (RFC 8689 §3).
+    pub fn tls_optional(&self) -> bool {
+        self.says_no && self.tls_fields == 1
     }
 }

@@ -58,10 +58,22 @@ pub struct Envelope {
     pub smtputf8: bool,
     /// `REQUIRETLS` was given (RFC 8689): goes on only under TLS, to hops that are who they should be and offer it too.
     pub require_tls: bool,
+    /// The header says `TLS-Required: No` (RFC 8689 §3), and whoever sent it may say so: it is to arrive rather than to be secured, and
+    /// what the domains of recipients demand of TLS does not stop it.
+    pub tls_optional: bool,
     /// `RET`, if given.
     pub ret: Option<Return>,
     /// `ENVID` as received (xtext), if given.
     pub envelope_id: Option<Box<str>>,
+}
+
+/// A message that the appliance itself has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnMessage {
+    /// Who sends it to whom.
+    pub envelope: Envelope,
+    /// Header and body, with whole lines.
+    pub content: Vec<u8>,
 }
 
 /// The domain of an address, without the `@`; empty where there is none (`Postmaster`).

@@ -13,5 +13,5 @@ mod lines;
 mod reply;
 pub mod server;
 
-pub use envelope::{BodyType, Envelope, Notify, Recipient, Return, domain_of};
+pub use envelope::{BodyType, Envelope, Notify, OwnMessage, Recipient, Return, domain_of};
 pub use reply::{PathKind, Reply, sanitise};

@@ -4,7 +4,8 @@
 //! of it is decoded until somebody asks, and what changes while it waits has a fixed place.
 //!
 //! ```text
-//! head     flags (16): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS, to be signed
+//! head     flags (16): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS, to be signed,
+//!          TLS-Required: No
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
@@ -24,6 +25,7 @@ const RETURN_SHIFT: u32 = 4;
 const ENVELOPE_ID: u16 = 1 << 6;
 const REQUIRE_TLS: u16 = 1 << 7;
 const UNSIGNED: u16 = 1 << 8;
+const TLS_OPTIONAL: u16 = 1 << 9;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
@@ -117,6 +119,10 @@ impl Head {
         self.flags & REQUIRE_TLS != 0
     }
 
+    pub(super) fn tls_optional(&self) -> bool {
+        self.flags & TLS_OPTIONAL != 0
+    }
+
     pub(super) fn ret(&self) -> Option<Return> {
         match self.flags >> RETURN_SHIFT & 3 {
             0 => None,
@@ -151,6 +157,7 @@ impl Packed {
         } << RETURN_SHIFT;
         flags |= if envelope.smtputf8 { SMTPUTF8 } else { 0 };
         flags |= if envelope.require_tls { REQUIRE_TLS } else { 0 };
+        flags |= if envelope.tls_optional { TLS_OPTIONAL } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
         flags |= if message.unsigned { UNSIGNED } else { 0 };
         let mut out = Writer(Vec::with_capacity(256));

@@ -95,6 +95,11 @@ impl<'a> Queued<'a> {
         self.head.require_tls()
     }
 
+    /// It is to arrive rather than to be secured (`TLS-Required: No`).
+    pub fn tls_optional(&self) -> bool {
+        self.head.tls_optional()
+    }
+
     /// `RET`, if given.
     pub fn ret(&self) -> Option<Return> {
         self.head.ret()
@@ -153,6 +158,7 @@ impl<'a> Queued<'a> {
                 body: self.body(),
                 smtputf8: self.smtputf8(),
                 require_tls: self.require_tls(),
+                tls_optional: self.tls_optional(),
                 ret: self.ret(),
                 envelope_id: self.envelope_id().map(Into::into),
             }),
@@ -216,17 +222,18 @@ mod tests {
         let generation = (1u64 << 32)..u64::MAX;
         let extents = proptest::collection::vec(extent, 0..4);
         let recipients = proptest::collection::vec(recipient(), 0..5);
-        let options = (body, ret, any::<[bool; 2]>(), proptest::option::of(text()), text());
+        let options = (body, ret, any::<[bool; 3]>(), proptest::option::of(text()), text());
         (options, recipients, extents, generation, any::<(u64, u64, u64, bool, bool)>()).prop_map(
             |(
-                (body, ret, [smtputf8, require_tls], envelope_id, reverse_path),
+                (body, ret, [smtputf8, require_tls, tls_optional], envelope_id, reverse_path),
                 recipients,
                 extents,
                 generation,
                 numbers,
             )| {
                 let (recipients, states): (Vec<_>, Vec<_>) = recipients.into_iter().unzip();
-                let envelope = Envelope { reverse_path, recipients, body, smtputf8, require_tls, ret, envelope_id };
+                let envelope =
+                    Envelope { reverse_path, recipients, body, smtputf8, require_tls, tls_optional, ret, envelope_id };
                 let extent = |(before, offset, length, checksum)| Extent {
                     generation: generation - before,
                     offset,

@@ -39,6 +39,7 @@ const UNSETTLED: u8 = 1 << 7;
 /// What an envelope asks for.
 const SMTPUTF8: u8 = 1;
 const REQUIRE_TLS: u8 = 2;
+const TLS_OPTIONAL: u8 = 4;
 
 /// Bytes of an outcome with the longest reply.
 const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
@@ -219,7 +220,9 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
         BodyType::EightBitMime => 1,
         BodyType::BinaryMime => 2,
     });
-    out.u8(if envelope.smtputf8 { SMTPUTF8 } else { 0 } | if envelope.require_tls { REQUIRE_TLS } else { 0 });
+    let options =
+        [(envelope.smtputf8, SMTPUTF8), (envelope.require_tls, REQUIRE_TLS), (envelope.tls_optional, TLS_OPTIONAL)];
+    out.u8(options.iter().filter(|(given, _)| *given).map(|(_, option)| option).sum());
     out.u8(match envelope.ret {
         None => 0,
         Some(Return::Full) => 1,
@@ -446,13 +449,14 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
         _ => return Err(BadRecord),
     };
     let options = body.u8()?;
-    if options & !(SMTPUTF8 | REQUIRE_TLS) != 0 {
+    if options & !(SMTPUTF8 | REQUIRE_TLS | TLS_OPTIONAL) != 0 {
         return Err(BadRecord);
     }
     let mut envelope = Envelope {
         body: body_type,
         smtputf8: options & SMTPUTF8 != 0,
         require_tls: options & REQUIRE_TLS != 0,
+        tls_optional: options & TLS_OPTIONAL != 0,
         ret: match body.u8()? {
             0 => None,
             1 => Some(Return::Full),
@@ -525,6 +529,7 @@ mod tests {
                 body: BodyType::EightBitMime,
                 smtputf8: true,
                 require_tls: true,
+                tls_optional: true,
                 ret: Some(Return::Headers),
                 envelope_id: Some("QQ314159".into()),
             }),

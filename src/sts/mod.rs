@@ -16,5 +16,5 @@
 mod policy;
 mod shelf;
 
-pub use policy::{Mode, NoPolicy, Policy, record_id};
+pub use policy::{FetchFailure, FetchFault, Mode, NoPolicy, Policy, record_id};
 pub use shelf::{Known, Shelf, Standing};

@@ -2,6 +2,7 @@
 
 use crate::limits::{POLICY_AGE_MAX, POLICY_HOSTS_MAX};
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::time::Duration;
 
 /// What is to be done with a host that the policy does not allow (RFC 8461 §5).
@@ -47,6 +48,39 @@ pub enum NoPolicy {
     TooManyHosts,
 }
 
+/// In which way fetching a policy failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FetchFault {
+    /// Its server could not be reached, or did not give it.
+    Fetch,
+    /// Its server has no certificate that is valid for its name.
+    Certificate,
+    /// What it gave is no policy.
+    Policy,
+}
+
+/// Why a policy could not be fetched.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FetchFailure {
+    /// In which way.
+    pub fault: FetchFault,
+    /// For people.
+    pub text: Box<str>,
+}
+
+impl fmt::Display for FetchFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl<T: Into<Box<str>>> From<T> for FetchFailure {
+    /// It could not be had at all.
+    fn from(text: T) -> FetchFailure {
+        FetchFailure { fault: FetchFault::Fetch, text: text.into() }
+    }
+}
+
 impl Policy {
     /// Reads the text that a server gave. Keys that are not known mean nothing, and of those that may be there once the first counts.
     pub fn parse(text: &str) -> Result<Policy, NoPolicy> {
@@ -82,6 +116,19 @@ impl Policy {
             return Err(NoPolicy::Mx);
         }
         Ok(Policy { mode, mx, max_age: Duration::from_secs(seconds).min(POLICY_AGE_MAX) })
+    }
+
+    /// Its lines, as a server would give them (RFC 8460 §4.4 wants them in reports).
+    pub fn lines(&self) -> Vec<String> {
+        let mode = match self.mode {
+            Mode::Enforce => "enforce",
+            Mode::Testing => "testing",
+            Mode::None => "none",
+        };
+        let mut lines = vec!["version: STSv1".to_owned(), format!("mode: {mode}")];
+        lines.extend(self.mx.iter().map(|pattern| format!("mx: {pattern}")));
+        lines.push(format!("max_age: {}", self.max_age.as_secs()));
+        lines
     }
 
     /// Whether it names a host, whose name is in lower case and has no dot at its end (§4.1).

@@ -3,7 +3,7 @@
 //! In: what the record of a domain says, what came of a fetch. Out: the policy that counts now, or that one has to be fetched. Of
 //! bounded size: what is looked at again first makes room.
 
-use super::policy::{Mode, Policy};
+use super::policy::{FetchFailure, Mode, Policy};
 use crate::env::Instant;
 use crate::limits::{Gauge, POLICIES_MAX, POLICY_REFRESH_DELAY_MAX, POLICY_RETRY_DELAY};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ pub struct Standing {
     /// The policy that counts, if one does; its mode is never [`Mode::None`].
     pub policy: Option<Arc<Policy>>,
     /// Why it could not be fetched when that was tried last.
-    pub failure: Option<Box<str>>,
+    pub failure: Option<FetchFailure>,
 }
 
 /// What is known of a domain's policy.
@@ -39,7 +39,7 @@ struct Entry {
     refresh_at: Instant,
     /// It is not fetched before.
     held_until: Instant,
-    failure: Option<Box<str>>,
+    failure: Option<FetchFailure>,
 }
 
 impl Entry {
@@ -83,7 +83,7 @@ impl Shelf {
     }
 
     /// What came of a fetch for a record with this id.
-    pub fn put(&mut self, now: Instant, domain: &str, id: &str, fetched: Result<Arc<Policy>, Box<str>>) {
+    pub fn put(&mut self, now: Instant, domain: &str, id: &str, fetched: Result<Arc<Policy>, FetchFailure>) {
         let before = self.entries.remove(domain);
         if let Some(before) = &before {
             self.ends.remove(&(before.is_of_use_until(), domain.into()));

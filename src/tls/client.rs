@@ -6,7 +6,7 @@
 //! what the DNS says of a host has a verifier of its own for as long as it says that.
 
 use super::dane::Associations;
-use super::{Tls, TlsError};
+use super::{Seen, Tls, TlsError};
 use crate::limits::{ASSOCIATIONS_MAX, RESUMED_HOSTS_MAX, ROOTS_SIZE_MAX};
 use hashbrown::HashMap;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -19,7 +19,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// Why nobody could be trusted.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +191,7 @@ pub fn load_roots(file: Option<&Path>) -> Result<Arc<RootCertStore>, RootsError>
 struct Judge {
     associations: Option<Arc<Associations>>,
     /// Who is asked what it thinks, and what it thought.
-    watched: Option<(Arc<WebPkiServerVerifier>, Arc<OnceLock<bool>>)>,
+    watched: Option<(Arc<WebPkiServerVerifier>, Arc<Seen>)>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -206,7 +206,7 @@ impl ServerCertVerifier for Judge {
     ) -> Result<ServerCertVerified, Error> {
         if let Some((verifier, seen)) = &self.watched {
             // A handshake has one certificate.
-            let _ = seen.set(verifier.verify_server_cert(own, others, name, status, now).is_ok());
+            let _ = seen.set(verifier.verify_server_cert(own, others, name, status, now).map(drop));
         }
         if let Some(associations) = &self.associations {
             associations.check(own, others, now, &self.algorithms)?;

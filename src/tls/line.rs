@@ -43,6 +43,11 @@ impl Line {
         self.tls.as_ref().is_some_and(|tls| tls.is_valid())
     }
 
+    /// What is wrong with the certificate, where that was looked at and nothing depends on it.
+    pub fn invalidity(&self) -> Option<&rustls::Error> {
+        self.tls.as_ref()?.invalidity()
+    }
+
     /// Whether something that was taken has found no room in the flow so far.
     pub fn has_output(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_output())

@@ -89,6 +89,9 @@ impl From<rustls::Error> for TlsError {
     }
 }
 
+/// What was thought of a server's certificate where nothing depends on it, once it has shown one.
+type Seen = OnceLock<Result<(), rustls::Error>>;
+
 /// One end of a connection under TLS.
 #[derive(Debug)]
 pub struct Tls {
@@ -100,7 +103,7 @@ pub struct Tls {
     /// The peer has ended its direction, and said so.
     ended: bool,
     /// What was seen of its certificate, if that was watched.
-    watched: Option<Arc<OnceLock<bool>>>,
+    watched: Option<Arc<Seen>>,
 }
 
 impl Tls {
@@ -200,7 +203,12 @@ impl Tls {
 
     /// See [`Line::is_valid`].
     fn is_valid(&self) -> bool {
-        self.watched.as_ref().and_then(|watched| watched.get()).is_some_and(|valid| *valid)
+        self.watched.as_ref().and_then(|watched| watched.get()).is_some_and(Result::is_ok)
+    }
+
+    /// See [`Line::invalidity`].
+    fn invalidity(&self) -> Option<&rustls::Error> {
+        self.watched.as_ref()?.get()?.as_ref().err()
     }
 
     /// Whether something is to go out, which had no room so far.

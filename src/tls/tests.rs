@@ -3,6 +3,7 @@
 mod cost;
 mod dane;
 mod line;
+mod reports;
 mod server;
 
 use super::*;

@@ -170,7 +170,8 @@ impl Home {
         let mut found: BTreeMap<String, DestinationEntry> = BTreeMap::new();
         for recipient in message.recipients().filter(|recipient| recipient.state.is_open()) {
             let domain = domain_of(recipient.address);
-            let active = schedule.is_domain_in_hand(message.id(), message.reverse_path(), domain);
+            let wishes = schedule.wishes(message);
+            let active = schedule.is_domain_in_hand(message.id(), wishes, domain);
             let deferred = !active && !kept && recipient.state == DeliveryState::Deferred;
             let name = parts.routes.describe(domain);
             let entry = found.entry(name).or_insert_with_key(|name| DestinationEntry {
@@ -178,7 +179,7 @@ impl Home {
                 size_bytes: message.size(),
                 held: u64::from(kept),
                 oldest_at: Some(message.received_at()),
-                ..DestinationEntry::of_nothing(name.clone(), schedule.key_of(domain, message.reverse_path()))
+                ..DestinationEntry::of_nothing(name.clone(), schedule.key_of(wishes, domain))
             });
             entry.active |= u64::from(active);
             entry.deferred |= u64::from(deferred);
@@ -223,10 +224,11 @@ impl Home {
                 let domain = domain_of(recipient.address);
                 let is_open = recipient.state.is_open();
                 let schedule = self.schedule_of(message.id());
-                let active = is_open && schedule.is_domain_in_hand(message.id(), message.reverse_path(), domain);
-                let why = schedule.why_nothing_goes_to(message.reverse_path(), domain).filter(|_| is_open && !active);
+                let wishes = schedule.wishes(message);
+                let active = is_open && schedule.is_domain_in_hand(message.id(), wishes, domain);
+                let why = schedule.why_nothing_goes_to(wishes, domain).filter(|_| is_open && !active);
                 let mut destination = parts.routes.lookup(domain).map(|_| parts.routes.describe(domain));
-                if let (Some(name), Some(hosts)) = (&mut destination, schedule.hosts_of(domain)) {
+                if let (Some(name), Some(hosts)) = (&mut destination, schedule.hosts_of(wishes, domain)) {
                     *name += &format!(" ({hosts})");
                 }
                 RecipientEntry {

@@ -29,10 +29,12 @@ use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_M
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::dsn::Status;
-use crate::smtp::{BodyType, Return, domain_of};
+use crate::smtp::{BodyType, OwnMessage, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
+use crate::tlsrpt::Session;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 /// The home half's state.
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub(super) struct Home {
     readers: BTreeMap<(u16, ConnectionId), Remote>,
     /// Domains that the control thread is asked about.
     enquiries: Enquiries,
+    /// Messages of our own that the control thread waits for, by its numbers of them: no more than it has under way.
+    submissions: BTreeMap<MessageId, u64>,
     /// What is to be signed before it is scheduled.
     pub(super) signing: Signing,
     pub(super) counts: MessageCounts,
@@ -124,6 +128,7 @@ impl Home {
             attempts_count: 0,
             readers: BTreeMap::new(),
             enquiries: Enquiries::default(),
+            submissions: BTreeMap::new(),
             signing: Signing::new(signing),
             counts: MessageCounts::default(),
         }
@@ -206,6 +211,7 @@ impl Home {
         }
         self.held.retain(|held| held.result.id.log() != number);
         self.readers.retain(|_, remote| remote.reader.id().log() != number);
+        self.submissions.retain(|id, _| id.log() != number);
         self.signing.forget(number);
     }
 
@@ -215,13 +221,34 @@ impl Home {
         parts.reporter.event(Event::Damaged { id });
     }
 
-    /// A message is durable. `client` sent it, unless it is a notice of our own.
+    /// Takes a message of our own into the queue, if there is room for it.
+    pub(super) fn submit<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, number: u64, message: &OwnMessage) {
+        let signs = self.signing.signs();
+        let log = Node::BOTH.into_iter().find_map(|identity| parts.logs.taking(identity));
+        let log = log.filter(|_| !self.closed).and_then(|number| parts.logs.by_number(number));
+        match log.and_then(|log| notice::submit(log, parts.now, message, signs)) {
+            Some(draft) => drop(self.submissions.insert(draft.id, number)),
+            None => parts.reporter.submitted(number, None),
+        }
+    }
+
+    /// A message will never be durable.
+    pub(super) fn lost<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
+        if let Some(number) = self.submissions.remove(&id) {
+            parts.reporter.submitted(number, None);
+        }
+    }
+
+    /// A message is durable. `client` sent it, unless it is one of our own.
     pub(super) fn durable<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId, sender: Option<Sender>) {
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
         if message.unsigned() {
             self.signing.add(parts.now.mono, id);
         } else {
             self.queue(id).add(parts.now, &message);
+        }
+        if let Some(number) = self.submissions.remove(&id) {
+            parts.reporter.submitted(number, Some(id));
         }
         if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
@@ -332,12 +359,25 @@ impl Home {
     }
 
     /// What is known of domains that were asked about.
-    pub(super) fn resolved<T, D: Disk>(&mut self, parts: &Parts<T, D>, domains: &[(Box<str>, Answer)]) {
+    pub(super) fn resolved<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, domains: &[(Box<str>, Answer)]) {
         for (domain, answer) in domains {
             self.enquiries.answered(domain);
+            self.report_refusal(parts, domain, answer);
             for queue in &mut self.queues {
                 queue.resolved(parts.now, domain, answer);
             }
+        }
+    }
+
+    /// Tells of a domain none of whose hosts may be used: nothing will be tried that could tell of it. What heeds nothing of that does not
+    /// count, or a report would be the reason for the next one.
+    fn report_refusal<T, D: Disk>(&self, parts: &mut Parts<T, D>, domain: &str, answer: &Answer) {
+        let heeded = || self.queues.iter().any(|queue| queue.heeds_demands_of(domain));
+        let (Ok(hosts), Some(route)) = (&answer.result, parts.routes.lookup(domain)) else { return };
+        let route = parts.routes.route(route);
+        if parts.reporter.reports_tls() && route.admit(hosts).is_err() && heeded() {
+            let (domain, tls, hosts) = (domain.into(), route.tls, Arc::clone(hosts));
+            parts.reporter.tls(Session { domain, hosts, tls, attempt: None });
         }
     }
 
@@ -683,6 +723,10 @@ impl MessageView for Queued<'_> {
 
     fn require_tls(&self) -> bool {
         Queued::require_tls(self)
+    }
+
+    fn tls_optional(&self) -> bool {
+        Queued::tls_optional(self)
     }
 
     fn ret(&self) -> Option<Return> {

@@ -369,6 +369,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                 }
                 LogEvent::Failed { draft } => {
                     self.inbound.committed(parts, draft, Err(StorageRefusal::Failed));
+                    self.home.lost(parts, draft.id);
                 }
                 LogEvent::Room { draft } => self.inbound.room(parts, draft),
                 LogEvent::Read { id } => {
@@ -470,7 +471,8 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         mirror.wish(&mut Stations { parts, inbound, outbound, home }, identity, wish);
                     }
                 }
-                ToWorker::Domains(domains) => self.home.resolved(&self.parts, &domains),
+                ToWorker::Domains(domains) => self.home.resolved(&mut self.parts, &domains),
+                ToWorker::Submit { number, message } => self.home.submit(&mut self.parts, number, &message),
                 ToWorker::Stop { finish_within } => self.stop(finish_within),
             }
         }

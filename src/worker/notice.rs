@@ -4,16 +4,9 @@ use crate::delivery::{Fate, JobResult, Verdict};
 use crate::env::Now;
 use crate::env::disk::Disk;
 use crate::smtp::dsn::{self, Action, Diagnostic, Report, ReportRecipient, Status};
-use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+use crate::smtp::{BodyType, Envelope, Notify, OwnMessage, Recipient, Return};
 use crate::spool::{Draft, Log, Queued};
 use std::time::Duration;
-
-/// A notice that is ready to be appended.
-#[derive(Debug)]
-pub(super) struct Notice {
-    content: Vec<u8>,
-    envelope: Envelope,
-}
 
 /// How many bytes of what was said about recipients stand in a notice, twice: for people and for programs.
 const DIAGNOSTICS_SIZE_MAX: usize = 24 * 1024;
@@ -41,7 +34,7 @@ pub(super) fn compose(
     original: &Original<'_>,
     result: &JobResult,
     verdicts: &[(u32, Verdict)],
-) -> Option<Notice> {
+) -> Option<OwnMessage> {
     let Original { message, beginning, age_max, .. } = *original;
     let text_size_max = (DIAGNOSTICS_SIZE_MAX / verdicts.len().max(1)).max(DIAGNOSTIC_SIZE_MIN);
     let recipients: Vec<ReportRecipient<'_>> = (verdicts.iter().zip(&result.fates))
@@ -102,10 +95,11 @@ pub(super) fn compose(
         body: report.body(),
         smtputf8: report.smtputf8(),
         require_tls: message.require_tls(),
+        tls_optional: message.tls_optional(),
         ret: None,
         envelope_id: None,
     };
-    Some(Notice { content, envelope })
+    Some(OwnMessage { envelope, content })
 }
 
 fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
@@ -120,9 +114,23 @@ fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
 }
 
 /// Appends a notice. `None` if the log has no room now: try again later.
-pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Option<Draft> {
+pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &OwnMessage) -> Option<Draft> {
     let draft = log.begin_own(notice.content.len()).ok()?;
-    let mut content = &notice.content[..];
+    fill(log, now, draft, notice)
+}
+
+/// Appends a message of our own that lets no other one go, and may not use what is kept for those that do. `None` if there is no room.
+pub(super) fn submit<D: Disk>(log: &mut Log<D>, now: Now, message: &OwnMessage, signs: bool) -> Option<Draft> {
+    log.accepts(Some(message.content.len() as u64)).ok()?;
+    let draft = log.begin().ok()?;
+    if signs {
+        log.to_be_signed(draft);
+    }
+    fill(log, now, draft, message)
+}
+
+fn fill<D: Disk>(log: &mut Log<D>, now: Now, draft: Draft, message: &OwnMessage) -> Option<Draft> {
+    let mut content = &message.content[..];
     while !content.is_empty() {
         let count = log.content(draft, content);
         if count == 0 {
@@ -131,7 +139,7 @@ pub(super) fn append<D: Disk>(log: &mut Log<D>, now: Now, notice: &Notice) -> Op
         }
         content = &content[count..];
     }
-    log.finish(draft, notice.envelope.clone(), now);
+    log.finish(draft, message.envelope.clone(), now);
     Some(draft)
 }
 

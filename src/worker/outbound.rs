@@ -13,7 +13,8 @@ mod connection;
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, News, Security, TaskResult, Work,
+    Action, Answer, Behalf, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, News, Security, TaskResult,
+    Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -75,6 +76,10 @@ struct Connection {
     remote: SocketAddr,
     /// The host's name, for replies and notices.
     host: Arc<str>,
+    /// The domain that it was opened for, if the DNS has named the host.
+    behalf: Option<Box<Behalf>>,
+    /// Domains for which it was told what came of TLS: at most [`REPORT_DOMAINS_PER_CONNECTION_MAX`].
+    reported: Vec<Box<str>>,
     settings: Arc<Settings>,
     /// None until the connection is there.
     session: Option<Session>,
@@ -158,42 +163,53 @@ impl Outbound {
         while let Some(action) = self.destinations.poll(parts.now.mono) {
             acted = true;
             match action {
-                Action::Connect { connection, local, pool, remote, protocol, security, ehlo_name, host, .. } => {
-                    match parts.transport.connect(parts.now.mono, local, remote) {
-                        Ok(flow) => {
-                            let settings = self.settings(ehlo_name, protocol, &security);
-                            self.flows.insert(flow, connection);
-                            let fresh = Connection {
-                                line: Line::new(flow, None),
-                                security,
-                                tls_error: None,
-                                local,
-                                pool,
-                                met: None,
-                                remote,
-                                host,
-                                settings,
-                                session: None,
-                                task: InHand::Nothing,
-                                end_arrived: false,
-                                closing: None,
-                                armed: None,
-                            };
-                            self.connections.insert(connection, fresh);
-                        }
-                        Err(error) => {
-                            let answer = Answer::local((4, 4, 1), error.to_string());
-                            match error {
-                                ConnectError::TableFull | ConnectError::PortsExhausted => {
-                                    self.destinations.connect_impossible(parts.now.mono, connection, answer);
-                                }
-                                ConnectError::NoRoute => {
-                                    self.destinations.connect_failed(parts.now.mono, connection, answer);
-                                }
+                Action::Connect {
+                    connection,
+                    local,
+                    pool,
+                    remote,
+                    protocol,
+                    security,
+                    ehlo_name,
+                    host,
+                    behalf,
+                    ..
+                } => match parts.transport.connect(parts.now.mono, local, remote) {
+                    Ok(flow) => {
+                        let settings = self.settings(ehlo_name, protocol, &security);
+                        self.flows.insert(flow, connection);
+                        let fresh = Connection {
+                            line: Line::new(flow, None),
+                            security,
+                            tls_error: None,
+                            local,
+                            pool,
+                            met: None,
+                            remote,
+                            host,
+                            behalf,
+                            reported: Vec::new(),
+                            settings,
+                            session: None,
+                            task: InHand::Nothing,
+                            end_arrived: false,
+                            closing: None,
+                            armed: None,
+                        };
+                        self.connections.insert(connection, fresh);
+                    }
+                    Err(error) => {
+                        let answer = Answer::local((4, 4, 1), error.to_string());
+                        match error {
+                            ConnectError::TableFull | ConnectError::PortsExhausted => {
+                                self.destinations.connect_impossible(parts.now.mono, connection, answer);
+                            }
+                            ConnectError::NoRoute => {
+                                self.destinations.connect_failed(parts.now.mono, connection, answer);
                             }
                         }
                     }
-                }
+                },
                 Action::Start { connection, work } => self.start(parts, connection, work),
                 Action::Quit { connection } => {
                     if let Some(found) = self.connections.get_mut(&connection)
@@ -244,6 +260,9 @@ impl Outbound {
 
     fn start<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId, work: Work) {
         let Some(found) = self.connections.get_mut(&connection) else { return };
+        if let Work::Deliver(job) = &work {
+            found.report_session(parts, job);
+        }
         let secured = found.secured();
         let session = found.session.as_mut().expect("work is given to a connection that was ready");
         let task = match work {
@@ -578,6 +597,7 @@ impl Outbound {
     fn gone<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> Option<Connection> {
         let mut gone = self.forget(parts, connection)?;
         let reason = gone.closing.take().flatten();
+        reason.iter().for_each(|reason| gone.report_failure(parts, reason));
         let answer = reason.as_ref().map(|reason| gone.deferral(reason));
         match (reason, answer) {
             // Lost, too late, or refused by one of the two: a server that cannot do it may be able to do without.

@@ -100,6 +100,11 @@ enum Step {
 }
 
 impl Signing {
+    /// Whether there is anything to sign with.
+    pub(super) fn signs(&self) -> bool {
+        self.equipment.is_some()
+    }
+
     pub(super) fn new(equipment: Option<SigningEquipment>) -> Signing {
         Signing {
             equipment,

@@ -134,3 +134,36 @@ fn credentials_are_for_hosts_whose_certificate_is_looked_at() {
         ]
     );
 }
+
+#[test]
+fn reports_need_something_to_report_on_and_should_be_signed() {
+    let reports = "[tls_reports]\norganization = \"Example Net\"\nfrom = \"tls-reports@example.net\"\n";
+    let text = format!("{BASE}{reports}");
+    assert_eq!(
+        problems(&text),
+        [
+            "line 14: [tls_reports] has nothing to report on: no route heeds what domains say of TLS with their hosts | write mx = \
+             true and tls = \"mta-sts\" below a [[route]], or leave [tls_reports] out"
+        ]
+    );
+    let by_mx = text.replace("to = [\"smtp://10.1.1.5\"]", "mx = true\ntls = \"mta-sts\"");
+    let config = parse(&by_mx, "tls.toml").expect("a good file");
+    assert!(warnings(&config).iter().any(|warning| warning.contains("example.net has no [[dkim]] key")));
+    let settings = crate::appliance::settings::reports(&config).expect("reports are made");
+    assert_eq!(settings.reporter.contact, "tls-reports@example.net");
+    assert_eq!(settings.reporter.origin, "mx1.example.net");
+    let found = problems(&by_mx.replace("tls-reports@example.net", "example.net"));
+    assert!(found[0].contains("`from`: \"example.net\" is no address"), "{found:?}");
+}
+
+#[test]
+fn strangers_do_not_say_that_tls_is_not_required() {
+    let heeds = |text: &str| {
+        let config = parse(text, "tls.toml").expect("a good file");
+        crate::appliance::settings::listeners(&config)[0].settings.tls_optional
+    };
+    let mx = BASE.replace("\"relay\"\n[tls]", "\"mx\"\n[tls]");
+    assert_eq!([heeds(BASE), heeds(&mx)], [true, false]);
+    assert!(heeds(&mx.replace("\"mx\"\n", "\"mx\"\ntls_optional = true\n")));
+    assert!(!heeds(&BASE.replace("\"relay\"\n[tls]", "\"relay\"\ntls_optional = false\n[tls]")));
+}

@@ -1,9 +1,10 @@
 //! What listeners do with TLS, held against the certificates that there are.
 
-use super::Check;
+use super::{Check, Step};
 use crate::config::error::Problem;
-use crate::config::{Config, Dnssec, ListenerTls, Protocol, Role, RouteTls, Transport};
+use crate::config::{Config, Dkim, Dnssec, ListenerTls, Protocol, Role, Route, RouteTls, Transport};
 use crate::limits::CERTIFICATES_MAX;
+use crate::smtp::domain_of;
 
 impl Check<'_> {
     pub(super) fn tls(&mut self, config: &Config) {
@@ -70,6 +71,16 @@ impl Check<'_> {
                 );
             }
         }
+        let heeded = |route: &Route| route.mx && matches!(route.tls, RouteTls::Dane | RouteTls::MtaSts);
+        if config.tls_reports.is_some() && !config.routes.iter().any(heeded) {
+            let place = self.places.of(&[Step::Key("tls_reports")]);
+            let text =
+                "[tls_reports] has nothing to report on: no route heeds what domains say of TLS with their hosts";
+            self.add(
+                Problem::new(place, text)
+                    .help("write mx = true and tls = \"mta-sts\" below a [[route]], or leave [tls_reports] out"),
+            );
+        }
         for (index, listener) in config.listeners.iter().enumerate() {
             let wanted = listener.tls.is_some_and(|tls| tls != ListenerTls::Off);
             if config.certificates.is_empty() && (wanted || listener.require_tls) {
@@ -93,6 +104,18 @@ impl Check<'_> {
 /// What is allowed and rarely meant.
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
+    if let Some(reports) = &config.tls_reports {
+        let domain = domain_of(&reports.from).to_ascii_lowercase();
+        let signs = |dkim: &Dkim| {
+            let name = dkim.domain.to_ascii_lowercase();
+            name == domain || name.starts_with('.') && domain.ends_with(&name)
+        };
+        if !config.dkim.iter().any(signs) {
+            warnings.push(format!(
+                "[tls_reports] `from`: {domain} has no [[dkim]] key, and reports without a signature may be ignored (RFC 8460 §5.3)"
+            ));
+        }
+    }
     for listener in &config.listeners {
         let address = listener.address;
         if listener.require_tls && listener.role == Role::Mx {

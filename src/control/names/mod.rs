@@ -20,14 +20,14 @@ use crate::dns::{Kind, Question, Reply, Rules};
 use crate::env::Instant;
 use crate::limits::ADMIN_REPLY_TIMEOUT;
 use board::OPERATOR;
-use resolver::Resolvers;
+pub(in crate::control) use resolver::Resolvers;
 use rustls::RootCertStore;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use web::Web;
+pub(in crate::control) use web::Web;
 
 /// How domains are looked up.
 #[derive(Clone, Debug)]
@@ -69,6 +69,11 @@ impl Names {
             unsent: false,
             operators: Vec::new(),
         }
+    }
+
+    /// Whom it asks: resolvers, and the web.
+    pub fn sources(&self) -> (Arc<Resolvers>, Option<Arc<Web>>) {
+        (Arc::clone(&self.resolvers), self.web.clone())
     }
 
     /// A worker asks.

@@ -4,7 +4,7 @@
 
 use super::DnsSettings;
 use crate::dns::{Data, Kind, Question, Record, Reply, Said};
-use crate::limits::TXT_SIZE_MAX;
+use crate::limits::REPORT_RECORD_SIZE_MAX;
 use crate::tls::Tlsa;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -23,7 +23,7 @@ use tokio::time::timeout;
 const UDP_PAYLOAD_MAX: u16 = 1232;
 
 /// The resolvers in their order.
-pub(super) struct Resolvers {
+pub(in crate::control) struct Resolvers {
     /// Each is a pool of one: hickory would take a refusal of one for the answer of all.
     servers: Vec<(SocketAddr, NameServerPool<TokioRuntimeProvider>)>,
     /// The one that answered last, which is asked first.
@@ -136,7 +136,9 @@ fn record(record: &hickory_resolver::proto::rr::Record) -> Option<Record> {
             matching: tlsa.matching.into(),
             data: tlsa.cert_data.as_slice().into(),
         }),
-        RData::TXT(text) => Data::Text(Some(text.txt_data.concat()).filter(|text| text.len() <= TXT_SIZE_MAX)?.into()),
+        RData::TXT(text) => {
+            Data::Text(Some(text.txt_data.concat()).filter(|text| text.len() <= REPORT_RECORD_SIZE_MAX)?.into())
+        }
         _ => return None,
     };
     Some(Record { name: text(&record.name), data })

@@ -70,7 +70,7 @@ pub fn recall(directory: &Path, identity: Node) -> Result<Option<Memory>, Memory
 }
 
 /// What is in a file, and one byte more than it may have if there is more; `None`: there is no file.
-pub(super) fn read_small(path: &Path, size_max: usize) -> Result<Option<Vec<u8>>, MemoryError> {
+pub(in crate::control) fn read_small(path: &Path, size_max: usize) -> Result<Option<Vec<u8>>, MemoryError> {
     let failed = |source| MemoryError::Io { action: "read", path: path.to_owned(), source };
     let mut bytes = Vec::new();
     match File::open(path) {
@@ -87,7 +87,7 @@ pub(super) fn persist(directory: &Path, identity: Node, memory: Memory) -> Resul
 }
 
 /// Makes a file of this folder another one, as a whole and durably.
-pub(super) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
+pub(in crate::control) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
     let new = path.with_extension("new");
     write_over(&new, bytes)?;
     let failed = |action, path: &Path| {

@@ -1,11 +1,14 @@
 //! What the owner half is given and what it says.
 
 use super::HostBackoff;
-use crate::delivery::{DestinationId, Protocol, Security, Work, WorkResult};
+use crate::delivery::route::key_of;
+use crate::delivery::{DestinationId, Job, Protocol, RouteId, Security, Way, Work, WorkResult};
+use crate::dns::MailHosts;
 use crate::limits::{
     BACKLOG_PER_CONNECTION_DEFAULT, CONNECT_TIMEOUT_DEFAULT, DELIVERY_CONNECTIONS_DEFAULT,
     DELIVERY_IDLE_TIMEOUT_DEFAULT, DELIVERY_QUEUE_MAX, DESTINATION_QUEUE_MAX, TRANSACTIONS_PER_CONNECTION_DEFAULT,
 };
+use crate::smtp::domain_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,6 +58,26 @@ pub struct ConnectionId {
     pub generation: u32,
 }
 
+/// The domain that something is done for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Behalf {
+    /// As it stands in addresses, in lower case.
+    pub domain: Box<str>,
+    /// Which way.
+    pub route: RouteId,
+    /// Its hosts.
+    pub hosts: Arc<MailHosts>,
+}
+
+impl Behalf {
+    /// Whose mail a job is, if the DNS has named the hosts.
+    pub fn of(job: &Job) -> Option<Behalf> {
+        let Way::Hosts { route, hosts } = &job.way else { return None };
+        let domain = key_of(domain_of(&job.recipients.first()?.address)).into();
+        Some(Behalf { domain, route: *route, hosts: Arc::clone(hosts) })
+    }
+}
+
 /// What the glue is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
@@ -78,6 +101,8 @@ pub enum Action {
         ehlo_name: Arc<str>,
         /// The host's name, for replies and notices.
         host: Arc<str>,
+        /// On behalf of which domain, if the DNS has named the host.
+        behalf: Option<Box<Behalf>>,
     },
     /// Give the session this work; `done` or `closed` follows.
     Start {

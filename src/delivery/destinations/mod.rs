@@ -44,7 +44,7 @@ mod step;
 mod target;
 mod window;
 
-pub use action::{Action, ConnectionId, Settings};
+pub use action::{Action, Behalf, ConnectionId, Settings};
 pub use host::HostBackoff;
 pub use news::News;
 pub use status::{DestinationStatus, HostStatus, LastWord, Limited};
@@ -494,6 +494,10 @@ impl Destinations {
         self.groups.shares(target.group).begin_connection(now, &target.hosts[host]);
         self.take_turn(place);
         self.set_deadline(connection, Some(now + connect_timeout));
+        let behalf = self.targets[place].waiting.front().and_then(|waiting| match &waiting.work {
+            Work::Deliver(job) => Behalf::of(job).map(Box::new),
+            Work::Verify { .. } => None,
+        });
         let target = &self.targets[place];
         let (host, own) = (&target.hosts[host], &self.own[own]);
         self.actions.push_back(Action::Connect {
@@ -506,6 +510,7 @@ impl Destinations {
             security: host.security(now),
             ehlo_name: own.ehlo_name.clone(),
             host: host.name.clone(),
+            behalf,
         });
     }
 

@@ -1,6 +1,6 @@
 //! How the lanes are, for those who ask.
 
-use super::{Lane, Queue};
+use super::{Lane, Queue, Wishes};
 use crate::delivery::{DestinationId, DestinationKey, RouteId};
 use std::ops::Range;
 
@@ -43,9 +43,9 @@ impl Queue {
             .collect()
     }
 
-    /// The destination of a domain for mail from a reverse-path as its owner knows it, if there is such mail and its hosts are known.
-    pub fn key_of(&self, domain: &str, reverse_path: &str) -> Option<DestinationKey> {
-        let place = self.place_of(self.found(domain, self.routes.pool_of(reverse_path))?);
+    /// The destination of a domain for mail with these wishes as its owner knows it, if there is such mail and its hosts are known.
+    pub fn key_of(&self, wishes: Wishes, domain: &str) -> Option<DestinationKey> {
+        let place = self.place_of(self.found(domain, wishes)?);
         self.key_at(place, &self.lanes[place])
     }
 

@@ -14,7 +14,7 @@
 //! in vain, in whatever state, is looked through for messages that are too old ([`overdue`]).
 //!
 //! A domain whose route goes by MX has a lane of its own for as long as there is mail for it, or several where its mail leaves from several
-//! pools: what stops one of them must not stop another. Its lane stands still until the hosts
+//! pools, or is to arrive rather than to be secured: what stops one of them must not stop another. Its lane stands still until the hosts
 //! are known ([`Queue::wanted`], [`Queue::resolved`]), and again when that holds no longer; so nothing that is scheduled depends
 //! on what the DNS says.
 //!
@@ -62,6 +62,8 @@ pub trait MessageView {
     fn smtputf8(&self) -> bool;
     /// `REQUIRETLS` was given.
     fn require_tls(&self) -> bool;
+    /// It is to arrive rather than to be secured (`TLS-Required: No`).
+    fn tls_optional(&self) -> bool;
     /// `RET`, if given.
     fn ret(&self) -> Option<Return>;
     /// `ENVID`, if given.
@@ -115,6 +117,16 @@ fn all_of(id: MessageId) -> RangeInclusive<Key> {
     (id, DestinationId::MIN)..=(id, DestinationId::NOWHERE)
 }
 
+/// What a message says of its own way. What wishes the same shares lanes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    /// The pool that it leaves from, where that is for its sender to say.
+    pool: Option<PoolId>,
+    /// Nothing is heeded of what domains demand of TLS with their hosts: it is to arrive rather than to be secured (RFC 8689 §4.2.2), unless
+    /// its envelope says the opposite, which counts for more (§4.1).
+    waives: bool,
+}
+
 /// No recipient is forced.
 const NONE_FORCED: u32 = u32::MAX;
 
@@ -165,6 +177,8 @@ struct Lane {
 struct Domain {
     name: Box<str>,
     route: RouteId,
+    /// The lane is for mail that heeds nothing of what the domain demands of TLS.
+    waives: bool,
     /// What is known of it, and until when that holds.
     known: Option<(Result<Arc<dns::MailHosts>, dns::Failure>, Instant)>,
     /// It is wanted to know; until then the lane stands still.
@@ -214,7 +228,7 @@ pub struct Queue {
     outcomes_size: u64,
     /// One per route, then one for what has no route, then those of domains.
     lanes: Vec<Lane>,
-    /// The lanes of domains by their names: one for each pool that there is mail from.
+    /// The lanes of domains by their names: one for each kind of [`Wishes`] that there is mail with.
     domains: HashMap<Box<str>, Vec<usize>>,
     /// Lanes of no domain, to be used again.
     free: Vec<usize>,
@@ -257,7 +271,7 @@ impl Queue {
             in_hand: BTreeMap::new(),
             outcomes_size: 0,
             lanes,
-            domains: HashMap::new(),
+            domains: Default::default(),
             free: Vec::new(),
             wanted: VecDeque::new(),
             timed: BTreeSet::new(),
@@ -292,11 +306,11 @@ impl Queue {
         if message.held() {
             return;
         }
-        let pool = self.routes.pool_of(message.reverse_path());
+        let wishes = self.wishes(message);
         let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
         for RecipientView { address, progress, .. } in message.recipients() {
             if progress.open {
-                due.push((self.destination(domain_of(address), pool), progress.next_attempt_at));
+                due.push((self.destination(domain_of(address), wishes), progress.next_attempt_at));
             }
         }
         if !due.is_empty() {
@@ -356,7 +370,10 @@ impl Queue {
         for place in places {
             if let Some(domain) = &mut self.lanes[place].domain {
                 let route = self.routes.route(domain.route);
-                let result = answer.result.as_ref().map_err(Clone::clone).and_then(|hosts| route.admit(hosts));
+                let admitted = |hosts: &Arc<dns::MailHosts>| {
+                    if domain.waives { Ok(Arc::new(hosts.waived())) } else { route.admit(hosts) }
+                };
+                let result = answer.result.as_ref().map_err(Clone::clone).and_then(admitted);
                 domain.known = Some((result, now.mono + answer.ttl));
                 domain.wanted = false;
                 if let Ok(found) = &answer.result {
@@ -368,10 +385,16 @@ impl Queue {
         }
     }
 
-    /// What is known of the hosts of a domain, if there is mail for it.
-    pub fn hosts_of(&self, domain: &str) -> Option<&dns::MailHosts> {
-        let lanes = self.domains.get(&*key_of(domain))?.iter().map(|place| &self.lanes[*place]);
-        let (known, _) = lanes.filter_map(|lane| lane.domain.as_ref()?.known.as_ref()).next()?;
+    /// Whether there is mail for a domain that heeds what it demands of TLS.
+    pub fn heeds_demands_of(&self, domain: &str) -> bool {
+        let places = self.domains.get(domain).into_iter().flatten();
+        places.filter_map(|place| self.lanes[*place].domain.as_ref()).any(|domain| !domain.waives)
+    }
+
+    /// What is known of the hosts of a domain, if there is mail for it with these wishes.
+    pub fn hosts_of(&self, wishes: Wishes, domain: &str) -> Option<&dns::MailHosts> {
+        let place = self.place_of(self.found(domain, wishes)?);
+        let (known, _) = self.lanes[place].domain.as_ref()?.known.as_ref()?;
         known.as_deref().ok()
     }
 
@@ -475,9 +498,15 @@ impl Queue {
         self.in_hand.range(all_of(id)).next().is_some()
     }
 
-    /// Whether a message from this reverse-path is on its way to this domain.
-    pub fn is_domain_in_hand(&self, id: MessageId, reverse_path: &str, domain: &str) -> bool {
-        let found = self.found(domain, self.routes.pool_of(reverse_path));
+    /// What a message says of its own way.
+    pub fn wishes(&self, message: &impl MessageView) -> Wishes {
+        let pool = self.routes.pool_of(message.reverse_path());
+        Wishes { pool, waives: message.tls_optional() && !message.require_tls() }
+    }
+
+    /// Whether a message with these wishes is on its way to this domain.
+    pub fn is_domain_in_hand(&self, id: MessageId, wishes: Wishes, domain: &str) -> bool {
+        let found = self.found(domain, wishes);
         found.is_some_and(|destination| self.in_hand.contains_key(&(id, destination)))
     }
 
@@ -542,10 +571,10 @@ impl Queue {
 
     /// The open recipients of a message at a destination, and when each is due.
     fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
-        let pool = self.routes.pool_of(message.reverse_path());
+        let wishes = self.wishes(message);
         let mut open = Vec::new();
         for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
-            if progress.open && self.found(domain_of(address), pool) == Some(destination) {
+            if progress.open && self.found(domain_of(address), wishes) == Some(destination) {
                 open.push((index, progress.next_attempt_at));
             }
         }
@@ -708,35 +737,40 @@ impl Queue {
         }
     }
 
-    /// The destination of a domain for mail from a pool, which gets a lane if it has none.
-    fn destination(&mut self, domain: &str, pool: Option<PoolId>) -> DestinationId {
-        if let Some(found) = self.found(domain, pool) {
+    /// The destination of a domain for mail with these wishes, which gets a lane if it has none.
+    fn destination(&mut self, domain: &str, wishes: Wishes) -> DestinationId {
+        if let Some(found) = self.found(domain, wishes) {
             return found;
         }
-        let (name, route) = (key_of(domain), self.route(domain, pool));
+        let (name, (route, waives)) = (key_of(domain), self.way(domain, wishes));
         let place = self.free.pop().unwrap_or_else(|| {
             self.lanes.push(Lane::default());
             self.lanes.len() - 1
         });
-        let domain = Domain { name: (*name).into(), route, known: None, wanted: false, recipients_max: 1 };
+        let domain = Domain { name: (*name).into(), route, waives, known: None, wanted: false, recipients_max: 1 };
         self.lanes[place].domain = Some(Box::new(domain));
         self.domains.entry((*name).into()).or_default().push(place);
         self.destination_at(place)
     }
 
-    /// The destination of a domain for mail from a pool; `None` if it would have a lane of its own and has none.
-    fn found(&self, domain: &str, pool: Option<PoolId>) -> Option<DestinationId> {
-        let route = self.route(domain, pool);
+    /// The destination of a domain for mail with these wishes; `None` if it would have a lane of its own and has none.
+    fn found(&self, domain: &str, wishes: Wishes) -> Option<DestinationId> {
+        let (route, waives) = self.way(domain, wishes);
         if !self.is_by_mx(route) {
             return Some(route);
         }
-        let is_of_route =
-            |place: &&usize| self.lanes[**place].domain.as_ref().is_some_and(|domain| domain.route == route);
-        self.domains.get(&*key_of(domain))?.iter().find(is_of_route).map(|place| self.destination_at(*place))
+        let fits = |place: &&usize| {
+            let lane = self.lanes[**place].domain.as_ref();
+            lane.is_some_and(|lane| lane.route == route && lane.waives == waives)
+        };
+        self.domains.get(&*key_of(domain))?.iter().find(fits).map(|place| self.destination_at(*place))
     }
 
-    fn route(&self, domain: &str, pool: Option<PoolId>) -> RouteId {
-        self.routes.with_pool(self.routes.destination(domain), pool)
+    /// The route to a domain, and whether its demands are waived there.
+    fn way(&self, domain: &str, wishes: Wishes) -> (RouteId, bool) {
+        let route = self.routes.with_pool(self.routes.destination(domain), wishes.pool);
+        let waives = wishes.waives && self.is_by_mx(route) && self.routes.route(route).tls.heeds_domains();
+        (route, waives)
     }
 
     fn is_by_mx(&self, route: RouteId) -> bool {

@@ -5,7 +5,7 @@
 //! each breath. What is due there, and beyond its age, is given up; what would have warned its sender of a delay by now is deferred
 //! once for that.
 
-use super::{Key, MessageView, Queue};
+use super::{Key, MessageView, Queue, Wishes};
 use crate::delivery::{Answer, Fate, Job, JobResult, Standstill, Way};
 use crate::env::{Instant, Now};
 use crate::limits::{
@@ -91,9 +91,9 @@ impl Queue {
         self.retry.expired(message.received_at(), now.wall).then(|| why.clone())
     }
 
-    /// Why nothing from this reverse-path goes to a domain now, if nothing does.
-    pub fn why_nothing_goes_to(&self, reverse_path: &str, domain: &str) -> Option<&Answer> {
-        let place = self.place_of(self.found(domain, self.routes.pool_of(reverse_path))?);
+    /// Why nothing with these wishes goes to a domain now, if nothing does.
+    pub fn why_nothing_goes_to(&self, wishes: Wishes, domain: &str) -> Option<&Answer> {
+        let place = self.place_of(self.found(domain, wishes)?);
         self.lanes[place].why.as_deref()
     }
 
@@ -149,12 +149,12 @@ impl Queue {
             return true;
         }
         let line = message.received_at() + DELAY_WARNING_AFTER;
-        let pool = self.routes.pool_of(message.reverse_path());
+        let wishes = self.wishes(message);
         now.wall >= line
             && !message.reverse_path().is_empty()
             && message.recipients().any(|recipient| {
                 let asked = recipient.progress.open && recipient.notify.is_some_and(|notify| notify.delay);
-                let is_here = || self.found(crate::smtp::domain_of(recipient.address), pool) == Some(destination);
+                let is_here = || self.found(crate::smtp::domain_of(recipient.address), wishes) == Some(destination);
                 asked && recipient.progress.next_attempt_at < line && is_here()
             })
     }

@@ -176,9 +176,33 @@ fn binary_content_passes_untouched() {
 fn hops_are_counted_in_the_header_only() {
     let content = b"Received: a\r\nX-Received: b\r\nreCEIVED: c\r\n\treceived: d\r\nReceive\r\n\r\nReceived: e\r\n";
     for size in [1, 2, 3, 7, content.len()] {
-        let mut counter = HopCounter::default();
+        let mut counter = HeaderScanner::default();
         content.chunks(size).for_each(|piece| counter.feed(piece));
         assert_eq!(counter.hops(), 2, "in pieces of {size}");
+    }
+}
+
+#[test]
+fn only_one_field_that_says_no_makes_tls_optional() {
+    for (header, optional) in [
+        ("TLS-Required: No\r\n", true),
+        ("Subject: x\r\ntls-required:no \r\nTo: y\r\n", true),
+        ("TLS-Required: No\r\nTLS-Required: No\r\n", false),
+        ("TLS-Required: No\r\nTLS-Required: Yes\r\n", false),
+        ("TLS-Required: Nothing\r\n", false),
+        ("TLS-Required: N o\r\n", false),
+        ("TLS-Required:\r\n", false),
+        ("TLS-Required: No", false),
+        ("X-TLS-Required: No\r\n", false),
+        ("TLS-Require: No\r\n", false),
+        ("Subject: x\r\n TLS-Required: No\r\n", false),
+        ("Subject: x\r\n\r\nTLS-Required: No\r\n", false),
+    ] {
+        for size in [1, 2, 5, header.len()] {
+            let mut scanner = HeaderScanner::default();
+            header.as_bytes().chunks(size).for_each(|piece| scanner.feed(piece));
+            assert_eq!(scanner.tls_optional(), optional, "{header:?} in pieces of {size}");
+        }
     }
 }
 

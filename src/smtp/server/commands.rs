@@ -129,6 +129,7 @@ impl Session {
             body: parameters.body.unwrap_or_default(),
             smtputf8: parameters.smtputf8,
             require_tls: parameters.require_tls,
+            tls_optional: false,
             ret: parameters.ret,
             envelope_id: parameters.envelope_id.map(Into::into),
         };

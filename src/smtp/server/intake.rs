@@ -110,8 +110,9 @@ impl Session {
                         self.stop_if_idle(now, host);
                     }
                     None => {
-                        host.finish(transfer.envelope);
-                        self.enter(now, State::Committing(transfer.id));
+                        let id = transfer.id;
+                        host.finish(transfer.into_envelope(&self.settings));
+                        self.enter(now, State::Committing(id));
                     }
                 }
             }

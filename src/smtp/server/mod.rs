@@ -71,6 +71,8 @@ pub struct Settings {
     pub starttls: bool,
     /// Whether no mail is taken in the clear.
     pub tls_required: bool,
+    /// Whether clients may say that TLS is not required for a message (`TLS-Required: No`, RFC 8689 §3).
+    pub tls_optional: bool,
     /// Errors since the last accepted message at which the session is cut off.
     pub errors_max: u32,
     /// MAIL commands of one session (`LIMITS MAILMAX`).
@@ -97,6 +99,7 @@ impl Settings {
             requiretls: false,
             starttls: false,
             tls_required: false,
+            tls_optional: false,
             errors_max: limits::SESSION_ERRORS_DEFAULT,
             transactions_max: limits::TRANSACTIONS_DEFAULT,
             greeting_delay: Duration::ZERO,

@@ -6,7 +6,7 @@
 use super::{Host, Settings};
 use crate::env::Instant;
 use crate::limits::CONTENT_RATE_GRACE;
-use crate::smtp::content::{ContentFault, HopCounter, Scanner, Step};
+use crate::smtp::content::{ContentFault, HeaderScanner, Scanner, Step};
 use crate::smtp::{Envelope, Reply};
 use crate::spool::MessageId;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) struct Transfer {
     pub(super) fault: Option<TransferFault>,
     pub(super) pace: Pace,
     scanner: Scanner,
-    hops: HopCounter,
+    fields: HeaderScanner,
     /// The Received header, and how much of it the host has.
     header: Vec<u8>,
     header_taken: usize,
@@ -69,13 +69,20 @@ impl Transfer {
             fault: None,
             pace: Pace::new(now),
             scanner,
-            hops: HopCounter::default(),
+            fields: HeaderScanner::default(),
             header,
             header_taken: 0,
             owed: b"",
             size: 0,
             finished: false,
         }
+    }
+
+    /// What goes with the content, which has ended.
+    pub(super) fn into_envelope(self, settings: &Settings) -> Envelope {
+        // RFC 8689 §4.1: what the envelope requires counts for more than what the header does not.
+        let tls_optional = settings.tls_optional && self.fields.tls_optional() && !self.envelope.require_tls;
+        Envelope { tls_optional, ..self.envelope }
     }
 
     /// Whether dot-framed content ends within `bytes`.
@@ -160,16 +167,16 @@ impl Transfer {
         let room = settings.message_size_max - self.size;
         if bytes.len() as u64 > room {
             // What would have fitted is looked at as well: the verdict must not depend on how the bytes were cut.
-            self.hops.feed(&bytes[..room as usize]);
-            let looped = self.hops.hops() > settings.hops_max;
+            self.fields.feed(&bytes[..room as usize]);
+            let looped = self.fields.hops() > settings.hops_max;
             self.refuse(if looped { TransferFault::TooManyHops } else { TransferFault::TooLarge }, host);
             return bytes.len();
         }
         let taken = host.content(bytes);
         assert!(taken <= bytes.len(), "the host took more than it was given");
         self.size += taken as u64;
-        self.hops.feed(&bytes[..taken]);
-        if self.hops.hops() > settings.hops_max {
+        self.fields.feed(&bytes[..taken]);
+        if self.fields.hops() > settings.hops_max {
             self.refuse(TransferFault::TooManyHops, host);
             return bytes.len();
         }

@@ -1,7 +1,7 @@
 //! Servers that show what the DNS knows of them, and others.
 
 use super::{Side, talk};
-use crate::tls::{Associations, Client, Server, TlsError, Tlsa, Verification};
+use crate::tls::{Associations, Client, Server, Tls, TlsError, Tlsa, Verification};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, PKCS_ED25519, PublicKeyData};
@@ -13,16 +13,16 @@ use rustls::version::{TLS12, TLS13};
 use std::sync::Arc;
 
 /// A server with a certificate for mx.example, from an authority whose certificate it shows as well.
-struct Host {
+pub(super) struct Host {
     server: Server,
     own: Vec<u8>,
     own_key: Vec<u8>,
-    authority: Vec<u8>,
+    pub(super) authority: Vec<u8>,
     authority_key: Vec<u8>,
 }
 
 impl Host {
-    fn new(valid: bool) -> Host {
+    pub(super) fn new(valid: bool) -> Host {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "an authority");
@@ -58,7 +58,7 @@ impl Host {
         }
     }
 
-    fn record(&self, usage: u8, selector: u8, matching: u8) -> Tlsa {
+    pub(super) fn record(&self, usage: u8, selector: u8, matching: u8) -> Tlsa {
         let subject = self.subject(usage, selector);
         let data = match matching {
             1 => digest(&SHA256, subject).as_ref().into(),
@@ -70,7 +70,13 @@ impl Host {
 
     /// A connection to it; whether it was resumed.
     fn meet(&self, client: &mut Client, known: &Arc<Associations>) -> Result<bool, TlsError> {
-        let tls = client.connect("elsewhere.example", &Verification::Dane(Arc::clone(known))).unwrap();
+        let tls = self.shake(client, "elsewhere.example", &Verification::Dane(Arc::clone(known)))?;
+        Ok(tls.secured().unwrap().resumed)
+    }
+
+    /// The client's end of a connection to it.
+    pub(super) fn shake(&self, client: &mut Client, name: &str, verification: &Verification) -> Result<Tls, TlsError> {
+        let tls = client.connect(name, verification).unwrap();
         let hello = b"220 hello\r\n".to_vec();
         let mut sides = [Side::new(tls, Vec::new()), Side::new(self.server.accept().unwrap(), hello)];
         let mut random = StdRng::seed_from_u64(1);
@@ -78,9 +84,10 @@ impl Host {
             sides[0].got.len() == 11 || sides.iter().any(|side| side.error.is_some())
         });
         // The client knows why.
-        match sides[0].error.take() {
+        let [client, _] = sides;
+        match client.error {
             Some(error) => Err(error),
-            None => Ok(sides[0].tls.secured().unwrap().resumed),
+            None => Ok(client.tls),
         }
     }
 }
@@ -89,7 +96,7 @@ fn client() -> Client {
     Client::new(None).unwrap()
 }
 
-fn known(base: &str, next_hop: &[&str], records: &[Tlsa]) -> Arc<Associations> {
+pub(super) fn known(base: &str, next_hop: &[&str], records: &[Tlsa]) -> Arc<Associations> {
     let next_hop: Vec<Box<str>> = next_hop.iter().map(|name| (*name).into()).collect();
     Arc::new(Associations::new(base, &next_hop, records))
 }

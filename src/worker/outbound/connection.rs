@@ -1,16 +1,17 @@
 //! One connection to a next hop: its handshake, its content, and what its session says in the words of the destinations.
 
-use super::{Attempt, Connection, Content, InHand};
-use crate::delivery::{Answer, ConnectionId, CredentialsId, Demand, Fate, HopPath, HopSecured, ReplyTo};
+use super::{Connection, Content, InHand};
+use crate::delivery::{Answer, Behalf, ConnectionId, CredentialsId, Demand, Fate, HopPath, HopSecured, Job, ReplyTo};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::event::Event;
 use crate::flow::Transport;
-use crate::limits::READER_RETRY_DELAY;
-use crate::smtp::client::{self, LocalReason, Reason, Session, Stage};
-use crate::smtp::dsn;
+use crate::limits::{READER_RETRY_DELAY, REPORT_DOMAINS_PER_CONNECTION_MAX};
+use crate::smtp::client::{self, LocalReason, Reason, Stage};
+use crate::smtp::{domain_of, dsn};
 use crate::spool::Piece;
 use crate::tls::{Client, TlsError, Verification};
+use crate::tlsrpt::{Attempt, Fault, Session};
 use crate::worker::exchange::Letter;
 use crate::worker::parts::{Parts, worker_of_log};
 use std::collections::BTreeMap;
@@ -19,12 +20,12 @@ use std::sync::Arc;
 impl Connection {
     /// Whether nothing but the end of a message is missing.
     pub(super) fn end_wanted(&self) -> bool {
-        self.session.as_ref().is_some_and(Session::end_wanted)
+        self.session.as_ref().is_some_and(client::Session::end_wanted)
     }
 
     /// Whether what ends the message in hand may go out.
     pub(super) fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
-        matches!(&self.task, InHand::Delivery { job, attempt: Attempt::Recorded, .. } if parts.may_end(job.id))
+        matches!(&self.task, InHand::Delivery { job, attempt: super::Attempt::Recorded, .. } if parts.may_end(job.id))
     }
 
     /// The message in hand is not delivered, unless its end has gone out.
@@ -51,6 +52,49 @@ impl Connection {
             refused.insert(id, text);
             parts.reporter.event(Event::CredentialsRefused { remote, reply });
         }
+    }
+
+    /// Tells what came of TLS, once for each domain whose mail the connection is used for.
+    pub(super) fn report_session<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, job: &Job) {
+        // A host that fails at TLS is spoken to in the clear for a while; that it failed was told.
+        if !parts.reporter.reports_tls() || self.security.demand == Demand::None {
+            return;
+        }
+        let Some(first) = job.recipients.first() else { return };
+        let domain = domain_of(&first.address);
+        if self.reported.iter().any(|known| known.eq_ignore_ascii_case(domain))
+            || self.reported.len() >= REPORT_DOMAINS_PER_CONNECTION_MAX
+        {
+            return;
+        }
+        self.reported.push(domain.into());
+        if let Some(behalf) = Behalf::of(job) {
+            let fault = self.line.secured().is_none().then(Fault::no_starttls);
+            self.report(parts, behalf, fault);
+        }
+    }
+
+    /// Tells of a connection that has ended before it could be used, if that had to do with TLS.
+    pub(super) fn report_failure<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, reason: &Reason) {
+        let unused = parts.reporter.reports_tls() && self.reported.is_empty();
+        if let Some(fault) = Fault::of_end(reason, self.tls_error.as_ref()).filter(|_| unused)
+            && let Some(behalf) = self.behalf.take()
+        {
+            self.report(parts, *behalf, Some(fault));
+        }
+    }
+
+    fn report<T, D: Disk>(&self, parts: &mut Parts<T, D>, behalf: Behalf, fault: Option<Fault>) {
+        let Behalf { domain, route, hosts } = behalf;
+        let attempt = Attempt {
+            host: Arc::clone(&self.host),
+            remote: self.remote.ip(),
+            local: self.local,
+            fault,
+            invalid: self.line.invalidity().map(Fault::of_certificate),
+        };
+        let tls = parts.routes.route(route).tls;
+        parts.reporter.tls(Session { domain, hosts, tls, attempt: Some(attempt) });
     }
 
     /// Goes on with the handshake, which the session waits for. Whether that came a step further.

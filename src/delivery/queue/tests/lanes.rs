@@ -32,6 +32,6 @@ fn what_waits_is_told_by_the_names_of_destinations_and_as_their_owners_know_them
     let family = home.queue.routes.family(by_mx);
     let shared = Some(DestinationKey::of_set(family, home.queue.routes.route(by_mx).hash_of_set(family, &set)));
     assert_eq!(told(&home).into_iter().map(|(.., key)| key).collect::<Vec<_>>(), [Some(d0), shared, shared]);
-    assert_eq!(home.queue.key_of("ONE.example", ""), shared);
+    assert_eq!(home.queue.key_of(Wishes::default(), "ONE.example"), shared);
     assert_eq!(home.queue.lanes(0..3).len() + home.queue.lanes(3..9).len(), 3, "each place once");
 }
