@@ -1,19 +1,24 @@
 //! What domains say about TLS with their hosts, held against a real Postfix: DANE, with a signed zone (nsd) and a resolver that
-//! validates it (unbound); MTA-STS, with policies from a server on the web.
+//! validates it (unbound); MTA-STS, with policies from a server on the web; and what domains are told of it (TLSRPT).
 
 mod appliance;
 
 use appliance::client::in_namespace;
 use appliance::mail::PATIENCE;
-use appliance::names::{Server, authority, resolver, send, sign, wait_for_port};
+use appliance::names::{Server, authority, resolver, send, send_with, sign, wait_for_port};
 use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
+use mail_auth::report::tlsrpt::{PolicyType, ResultType, TlsReport};
+use rcgen::{
+    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -86,6 +91,7 @@ fn signed_zone(chain: &Chain) -> String {
         ("pkix", format!("1 1 1 {own_key}")),
     ] {
         text += &format!("{name} MX 10 mx-{name}\nmx-{name} A {MX}\n_25._tcp.mx-{name} TLSA {tlsa}\n");
+        text += &format!("_smtp._tls.{name} TXT \"v=TLSRPTv1; rua=mailto:reports@{name}.signed.example\"\n");
     }
     text
 }
@@ -112,12 +118,27 @@ fn lab_zone() -> String {
     for (name, _) in POLICIES {
         let host = if ["enforced", "fulfilled"].contains(&name) { "mx-sts" } else { "mx-other" };
         text += &format!("{name} MX 10 {host}\nmta-sts.{name} A {WEB}\n_mta-sts.{name} TXT \"v=STSv1; \" \"id=1;\"\n");
+        let rua = match name {
+            "fulfilled" => continue,
+            "enforced" => "https://mta-sts.enforced.lab.example/tlsrpt".to_owned(),
+            _ => format!("mailto:reports@{name}.lab.example"),
+        };
+        text += &format!("_smtp._tls.{name} TXT \"v=TLSRPTv1; rua={rua}\"\n");
     }
     text
 }
 
-/// The server of the policies, which counts what it was asked for.
-fn serve_policies(lab: &Lab, asked: Arc<Mutex<Vec<String>>>) {
+/// What the server of the policies has heard.
+#[derive(Default)]
+struct Heard {
+    /// The policies that it was asked for.
+    asked: Mutex<Vec<String>>,
+    /// What it was given: the content types, and the bodies.
+    posted: Mutex<Vec<(String, Vec<u8>)>>,
+}
+
+/// The server of the policies, which takes reports as well.
+fn serve_policies(lab: &Lab, heard: Arc<Heard>) {
     let folder = lab.directory.path();
     let chain = vec![CertificateDer::from_pem_file(folder.join("web.pem")).expect("PEM")];
     let key = PrivateKeyDer::from_pem_file(folder.join("web.key")).expect("PEM");
@@ -130,15 +151,29 @@ fn serve_policies(lab: &Lab, asked: Arc<Mutex<Vec<String>>>) {
         for stream in listener.incoming().map_while(Result::ok) {
             let tls = ServerConnection::new(Arc::clone(&config)).expect("a configuration");
             let mut stream = BufReader::new(StreamOwned::new(tls, stream));
-            let (mut host, mut line) = (String::new(), String::new());
+            let (mut host, mut line, mut kind, mut size) = (String::new(), String::new(), String::new(), None);
             while stream.read_line(&mut line).is_ok_and(|count| count > 0) && line != "\r\n" {
-                if let Some(name) = line.to_ascii_lowercase().strip_prefix("host: mta-sts.") {
-                    host = name.trim_end().trim_end_matches(".lab.example").to_owned();
+                match line.to_ascii_lowercase().trim_end().split_once(": ") {
+                    Some(("host", name)) => {
+                        let name = name.trim_start_matches("mta-sts.");
+                        host = name.trim_end_matches(".lab.example").to_owned();
+                    }
+                    Some(("content-type", text)) => kind = text.to_owned(),
+                    Some(("content-length", text)) => size = text.parse().ok().filter(|size| *size > 0),
+                    _ => {}
                 }
                 line.clear();
             }
             let Some((name, answer)) = POLICIES.iter().find(|(name, _)| *name == host) else { continue };
-            asked.lock().expect("what was asked for").push((*name).to_owned());
+            match size {
+                None => heard.asked.lock().expect("what was asked for").push((*name).to_owned()),
+                Some(size) => {
+                    let mut body = vec![0; size];
+                    if stream.read_exact(&mut body).is_ok() {
+                        heard.posted.lock().expect("what was posted").push((kind, body));
+                    }
+                }
+            }
             let answer = answer.replacen("\r\n", "\r\nContent-Type: text/plain\r\nConnection: close\r\n", 1);
             // A connection that breaks is the test's business.
             let _ = stream.get_mut().write_all(format!("HTTP/1.1 {answer}").as_bytes());
@@ -179,6 +214,10 @@ impl World {
     }
 
     fn appliance(&self, tls: &str) -> Appliance {
+        self.appliance_with(tls, "")
+    }
+
+    fn appliance_with(&self, tls: &str, more: &str) -> Appliance {
         let directory = self.lab.directory.path();
         let text = format!(
             "transport = \"af_xdp\"\nhostname = \"relay.example.test\"\n[[port]]\ndevice = \"eth0\"\n\
@@ -187,7 +226,7 @@ impl World {
              [[route]]\ndomain = \"*\"\nmx = true\ntls = \"{tls}\"\n[tls]\nroots = \"roots.pem\"\n\
              [dns]\nresolvers = [\"127.0.0.1\"]\ndnssec = \"trust_ad\"\n\
              [retry]\nfirst = \"60s\"\n\
-             [spool]\ndirectory = \"{}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n[admin]\nsocket = \"{}\"\n",
+             [spool]\ndirectory = \"{}\"\nsize_max = \"4GB\"\nfree_min = \"0B\"\n[admin]\nsocket = \"{}\"\n{more}",
             directory.join("spool").display(),
             directory.join("admin.sock").display(),
         );
@@ -325,8 +364,8 @@ fn a_host_is_held_to_what_the_dns_says_of_it() {
 #[test]
 fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
     let Some(world) = World::up() else { return };
-    let asked = Arc::default();
-    serve_policies(&world.lab, Arc::clone(&asked));
+    let heard = Arc::<Heard>::default();
+    serve_policies(&world.lab, Arc::clone(&heard));
     let appliance = world.appliance("mta-sts");
     let good = ["enforced", "tested", "fulfilled", "redirected", "missing", "strange"];
     let bad = ["mismatched", "unnamed"];
@@ -377,11 +416,137 @@ fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
         let text = appliance.rohrpost(&["route", &format!("user@{domain}.lab.example")]);
         assert!(text.contains(said), "{text}");
     }
-    let mut asked = asked.lock().expect("what was asked for").clone();
+    let mut asked = heard.asked.lock().expect("what was asked for").clone();
     asked.sort();
     assert_eq!(
         asked,
         ["enforced", "fulfilled", "mismatched", "missing", "redirected", "tested", "unnamed"],
         "each once"
     );
+}
+
+/// The reports that came by mail, by the domain that they are for: each with the message that brought it.
+fn reports(world: &World) -> BTreeMap<String, (String, TlsReport)> {
+    let messages = std::fs::read_dir(&world.maildir).expect("the folder").flatten();
+    let texts = messages.map(|entry| std::fs::read_to_string(entry.path()).expect("a message"));
+    let report = |text: String| {
+        let domain = text.lines().find_map(|line| line.strip_prefix("TLS-Report-Domain: "))?.to_owned();
+        let report = TlsReport::parse_rfc5322(text.as_bytes(), 1 << 20).expect("a report");
+        Some((domain, (text, report)))
+    };
+    texts.filter_map(report).collect()
+}
+
+#[test]
+fn domains_are_told_what_came_of_tls_with_their_hosts() {
+    let Some(world) = World::up() else { return };
+    let heard = Arc::<Heard>::default();
+    serve_policies(&world.lab, Arc::clone(&heard));
+    let folder = world.lab.directory.path();
+    let key = folder.join("dkim.pem");
+    std::fs::write(&key, KeyPair::generate_for(&PKCS_ED25519).expect("a key").serialize_pem()).expect("written");
+    std::fs::set_permissions(&key, PermissionsExt::from_mode(0o600)).expect("our own file");
+    let more = "[tls_reports]\norganization = \"Example Net\"\nfrom = \"tls-reports@example.net\"\n\
+        [[dkim]]\ndomain = \"example.net\"\nselector = \"s1\"\nkey = \"dkim.pem\"\n";
+    let appliance = world.appliance_with("mta-sts", more);
+    let failing: [(&str, &str, PolicyType, ResultType); 6] = [
+        ("mismatched.lab.example", "mx-other.lab.example", PolicyType::Sts, ResultType::CertificateHostMismatch),
+        ("unnamed.lab.example", "mx-other.lab.example", PolicyType::Sts, ResultType::ValidationFailure),
+        ("tested.lab.example", "mx-other.lab.example", PolicyType::Sts, ResultType::CertificateHostMismatch),
+        ("missing.lab.example", "mx-other.lab.example", PolicyType::Sts, ResultType::StsPolicyFetchError),
+        ("strange.lab.example", "mx-other.lab.example", PolicyType::Sts, ResultType::StsWebpkiInvalid),
+        ("wrong.signed.example", "mx-wrong.signed.example", PolicyType::Tlsa, ResultType::CertificateNotTrusted),
+    ];
+    let good = ["enforced.lab.example", "key.signed.example", "fulfilled.lab.example"];
+    let all: Vec<&str> = failing.iter().map(|(domain, ..)| *domain).chain(good).collect();
+    world.send(&all);
+    let counted = || -> BTreeMap<String, Value> {
+        let told: Value = serde_json::from_str(&appliance.rohrpost(&["tls-reports", "--json"])).expect("JSON");
+        let domains = told["counted"].as_array().expect("a list").clone();
+        domains.into_iter().map(|domain| (domain["domain"].as_str().expect("a name").to_owned(), domain)).collect()
+    };
+    eventually("all is counted", PATIENCE, || {
+        let counted = counted();
+        let is = |domain: &&str, key: &str| counted.get(*domain).is_some_and(|is| is[key] != 0 && !is["to"].is_null());
+        failing.iter().all(|(domain, ..)| is(domain, "failed"))
+            && good[..2].iter().all(|domain| is(domain, "successful"))
+    });
+    eventually("who wants no report is left out", PATIENCE, || !counted().contains_key("fulfilled.lab.example"));
+    let text = appliance.rohrpost(&["tls-reports"]);
+    assert!(text.contains("enforced.lab.example: 1 good, 0 bad since "), "{text}");
+    assert!(text.contains("; to https://mta-sts.enforced.lab.example/tlsrpt\n"), "{text}");
+
+    // Nobody waits for midnight here. Mail to these domains does not arrive, but for what is to arrive rather than to be secured.
+    appliance.rohrpost(&["tls-reports", "send", "--now"]);
+    eventually("all reports have come", PATIENCE, || {
+        reports(&world).len() == failing.len() + 1 && !heard.posted.lock().expect("what was posted").is_empty()
+    });
+    let came = reports(&world);
+    for (domain, host, policy_type, result_type) in failing {
+        let (text, report) = &came[domain];
+        let [policy] = &report.policies[..] else { panic!("{report:?}") };
+        assert_eq!(policy.policy.policy_type, policy_type, "{report:?}");
+        let policy_domain = if policy_type == PolicyType::Tlsa { host } else { domain };
+        assert_eq!(policy.policy.policy_domain, policy_domain);
+        assert!(policy.summary.total_failure > 0, "{report:?}");
+        assert_eq!(policy.summary.total_success, 0, "{report:?}");
+        let [failure] = &policy.failure_details[..] else { panic!("{report:?}") };
+        assert_eq!(failure.result_type, result_type, "{report:?}");
+        assert_eq!(failure.receiving_mx_hostname.as_deref(), Some(host));
+        // Nobody has connected to a host that the policy does not name.
+        let connected = domain != "unnamed.lab.example";
+        assert_eq!(failure.sending_mta_ip, connected.then(|| APPLIANCE.parse().expect("an address")));
+        assert_eq!(failure.receiving_ip, connected.then(|| MX.parse().expect("an address")));
+        assert_eq!(failure.failed_session_count, policy.summary.total_failure);
+        assert_eq!(report.organization_name.as_deref(), Some("Example Net"));
+        for line in ["TLS-Required: No", "From: <tls-reports@example.net>", "TLS-Report-Submitter: example.net"] {
+            assert!(text.lines().any(|found| found == line), "{line} in {text}");
+        }
+        assert!(text.contains("DKIM-Signature: "), "{text}");
+    }
+    let (_, known) = &came["key.signed.example"];
+    let [policy] = &known.policies[..] else { panic!("{known:?}") };
+    assert_eq!((policy.policy.policy_type, policy.summary.total_success), (PolicyType::Tlsa, 1));
+    assert!(policy.failure_details.is_empty());
+    assert!(policy.policy.policy_string[0].starts_with("3 1 1 "), "{policy:?}");
+
+    let (kind, body) = heard.posted.lock().expect("what was posted")[0].clone();
+    assert_eq!(kind, "application/tlsrpt+gzip");
+    let mut json = String::new();
+    mail_auth::flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut json).expect("gzip");
+    let report = TlsReport::parse_json(json.as_bytes()).expect("a report");
+    assert_eq!((report.policies[0].summary.total_success, report.policies[0].summary.total_failure), (1, 0));
+    assert_eq!(report.policies[0].policy.policy_string[1], "mode: enforce");
+
+    eventually("all is told", PATIENCE, || appliance.events("tls_report_sent").len() == failing.len() + 2);
+    let told: Value = serde_json::from_str(&appliance.rohrpost(&["tls-reports", "--json"])).expect("JSON");
+    assert_eq!(told["waiting"].as_array().map(Vec::len), Some(0), "{told}");
+    assert!(appliance.events("tls_report_failed").is_empty());
+}
+
+#[test]
+fn what_is_to_arrive_rather_than_to_be_secured_arrives() {
+    let Some(world) = World::up() else { return };
+    serve_policies(&world.lab, Arc::default());
+    let appliance = world.appliance("mta-sts");
+    let strict = ["mismatched.lab.example", "unnamed.lab.example", "wrong.signed.example", "sick.signed.example"];
+    world.send(&strict);
+    eventually("no policy lets them pass", PATIENCE, || {
+        strict.iter().all(|domain| event(&appliance, "deferred", domain).is_some())
+    });
+    let send = |header| send_with(&world.lab, "sender@client.example.test", &strict, header);
+    send("TLS-Required: No\r\nTLS-Required: Maybe\r\n");
+    send("TLS-Required: No\r\n");
+    let mut expected = strict.map(str::to_owned);
+    expected.sort();
+    eventually("the sender's wish does", PATIENCE, || {
+        let told = strict.iter().all(|domain| event(&appliance, "delivered", domain).is_some());
+        told && world.arrived() == expected
+    });
+    for domain in strict {
+        let event = event(&appliance, "delivered", domain).expect("it was delivered");
+        assert_eq!(event["tls"]["policy"], "opportunistic", "{event}");
+    }
+    let left: Value = serde_json::from_str(&appliance.rohrpost(&["queue", "list", "--json"])).expect("JSON");
+    assert_eq!(left["entries"].as_array().map(Vec::len), Some(2 * strict.len()), "the others wait: {left}");
 }

@@ -87,6 +87,11 @@ fn start(lab: &Lab, host: &str, program: &str, arguments: &[&str]) -> Server {
 
 /// One message to a user of each of these domains; what it is called stands in it.
 pub fn send(lab: &Lab, sender: &str, domains: &[impl AsRef<str>]) {
+    send_with(lab, sender, domains, "");
+}
+
+/// The same with this in front of the header.
+pub fn send_with(lab: &Lab, sender: &str, domains: &[impl AsRef<str>], header: &'static str) {
     let domains: Vec<String> = domains.iter().map(|domain| domain.as_ref().to_owned()).collect();
     let server = format!("{APPLIANCE}:25").parse().expect("an address");
     let sender = sender.to_owned();
@@ -94,7 +99,7 @@ pub fn send(lab: &Lab, sender: &str, domains: &[impl AsRef<str>]) {
         let mut client = Client::connect(server).expect("the appliance");
         assert_eq!(client.command("EHLO client.example.test").expect("a reply").code, 250);
         for domain in domains {
-            let content = format!("Subject: to {domain}\r\n\r\nHello {domain}\r\n");
+            let content = format!("{header}Subject: to {domain}\r\n\r\nHello {domain}\r\n");
             let taken = client.deliver(&sender, &format!("user@{domain}"), &content);
             assert!(taken.expect("a reply"), "{domain}");
         }
