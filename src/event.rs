@@ -9,6 +9,7 @@ use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
 use crate::port::Link;
+use crate::smtp::Priority;
 use crate::smtp::dsn::Status;
 use crate::spool::MessageId;
 use crate::tls::Secured;
@@ -73,6 +74,9 @@ pub enum Event {
         tls: Option<Secured>,
         /// The reverse-path; empty for the null sender.
         sender: String,
+        /// How urgent it is, where it is not 0.
+        #[serde(skip_serializing_if = "Priority::is_normal")]
+        priority: Priority,
         /// How many recipients it has.
         recipients_count: usize,
         /// Its size as stored, bytes.

@@ -288,6 +288,10 @@ pub const JOBS_IN_HAND_MAX: u32 = 128;
 /// that have few, and many domains may be slow at a time.
 pub const JOBS_IN_HAND_TOTAL_MAX: usize = 16_384;
 
+/// How often in a row what is less urgent is passed over, of priorities below 0, of 0 and above, before it has its turn. Whoever fills all
+/// turns with urgent mail leaves every fifth to other mail, and every seventeenth to bulk.
+pub const PASSED_OVER_MAX: [u8; 3] = [16, 4, 0];
+
 /// MX sets that one worker keeps the hosts of, with what it knows of their failures: about a kilobyte each, and at the worst as much
 /// for each host, for what it said last. The one that was not used for longest makes room; with mail under way for all of them more has
 /// to wait.

@@ -48,6 +48,7 @@ enum Act {
 struct Dialogue {
     settings: Settings,
     bare_newline: BareNewline,
+    relays: bool,
     acts: Vec<Act>,
     expected: Outcome,
 }
@@ -129,7 +130,11 @@ impl Host for Spool {
     fn finish(&mut self, envelope: Envelope) {
         assert!(std::mem::take(&mut self.open), "only an open message can be finished");
         let recipients: Vec<&str> = envelope.recipients.iter().map(|recipient| &*recipient.address).collect();
-        self.outcome.events.push(format!("commit {} -> {}", envelope.reverse_path, recipients.join(" ")));
+        let mut event = format!("commit {} -> {}", envelope.reverse_path, recipients.join(" "));
+        if !envelope.priority.is_normal() {
+            event += &format!(" with priority {}", envelope.priority);
+        }
+        self.outcome.events.push(event);
         self.finished = true;
     }
 
@@ -144,6 +149,7 @@ fn parse(text: &str) -> Dialogue {
     let mut dialogue = Dialogue {
         settings: Settings::new("mx.example"),
         bare_newline: BareNewline::Reject,
+        relays: false,
         acts: Vec::new(),
         expected: Outcome::default(),
     };
@@ -192,6 +198,10 @@ fn set(dialogue: &mut Dialogue, text: &str) {
         "errors_max" => settings.errors_max = number() as u32,
         "transactions_max" => settings.transactions_max = number() as u32,
         "binarymime" => settings.binarymime = value == "on",
+        "mt_priority" => settings.mt_priority = value == "on",
+        "priority" => settings.priority = value.parse().expect("a priority"),
+        "priority_max" => settings.priority_max = value.parse().expect("a priority"),
+        "client" => dialogue.relays = value == "ours",
         "greeting_delay" => settings.greeting_delay = Duration::from_secs(number()),
         "bare_newline" if value == "normalize" => dialogue.bare_newline = BareNewline::Normalize,
         _ => panic!("no such setting: {text}"),
@@ -256,6 +266,7 @@ fn run(dialogue: &Dialogue, manner: Manner) -> Outcome {
         remote: "192.0.2.7:40000".parse().expect("an address"),
         local: "192.0.2.25:25".parse().expect("an address"),
         bare_newline: dialogue.bare_newline,
+        relays: dialogue.relays,
     };
     let spool = Spool {
         outcome: Outcome::default(),

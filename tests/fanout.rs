@@ -11,7 +11,7 @@ use rohrpost::delivery::{
 use rohrpost::dns::{self, Dane, MailHost, MailHosts};
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::smtp::client::Stage;
-use rohrpost::smtp::{BodyType, Return};
+use rohrpost::smtp::{BodyType, Priority, Return};
 use rohrpost::spool::MessageId;
 use rohrpost::sts::Standing;
 use std::collections::{BTreeMap, HashMap};
@@ -79,6 +79,9 @@ impl MessageView for Message {
     }
     fn tls_optional(&self) -> bool {
         false
+    }
+    fn priority(&self) -> Priority {
+        Priority::NORMAL
     }
     fn ret(&self) -> Option<Return> {
         None

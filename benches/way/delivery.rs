@@ -7,7 +7,7 @@ use rohrpost::delivery::{
 };
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::smtp::client::Stage;
-use rohrpost::smtp::{BodyType, Return};
+use rohrpost::smtp::{BodyType, Priority, Return};
 use rohrpost::spool::MessageId;
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,6 +52,9 @@ impl MessageView for Message {
     }
     fn tls_optional(&self) -> bool {
         false
+    }
+    fn priority(&self) -> Priority {
+        Priority::NORMAL
     }
     fn ret(&self) -> Option<Return> {
         None

@@ -63,7 +63,7 @@ fn dotted(count: usize) -> String {
     format!(".{}\r\n", "x".repeat(76)).repeat(count)
 }
 
-const OFFER: Offer = Offer { extended: true, binarymime: false, require_tls: false };
+const OFFER: Offer = Offer { extended: true, binarymime: false, require_tls: false, priority: false };
 
 fn mail(line: &'static str) -> Box<dyn FnMut()> {
     Box::new(move || {
@@ -232,6 +232,7 @@ fn serve(size: usize) -> Box<dyn FnMut()> {
         remote: "192.0.2.10:40000".parse().expect("an address"),
         local: "192.0.2.25:25".parse().expect("an address"),
         bare_newline: BareNewline::Reject,
+        relays: true,
     };
     let settings = server::Settings { transactions_max: u32::MAX, ..server::Settings::new("mx.example.org") };
     let mut session = server::Session::new(Arc::new(settings), client, now);

@@ -19,6 +19,7 @@ use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Node;
 use crate::mirror::{LOGS_PER_IDENTITY, arbiter};
 use crate::port::{af_xdp, dpdk};
+use crate::smtp::Priority;
 use crate::smtp::client::{Credentials, NoCredentials};
 use crate::smtp::server;
 use crate::tls::{KeyError, Pinned, RootsError, Server, ServerFiles, load_roots, read_secret};
@@ -361,6 +362,11 @@ pub(crate) fn credentials(config: &Config) -> Result<Arc<[Arc<Credentials>]>, Cr
     credentials_files(config).into_iter().map(read).collect()
 }
 
+/// A priority of the configuration.
+fn priority(number: i8) -> Priority {
+    Priority::try_from(number).expect("its range was checked when the configuration was read")
+}
+
 /// The listeners as sessions see them.
 pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
     let limits = &config.limits;
@@ -376,6 +382,9 @@ pub(crate) fn listeners(config: &Config) -> Vec<Listener> {
                 hops_max: limits.hops,
                 binarymime: listener.binarymime,
                 requiretls: listener.requiretls,
+                mt_priority: listener.mt_priority,
+                priority: priority(listener.priority),
+                priority_max: priority(listener.priority_max),
                 starttls: listener_tls(config, listener) == ListenerTls::StartTls,
                 tls_required: listener.require_tls,
                 tls_optional: listener.tls_optional.unwrap_or(listener.role != Role::Mx),

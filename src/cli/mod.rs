@@ -27,6 +27,7 @@ mod transport;
 
 use crate::config::Period;
 use crate::limits::{QUEUE_LIST_MAX, TOP_INTERVAL_MIN};
+use crate::smtp::Priority;
 use crate::spool::MessageId;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::ops::Range;
@@ -307,6 +308,9 @@ pub struct FilterArgs {
     /// In this state.
     #[arg(long, value_enum)]
     pub state: Option<QueueState>,
+    /// With this priority, -9 to 9.
+    #[arg(long, value_name = "NUMBER", allow_negative_numbers = true)]
+    pub priority: Option<Priority>,
     /// Received longer ago than this, such as 30m or 2d.
     #[arg(long, value_name = "DURATION")]
     pub older_than: Option<Period>,
@@ -332,10 +336,10 @@ pub enum QueueState {
 #[group(id = "selection", required = true, multiple = true)]
 pub struct SelectionArgs {
     /// These messages.
-    #[arg(value_name = "ID", group = "selection", conflicts_with_all = ["all", "sender", "recipient", "domain", "state", "older_than"])]
+    #[arg(value_name = "ID", group = "selection", conflicts_with_all = ["all", "sender", "recipient", "domain", "state", "priority", "older_than"])]
     pub ids: Vec<MessageId>,
     /// All messages.
-    #[arg(long, group = "selection", conflicts_with_all = ["sender", "recipient", "domain", "state", "older_than"])]
+    #[arg(long, group = "selection", conflicts_with_all = ["sender", "recipient", "domain", "state", "priority", "older_than"])]
     pub all: bool,
     /// From this sender ("<>" for the null sender).
     #[arg(long, value_name = "ADDRESS", group = "selection", value_parser = unbracketed)]
@@ -349,6 +353,9 @@ pub struct SelectionArgs {
     /// In this state.
     #[arg(long, value_enum, group = "selection")]
     pub state: Option<QueueState>,
+    /// With this priority, -9 to 9.
+    #[arg(long, value_name = "NUMBER", group = "selection", allow_negative_numbers = true)]
+    pub priority: Option<Priority>,
     /// Received longer ago than this, such as 30m or 2d.
     #[arg(long, value_name = "DURATION", group = "selection")]
     pub older_than: Option<Period>,
@@ -367,6 +374,7 @@ impl SelectionArgs {
             recipient: self.recipient.clone(),
             domain: self.domain.clone(),
             state: self.state,
+            priority: self.priority,
             older_than: self.older_than,
         }
     }
@@ -416,6 +424,7 @@ mod tests {
             "rohrpost queue delete --all",
             "rohrpost queue retry 000G000000001 000G000000002",
             "rohrpost queue hold --sender a@example.net --older-than 2d --state deferred",
+            "rohrpost queue hold --priority -4",
         ] {
             parse(line).expect(line);
         }

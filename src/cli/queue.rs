@@ -74,6 +74,7 @@ fn filter(wanted: &FilterArgs) -> QueueFilter {
             QueueState::Held => MessageState::Held,
             QueueState::Damaged => MessageState::Damaged,
         }),
+        priority: wanted.priority,
         older_than_seconds: wanted.older_than.map(|age| age.as_secs()),
         after: None,
     }
@@ -192,8 +193,9 @@ fn list(
 
 fn write_entry(entry: &QueueEntry, out: &mut dyn Write) -> io::Result<()> {
     let sender = if entry.sender.is_empty() { "<>".to_owned() } else { plain(&entry.sender) };
-    let QueueEntry { id, received_at, size_bytes, state, .. } = entry;
-    writeln!(out, "{id}  {state:<8}  {:>8}  {}  {sender}", size(*size_bytes), time(*received_at))?;
+    let QueueEntry { id, received_at, size_bytes, priority, state, .. } = entry;
+    let urgency = if priority.is_normal() { String::new() } else { format!("  priority {priority}") };
+    writeln!(out, "{id}  {state:<8}  {:>8}  {}  {sender}{urgency}", size(*size_bytes), time(*received_at))?;
     for recipient in &entry.recipients {
         let via = recipient.destination.as_deref().map(|destination| format!(" via {}", plain(destination)));
         write!(out, "    {:<9}  {}{}", recipient.state, plain(&recipient.address), via.unwrap_or_default())?;

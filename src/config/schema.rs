@@ -13,6 +13,7 @@ use super::hop::Hop;
 use super::signing::{Dkim, Signing};
 use super::value::{Network, Period, Queues, Resolver, Size};
 use crate::limits;
+use crate::smtp::Priority;
 use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::JsonSchema;
@@ -314,6 +315,20 @@ pub struct Listener {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-example" = true))]
     pub tls_optional: Option<bool>,
+    /// Offer MT-PRIORITY (RFC 6710): clients say with MAIL how urgent a message is, from -9 to 9. Who asks for more than it may have gets
+    /// what it may, and is told so. The number goes on to hops that offer it too.
+    #[serde(default)]
+    pub mt_priority: bool,
+    /// The priority of mail that comes without one. Of what is due mail with more than 0 goes first, then mail with 0, then mail with
+    /// less; which of the numbers it is makes no difference here. What is less urgent has its turns as well, if fewer.
+    #[serde(default)]
+    #[schemars(range(min = -9, max = 9))]
+    pub priority: i8,
+    /// The highest priority for clients that may relay (`networks` of [relay]). Others may have `priority` at most, so that no stranger
+    /// comes before anybody else.
+    #[serde(default = "priority_max_default")]
+    #[schemars(range(min = -9, max = 9))]
+    pub priority_max: i8,
 }
 
 /// What a listener does with TLS.
@@ -330,18 +345,24 @@ pub enum ListenerTls {
 impl Listener {
     /// One that is as all are if nothing else is said.
     pub fn at(address: SocketAddr, role: Role) -> Listener {
-        let greeting_delay = greeting_delay_default();
         Listener {
             address,
             role,
-            greeting_delay,
+            greeting_delay: greeting_delay_default(),
             binarymime: false,
             tls: None,
             require_tls: false,
             requiretls: false,
             tls_optional: None,
+            mt_priority: false,
+            priority: Priority::NORMAL.number(),
+            priority_max: priority_max_default(),
         }
     }
+}
+
+fn priority_max_default() -> i8 {
+    Priority::HIGHEST.number()
 }
 
 fn greeting_delay_default() -> Period {

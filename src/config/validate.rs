@@ -282,6 +282,14 @@ impl Check<'_> {
                 self.add(Problem::new(place.clone(), message).help("remove one of them"));
             }
             seen.push(address);
+            if listener.priority_max < listener.priority {
+                let (priority, max) = (listener.priority, listener.priority_max);
+                let place = self.places.of_entry("listener", index, "priority_max");
+                let message =
+                    format!("`priority_max`: all mail has priority {priority} at first, which is above {max}");
+                let help = format!("write priority_max = {priority} or more, or leave it out");
+                self.add(Problem::new(place, message).help(help));
+            }
             if !config.transport.is_bypass() {
                 continue;
             }

@@ -10,7 +10,7 @@ use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::mirror::arbiter;
 use crate::mirror::register::Node;
-use crate::smtp::domain_of;
+use crate::smtp::{Priority, domain_of};
 use crate::spool::MessageId;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -232,6 +232,9 @@ pub struct QueueFilter {
     /// The message's state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<MessageState>,
+    /// Its priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
     /// Accepted at least this long ago, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub older_than_seconds: Option<u64>,
@@ -265,7 +268,7 @@ impl QueueFilter {
     /// Whether a message fits; [`after`](QueueFilter::after) is for whoever walks through them.
     pub fn matches<'a>(
         &self,
-        sender: &str,
+        (sender, priority): (&str, Priority),
         state: impl FnOnce() -> MessageState,
         received_at: WallTime,
         mut recipients: impl Iterator<Item = &'a str> + Clone,
@@ -275,6 +278,7 @@ impl QueueFilter {
             wanted.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(found))
         };
         fits(&self.sender, sender)
+            && self.priority.is_none_or(|wanted| wanted == priority)
             && self.older_than_seconds.is_none_or(|age| now.since(received_at) >= Duration::from_secs(age))
             && (self.domain.is_none() || recipients.clone().any(|address| fits(&self.domain, domain_of(address))))
             && (self.recipient.is_none() || recipients.any(|address| fits(&self.recipient, address)))
@@ -376,6 +380,9 @@ pub struct QueueEntry {
     pub recipients: Vec<RecipientEntry>,
     /// Its size as stored, bytes.
     pub size_bytes: u64,
+    /// How urgent it is, -9 to 9.
+    #[serde(default)]
+    pub priority: Priority,
     /// The message's state.
     pub state: MessageState,
 }

@@ -442,6 +442,7 @@ mod tests {
     use crate::control::status::tests::worker_status;
     use crate::env::WallTime;
     use crate::limits::TO_WORKER_MAX;
+    use crate::smtp::Priority;
 
     fn entry(log: u16, number: u64) -> QueueEntry {
         QueueEntry {
@@ -450,6 +451,7 @@ mod tests {
             sender: String::new(),
             recipients: Vec::new(),
             size_bytes: 0,
+            priority: Priority::NORMAL,
             state: MessageState::Queued,
         }
     }

@@ -7,6 +7,7 @@ use crate::delivery::{DestinationKey, Limited, Route, Routes};
 use crate::env::{WallTime, wait_readable};
 use crate::event::Event;
 use crate::limits::ADMIN_REQUEST_SIZE_MAX;
+use crate::smtp::Priority;
 use crate::spool::MessageId;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
@@ -58,6 +59,7 @@ fn entry(id: MessageId) -> QueueEntry {
             last_reply: Some("451 4.3.0 later\u{7}".into()),
         }],
         size_bytes: 10_240,
+        priority: Priority::LOWEST,
         state: MessageState::Deferred,
     }
 }
@@ -203,7 +205,8 @@ fn look(worker: u16, entries: &[QueueEntry], from: Walk, hosts: bool) -> Destina
 fn obey(entries: &mut Vec<QueueEntry>, command: &QueueCommand) -> QueueReply {
     let matches = |filter: &QueueFilter, entry: &QueueEntry| {
         let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
-        filter.matches(&entry.sender, || entry.state, entry.received_at, addresses, WallTime::from_micros(u64::MAX))
+        let now = WallTime::from_micros(u64::MAX);
+        filter.matches((&entry.sender, entry.priority), || entry.state, entry.received_at, addresses, now)
     };
     match command {
         QueueCommand::List { filter, limit, after } => {
@@ -394,13 +397,14 @@ fn an_entry_has_the_names_of_the_design() {
             "last_reply": "451 4.3.0 later\u{7}",
         }],
         "size_bytes": 10_240,
+        "priority": -9,
         "state": "deferred",
     });
     assert_eq!(list["entries"][0], expected);
     let text = world.queue(all(10), false).unwrap();
     assert_eq!(
         text,
-        "0000000000001  deferred   10.2 kB  2026-11-24 04:19:11  a@example.org\n    \
+        "0000000000001  deferred   10.2 kB  2026-11-24 04:19:11  a@example.org  priority -9\n    \
          deferred   B@Example.net via example.net, 2 attempts, next 2026-11-24 04:20:00\n               \
          451 4.3.0 later\\u{7}\n-- 1 message, 10.2 kB\n"
     );
@@ -531,7 +535,7 @@ fn a_filter_takes_what_every_condition_fits() {
         change(&mut filter);
         let addresses = entry.recipients.iter().map(|recipient| recipient.address.as_str());
         let now = entry.received_at + Duration::from_secs(60);
-        filter.matches(&entry.sender, || entry.state, entry.received_at, addresses, now)
+        filter.matches((&entry.sender, entry.priority), || entry.state, entry.received_at, addresses, now)
     };
     assert!(fits(&|_| {}));
     assert!(fits(&|filter| filter.sender = Some("A@EXAMPLE.org".into())));
@@ -540,6 +544,8 @@ fn a_filter_takes_what_every_condition_fits() {
     assert!(!fits(&|filter| filter.recipient = Some("example.net".into())));
     assert!(!fits(&|filter| filter.domain = Some("ample.net".into())));
     assert!(!fits(&|filter| filter.state = Some(MessageState::Held)));
+    assert!(fits(&|filter| filter.priority = Some(Priority::LOWEST)));
+    assert!(!fits(&|filter| filter.priority = Some(Priority::NORMAL)));
     assert!(fits(&|filter| filter.older_than_seconds = Some(60)));
     assert!(!fits(&|filter| filter.older_than_seconds = Some(61)));
 }

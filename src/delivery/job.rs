@@ -1,11 +1,12 @@
 //! What the two halves exchange: jobs on the way out, fates on the way back. Plain owned values, which cross a ring.
 
+use super::turns::Class;
 use super::{DestinationId, RouteId};
 use crate::dns::{Failure, MailHosts};
 use crate::env::Instant;
 use crate::flow::PathFacts;
 use crate::smtp::client::Stage;
-use crate::smtp::{BodyType, Notify, Return};
+use crate::smtp::{BodyType, Notify, Priority, Return};
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use serde::Serialize;
@@ -34,6 +35,8 @@ pub struct Job {
     pub smtputf8: bool,
     /// `REQUIRETLS` was given: to pass on, and to heed.
     pub require_tls: bool,
+    /// How urgent it is: to pass on, and to heed.
+    pub priority: Priority,
     /// `RET`, to pass on.
     pub ret: Option<Return>,
     /// `ENVID`, to pass on.
@@ -99,6 +102,14 @@ impl Work {
                 dsn_offered: false,
                 standstill: None,
             }),
+        }
+    }
+
+    /// How urgent it is. Who asks is a client that waits for the answer.
+    pub(super) fn class(&self) -> Class {
+        match self {
+            Work::Deliver(job) => job.priority.into(),
+            Work::Verify { .. } => Class::Urgent,
         }
     }
 

@@ -39,6 +39,7 @@ mod simulation;
 mod tenant;
 #[cfg(test)]
 mod testing;
+mod turns;
 
 pub use destinations::{
     Action, Behalf, ConnectionId, DestinationStatus, Destinations, HostBackoff, HostStatus, LastWord, Limited, News,

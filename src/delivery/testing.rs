@@ -4,7 +4,7 @@ use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, ReplyTo
 use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::client::Stage;
-use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+use crate::smtp::{BodyType, Envelope, Notify, Priority, Recipient, Return};
 use crate::spool::MessageId;
 use crate::sts::Standing;
 use std::net::IpAddr;
@@ -96,6 +96,7 @@ impl Message {
             smtputf8: false,
             require_tls: false,
             tls_optional: false,
+            priority: Priority::NORMAL,
             ret: None,
             envelope_id: None,
         };
@@ -106,6 +107,11 @@ impl Message {
         for recipient in &mut self.envelope.recipients {
             recipient.notify = Some(Notify { success, failure, delay });
         }
+        self
+    }
+
+    pub fn priority(mut self, number: i8) -> Message {
+        self.envelope.priority = Priority::try_from(number).unwrap();
         self
     }
 
@@ -157,6 +163,9 @@ impl MessageView for Message {
     }
     fn tls_optional(&self) -> bool {
         self.envelope.tls_optional
+    }
+    fn priority(&self) -> Priority {
+        self.envelope.priority
     }
     fn ret(&self) -> Option<Return> {
         self.envelope.ret

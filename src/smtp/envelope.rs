@@ -1,5 +1,7 @@
 //! The envelope: who sends, who receives, and what they asked for (RFC 5321 §2.3.1, RFC 3461).
 
+use super::Priority;
+
 /// What the content may contain (RFC 6152, RFC 3030).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum BodyType {
@@ -61,6 +63,8 @@ pub struct Envelope {
     /// The header says `TLS-Required: No` (RFC 8689 §3), and whoever sent it may say so: it is to arrive rather than to be secured, and
     /// what the domains of recipients demand of TLS does not stop it.
     pub tls_optional: bool,
+    /// What was asked for with `MT-PRIORITY` (RFC 6710) and granted, or is given to all that comes the same way.
+    pub priority: Priority,
     /// `RET`, if given.
     pub ret: Option<Return>,
     /// `ENVID` as received (xtext), if given.

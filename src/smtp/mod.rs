@@ -10,8 +10,10 @@ pub mod dsn;
 mod envelope;
 pub mod grammar;
 mod lines;
+mod priority;
 mod reply;
 pub mod server;
 
 pub use envelope::{BodyType, Envelope, Notify, OwnMessage, Recipient, Return, domain_of};
+pub use priority::{NoPriority, Priority};
 pub use reply::{PathKind, Reply, sanitise};

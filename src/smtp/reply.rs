@@ -4,6 +4,7 @@
 //! into a reply unless it was checked by the grammar or went through [`sanitise`].
 
 use crate::limits::REPLY_LINE_SIZE_MAX;
+use crate::smtp::Priority;
 use crate::smtp::content::ContentFault;
 use crate::smtp::grammar::SyntaxError;
 use crate::spool::MessageId;
@@ -65,6 +66,11 @@ impl Reply {
     /// 250 to MAIL.
     pub fn sender_accepted() -> Reply {
         fixed(250, (2, 1, 0), "Sender OK")
+    }
+
+    /// 250 to MAIL where the message gets another priority than was asked for (RFC 6710): the new one is the first word.
+    pub fn priority_changed(priority: Priority) -> Reply {
+        Reply { code: 250, status: Some((2, 3, 6)), text: format!("{priority} is the new priority, sender OK").into() }
     }
 
     /// 250 to RCPT.

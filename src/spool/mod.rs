@@ -30,8 +30,8 @@
 //!      bytes 0..4, and the body; of a chunk's body its first 16 bytes only
 //!
 //! chunk    id (64), checksum (32), 0 (32), content (at most 65536 bytes)
-//! message  id (64), received µs (64), content bytes (64), digest (32), flags, body type, SMTPUTF8 1 and REQUIRETLS 2, RET (8 each),
-//!          reverse-path, ENVID?,
+//! message  id (64), received µs (64), content bytes (64), digest (32), flags, body type, options, RET (8 each),
+//!          priority (8, if the options say so), reverse-path, ENVID?,
 //!          count (32) × { forward-path, ORCPT?, NOTIFY (8), state (8), attempts (32), next attempt µs (64), reply? },
 //!          count (32) × { generation (64), offset (32), bytes (32), checksum (32) }
 //! outcome  id (64), recipient (32), state (8), attempts (32), next attempt µs (64), reply
@@ -43,7 +43,8 @@
 //! A text is its length (32) and its bytes; `?` is preceded by 0 or 1. All checksums are CRC32C; the digest of a message is
 //! one over the lengths and checksums of its chunks. The copy of a message that was moved forward is a message
 //! record like the first, with the states of the moment; on replay the later one stands. In its states bit 7 says that an
-//! attempt is unsettled. Flags of a message: 1, an operator holds it; 2, it is to be signed.
+//! attempt is unsettled. Flags of a message: 1, an operator holds it; 2, it is to be signed. Its options: 1, SMTPUTF8; 2, REQUIRETLS;
+//! 8, its priority follows, which is −9 to 9 and not 0.
 //!
 //! Flags of a batch: 1, sealed by a shutdown; 2, holds a copy of damaged content.
 //!

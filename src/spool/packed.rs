@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! head     flags (16): held, body type (2 bits), SMTPUTF8, RET (2 bits), ENVID is given, REQUIRETLS, to be signed,
-//!          TLS-Required: No
+//!          TLS-Required: No, 1 bit unused, priority + 9 (5 bits)
 //!          received µs (64), content bytes (64), generation of its record (64), count of recipients (32), of extents (32)
 //! states   count × { state (7 bits), whether an attempt is unsettled (1 bit), attempts (32), next attempt µs (64), number of the reply (32) }
 //! extents  count × { generations before its record's (32), offset (32), bytes (32), checksum (32) }
@@ -16,7 +16,7 @@
 
 use super::message::{DeliveryState, Extent, Message, Outcome, RecipientState};
 use crate::env::WallTime;
-use crate::smtp::{BodyType, Notify, Recipient, Return};
+use crate::smtp::{BodyType, Notify, Priority, Recipient, Return};
 
 const HELD: u16 = 1;
 const BODY_SHIFT: u32 = 1;
@@ -26,6 +26,7 @@ const ENVELOPE_ID: u16 = 1 << 6;
 const REQUIRE_TLS: u16 = 1 << 7;
 const UNSIGNED: u16 = 1 << 8;
 const TLS_OPTIONAL: u16 = 1 << 9;
+const PRIORITY_SHIFT: u32 = 11;
 
 const NOTIFY_GIVEN: u8 = 8;
 const ORIGINAL_GIVEN: u8 = 16;
@@ -123,6 +124,11 @@ impl Head {
         self.flags & TLS_OPTIONAL != 0
     }
 
+    pub(super) fn priority(&self) -> Priority {
+        let above = (self.flags >> PRIORITY_SHIFT) as i8;
+        Priority::try_from(Priority::LOWEST.number() + above).expect("it was packed")
+    }
+
     pub(super) fn ret(&self) -> Option<Return> {
         match self.flags >> RETURN_SHIFT & 3 {
             0 => None,
@@ -160,6 +166,7 @@ impl Packed {
         flags |= if envelope.tls_optional { TLS_OPTIONAL } else { 0 };
         flags |= if envelope.envelope_id.is_some() { ENVELOPE_ID } else { 0 };
         flags |= if message.unsigned { UNSIGNED } else { 0 };
+        flags |= u16::from((envelope.priority.number() - Priority::LOWEST.number()).cast_unsigned()) << PRIORITY_SHIFT;
         let mut out = Writer(Vec::with_capacity(256));
         out.head(flags, message.received_at, message.size, message.generation);
         out.counts(message.recipients.len(), message.extents.len());

@@ -8,7 +8,7 @@ use super::message::{DeliveryState, Extent, Message, RecipientState};
 use super::packed::{Address, Head, Packed, State};
 use super::replies::Replies;
 use crate::env::WallTime;
-use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+use crate::smtp::{BodyType, Envelope, Notify, Priority, Recipient, Return};
 
 /// A message that is durable and has recipients left, as the log's index holds it.
 #[derive(Clone, Copy)]
@@ -100,6 +100,11 @@ impl<'a> Queued<'a> {
         self.head.tls_optional()
     }
 
+    /// How urgent it is.
+    pub fn priority(&self) -> Priority {
+        self.head.priority()
+    }
+
     /// `RET`, if given.
     pub fn ret(&self) -> Option<Return> {
         self.head.ret()
@@ -159,6 +164,7 @@ impl<'a> Queued<'a> {
                 smtputf8: self.smtputf8(),
                 require_tls: self.require_tls(),
                 tls_optional: self.tls_optional(),
+                priority: self.priority(),
                 ret: self.ret(),
                 envelope_id: self.envelope_id().map(Into::into),
             }),
@@ -222,18 +228,28 @@ mod tests {
         let generation = (1u64 << 32)..u64::MAX;
         let extents = proptest::collection::vec(extent, 0..4);
         let recipients = proptest::collection::vec(recipient(), 0..5);
-        let options = (body, ret, any::<[bool; 3]>(), proptest::option::of(text()), text());
+        let priority = (-9i8..=9).prop_map(|number| Priority::try_from(number).unwrap());
+        let options = (body, ret, any::<[bool; 3]>(), priority, proptest::option::of(text()), text());
         (options, recipients, extents, generation, any::<(u64, u64, u64, bool, bool)>()).prop_map(
             |(
-                (body, ret, [smtputf8, require_tls, tls_optional], envelope_id, reverse_path),
+                (body, ret, [smtputf8, require_tls, tls_optional], priority, envelope_id, reverse_path),
                 recipients,
                 extents,
                 generation,
                 numbers,
             )| {
                 let (recipients, states): (Vec<_>, Vec<_>) = recipients.into_iter().unzip();
-                let envelope =
-                    Envelope { reverse_path, recipients, body, smtputf8, require_tls, tls_optional, ret, envelope_id };
+                let envelope = Envelope {
+                    reverse_path,
+                    recipients,
+                    body,
+                    smtputf8,
+                    require_tls,
+                    tls_optional,
+                    priority,
+                    ret,
+                    envelope_id,
+                };
                 let extent = |(before, offset, length, checksum)| Extent {
                     generation: generation - before,
                     offset,

@@ -13,7 +13,7 @@ use crate::limits::{
     BLOCK_SIZE, CHUNK_SIZE_MAX, RECIPIENTS_PER_TRANSACTION_MAX, RECORD_SIZE_MAX, REMOTE_REPLY_SIZE_MAX,
     SEGMENT_SIZE_MAX,
 };
-use crate::smtp::{BodyType, Envelope, Notify, Recipient, Return};
+use crate::smtp::{BodyType, Envelope, Notify, Priority, Recipient, Return};
 
 /// Bytes before the body of every record.
 pub(super) const RECORD_HEADER_SIZE: usize = 8;
@@ -40,6 +40,8 @@ const UNSETTLED: u8 = 1 << 7;
 const SMTPUTF8: u8 = 1;
 const REQUIRE_TLS: u8 = 2;
 const TLS_OPTIONAL: u8 = 4;
+/// A priority follows behind RET. Without it the message has that of most mail.
+const PRIORITY: u8 = 8;
 
 /// Bytes of an outcome with the longest reply.
 const OUTCOME_SIZE_MAX: usize = (RECORD_HEADER_SIZE + 29 + REMOTE_REPLY_SIZE_MAX).next_multiple_of(RECORD_ALIGNMENT);
@@ -220,14 +222,21 @@ pub(super) fn encode_message(message: &Message) -> Vec<u8> {
         BodyType::EightBitMime => 1,
         BodyType::BinaryMime => 2,
     });
-    let options =
-        [(envelope.smtputf8, SMTPUTF8), (envelope.require_tls, REQUIRE_TLS), (envelope.tls_optional, TLS_OPTIONAL)];
+    let options = [
+        (envelope.smtputf8, SMTPUTF8),
+        (envelope.require_tls, REQUIRE_TLS),
+        (envelope.tls_optional, TLS_OPTIONAL),
+        (!envelope.priority.is_normal(), PRIORITY),
+    ];
     out.u8(options.iter().filter(|(given, _)| *given).map(|(_, option)| option).sum());
     out.u8(match envelope.ret {
         None => 0,
         Some(Return::Full) => 1,
         Some(Return::Headers) => 2,
     });
+    if !envelope.priority.is_normal() {
+        out.u8(envelope.priority.number().cast_unsigned());
+    }
     out.text(&envelope.reverse_path);
     out.optional_text(envelope.envelope_id.as_deref());
     out.u32(u32::try_from(envelope.recipients.len()).expect("recipients are bounded"));
@@ -449,7 +458,7 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
         _ => return Err(BadRecord),
     };
     let options = body.u8()?;
-    if options & !(SMTPUTF8 | REQUIRE_TLS | TLS_OPTIONAL) != 0 {
+    if options & !(SMTPUTF8 | REQUIRE_TLS | TLS_OPTIONAL | PRIORITY) != 0 {
         return Err(BadRecord);
     }
     let mut envelope = Envelope {
@@ -465,6 +474,10 @@ fn decode_message(body: &mut Reader<'_>, generation: u64) -> Result<Message, Bad
         },
         ..Envelope::default()
     };
+    if options & PRIORITY != 0 {
+        let priority = Priority::try_from(body.u8()?.cast_signed()).ok();
+        envelope.priority = priority.filter(|priority| !priority.is_normal()).ok_or(BadRecord)?;
+    }
     envelope.reverse_path = body.text()?;
     envelope.envelope_id = body.optional_text()?;
     let mut recipients = Vec::new();
@@ -530,6 +543,7 @@ mod tests {
                 smtputf8: true,
                 require_tls: true,
                 tls_optional: true,
+                priority: Priority::LOWEST,
                 ret: Some(Return::Headers),
                 envelope_id: Some("QQ314159".into()),
             }),
@@ -559,6 +573,29 @@ mod tests {
         let Ok(Record::Message(read)) = decode(&mut rest, 4) else { panic!("not a message") };
         assert!(rest.is_empty());
         assert_eq!(format!("{read:?}"), format!("{message:?}"));
+    }
+
+    #[test]
+    fn a_message_without_a_priority_has_that_of_most_mail() {
+        let written = |number: i8| {
+            let mut message = message();
+            Arc::make_mut(&mut message.envelope).priority = Priority::try_from(number).unwrap();
+            encode_message(&message)
+        };
+        let (without, with) = (written(0), written(-4));
+        let options = RECORD_HEADER_SIZE + 30;
+        assert_eq!((without[options], with[options]), (SMTPUTF8 | REQUIRE_TLS, SMTPUTF8 | REQUIRE_TLS | PRIORITY));
+        let priority = |bytes: &[u8]| match decode(&mut &bytes[..], 4) {
+            Ok(Record::Message(read)) => Some(read.envelope.priority.number()),
+            _ => None,
+        };
+        assert_eq!((priority(&without), priority(&with)), (Some(0), Some(-4)));
+        // What no version writes is no record.
+        for number in [0, 10, -10, i8::MIN, i8::MAX] {
+            let mut bad = with.clone();
+            bad[options + 2] = number.cast_unsigned();
+            assert_eq!(priority(&bad), None, "{number}");
+        }
     }
 
     #[test]

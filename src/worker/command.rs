@@ -194,7 +194,7 @@ impl Home {
 
     fn matches<T, D: Disk>(&self, parts: &Parts<T, D>, filter: &QueueFilter, message: &Queued<'_>) -> bool {
         filter.matches(
-            message.reverse_path(),
+            (message.reverse_path(), message.priority()),
             || self.state(parts, message),
             message.received_at(),
             message.recipients().map(|recipient| recipient.address),
@@ -256,6 +256,7 @@ impl Home {
             sender: message.reverse_path().to_owned(),
             recipients,
             size_bytes: message.size(),
+            priority: message.priority(),
             state: message_state,
         }
     }

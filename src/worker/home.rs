@@ -29,7 +29,7 @@ use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_M
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::dsn::Status;
-use crate::smtp::{BodyType, OwnMessage, Return, domain_of};
+use crate::smtp::{BodyType, OwnMessage, Priority, Return, domain_of};
 use crate::spool::{Log, MessageId, Outcome, Piece, Queued, Reader};
 use crate::tlsrpt::Session;
 use std::collections::BTreeMap;
@@ -257,6 +257,7 @@ impl Home {
                 client,
                 tls: secured,
                 sender: message.reverse_path().to_owned(),
+                priority: message.priority(),
                 recipients_count: message.recipients_count(),
                 size_bytes: message.size(),
             });
@@ -727,6 +728,10 @@ impl MessageView for Queued<'_> {
 
     fn tls_optional(&self) -> bool {
         Queued::tls_optional(self)
+    }
+
+    fn priority(&self) -> Priority {
+        Queued::priority(self)
     }
 
     fn ret(&self) -> Option<Return> {

@@ -133,7 +133,7 @@ impl Inbound {
             policy::BareNewline::Reject => server::BareNewline::Reject,
             policy::BareNewline::Normalize => server::BareNewline::Normalize,
         };
-        let client = Client { remote, local, bare_newline };
+        let client = Client { remote, local, bare_newline, relays: parts.policy.relays(remote.ip()) };
         let (role, signs, implicit_tls) = (*role, *signs, *implicit_tls);
         let new = if implicit_tls { Session::behind_tls } else { Session::new };
         let session = new(Arc::clone(settings), client, parts.now);

@@ -96,6 +96,8 @@ pub(super) fn compose(
         smtputf8: report.smtputf8(),
         require_tls: message.require_tls(),
         tls_optional: message.tls_optional(),
+        // What became of urgent mail is as urgent, and what became of bulk mail is not.
+        priority: message.priority(),
         ret: None,
         envelope_id: None,
     };

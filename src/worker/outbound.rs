@@ -722,6 +722,7 @@ fn transaction(job: &Job, authenticated: bool, end_held: bool) -> Transaction {
         body: job.body,
         smtputf8: job.smtputf8,
         require_tls: job.require_tls,
+        priority: job.priority,
         authenticated,
         ret: job.ret,
         envelope_id: job.envelope_id.clone(),

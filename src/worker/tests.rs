@@ -12,7 +12,7 @@ use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
 use crate::mirror::link::{Timing, VERSION};
 use crate::mirror::register::Incarnation;
-use crate::smtp::{BodyType, Envelope, Recipient};
+use crate::smtp::{BodyType, Envelope, Priority, Recipient};
 use crate::spool::{Copies, MessageId, Outcome};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -211,6 +211,7 @@ impl Bench {
             body: BodyType::SevenBit,
             smtputf8: false,
             require_tls: false,
+            priority: Priority::NORMAL,
             ret: None,
             envelope_id: None,
         };

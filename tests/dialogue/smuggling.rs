@@ -18,6 +18,7 @@ fn smuggling(end: &[u8], rule: BareNewline, by_chunk: bool) -> Dialogue {
     let mut dialogue = Dialogue {
         settings: Settings::new("mx.example"),
         bare_newline: rule,
+        relays: false,
         acts: Vec::new(),
         expected: Outcome::default(),
     };

@@ -1,7 +1,8 @@
 //! The texts that mean more than text.
 
+use super::broken::problems;
 use crate::config::value::{check, magnitude};
-use crate::config::{Hop, Host, Hosts, Network, Period, Protocol, Resolver, Size, ValueError, canonical_domain};
+use crate::config::{Hop, Host, Hosts, Network, Period, Protocol, Resolver, Size, ValueError, canonical_domain, parse};
 use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -32,6 +33,29 @@ fn durations_and_sizes_mean_what_they_say() {
     }
     for text in ["", "MB", "10", "10mb", "1.5GB", "-1B", "18446744073709551615KB"] {
         assert!(text.parse::<Size>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_listener_says_how_urgent_its_mail_is() {
+    const BASE: &str = "transport = \"kernel\"\nhostname = \"mx1.example.net\"\n[[route]]\ndomain = \"*\"\nto = [\"smtp://10.1.1.5\"]\n\
+                        [relay]\nnetworks = [\"10.0.0.0/8\"]\n[[listener]]\naddress = \"127.0.0.1:25\"\nrole = \"relay\"\n";
+    let settings = |more: &str| {
+        let config = parse(&format!("{BASE}{more}"), "priority.toml").expect("a good file");
+        let settings = &crate::appliance::settings::listeners(&config)[0].settings;
+        (settings.mt_priority, settings.priority.number(), settings.priority_max.number())
+    };
+    assert_eq!(settings(""), (false, 0, 9));
+    assert_eq!(settings("mt_priority = true\npriority = -4\npriority_max = 4\n"), (true, -4, 4));
+    for (more, problem) in [
+        ("priority = -10\n", "line 11: `priority`: -10 is out of range | it goes from -9 to 9"),
+        ("priority_max = 10\n", "line 11: `priority_max`: 10 is out of range | it goes from -9 to 9"),
+        (
+            "priority = 5\npriority_max = 4\n",
+            "line 12: `priority_max`: all mail has priority 5 at first, which is above 4 | write priority_max = 5 or more, or leave it out",
+        ),
+    ] {
+        assert_eq!(problems(&format!("{BASE}{more}")), [problem]);
     }
 }
 

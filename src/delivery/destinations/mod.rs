@@ -25,6 +25,8 @@
 //! - A connection leaves from the own address that the first work which waits prefers, and is given what prefers that address. Where
 //!   the limits or the receiver allow none from there, or it is busy for too long, work leaves from another address of its pool.
 //! - Work that has waited for [`WORK_WAIT_MAX`](crate::limits::WORK_WAIT_MAX) goes back as well: who gave it knows how old it is.
+//! - What is more urgent goes first, of what waits at a destination and of destinations that lack a connection; what is less has its turns
+//!   as well ([`turns`](super::turns)).
 //! - Destinations take turns, one step each. When all connections are in use, one that has none gets the next that can
 //!   be spared: an idle one, one of several, or one that has done its share.
 //! - An MX set becomes a destination when the first work for it comes, and is one for as long as it is used or nothing else needs its
@@ -32,6 +34,7 @@
 //!   known of them, and connections to the others come to their end.
 
 mod action;
+mod backlog;
 mod group;
 mod host;
 mod news;
@@ -49,6 +52,7 @@ pub use host::HostBackoff;
 pub use news::News;
 pub use status::{DestinationStatus, HostStatus, LastWord, Limited};
 
+use super::turns::Ring;
 use super::{Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shaping, TaskResult, Way, Work};
 use crate::dns::MailHosts;
 use crate::env::Instant;
@@ -99,7 +103,7 @@ pub struct Destinations {
     /// Destinations that something may be done for, in the order of their turns.
     dirty: VecDeque<usize>,
     /// Destinations that lack a connection because the limit of all is reached. May name some that no longer do.
-    starved: VecDeque<usize>,
+    starved: Ring,
     /// Drained before anything else is decided, and at most one step ahead.
     actions: VecDeque<Action>,
     /// At most one for each report since they were taken.
@@ -154,7 +158,7 @@ impl Destinations {
             timers: BTreeSet::new(),
             idle: BTreeSet::new(),
             dirty: VecDeque::new(),
-            starved: VecDeque::new(),
+            starved: Ring::default(),
             actions: VecDeque::new(),
             news: VecDeque::new(),
             waiting_count: 0,
@@ -187,15 +191,15 @@ impl Destinations {
         };
         let Some(place) = place else { return Err(work) };
         let target = &self.targets[place];
-        if self.waiting_count >= self.settings.queue_max || target.backlog() >= self.queue_max(target) {
+        if self.waiting_count >= self.settings.queue_max || !target.has_room(&work, self.queue_max(target)) {
             return Err(work);
         }
         let target = &mut self.targets[place];
-        let queue = match work {
-            Work::Deliver(_) => &mut target.waiting,
-            Work::Verify { .. } => &mut target.verifying,
-        };
-        queue.push_back(Waiting { worker, work, since: now });
+        let waiting = Waiting { worker, work, since: now };
+        match waiting.work {
+            Work::Deliver(_) => target.waiting.push(waiting),
+            Work::Verify { .. } => target.verifying.push_back(waiting),
+        }
         self.waiting_count += 1;
         self.mark(place);
         Ok(())
@@ -521,10 +525,8 @@ impl Destinations {
         if target.open() > 0 {
             return;
         }
-        if !target.starved {
-            target.starved = true;
-            self.starved.push_back(place);
-        }
+        let class = target.class();
+        self.starved.set(place, &mut target.starved, class);
         if self.ending_count < self.starved.len()
             && let Some(&(_, connection)) = self.idle.first()
         {
@@ -534,8 +536,8 @@ impl Destinations {
 
     /// Gives the next turn to a destination that lacked a connection; whether there was one.
     fn feed_starved(&mut self) -> bool {
-        let Some(place) = self.starved.pop_front() else { return false };
-        self.targets[place].starved = false;
+        let Some(place) = self.starved.next(|_| true) else { return false };
+        self.targets[place].starved = None;
         self.mark(place);
         true
     }

@@ -5,6 +5,7 @@ use super::host::Host;
 use super::share::Shares;
 use super::target::Target;
 use crate::delivery::DestinationKey;
+use crate::delivery::turns::{Class, UnderWay};
 use crate::env::Instant;
 use crate::limits::{Gauge, MX_DESTINATIONS_MAX};
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,8 @@ impl Destinations {
         see(Gauge::new("outgoing connections", self.connections.len(), self.settings.connections_max));
         see(Gauge::new("jobs that wait for a connection", self.waiting_count, self.settings.queue_max));
         for target in &self.targets {
-            see(Gauge::new("jobs of one destination", target.backlog(), self.queue_max(target)));
+            let max = UnderWay::max(Class::Urgent, self.queue_max(target));
+            see(Gauge::new("jobs of one destination", target.backlog(), max));
         }
         see(Gauge::new("MX sets", self.sets.count(), MX_DESTINATIONS_MAX));
     }
@@ -199,7 +201,7 @@ impl Target {
         if up.iter().all(|host| shares.message_at(now, host) > now) {
             return Some(Limited::MessageRate);
         }
-        if self.starved {
+        if self.starved.is_some() {
             return Some(Limited::AllConnections);
         }
         if self.connections() >= self.window.size() {

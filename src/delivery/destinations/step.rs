@@ -32,7 +32,7 @@ impl Destinations {
             let fate = target.standing_fate(&why);
             return self.answer(place, &fate, Some(Standstill::Closed { until, why }));
         }
-        if let Some(waiting) = target.pop_overdue(now) {
+        if let Some(waiting) = target.waiting.pop_overdue(now) {
             let why =
                 Answer::local((4, 4, 5), "it waits for a connection, or for what the limits of its destination allow");
             self.finish(waiting, &Fate::Untried, Some(Standstill::Waited { why }));
@@ -153,7 +153,7 @@ impl Destinations {
 
     /// Answers the first that waits, without a connection.
     fn answer(&mut self, place: usize, fate: &Fate, standstill: Option<Standstill>) -> bool {
-        let waiting = self.targets[place].pop();
+        let waiting = self.targets[place].take(0);
         let any = waiting.is_some();
         waiting.into_iter().for_each(|waiting| self.finish(waiting, fate, standstill.clone()));
         any

@@ -1,12 +1,14 @@
 //! One destination and its connections, as its owner keeps them.
 
+use super::backlog::Backlog;
 use super::host::{Host, OwnAddress};
 use super::window::Window;
 use super::{ConnectionId, Settings};
 use crate::delivery::rate::Tally;
+use crate::delivery::turns::{Class, Place};
 use crate::delivery::{Answer, DestinationId, Fate, JobResult, Standstill, Work, WorkResult};
 use crate::env::Instant;
-use crate::limits::{PREFERRED_LOOKS, WORK_WAIT_MAX};
+use crate::limits::PREFERRED_LOOKS;
 use crate::spool::MessageId;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -92,7 +94,7 @@ pub(super) struct Target {
     pub hosts: Vec<Host>,
     /// Questions go first: a client waits at RCPT.
     pub verifying: VecDeque<Waiting>,
-    pub waiting: VecDeque<Waiting>,
+    pub waiting: Backlog,
     /// The last one is used first, so that those in excess time out.
     pub idle: Vec<ConnectionId>,
     pub opening: u32,
@@ -130,8 +132,8 @@ pub(super) struct Target {
     pub watched_at: Option<Instant>,
     /// It stands in the ring of destinations that something may be done for.
     pub dirty: bool,
-    /// It stands in the ring of destinations that lack a connection because the limit of all is reached.
-    pub starved: bool,
+    /// Its place in the ring of destinations that lack a connection because the limit of all is reached, if there.
+    pub starved: Option<Place>,
     /// It is an MX set.
     pub is_set: bool,
 }
@@ -160,7 +162,7 @@ impl Target {
             turn: 0,
             gave_way_at: None,
             verifying: VecDeque::new(),
-            waiting: VecDeque::new(),
+            waiting: Backlog::default(),
             idle: Vec::new(),
             opening: 0,
             busy: 0,
@@ -173,7 +175,7 @@ impl Target {
             untold: false,
             watched_at: None,
             dirty: false,
-            starved: false,
+            starved: None,
             is_set: false,
         }
     }
@@ -205,7 +207,7 @@ impl Target {
 
     /// Whether it can be forgotten.
     pub fn is_unused(&self, now: Instant) -> bool {
-        let busy = self.backlog() > 0 || self.connections() > 0 || self.dirty || self.starved;
+        let busy = self.backlog() > 0 || self.connections() > 0 || self.dirty || self.starved.is_some();
         !busy && self.hold_until <= now && self.suspended(now).is_none()
     }
 
@@ -223,30 +225,38 @@ impl Target {
         self.verifying.len() + self.waiting.len()
     }
 
-    /// Takes out what waits first.
-    pub fn pop(&mut self) -> Option<Waiting> {
-        self.verifying.pop_front().or_else(|| self.waiting.pop_front())
+    /// Whether more work may wait here, where so much may.
+    pub fn has_room(&self, work: &Work, max: usize) -> bool {
+        let mut counts = self.waiting.counts();
+        self.verifying.iter().for_each(|waiting| counts.add(waiting.work.class()));
+        counts.has_room(work.class(), max)
     }
 
-    /// What waits first.
+    /// The most urgent class that waits.
+    pub fn class(&self) -> Option<Class> {
+        let question = self.verifying.front().map(|waiting| waiting.work.class());
+        question.or_else(|| self.waiting.class())
+    }
+
+    /// What is next.
     pub fn first(&self) -> Option<&Work> {
         self.verifying.front().or(self.waiting.front()).map(|waiting| &waiting.work)
     }
 
     /// What suits a connection that leaves from an own address: a question, or the first of what is at the front that prefers it, by
-    /// its place among the deliveries. All suits where a host has nothing to choose from.
+    /// its place among the deliveries of the class that is next. All suits where a host has nothing to choose from.
     pub fn suited(&self, host: usize, own: usize, addresses: &[OwnAddress]) -> Option<usize> {
         let host = &self.hosts[host];
         if !self.verifying.is_empty() || !host.has_choice() {
             return Some(0);
         }
-        let mut front = self.waiting.iter().take(PREFERRED_LOOKS);
+        let mut front = self.waiting.in_turn().take(PREFERRED_LOOKS);
         front.position(|waiting| host.source(addresses, Some(&waiting.work)) == own)
     }
 
-    /// Takes out a question, or the delivery at this place.
+    /// Takes out a question, or the delivery at this place of the class that is next.
     pub fn take(&mut self, place: usize) -> Option<Waiting> {
-        self.verifying.pop_front().or_else(|| self.waiting.remove(place))
+        self.verifying.pop_front().or_else(|| self.waiting.take(place))
     }
 
     /// How many of those that take work, or will, leave from an own address.
@@ -262,17 +272,14 @@ impl Target {
         self.connections() < self.window.size() && now >= self.hold_until && self.opening < self.serving()
     }
 
-    /// Takes out the first delivery that waits, if it has done so for as long as it may.
-    pub fn pop_overdue(&mut self, now: Instant) -> Option<Waiting> {
-        let is_overdue = self.waiting.front().is_some_and(|waiting| waiting.since + WORK_WAIT_MAX <= now);
-        if is_overdue { self.waiting.pop_front() } else { None }
-    }
-
     /// When the first delivery that waits has done so for as long as it may, unless a timer is set for it or for one before it.
     pub fn watch(&mut self) -> Option<Instant> {
-        let first = self.waiting.front().filter(|_| self.watched_at.is_none())?;
-        self.watched_at = Some(first.since + WORK_WAIT_MAX);
-        self.watched_at
+        if self.watched_at.is_none() {
+            self.watched_at = self.waiting.overdue_at();
+            self.watched_at
+        } else {
+            None
+        }
     }
 
     /// Connections that were greeted and take work.

@@ -3,14 +3,15 @@ use crate::delivery::testing::{answer, at, hop, hosts, routes, said};
 use crate::delivery::{
     Demand, Hop, Job, JobRecipient, Pool, PoolAddress, Protocol, Route, Security, Standstill, TlsPolicy, WorkResult,
 };
-use crate::smtp::BodyType;
 use crate::smtp::client::Stage;
+use crate::smtp::{BodyType, Priority};
 use crate::spool::MessageId;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 mod concurrency;
 mod pools;
+mod priorities;
 mod reactions;
 mod shaping;
 mod status;
@@ -29,6 +30,7 @@ fn job(number: u64, destination: DestinationId) -> Work {
         body: BodyType::SevenBit,
         smtputf8: false,
         require_tls: false,
+        priority: Priority::NORMAL,
         ret: None,
         envelope_id: None,
     })

@@ -9,6 +9,10 @@
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
 //! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
 //!
+//! Of what is due in a lane what is more urgent goes first, and a lane with something more urgent has its turn first; what is less
+//! urgent has turns as well, so that it never starves, and leaves room to what may come ([`turns`](super::turns)). When an attempt is due
+//! and when a message is too old do not depend on how urgent it is.
+//!
 //! A destination that takes nothing for a while, as its owner says ([`Standstill`](super::Standstill)), closes its lane: what is due waits
 //! there in its order, no attempt is lost and nothing is written down, and then one job finds out whether mail goes again. What waits
 //! in vain, in whatever state, is looked through for messages that are too old ([`overdue`]).
@@ -21,21 +25,24 @@
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
 
-mod lanes;
+mod lane;
 mod overdue;
+mod status;
 mod verdict;
 
-pub use lanes::LaneStatus;
+pub use status::LaneStatus;
 pub use verdict::{Bounce, Verdict};
 
 use super::route::key_of;
-use super::{Answer, DestinationId, Fate, Job, JobRecipient, JobResult, PoolId, Protocol, Retry, RouteId, Routes, Way};
+use super::turns::{Class, Ring, UnderWay};
+use super::{DestinationId, Fate, Job, JobRecipient, JobResult, PoolId, Protocol, Retry, RouteId, Routes, Way};
 use crate::dns;
 use crate::env::{Instant, Now, WallTime};
 use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
-use crate::smtp::{BodyType, Notify, Return, domain_of};
+use crate::smtp::{BodyType, Notify, Priority, Return, domain_of};
 use crate::spool::{self, MessageId};
 use hashbrown::HashMap;
+use lane::{Domain, Lane, Outlook};
 use siphasher::sip::SipHasher13;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
@@ -64,6 +71,8 @@ pub trait MessageView {
     fn require_tls(&self) -> bool;
     /// It is to arrive rather than to be secured (`TLS-Required: No`).
     fn tls_optional(&self) -> bool;
+    /// How urgent it is.
+    fn priority(&self) -> Priority;
     /// `RET`, if given.
     fn ret(&self) -> Option<Return>;
     /// `ENVID`, if given.
@@ -137,6 +146,7 @@ struct InHand {
     removed: bool,
     /// What its attempt and its outcomes may take in the log, bytes.
     outcomes_size: u32,
+    class: Class,
     /// When it was due.
     due: Instant,
     /// It is not given out, as it is known what becomes of it.
@@ -145,59 +155,6 @@ struct InHand {
 
 // A million queued messages are a million of these, and of (time, id) in the lanes.
 const _: () = assert!(size_of::<Key>() + size_of::<Instant>() <= 24);
-
-/// The entries of one destination.
-#[derive(Debug, Default)]
-struct Lane {
-    waiting: BTreeSet<(Instant, MessageId)>,
-    /// Jobs that were given out; never more than the queue's `in_hand_max`.
-    in_hand: u32,
-    /// Those that are answered at home, since they have waited for too long.
-    settling: u32,
-    /// Its destination takes nothing before then.
-    closed_until: Instant,
-    /// It did not lately: it is asked with one job whether it does again.
-    probing: bool,
-    /// By so much fewer jobs it may have in hand, since it has had more than its owner gets rid of: others need the room.
-    restraint: u32,
-    /// Why nothing went there lately, if nothing did.
-    why: Option<Box<Answer>>,
-    /// Something is due, and is not given out.
-    standing: bool,
-    /// Its place in `timed`, if there.
-    timed_at: Option<Instant>,
-    /// It stands in `ready`.
-    ready: bool,
-    /// It is that of a domain, whose hosts the DNS names.
-    domain: Option<Box<Domain>>,
-}
-
-/// A domain whose route goes by MX.
-#[derive(Debug)]
-struct Domain {
-    name: Box<str>,
-    route: RouteId,
-    /// The lane is for mail that heeds nothing of what the domain demands of TLS.
-    waives: bool,
-    /// What is known of it, and until when that holds.
-    known: Option<(Result<Arc<dns::MailHosts>, dns::Failure>, Instant)>,
-    /// It is wanted to know; until then the lane stands still.
-    wanted: bool,
-    /// Recipients of one transaction with these hosts.
-    recipients_max: usize,
-}
-
-impl Domain {
-    /// How a job gets there, if that is known.
-    fn way(&self, now: Instant) -> Option<Way> {
-        let (known, until) = self.known.as_ref()?;
-        let way = match known {
-            Ok(hosts) => Way::Hosts { route: self.route, hosts: Arc::clone(hosts) },
-            Err(failure) => Way::Failed(failure.clone()),
-        };
-        (*until > now).then_some(way)
-    }
-}
 
 /// Counts for `status`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -225,6 +182,8 @@ pub struct Queue {
     forced: BTreeMap<Key, u32>,
     /// Entries that were given out: as many as the lanes' `in_hand` together.
     in_hand: BTreeMap<Key, InHand>,
+    /// How many they are.
+    under_way: UnderWay,
     outcomes_size: u64,
     /// One per route, then one for what has no route, then those of domains.
     lanes: Vec<Lane>,
@@ -236,17 +195,10 @@ pub struct Queue {
     wanted: VecDeque<Box<str>>,
     /// Lanes of which something may be given out at a time in the future.
     timed: BTreeSet<(Instant, usize)>,
-    /// Lanes whose first entry is due and that have credit, in the order of their turns.
-    ready: VecDeque<usize>,
+    /// Lanes that may give something out now, in the order of their turns.
+    ready: Ring,
     /// The look-out for messages that wait in vain.
     round: overdue::Round,
-}
-
-impl Lane {
-    /// Jobs that it may have in hand.
-    fn in_hand_max(&self, max: u32) -> u32 {
-        if self.probing { 1 } else { max.saturating_sub(self.restraint).max(1) }
-    }
 }
 
 impl Queue {
@@ -269,13 +221,14 @@ impl Queue {
             waiting: BTreeMap::new(),
             forced: BTreeMap::new(),
             in_hand: BTreeMap::new(),
+            under_way: UnderWay::default(),
             outcomes_size: 0,
             lanes,
             domains: Default::default(),
             free: Vec::new(),
             wanted: VecDeque::new(),
             timed: BTreeSet::new(),
-            ready: VecDeque::new(),
+            ready: Ring::default(),
             round: overdue::Round::default(),
         }
     }
@@ -294,10 +247,11 @@ impl Queue {
 
     /// Shows how many jobs each destination has in hand.
     pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
+        let most = |max| UnderWay::max(Class::Urgent, max);
         for lane in &self.lanes {
-            see(Gauge::new("jobs in hand", lane.in_hand as usize, self.in_hand_max as usize));
+            see(Gauge::new("jobs in hand", lane.in_hand.total(), most(self.in_hand_max as usize)));
         }
-        see(Gauge::new("jobs in hand at all destinations", self.in_hand.len(), JOBS_IN_HAND_TOTAL_MAX));
+        see(Gauge::new("jobs in hand at all destinations", self.under_way.total(), most(JOBS_IN_HAND_TOTAL_MAX)));
     }
 
     /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is
@@ -325,7 +279,7 @@ impl Queue {
                 in_hand.removed = false;
             } else {
                 let at = self.instant_of(now, at);
-                self.wait(now, key, at, NONE_FORCED);
+                self.wait(now, key, message.priority().into(), at, NONE_FORCED);
             }
         }
     }
@@ -340,8 +294,8 @@ impl Queue {
             self.forget(key);
             let place = self.place_of(key.1);
             let lane = &mut self.lanes[place];
-            lane.waiting.remove(&(at, id));
-            if lane.standing && lane.waiting.is_empty() {
+            lane.remove(at, id);
+            if lane.standing && lane.is_empty() {
                 lane.standing = false;
                 self.round.count(Instant::ZERO, false);
             }
@@ -351,11 +305,13 @@ impl Queue {
 
     /// Makes all open recipients of a message due now, as the operator asked. Those in hand stay there.
     pub fn retry(&mut self, now: Now, id: MessageId) {
-        let keys: Vec<Key> = self.waiting.range(all_of(id)).map(|(key, _)| *key).collect();
-        for key in keys {
+        let entries: Vec<(Key, Instant)> = self.waiting.range(all_of(id)).map(|(key, at)| (*key, *at)).collect();
+        for (key, at) in entries {
             let place = self.place_of(key.1);
             self.lanes[place].closed_until = Instant::ZERO;
-            self.wait(now, key, now.mono, 0);
+            if let Some(class) = self.lanes[place].class_of(at, id) {
+                self.wait(now, key, class, now.mono, 0);
+            }
         }
     }
 
@@ -404,7 +360,7 @@ impl Queue {
         is_route && self.routes.route(destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp)
     }
 
-    /// The next job that is due. Lanes take turns, and one whose jobs are not settled stands back at its limit.
+    /// The next job that is due, more urgent ones first. Lanes take turns, and one whose jobs are not settled stands back at its limit.
     pub fn next<M: MessageView>(&mut self, now: Now, lookup: impl Fn(MessageId) -> Option<M>) -> Option<Job> {
         if let Some(job) = self.next_overdue(now, &lookup) {
             return Some(job);
@@ -415,36 +371,40 @@ impl Queue {
             }
             self.refresh(now, place);
         }
-        while self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX
-            && let Some(place) = self.ready.pop_front()
-        {
-            let lane = &mut self.lanes[place];
-            lane.ready = false;
-            let job = match lane.waiting.first() {
-                Some(&(at, id))
-                    if at.max(lane.closed_until) <= now.mono && lane.in_hand < lane.in_hand_max(self.in_hand_max) =>
-                {
-                    let way = match &mut lane.domain {
-                        None => Some(Way::Route),
-                        Some(domain) => domain.way(now.mono).or_else(|| {
-                            domain.wanted = true;
-                            self.wanted.push_back(domain.name.clone());
-                            None
-                        }),
-                    };
-                    way.and_then(|way| {
-                        self.lanes[place].waiting.pop_first();
-                        self.take(now, (id, self.destination_at(place)), way, lookup(id))
-                    })
-                }
-                _ => None,
-            };
+        while let Some(place) = self.ready.next(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX)) {
+            self.lanes[place].place = None;
+            let job = self.next_of(now, place, &lookup);
             self.refresh(now, place);
             if job.is_some() {
                 return job;
             }
         }
         None
+    }
+
+    /// The next job of a lane, if it can give one out.
+    fn next_of<M: MessageView>(
+        &mut self,
+        now: Now,
+        place: usize,
+        lookup: &impl Fn(MessageId) -> Option<M>,
+    ) -> Option<Job> {
+        let lane = &mut self.lanes[place];
+        lane.outlook(now.mono, self.in_hand_max).ready?;
+        let way = match &mut lane.domain {
+            None => Way::Route,
+            Some(domain) => match domain.way(now.mono) {
+                Some(way) => way,
+                None => {
+                    domain.wanted = true;
+                    self.wanted.push_back(domain.name.clone());
+                    return None;
+                }
+            },
+        };
+        let may = |class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX);
+        let id = lane.next(now.mono, self.in_hand_max, may)?;
+        self.take(now, (id, self.destination_at(place)), way, lookup(id))
     }
 
     /// Turns the result of a job into what to write down: one verdict for each of its fates, in their order. The
@@ -459,7 +419,7 @@ impl Queue {
         self.release(key);
         self.heed(result);
         if let Some((at, forced_from)) = next {
-            self.wait(now, key, at, forced_from);
+            self.wait(now, key, message.priority().into(), at, forced_from);
             let overdue_at = self.overdue_at(now, message);
             self.round.expect(overdue_at);
         }
@@ -522,12 +482,12 @@ impl Queue {
 
     /// When [`next`](Queue::next) will have something, if nothing is settled before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.ready.is_empty() {
-            self.timed.first().map(|(at, _)| *at).into_iter().chain(self.round.deadline()).min()
-        } else {
-            // At the limit nothing comes before something is settled.
-            (self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX).then_some(Instant::ZERO)
+        if self.ready.is_ready(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX)) {
+            return Some(Instant::ZERO);
         }
+        // At the limit nothing comes before something is settled, unless it is more urgent.
+        let round = self.round.deadline().filter(|_| self.in_hand.len() < JOBS_IN_HAND_TOTAL_MAX);
+        self.timed.first().map(|(at, _)| *at).into_iter().chain(round).min()
     }
 
     /// What the attempts and outcomes of the jobs in hand may take in the log, bytes.
@@ -548,17 +508,22 @@ impl Queue {
             let open = self.open_recipients(&message, key.1);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
             let until = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
-            Some(self.job(&message, (key.1, way), open, until, forced_from))
+            Some((self.job(&message, (key.1, way), open, until, forced_from), Class::from(message.priority())))
         });
-        made.map(|(job, forced_from)| {
+        made.map(|((job, forced_from), class)| {
             let count = job.recipients.len();
             let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
             let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
-            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size, due, is_settled });
+            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size, class, due, is_settled });
+            self.under_way.add(class);
             self.outcomes_size += u64::from(outcomes_size);
             let place = self.place_of(key.1);
             let lane = &mut self.lanes[place];
-            *if is_settled { &mut lane.settling } else { &mut lane.in_hand } += 1;
+            if is_settled {
+                lane.settling += 1
+            } else {
+                lane.in_hand.add(class)
+            }
             job
         })
     }
@@ -618,6 +583,7 @@ impl Queue {
             body: message.body(),
             smtputf8: message.smtputf8(),
             require_tls: message.require_tls(),
+            priority: message.priority(),
             ret: message.ret(),
             envelope_id: message.envelope_id().map(Into::into),
         };
@@ -667,39 +633,32 @@ impl Queue {
 
     /// Takes an entry out of hand.
     fn release(&mut self, key: Key) {
-        let in_hand = self.in_hand.remove(&key);
-        self.outcomes_size -= in_hand.map_or(0, |in_hand| in_hand.outcomes_size.into());
+        let Some(InHand { outcomes_size, class, is_settled, .. }) = self.in_hand.remove(&key) else { return };
+        self.under_way.remove(class);
+        self.outcomes_size -= u64::from(outcomes_size);
         let place = self.place_of(key.1);
         let lane = &mut self.lanes[place];
-        let is_settled = in_hand.is_some_and(|in_hand| in_hand.is_settled);
-        *if is_settled { &mut lane.settling } else { &mut lane.in_hand } -= 1;
+        if is_settled { lane.settling -= 1 } else { lane.in_hand.remove(class) }
     }
 
     /// Puts an entry into its lane, from where it was if it was there.
-    fn wait(&mut self, now: Now, key: Key, at: Instant, forced_from: u32) {
+    fn wait(&mut self, now: Now, key: Key, class: Class, at: Instant, forced_from: u32) {
         let place = self.place_of(key.1);
         if let Some(before) = self.waiting.insert(key, at) {
-            self.lanes[place].waiting.remove(&(before, key.0));
+            self.lanes[place].remove(before, key.0);
         }
         match forced_from {
             NONE_FORCED => self.forced.remove(&key),
             _ => self.forced.insert(key, forced_from),
         };
-        self.lanes[place].waiting.insert((at, key.0));
+        self.lanes[place].insert(class, at, key.0);
         self.refresh(now, place);
     }
 
-    /// Brings a lane to where its first entry and its credit say: `ready`, `timed` or neither.
+    /// Brings a lane to where its entries and its credit say: `ready`, `timed`, both or neither.
     fn refresh(&mut self, now: Now, place: usize) {
         let lane = &mut self.lanes[place];
-        let is_wanted = lane.domain.as_ref().is_some_and(|domain| domain.wanted);
-        let stands_still = is_wanted || lane.in_hand >= lane.in_hand_max(self.in_hand_max);
-        let head = lane.waiting.first().map(|(at, _)| *at);
-        let is_due = head.is_some_and(|at| at <= now.mono);
-        let is_closed = lane.closed_until > now.mono;
-        let opens_at = if is_due { Some(lane.closed_until) } else { head };
-        let timed_at = opens_at.filter(|at| *at > now.mono && !stands_still);
-        let standing = is_due && (stands_still || is_closed);
+        let Outlook { ready, timed_at, standing } = lane.outlook(now.mono, self.in_hand_max);
         if lane.standing != standing {
             lane.standing = standing;
             self.round.count(now.mono, standing);
@@ -713,19 +672,16 @@ impl Queue {
             }
             lane.timed_at = timed_at;
         }
-        if is_due && !standing && !lane.ready {
-            lane.ready = true;
-            self.ready.push_back(place);
-        }
+        self.ready.set(place, &mut lane.place, ready);
         self.free_if_unused(place);
     }
 
     /// Forgets a domain for which there is nothing left.
     fn free_if_unused(&mut self, place: usize) {
         let lane = &mut self.lanes[place];
-        let in_use =
-            lane.in_hand > 0 || lane.settling > 0 || !lane.waiting.is_empty() || lane.ready || lane.timed_at.is_some();
-        if !in_use && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted) {
+        if lane.is_unused()
+            && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted)
+        {
             if let Some(places) = self.domains.get_mut(&domain.name) {
                 places.retain(|other| *other != place);
                 if places.is_empty() {

@@ -123,7 +123,7 @@ impl Queue {
                 continue;
             }
             let why = self.why(place);
-            self.lanes[place].waiting.remove(&(due, key.0));
+            self.lanes[place].remove(due, key.0);
             let job = self.take(now, key, Way::Overdue(Box::new(why)), Some(message));
             self.refresh(now, place);
             if job.is_some() {

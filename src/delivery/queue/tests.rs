@@ -5,8 +5,9 @@ use crate::smtp::client::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
-mod lanes;
 mod overdue;
+mod priorities;
+mod status;
 
 /// A queue and the messages of its spool.
 struct Home {

@@ -5,7 +5,7 @@ use crate::env::disk::SimDisk;
 use crate::env::{Instant, Now, WallTime};
 use crate::mirror::arbiter::{Role, Words};
 use crate::mirror::register::{Incarnation, Node};
-use crate::smtp::{Envelope, Recipient};
+use crate::smtp::{Envelope, Priority, Recipient};
 use crate::spool::{Copies, Damaged, Log, LogEvent, MessageId, Outcome, Piece, Room, Settings, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -182,7 +182,8 @@ impl Pair {
                     return self.owner.log.abort(draft);
                 }
                 let recipient = Recipient { address: "r@example.org".into(), notify: None, original: None };
-                let envelope = Envelope { recipients: vec![recipient], ..Envelope::default() };
+                let priority = priority_of(&content);
+                let envelope = Envelope { recipients: vec![recipient], priority, ..Envelope::default() };
                 self.owner.log.finish(draft, envelope, self.now);
                 self.drafts.insert(draft, content);
             }
@@ -266,8 +267,15 @@ impl Pair {
             }
             self.owner.log.close_reader(reader);
             assert!(read == *content, "{id} is altered");
+            let priority = self.owner.log.message(*id).map(|message| message.priority());
+            assert_eq!(priority, Some(priority_of(content)), "{id} is altered");
         }
     }
+}
+
+/// The priority that goes with a content: each has one.
+fn priority_of(content: &[u8]) -> Priority {
+    Priority::try_from((content.len() % 19) as i8 - 9).expect("from -9 to 9")
 }
 
 #[test]

@@ -46,6 +46,10 @@ pub(super) fn mail(out: &mut Vec<u8>, transaction: &Transaction, offered: &Exten
     if offered.requiretls && transaction.require_tls {
         append!(out, " REQUIRETLS");
     }
+    // RFC 6710: what is not said is 0, or what the server thinks best.
+    if offered.mt_priority && !transaction.priority.is_normal() {
+        append!(out, " MT-PRIORITY={}", transaction.priority);
+    }
     if offered.dsn {
         match transaction.ret {
             Some(Return::Full) => append!(out, " RET=FULL"),

@@ -23,6 +23,8 @@ pub struct Extensions {
     pub starttls: bool,
     /// RFC 8689.
     pub requiretls: bool,
+    /// RFC 6710.
+    pub mt_priority: bool,
     /// RFC 4954, with PLAIN (RFC 4616).
     pub auth_plain: bool,
     /// RFC 4954, with LOGIN, which no RFC describes.
@@ -58,6 +60,8 @@ impl Extensions {
             self.starttls = true;
         } else if is("REQUIRETLS") {
             self.requiretls = true;
+        } else if is("MT-PRIORITY") {
+            self.mt_priority = true;
         } else if is("AUTH") {
             for mechanism in words {
                 self.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");

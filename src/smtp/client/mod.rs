@@ -45,7 +45,7 @@ pub use reply::{RemoteReply, ReplyError};
 pub use session::Session;
 
 use crate::limits;
-use crate::smtp::{BodyType, Notify, Return};
+use crate::smtp::{BodyType, Notify, Priority, Return};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -150,6 +150,8 @@ pub struct Transaction {
     pub smtputf8: bool,
     /// Received with `REQUIRETLS`.
     pub require_tls: bool,
+    /// Passed on where MT-PRIORITY is offered.
+    pub priority: Priority,
     /// The server has shown under TLS that it is who it should be.
     pub authenticated: bool,
     /// `RET`, passed on where DSN is offered.

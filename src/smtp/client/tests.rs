@@ -3,6 +3,7 @@
 mod auth;
 mod held;
 mod hostile;
+mod priority;
 mod require_tls;
 mod smuggling;
 mod starttls;

@@ -1,10 +1,10 @@
-//! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), REQUIRETLS (RFC 8689), RET,
-//! ENVID, NOTIFY and ORCPT (RFC 3461).
+//! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), REQUIRETLS (RFC 8689), MT-PRIORITY
+//! (RFC 6710), RET, ENVID, NOTIFY and ORCPT (RFC 3461).
 
 use super::address::is_one_line;
 use super::{SyntaxError, number};
 use crate::limits::{ENVELOPE_ID_SIZE_MAX, ORIGINAL_RECIPIENT_SIZE_MAX, PARAMETERS_MAX};
-use crate::smtp::{BodyType, Notify, Return};
+use crate::smtp::{BodyType, Notify, Priority, Return};
 
 /// What the client was offered, and so may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +15,8 @@ pub struct Offer {
     pub binarymime: bool,
     /// `REQUIRETLS`.
     pub require_tls: bool,
+    /// `MT-PRIORITY`.
+    pub priority: bool,
 }
 
 /// What MAIL asked for.
@@ -28,6 +30,8 @@ pub struct MailParameters<'a> {
     pub smtputf8: bool,
     /// `REQUIRETLS`
     pub require_tls: bool,
+    /// `MT-PRIORITY`
+    pub priority: Option<Priority>,
     /// `RET`
     pub ret: Option<Return>,
     /// `ENVID`, as xtext.
@@ -67,6 +71,8 @@ impl<'a> MailParameters<'a> {
                     return Err(SyntaxError::BadParameter);
                 }
                 found.require_tls = true;
+            } else if name.eq_ignore_ascii_case("MT-PRIORITY") && offer.priority {
+                once(&mut found.priority, value.and_then(Priority::parse))?;
             } else if name.eq_ignore_ascii_case("RET") {
                 once(&mut found.ret, value.and_then(ret))?;
             } else if name.eq_ignore_ascii_case("ENVID") {

@@ -1,9 +1,9 @@
 use super::*;
-use crate::smtp::{BodyType, Notify, Return};
+use crate::smtp::{BodyType, Notify, Priority, Return};
 use proptest::prelude::*;
 
-const EHLO: Offer = Offer { extended: true, binarymime: true, require_tls: true };
-const HELO: Offer = Offer { extended: false, binarymime: false, require_tls: false };
+const EHLO: Offer = Offer { extended: true, binarymime: true, require_tls: true, priority: true };
+const HELO: Offer = Offer { extended: false, binarymime: false, require_tls: false, priority: false };
 
 fn reverse_path(text: &str) -> Result<&str, SyntaxError> {
     mail(text, &EHLO).map(|mail| mail.reverse_path)
@@ -95,7 +95,7 @@ fn only_a_recipient_may_be_postmaster_without_a_domain() {
 
 #[test]
 fn mail_parameters_are_read() {
-    let all = "FROM:<> size=20 BODY=binarymime SMTPUTF8 RequireTLS RET=hdrs ENVID=a+2Bb";
+    let all = "FROM:<> size=20 BODY=binarymime SMTPUTF8 RequireTLS mt-Priority=-4 RET=hdrs ENVID=a+2Bb";
     assert_eq!(
         mail(all, &EHLO).map(|mail| mail.parameters),
         Ok(MailParameters {
@@ -103,6 +103,7 @@ fn mail_parameters_are_read() {
             body: Some(BodyType::BinaryMime),
             smtputf8: true,
             require_tls: true,
+            priority: Priority::parse("-4"),
             ret: Some(Return::Headers),
             envelope_id: Some("a+2Bb"),
         })
@@ -128,6 +129,13 @@ fn bad_mail_parameters_are_told_from_unknown_ones() {
         ("SMTPUTF8 SMTPUTF8", BadParameter),
         ("REQUIRETLS=1", BadParameter),
         ("REQUIRETLS REQUIRETLS", BadParameter),
+        ("MT-PRIORITY", BadParameter),
+        ("MT-PRIORITY=", BadParameter),
+        ("MT-PRIORITY=10", BadParameter),
+        ("MT-PRIORITY=-10", BadParameter),
+        ("MT-PRIORITY=+1", BadParameter),
+        ("MT-PRIORITY=-0", BadParameter),
+        ("MT-PRIORITY=1 MT-PRIORITY=1", BadParameter),
         ("RET=SOME", BadParameter),
         ("ENVID=", BadParameter),
         ("ENVID=a=b", BadParameter),
@@ -146,6 +154,8 @@ fn bad_mail_parameters_are_told_from_unknown_ones() {
     assert_eq!(mail("FROM:<> BODY=BINARYMIME", &no_binary), Err(UnknownParameter));
     let in_the_clear = Offer { require_tls: false, ..EHLO };
     assert_eq!(mail("FROM:<> REQUIRETLS", &in_the_clear), Err(UnknownParameter));
+    let without_priorities = Offer { priority: false, ..EHLO };
+    assert_eq!(mail("FROM:<> MT-PRIORITY=1", &without_priorities), Err(UnknownParameter));
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use super::received::Trace;
 use super::session::{Hello, Session, State};
 use super::transfer::{Pace, Transfer};
-use super::{Host, RecipientVerdict, StorageRefusal};
+use super::{Host, RecipientVerdict, Settings, StorageRefusal};
 use crate::env::Now;
 use crate::smtp::content::{Framing, LineRule, Scanner};
 use crate::smtp::grammar::{self, Verb};
-use crate::smtp::{BodyType, Envelope, PathKind, Recipient, Reply};
+use crate::smtp::{BodyType, Envelope, PathKind, Priority, Recipient, Reply};
 
 impl Session {
     /// Takes one command line without its end. `is_last`: nothing has come behind it.
@@ -95,9 +95,10 @@ impl Session {
         let binarymime = if settings.binarymime { "BINARYMIME\n" } else { "" };
         let starttls = if settings.starttls && self.secured.is_none() { "STARTTLS\n" } else { "" };
         let requiretls = if self.offers_requiretls() { "REQUIRETLS\n" } else { "" };
+        let mt_priority = if settings.mt_priority { "MT-PRIORITY\n" } else { "" };
         format!(
             "PIPELINING\nSIZE {}\n8BITMIME\nCHUNKING\n{binarymime}SMTPUTF8\nDSN\nENHANCEDSTATUSCODES\n{starttls}{requiretls}\
-             LIMITS MAILMAX={} RCPTMAX={}",
+             {mt_priority}LIMITS MAILMAX={} RCPTMAX={}",
             settings.message_size_max, settings.transactions_max, settings.recipients_max
         )
     }
@@ -123,6 +124,7 @@ impl Session {
             return self.say(&refusal.reply());
         }
         self.transactions += 1;
+        let priority = self.priority(parameters.priority);
         let envelope = Envelope {
             reverse_path: mail.reverse_path.into(),
             recipients: Vec::new(),
@@ -130,11 +132,21 @@ impl Session {
             smtputf8: parameters.smtputf8,
             require_tls: parameters.require_tls,
             tls_optional: false,
+            priority,
             ret: parameters.ret,
             envelope_id: parameters.envelope_id.map(Into::into),
         };
         self.enter(now, State::Mail(Box::new(envelope)));
-        self.say(&Reply::sender_accepted());
+        // RFC 6710 §4.1: without the parameter it is 0 that was asked for.
+        let changed = self.settings.mt_priority && priority != parameters.priority.unwrap_or_default();
+        self.say(&if changed { Reply::priority_changed(priority) } else { Reply::sender_accepted() });
+    }
+
+    /// What the client gets that asks for this.
+    fn priority(&self, asked: Option<Priority>) -> Priority {
+        let Settings { priority, priority_max, .. } = *self.settings;
+        let highest = if self.client.relays { priority_max } else { priority };
+        asked.map_or(priority, |asked| asked.min(highest))
     }
 
     fn rcpt(&mut self, now: Now, arguments: &str, host: &mut impl Host) {
@@ -255,6 +267,7 @@ impl Session {
             hostname: &self.settings.hostname,
             extended: hello.is_some_and(|hello| hello.extended),
             smtputf8: envelope.smtputf8,
+            priority: Some(envelope.priority).filter(|_| self.settings.mt_priority),
             secured: self.secured,
             id,
             only_recipient: match envelope.recipients.as_slice() {

@@ -32,6 +32,8 @@
 //!   when its connection is accepted.
 //! - Bytes behind STARTTLS end the session before it is answered: whoever put them there would have them taken for words of
 //!   the client's, spoken under TLS (CVE-2011-0411). Those that come later are the layer's to refuse.
+//! - A client that asks for a higher priority than it may have (RFC 6710) gets the highest that it may, and is told so by the reply to
+//!   MAIL. Strangers may have what the listener gives everyone, and less.
 //! - Errors are counted from the last accepted message on, as someone who delivers mail is no attacker.
 
 mod commands;
@@ -47,7 +49,7 @@ mod tests;
 pub use session::Session;
 
 use crate::limits;
-use crate::smtp::{Envelope, Reply};
+use crate::smtp::{Envelope, Priority, Reply};
 use crate::spool::MessageId;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -67,6 +69,12 @@ pub struct Settings {
     pub binarymime: bool,
     /// Whether REQUIRETLS is offered to clients under TLS.
     pub requiretls: bool,
+    /// Whether MT-PRIORITY is offered.
+    pub mt_priority: bool,
+    /// The priority of what comes without one, and the highest for clients that may not relay.
+    pub priority: Priority,
+    /// The highest for those that may.
+    pub priority_max: Priority,
     /// Whether STARTTLS is offered.
     pub starttls: bool,
     /// Whether no mail is taken in the clear.
@@ -97,6 +105,9 @@ impl Settings {
             hops_max: limits::HOPS_DEFAULT,
             binarymime: false,
             requiretls: false,
+            mt_priority: false,
+            priority: Priority::NORMAL,
+            priority_max: Priority::HIGHEST,
             starttls: false,
             tls_required: false,
             tls_optional: false,
@@ -129,6 +140,8 @@ pub struct Client {
     pub local: SocketAddr,
     /// What its network is allowed.
     pub bare_newline: BareNewline,
+    /// It may relay anywhere: it is one of ours.
+    pub relays: bool,
 }
 
 /// What a session asks of the appliance. Every call is answered at once.

@@ -1,6 +1,7 @@
 //! The trace header that we put in front of a message (RFC 5321 §4.4).
 
 use crate::env::WallTime;
+use crate::smtp::Priority;
 use crate::spool::MessageId;
 use crate::tls::Secured;
 use jiff::fmt::rfc2822;
@@ -17,6 +18,8 @@ pub(super) struct Trace<'a> {
     /// The client said EHLO.
     pub(super) extended: bool,
     pub(super) smtputf8: bool,
+    /// What the message was given, where priorities are spoken of.
+    pub(super) priority: Option<Priority>,
     pub(super) secured: Option<Secured>,
     pub(super) id: MessageId,
     /// The forward-path if there is just one: naming one of several would tell the others (RFC 5321 §7.6).
@@ -49,6 +52,10 @@ impl Trace<'_> {
         if let Some(recipient) = self.only_recipient {
             let _ = write!(out, "\r\n\tfor <{recipient}>");
         }
+        // RFC 6710 registers the clause.
+        if let Some(priority) = self.priority {
+            let _ = write!(out, "\r\n\tpriority {priority}");
+        }
         let _ = write!(out, ";\r\n\t{}\r\n", date(self.at));
         out
     }
@@ -75,6 +82,7 @@ mod tests {
             hostname: "mx.example",
             extended: true,
             smtputf8: false,
+            priority: None,
             secured: None,
             id: MessageId::new(1, 2),
             only_recipient: Some("a@b.example"),
@@ -89,6 +97,8 @@ mod tests {
         let header = String::from_utf8_lossy(&mapped.header()).into_owned();
         assert!(header.contains("([192.0.2.1])\r\n"));
         assert!(header.contains("id 0008000000002;\r\n\tMon"));
+        let bulk = Trace { priority: Some(Priority::LOWEST), ..trace };
+        assert!(String::from_utf8_lossy(&bulk.header()).contains("\tfor <a@b.example>\r\n\tpriority -9;\r\n\tMon"));
     }
 
     #[test]

@@ -432,6 +432,7 @@ impl Session {
             extended: self.hello.as_ref().is_some_and(|hello| hello.extended),
             binarymime: self.settings.binarymime,
             require_tls: self.offers_requiretls(),
+            priority: self.settings.mt_priority,
         }
     }
 

@@ -65,6 +65,7 @@ fn session(settings: Settings, bare_newline: BareNewline) -> Session {
         remote: "192.0.2.7:40000".parse().expect("an address"),
         local: "192.0.2.25:25".parse().expect("an address"),
         bare_newline,
+        relays: false,
     };
     Session::new(Arc::new(settings), client, at(0))
 }

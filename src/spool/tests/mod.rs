@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::env::disk::{Disk, SimDisk};
 use crate::env::{Instant, Now, WallTime};
-use crate::smtp::{Envelope, Recipient};
+use crate::smtp::{Envelope, Priority, Recipient};
 
 fn settings() -> Settings {
     Settings {

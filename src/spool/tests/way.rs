@@ -37,6 +37,30 @@ fn it_is_still_there_after_a_restart_with_the_states_of_its_recipients() {
 }
 
 #[test]
+fn a_priority_outlives_a_restart_and_a_signature() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let mut accept = |number: i8| {
+        let draft = bench.log.begin().unwrap();
+        bench.log.to_be_signed(draft);
+        bench.give(draft, &text(1, 6000));
+        let priority = Priority::try_from(number).unwrap();
+        bench.log.finish(draft, Envelope { priority, ..envelope(1) }, bench.now);
+        bench.breathe_until(|bench| bench.events.contains(&LogEvent::Durable { draft }));
+        (draft.id, priority)
+    };
+    let accepted: Vec<(MessageId, Priority)> = (-9..=9).map(&mut accept).collect();
+    let (signed, _) = accepted[3];
+    assert!(bench.log.sign(signed, b"DKIM-Signature: v=1; b=abc\r\n"));
+    bench.breathe_until(|bench| bench.events.contains(&LogEvent::Signed { id: signed }));
+    let kept =
+        |log: &Log<SimDisk>| accepted.iter().all(|(id, priority)| log.message(*id).unwrap().priority() == *priority);
+    assert!(kept(&bench.log));
+    bench.breathe_until(|bench| bench.log.idle());
+    assert!(kept(&Bench::open(disk.crash(1)).log));
+}
+
+#[test]
 fn a_message_without_open_recipients_leaves_the_queue_for_good() {
     let disk = SimDisk::new(1);
     let mut bench = Bench::open(disk.clone());

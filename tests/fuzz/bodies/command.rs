@@ -11,7 +11,7 @@ pub fn run(data: &[u8]) {
     assert_eq!(Verb::split(data), (verb, arguments));
     let Ok(arguments) = std::str::from_utf8(arguments) else { return };
     for offer in [(true, true), (true, false), (false, false)] {
-        let offer = Offer { extended: offer.0, binarymime: offer.1, require_tls: offer.1 };
+        let offer = Offer { extended: offer.0, binarymime: offer.1, require_tls: offer.1, priority: offer.1 };
         mail(arguments, &offer);
         for smtputf8 in [false, true] {
             rcpt(arguments, &offer, smtputf8);

@@ -91,6 +91,7 @@ fn transaction(envelope: &Envelope, size: u64) -> Transaction {
         body: envelope.body,
         smtputf8: envelope.smtputf8,
         require_tls: envelope.require_tls,
+        priority: envelope.priority,
         authenticated: true,
         ret: envelope.ret,
         envelope_id: envelope.envelope_id.clone(),

@@ -105,6 +105,7 @@ impl Line {
             remote: "192.0.2.7:40000".parse().expect("an address"),
             local: "192.0.2.25:25".parse().expect("an address"),
             bare_newline,
+            relays: true,
         };
         let spool = Spool {
             stored: Vec::new(),

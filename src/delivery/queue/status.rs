@@ -1,6 +1,7 @@
 //! How the lanes are, for those who ask.
 
-use super::{Lane, Queue, Wishes};
+use super::lane::Lane;
+use super::{Queue, Wishes};
 use crate::delivery::{DestinationId, DestinationKey, RouteId};
 use std::ops::Range;
 
@@ -29,15 +30,15 @@ impl Queue {
     pub fn lanes(&self, places: Range<usize>) -> Vec<LaneStatus> {
         let places = places.start.min(self.lanes.len())..places.end.min(self.lanes.len());
         (places.clone().zip(&self.lanes[places]))
-            .filter(|(_, lane)| !lane.waiting.is_empty() || lane.in_hand + lane.settling > 0)
+            .filter(|(_, lane)| !lane.is_empty() || lane.under_way() > 0)
             .map(|(place, lane)| LaneStatus {
                 destination: match &lane.domain {
                     Some(domain) => self.routes.describe(&domain.name),
                     None => self.routes.name(self.destination_at(place)).to_string(),
                 },
                 key: self.key_at(place, lane),
-                waiting: lane.waiting.len(),
-                in_hand: (lane.in_hand + lane.settling) as usize,
+                waiting: lane.len(),
+                in_hand: lane.under_way(),
                 why: lane.why.as_ref().map(|why| why.text.clone()),
             })
             .collect()
