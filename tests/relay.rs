@@ -5,6 +5,7 @@ mod appliance;
 
 use appliance::client::{Client, in_namespace};
 use appliance::mail::{PATIENCE, arrived, body, sink, sink_with, source, through_to_the_sink, through_workers};
+use appliance::receiver::{ID_HEADER, Receiver};
 use appliance::{APPLIANCE, APPLIANCE_V6, Appliance, Lab, MX, MX_V6, RELAY, RELAY_V6, Setup, eventually};
 use std::time::Duration;
 
@@ -82,6 +83,64 @@ fn swaks_finds_every_extension_and_delivers() {
     }
     appliance.wait_until_empty(PATIENCE);
     assert_eq!(std::fs::read_dir(&directory).expect("the folder").count(), 1);
+}
+
+#[test]
+fn how_urgent_mail_is_can_be_said_and_goes_on() {
+    let Some(lab) = Lab::up(1) else { return };
+    let next_hop = Receiver::start(&lab.namespace("mx"), format!("{MX}:25").parse().expect("an address"), message);
+    let listener = format!(
+        "[[listener]]\naddress = \"{RELAY}:2525\"\nrole = \"relay\"\nmt_priority = true\npriority = -4\npriority_max = 6\n"
+    );
+    let setup = Setup { transport: "kernel", to: &format!("smtp://{MX}:25"), cores: "", more: &listener };
+    let appliance = Appliance::start(&lab, &setup);
+    let server = |port| format!("{RELAY}:{port}").parse().expect("an address");
+    let (spoken_of, usual) = (server(2525), server(25));
+    in_namespace(&lab.namespace("client"), move || {
+        let mut client = Client::connect(usual).expect("the appliance");
+        let offered = client.command("EHLO client.example.test").expect("a reply").lines;
+        assert!(!offered.contains(&"MT-PRIORITY".to_owned()), "{offered:?}");
+        assert_eq!(client.command("MAIL FROM:<a@example.test> MT-PRIORITY=4").expect("a reply").code, 555);
+        assert!(client.deliver("a@example.test", "b@example.test", &message("usual")).expect("replies"));
+
+        let mut client = Client::connect(spoken_of).expect("the appliance");
+        let offered = client.command("EHLO client.example.test").expect("a reply").lines;
+        assert!(offered.contains(&"MT-PRIORITY".to_owned()), "{offered:?}");
+        for (parameter, reply) in [
+            (" MT-PRIORITY=9", "2.3.6 6 is the new priority, sender OK"),
+            (" MT-PRIORITY=2", "2.1.0 Sender OK"),
+            ("", "2.3.6 -4 is the new priority, sender OK"),
+        ] {
+            let mail = client.command(&format!("MAIL FROM:<c@example.test>{parameter}")).expect("a reply");
+            assert_eq!((mail.code, &mail.lines[..]), (250, &[reply.to_owned()][..]));
+            assert_eq!(client.command("RCPT TO:<b@example.test>").expect("a reply").code, 250);
+            assert_eq!(client.command("DATA").expect("a reply").code, 354);
+            client.send(format!("{}.\r\n", message(parameter.trim())).as_bytes()).expect("sent");
+            assert_eq!(client.reply().expect("a reply").code, 250);
+        }
+    })
+    .join()
+    .expect("the client");
+    appliance.wait_until_empty(PATIENCE);
+    let arrived = next_hop.arrived.lock().expect("the counts");
+    assert_eq!((arrived.count.len(), &arrived.altered[..]), (4, &[][..]));
+    let mut parameters: Vec<(&str, Option<&str>)> = (arrived.mail.iter())
+        .filter_map(|line| line.strip_prefix("MAIL FROM:<")?.split_once('>'))
+        .map(|(from, rest)| (from, rest.split(' ').find(|word| word.starts_with("MT-PRIORITY"))))
+        .collect();
+    parameters.sort_unstable();
+    let of = |parameter| ("c@example.test", Some(parameter));
+    assert_eq!(
+        parameters,
+        [("a@example.test", None), of("MT-PRIORITY=-4"), of("MT-PRIORITY=2"), of("MT-PRIORITY=6")],
+        "{:?}",
+        arrived.mail
+    );
+}
+
+/// A message that is told from others by its id.
+fn message(id: &str) -> String {
+    format!("{ID_HEADER}{id}\r\n\r\nText.\r\n")
 }
 
 #[test]

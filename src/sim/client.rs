@@ -180,7 +180,8 @@ impl Client {
         };
         scene.ledger.begin(scene.now, &mail);
         (self.ended, self.accepted) = (false, 0);
-        wire.say(&format!("MAIL FROM:<{}> SIZE={}\r\n", mail.sender, mail.content.len()));
+        let priority = mail.priority.map_or(String::new(), |priority| format!(" MT-PRIORITY={priority}"));
+        wire.say(&format!("MAIL FROM:<{}> SIZE={}{priority}\r\n", mail.sender, mail.content.len()));
         self.expects.push_back(Expect::Mail);
         if self.style != Style::Lockstep {
             for (place, recipient) in mail.recipients.iter().enumerate() {

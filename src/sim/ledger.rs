@@ -305,6 +305,20 @@ impl Ledger {
         }
     }
 
+    /// A next hop is told how urgent a message is: as it was granted, whatever happened since, and never where that is not offered.
+    pub(super) fn ranked(&mut self, now: Instant, sender: &str, told: Option<&str>, offered: bool) {
+        let Some(number) = super::mail::number_of_sender(sender) else { return };
+        let Some(entry) = self.entries.get(&number) else { return };
+        let granted = entry.mail.granted();
+        let expected = (offered && granted != 0).then(|| granted.to_string());
+        if told != expected.as_deref() {
+            self.violate(
+                now,
+                format_args!("priority: message {number} has {granted}, and a next hop is told {told:?}"),
+            );
+        }
+    }
+
     /// An operator holds a message, or lets it go.
     pub(super) fn held(&mut self, now: Instant, number: u32, held: bool) {
         if let Some(entry) = self.entries.get_mut(&number) {

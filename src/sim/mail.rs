@@ -1,6 +1,7 @@
 //! The mail of a world: every message is made from its number and the seed, so that nothing has to be remembered to know
 //! what it was.
 
+use crate::smtp::Priority;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -18,7 +19,12 @@ pub(super) struct Mail {
     pub recipients: Vec<String>,
     /// Lines that end in CRLF, dots not stuffed.
     pub content: Vec<u8>,
+    /// What its client asks for, if it asks.
+    pub priority: Option<Priority>,
 }
+
+/// The highest that the appliance grants, where priorities are spoken of.
+pub(super) const PRIORITY_MAX: i8 = 6;
 
 impl Mail {
     pub(super) fn new(seed: u64, number: u32) -> Mail {
@@ -45,7 +51,20 @@ impl Mail {
         )
         .into_bytes();
         body(&mut random, size, &mut content);
-        Mail { number, sender, recipients, content }
+        Mail { number, sender, recipients, content, priority: None }
+    }
+
+    /// The same in a world in which priorities are spoken of: two of three messages have one.
+    pub(super) fn with_priority(mut self) -> Mail {
+        let number = self.number.wrapping_mul(0x9e37_79b9) >> 16;
+        self.priority =
+            (!number.is_multiple_of(3)).then(|| Priority::try_from((number / 3 % 19) as i8 - 9).ok()).flatten();
+        self
+    }
+
+    /// What the appliance has granted.
+    pub(super) fn granted(&self) -> i8 {
+        self.priority.map_or(0, |priority| priority.number().min(PRIORITY_MAX))
     }
 
     /// The same with dots stuffed, as DATA wants it, without the end.

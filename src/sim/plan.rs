@@ -276,6 +276,12 @@ const POOLS_STREAM: u64 = 0x6_900f << 32;
 /// Of a hundred worlds, in so many it leaves from pools.
 const POOLS_PERCENT: u32 = 30;
 
+/// The same for mail that is more urgent or less.
+const PRIORITIES_STREAM: u64 = 0xb_6710 << 32;
+
+/// Of a hundred worlds, in so many clients say how urgent their mail is.
+const PRIORITIES_PERCENT: u32 = 40;
+
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
 
@@ -343,6 +349,8 @@ pub(super) struct Plan {
     pub pools: bool,
     /// It leaves next hops alone that are too busy.
     pub reacts: bool,
+    /// Clients say how urgent their mail is, and so does the appliance to next hops.
+    pub priorities: bool,
     /// A start brings another number of workers than the one before it.
     pub regroups: bool,
     /// When everything is put right the process goes on, and nothing is scheduled anew, unless its storage failed.
@@ -384,6 +392,7 @@ impl Plan {
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
+            priorities: StdRng::seed_from_u64(seed ^ PRIORITIES_STREAM).random_range(0..100) < PRIORITIES_PERCENT,
             regroups: random.random_bool(0.3),
             heals_in_place: false,
             victim: None,
@@ -490,6 +499,7 @@ impl Plan {
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
+            priorities: StdRng::seed_from_u64(seed ^ PRIORITIES_STREAM).random_range(0..100) < PRIORITIES_PERCENT,
             regroups: false,
             heals_in_place: random.random_bool(0.5),
             victim: None,

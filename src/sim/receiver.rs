@@ -43,14 +43,16 @@ pub(super) struct Hop {
     pub lmtp: bool,
     /// Its place, if it knows where mail to it comes from.
     pub place: Option<usize>,
+    /// It offers MT-PRIORITY.
+    priorities: bool,
     /// Conversations.
     open: u32,
     seen: BTreeMap<String, Instant>,
 }
 
 impl Hop {
-    pub(super) fn new(lmtp: bool) -> Hop {
-        Hop { lmtp, ..Hop::default() }
+    pub(super) fn new(lmtp: bool, priorities: bool) -> Hop {
+        Hop { lmtp, priorities, ..Hop::default() }
     }
 }
 
@@ -96,14 +98,24 @@ impl Receiver {
         }
         let upper = line.to_ascii_uppercase();
         if upper.starts_with("EHLO ") || upper.starts_with("LHLO ") {
-            wire.say("250-hop.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-ENHANCEDSTATUSCODES\r\n250 8BITMIME\r\n");
+            wire.say("250-hop.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-ENHANCEDSTATUSCODES\r\n");
+            wire.say(if self.hop.borrow().priorities {
+                "250-MT-PRIORITY\r\n250 8BITMIME\r\n"
+            } else {
+                "250 8BITMIME\r\n"
+            });
         } else if let Some(path) = upper.starts_with("MAIL FROM:<").then(|| &line[11..]) {
             self.reset();
-            self.sender = path.split_once('>').map(|(address, _)| address.to_owned());
-            if let (Some(place), Some(client), Some(sender)) = (self.hop.borrow().place, wire.client, &self.sender)
+            let (sender, parameters) = path.split_once('>').unzip();
+            self.sender = sender.map(str::to_owned);
+            if let (Some(place), Some(client), Some(sender)) = (self.hop.borrow().place, wire.client, sender)
                 && !may_come_from(client, sender, place)
             {
                 scene.ledger.violate(scene.now, format_args!("mail from <{sender}> came to hop {place} from {client}"));
+            }
+            if let (Some(sender), Some(parameters)) = (sender, parameters) {
+                let word = parameters.split(' ').find_map(|word| word.strip_prefix("MT-PRIORITY="));
+                scene.ledger.ranked(scene.now, sender, word, self.hop.borrow().priorities);
             }
             wire.say("250 2.1.0 sender\r\n");
         } else if let Some(path) = upper.starts_with("RCPT TO:<").then(|| &line[9..]) {

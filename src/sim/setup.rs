@@ -54,6 +54,10 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     if plan.pools {
         text += &pools(plan.pair);
     }
+    if plan.priorities {
+        let spoken_of = format!("role = \"relay\"\nmt_priority = true\npriority_max = {}\n", mail::PRIORITY_MAX);
+        text = text.replace("role = \"relay\"\n", &spoken_of);
+    }
     let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };

@@ -204,8 +204,10 @@ impl World {
         let receivers = outside(&network, 3, addresses, places, random.random());
         let attacker = Attacker::new(network.clone(), HARDWARE_ADDRESS, Ipv4Addr::new(10, 0, 0, 1), plan.pair);
         let knows = plan.pools && !plan.pair;
+        // Every other next hop speaks of priorities, too.
+        let priorities = |place: usize| plan.priorities && place.is_multiple_of(2);
         let hop = |place| {
-            let mut hop = Hop::new(place == LMTP);
+            let mut hop = Hop::new(place == LMTP, priorities(place));
             hop.place = Some(place).filter(|_| knows);
             Rc::new(RefCell::new(hop))
         };
@@ -528,7 +530,8 @@ impl World {
         let count = self.random.random_range(1..=5);
         let mails = (0..count).map(|_| {
             self.mail_next += 1;
-            Mail::new(self.seed, self.mail_next)
+            let mail = Mail::new(self.seed, self.mail_next);
+            if self.plan.priorities { mail.with_priority() } else { mail }
         });
         let mut client = Client::new(style, mails.collect());
         if !polite {

@@ -17,6 +17,8 @@ pub struct Arrived {
     pub count: HashMap<String, u32>,
     /// Ids of messages that were not as they were sent.
     pub altered: Vec<String>,
+    /// What was said with MAIL, in its order.
+    pub mail: Vec<String>,
 }
 
 /// A receiver; it ends with the test process.
@@ -73,7 +75,13 @@ fn serve(stream: TcpStream, arrived: &Mutex<Arrived>, expected: fn(&str) -> Stri
         }
         let verb = line.get(..4).unwrap_or_default().to_ascii_uppercase();
         match &verb[..] {
-            b"EHLO" => out.write_all(b"250-receiver.example.test\r\n250-PIPELINING\r\n250 8BITMIME\r\n")?,
+            b"EHLO" => {
+                out.write_all(b"250-receiver.example.test\r\n250-PIPELINING\r\n250-MT-PRIORITY\r\n250 8BITMIME\r\n")?
+            }
+            b"MAIL" => {
+                arrived.lock().expect("the counts").mail.push(String::from_utf8_lossy(line.trim_ascii()).into_owned());
+                out.write_all(b"250 2.1.0 fine\r\n")?;
+            }
             b"DATA" => {
                 out.write_all(b"354 go on\r\n")?;
                 let content = content(&mut lines)?;
