@@ -281,12 +281,20 @@ pub const ALIASES_MAX: usize = 8;
 pub const RECIPIENTS_PER_TRANSACTION_MAX: usize = 100;
 
 /// Jobs that one worker's queue has in hand at one destination. It bounds what a dead destination can take from the
-/// others, and is enough to keep the connections of one destination busy over a ring's round trip.
+/// others, and is enough to keep the connections of one destination busy over a ring's round trip. Of urgent mail there may be more, of
+/// bulk less: [`PRIORITY_SHARE`].
 pub const JOBS_IN_HAND_MAX: u32 = 128;
 
 /// Jobs that one worker's queue has in hand at all destinations. It leaves room at their owners for eight workers' worth of those
 /// that have few, and many domains may be slow at a time.
 pub const JOBS_IN_HAND_TOTAL_MAX: usize = 16_384;
+
+/// One part in so many of the jobs that there may be is kept for urgent mail, on top of what other mail may take, and one is kept from bulk.
+/// It is room enough for what is seldom, and takes little from the rest.
+pub const PRIORITY_SHARE: usize = 8;
+
+/// [`JOBS_IN_HAND_TOTAL_MAX`] with those of urgent mail alone.
+pub const JOBS_IN_HAND_MOST: usize = JOBS_IN_HAND_TOTAL_MAX + JOBS_IN_HAND_TOTAL_MAX.div_ceil(PRIORITY_SHARE);
 
 /// How often in a row what is less urgent is passed over, of priorities below 0, of 0 and above, before it has its turn. Whoever fills all
 /// turns with urgent mail leaves every fifth to other mail, and every seventeenth to bulk.

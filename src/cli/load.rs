@@ -11,6 +11,7 @@ use crate::load::{
     About, Class, Figures, Flood, Generator, Live, Pace, Plan, PlanError, Route, Sizes, Slow, Transfer, json,
     parse_mix, rate, table,
 };
+use crate::smtp::Priority;
 use crate::tls;
 use clap::Args;
 use indicatif::ProgressBar;
@@ -57,6 +58,9 @@ pub struct LoadArgs {
     /// The sender of all messages.
     #[arg(long, value_name = "ADDRESS", default_value = "sender@example.test")]
     pub from: String,
+    /// How urgent all messages are, -9 to 9, to a server that offers MT-PRIORITY.
+    #[arg(long, value_name = "NUMBER", default_value_t = Priority::NORMAL, allow_negative_numbers = true)]
+    pub priority: Priority,
     /// The recipient; with several recipients the local part gets a number.
     #[arg(long, value_name = "ADDRESS", default_value = "user@example.test")]
     pub to: String,
@@ -192,6 +196,7 @@ fn plan(args: &LoadArgs) -> Result<Plan, LoadError> {
         timeout: *args.timeout,
         ehlo_name: args.ehlo_name.clone(),
         sender: args.from.clone(),
+        priority: args.priority,
         recipient: args.to.clone(),
         domains: args.domains,
         date: jiff::Timestamp::now().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string(),

@@ -3,10 +3,11 @@
 //! In: who waits, and how urgent that is. Out: who is next. It never looks at a clock.
 //!
 //! RFC 6710 lets a server tell fewer priorities apart than there are. Here they are three classes, as in MIXER (RFC 2156): above 0,
-//! 0, below 0. A higher class goes first. One that waits is passed over at most [`PASSED_OVER_MAX`] times in a row: then it has its turn, so
-//! that none starves. Where all three have more to do than can be done, of a hundred turns 74 go to the highest, 20 to the next and 6 to the lowest.
+//! 0, below 0. A higher class goes first. One that was passed over [`PASSED_OVER_MAX`] times in a row has its turn, after one that waits for as
+//! much and is higher: so none starves. Where all three have more to do than can be done, of a hundred turns 74 go to the highest, 20
+//! to the next and 6 to the lowest.
 
-use crate::limits::PASSED_OVER_MAX;
+use crate::limits::{PASSED_OVER_MAX, PRIORITY_SHARE};
 use crate::smtp::Priority;
 use std::collections::BTreeSet;
 
@@ -81,9 +82,9 @@ impl UnderWay {
     /// How much of this class and of those below it there may be, where there may be `max` up to [`Class::Normal`].
     pub fn max(class: Class, max: usize) -> usize {
         match class {
-            Class::Bulk => max - max / 8,
+            Class::Bulk => max - max / PRIORITY_SHARE,
             Class::Normal => max,
-            Class::Urgent => max + max.div_ceil(8),
+            Class::Urgent => max + max.div_ceil(PRIORITY_SHARE),
         }
     }
 
@@ -98,7 +99,11 @@ impl UnderWay {
     }
 
     pub fn add(&mut self, class: Class) {
-        self.counts[class.index()] += 1;
+        self.add_all(class, 1);
+    }
+
+    pub fn add_all(&mut self, class: Class, count: usize) {
+        self.counts[class.index()] += count;
     }
 
     pub fn remove(&mut self, class: Class) {

@@ -4,6 +4,7 @@
 //! time passes.
 
 use crate::config::{Period, Size};
+use crate::smtp::Priority;
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -258,6 +259,8 @@ pub struct Plan {
     pub ehlo_name: String,
     /// The sender of all messages.
     pub sender: String,
+    /// How urgent they are, where the server lets one say so.
+    pub priority: Priority,
     /// The recipient of all messages; with more than one, a number is added to each local part.
     pub recipient: String,
     /// Messages go to so many domains in turn, "d0." and so on in front of the recipient's; 0: all to the recipient's own.
@@ -369,6 +372,7 @@ mod tests {
             timeout: Duration::from_secs(10),
             ehlo_name: "client.example.test".to_owned(),
             sender: "a@example.test".to_owned(),
+            priority: Priority::NORMAL,
             recipient: "b@example.test".to_owned(),
             domains: 0,
             date: String::new(),

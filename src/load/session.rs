@@ -455,8 +455,16 @@ impl Session {
             let out = self.out.end();
             let size = self.header.len() as u64 + self.body_size;
             let written = match transaction.asked {
-                0 if self.offered.size.is_some() => write!(out, "MAIL FROM:<{}> SIZE={size}\r\n", plan.sender),
-                0 => write!(out, "MAIL FROM:<{}>\r\n", plan.sender),
+                0 => {
+                    let mut written = write!(out, "MAIL FROM:<{}>", plan.sender);
+                    if self.offered.size.is_some() {
+                        written = written.and_then(|()| write!(out, " SIZE={size}"));
+                    }
+                    if self.offered.mt_priority && !plan.priority.is_normal() {
+                        written = written.and_then(|()| write!(out, " MT-PRIORITY={}", plan.priority));
+                    }
+                    written.and_then(|()| out.write_all(b"\r\n"))
+                }
                 number if number <= class.recipients => {
                     let place = Some(number).filter(|_| class.recipients > 1);
                     let recipient = Recipient { plan: &plan, message: transaction.message.number, place };

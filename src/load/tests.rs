@@ -5,6 +5,7 @@ use super::*;
 use crate::env::Instant;
 use crate::flow::{FlowEvent, Transport};
 use crate::port::sim::{Link, Network, SimPort};
+use crate::smtp::Priority;
 use crate::tcp::{OwnAddress, Settings, Stack};
 use crate::tls;
 use std::net::IpAddr;
@@ -45,6 +46,7 @@ fn plan(pace: Pace, sessions: usize) -> Plan {
         timeout: 10 * SECOND,
         ehlo_name: "client.example.test".to_owned(),
         sender: "a@example.test".to_owned(),
+        priority: Priority::NORMAL,
         recipient: "b@example.test".to_owned(),
         domains: 0,
         date: "Thu, 01 Jan 1970 00:00:00 +0000".to_owned(),

@@ -277,7 +277,7 @@ const POOLS_STREAM: u64 = 0x6_900f << 32;
 const POOLS_PERCENT: u32 = 30;
 
 /// The same for mail that is more urgent or less.
-const PRIORITIES_STREAM: u64 = 0xb_6710 << 32;
+const PRIORITIES_STREAM: u64 = 0xb_6f8c << 32;
 
 /// Of a hundred worlds, in so many clients say how urgent their mail is.
 const PRIORITIES_PERCENT: u32 = 40;

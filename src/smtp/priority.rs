@@ -21,7 +21,7 @@ impl Priority {
     /// The most urgent.
     pub const HIGHEST: Priority = Priority(9);
 
-    /// As a parameter of MAIL has it: one digit, with a minus or without, and nothing else (RFC 6710 §3).
+    /// As MT-PRIORITY has it: one digit, with a minus or without, and nothing else.
     pub fn parse(text: &str) -> Option<Priority> {
         let digits = text.strip_prefix('-').unwrap_or(text);
         // There is no "-0".
@@ -34,8 +34,7 @@ impl Priority {
         self.0
     }
 
-    /// Whether it is that of most mail.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so whether to pass over a field")]
+    /// Whether it is that of most mail. By reference, as serde asks.
     pub fn is_normal(&self) -> bool {
         *self == Priority::NORMAL
     }

@@ -4,7 +4,7 @@ use super::Worker;
 use crate::env::Clock;
 use crate::env::disk::Disk;
 use crate::flow::Transport;
-use crate::limits::{Gauge, JOBS_IN_HAND_TOTAL_MAX};
+use crate::limits::{Gauge, JOBS_IN_HAND_MOST};
 use crate::spool::Log;
 
 impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
@@ -14,6 +14,6 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
         self.home.gauge(see);
         self.outbound.destinations.gauge(see);
         // Of both identities.
-        self.parts.exchange.gauge(2 * JOBS_IN_HAND_TOTAL_MAX, see);
+        self.parts.exchange.gauge(2 * JOBS_IN_HAND_MOST, see);
     }
 }

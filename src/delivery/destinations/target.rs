@@ -228,7 +228,7 @@ impl Target {
     /// Whether more work may wait here, where so much may.
     pub fn has_room(&self, work: &Work, max: usize) -> bool {
         let mut counts = self.waiting.counts();
-        self.verifying.iter().for_each(|waiting| counts.add(waiting.work.class()));
+        counts.add_all(Class::Urgent, self.verifying.len());
         counts.has_room(work.class(), max)
     }
 

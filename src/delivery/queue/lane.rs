@@ -75,7 +75,7 @@ pub(super) struct Outlook {
 }
 
 impl Lane {
-    /// Jobs that it may have in hand, the most urgent not counted.
+    /// Jobs that it may have in hand, those not counted that only urgent mail may take.
     pub fn in_hand_max(&self, max: u32) -> u32 {
         if self.probing { 1 } else { max.saturating_sub(self.restraint).max(1) }
     }

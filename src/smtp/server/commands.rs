@@ -137,7 +137,7 @@ impl Session {
             envelope_id: parameters.envelope_id.map(Into::into),
         };
         self.enter(now, State::Mail(Box::new(envelope)));
-        // RFC 6710 §4.1: without the parameter it is 0 that was asked for.
+        // RFC 6710: without the parameter it is 0 that was asked for.
         let changed = self.settings.mt_priority && priority != parameters.priority.unwrap_or_default();
         self.say(&if changed { Reply::priority_changed(priority) } else { Reply::sender_accepted() });
     }

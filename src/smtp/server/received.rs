@@ -52,7 +52,7 @@ impl Trace<'_> {
         if let Some(recipient) = self.only_recipient {
             let _ = write!(out, "\r\n\tfor <{recipient}>");
         }
-        // RFC 6710 registers the clause.
+        // One of the additional clauses (RFC 5321 §4.4), as RFC 6710 has it.
         if let Some(priority) = self.priority {
             let _ = write!(out, "\r\n\tpriority {priority}");
         }
