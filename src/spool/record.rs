@@ -584,7 +584,8 @@ mod tests {
         };
         let (without, with) = (written(0), written(-4));
         let options = RECORD_HEADER_SIZE + 30;
-        assert_eq!((without[options], with[options]), (SMTPUTF8 | REQUIRE_TLS, SMTPUTF8 | REQUIRE_TLS | PRIORITY));
+        let others = SMTPUTF8 | REQUIRE_TLS | TLS_OPTIONAL;
+        assert_eq!((without[options], with[options]), (others, others | PRIORITY));
         let priority = |bytes: &[u8]| match decode(&mut &bytes[..], 4) {
             Ok(Record::Message(read)) => Some(read.envelope.priority.number()),
             _ => None,
