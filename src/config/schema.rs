@@ -205,8 +205,9 @@ pub struct Port {
     pub frames: u32,
     /// The largest IP packet, bytes (dpdk only): 9000 where everything on the link has jumbo frames. Each frame then takes as
     /// much memory more. On af_xdp, and for virtual devices that stand on an interface, it is the interface's (`ip link set DEV
-    /// mtu N`). No default: what the device has, 1500 as a rule.
-    #[schemars(range(min = 1280, max = 9216))]
+    /// mtu N`). Unset: what the device has, 1500 as a rule.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = 9000), range(min = 1280, max = 9216))]
     pub mtu: Option<u16>,
 }
 
