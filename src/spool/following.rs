@@ -323,20 +323,24 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Waits for the writes that are under way, for good or ill. Blocks.
+    /// Waits for the writes that are under way, for good or ill, and for a segment that is being made: who reads the log anew must find
+    /// it, and not be told of it later as well. Blocks.
     fn drain(&mut self) {
         let mut completions = Vec::new();
         self.disk.submit();
-        while self.in_flight.iter().any(|batch| !batch.done) {
+        while self.in_flight.iter().any(|batch| !batch.done) || self.segments.preparing.is_some() {
             self.disk.poll(&mut completions);
             if completions.is_empty() {
                 self.disk.wait();
             }
             for completion in completions.drain(..) {
-                if let Completion::Written { token, .. } = completion
-                    && let Some(batch) = self.in_flight.iter_mut().find(|batch| batch.point.sequence == token)
-                {
-                    batch.done = true;
+                match completion {
+                    Completion::Written { token, .. } => {
+                        let batch = self.in_flight.iter_mut().find(|batch| batch.point.sequence == token);
+                        batch.into_iter().for_each(|batch| batch.done = true);
+                    }
+                    Completion::Prepared { .. } => self.segments.preparing = None,
+                    Completion::Read { .. } => {}
                 }
             }
         }

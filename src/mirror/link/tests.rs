@@ -131,6 +131,9 @@ impl Pair {
             }
         }
         self.replica.log.poll(self.now, &mut Vec::new());
+        for log in [&self.owner.log, &self.replica.log] {
+            log.gauge(&mut |gauge| assert!(gauge.count <= gauge.limit, "{gauge:?}"));
+        }
         let counts = Counts { with: words(0).incarnation, epoch: self.epoch, promised: true };
         let Some((owner, replica)) = &mut self.link else { return };
         owner.pump(Some(counts), &mut self.owner.log, &mut ClientFeed::default(), self.now.mono);

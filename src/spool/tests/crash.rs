@@ -89,6 +89,24 @@ fn a_torn_batch_behind_a_full_segment_never_joins_the_chain_of_a_copy_that_leads
 }
 
 #[test]
+fn a_segment_that_is_being_made_while_a_copy_is_read_anew_has_one_use() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open_with(disk.clone(), small()).unwrap();
+    let mut seeds = 0..100;
+    while bench.log.segments.preparing.is_none() {
+        bench.accept(&text(seeds.next().expect("it rolls before"), 6000), 1).unwrap();
+    }
+    let last = bench.log.last_point();
+    disk.set_eagerness(1);
+    let (mut log, _) = bench.log.rewind(last, bench.now).unwrap();
+    for eagerness in [0, 10, 10] {
+        disk.set_eagerness(eagerness);
+        log.poll(bench.now, &mut Vec::new());
+    }
+    assert!(log.segments.each_once());
+}
+
+#[test]
 fn another_log_s_files_are_refused() {
     let (disk, _) = ten_batches();
     let other = Settings { log: 4, ..settings() };
