@@ -224,7 +224,7 @@ impl Queue {
             under_way: UnderWay::default(),
             outcomes_size: 0,
             lanes,
-            domains: Default::default(),
+            domains: HashMap::new(),
             free: Vec::new(),
             wanted: VecDeque::new(),
             timed: BTreeSet::new(),
