@@ -106,6 +106,13 @@ impl Check<'_> {
         self.problems.push(problem);
     }
 
+    /// What is wrong with so many sections where `max` are possible. It is shown at the first of those that are too many.
+    fn too_many(&self, section: &str, key: &str, count: usize, max: usize) -> Option<Problem> {
+        let place = self.places.of_entry(section, max, key);
+        (count > max)
+            .then(|| Problem::new(place, format!("{count} [[{section}]] sections: at most {max} are possible")))
+    }
+
     /// Reports every value that was there before. `what` stands before the value: "two listeners on".
     fn no_duplicates<T: Eq + Hash + std::fmt::Display>(&mut self, values: Vec<(T, Range<usize>)>, what: &str) {
         let mut seen: HashMap<T, ()> = HashMap::new();

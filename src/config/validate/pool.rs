@@ -9,11 +9,7 @@ use std::net::IpAddr;
 
 impl Check<'_> {
     pub(super) fn pools(&mut self, config: &Config) {
-        if config.pools.len() > POOLS_MAX {
-            let place = self.places.of_entry("pool", POOLS_MAX, "name");
-            let count = config.pools.len();
-            self.add(Problem::new(place, format!("{count} [[pool]] sections: at most {POOLS_MAX} are possible")));
-        }
+        self.problems.extend(self.too_many("pool", "name", config.pools.len(), POOLS_MAX));
         let place = |index| self.places.of_entry("pool", index, "name");
         let names = config.pools.iter().enumerate().map(|(index, pool)| (pool.name.clone(), place(index)));
         self.no_duplicates(names.collect(), "two [[pool]] sections with the name");

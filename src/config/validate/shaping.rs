@@ -7,14 +7,9 @@ use crate::limits::SHAPING_MAX;
 
 impl Check<'_> {
     pub(super) fn shaping(&mut self, config: &Config) {
-        if config.shaping.len() > SHAPING_MAX {
-            let place = self.places.of_entry("shaping", SHAPING_MAX, "domains");
-            let count = config.shaping.len();
-            self.add(
-                Problem::new(place, format!("{count} [[shaping]] sections: at most {SHAPING_MAX} are possible"))
-                    .help("a section may name any number of domains, hosts and networks"),
-            );
-        }
+        let too_many = self.too_many("shaping", "domains", config.shaping.len(), SHAPING_MAX);
+        let help = "a section may name any number of domains, hosts and networks";
+        self.problems.extend(too_many.map(|problem| problem.help(help)));
         for (index, section) in config.shaping.iter().enumerate() {
             let place = self.places.of_entry("shaping", index, "domains");
             if section.domains.is_empty() && section.hosts.is_empty() && section.networks.is_empty() {

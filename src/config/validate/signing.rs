@@ -7,11 +7,7 @@ use crate::limits::DKIM_KEYS_MAX;
 
 impl Check<'_> {
     pub(super) fn signing(&mut self, config: &Config) {
-        if config.dkim.len() > DKIM_KEYS_MAX {
-            let place = self.places.of_entry("dkim", DKIM_KEYS_MAX, "domain");
-            let count = config.dkim.len();
-            self.add(Problem::new(place, format!("{count} [[dkim]] sections: at most {DKIM_KEYS_MAX} are possible")));
-        }
+        self.problems.extend(self.too_many("dkim", "domain", config.dkim.len(), DKIM_KEYS_MAX));
         let place = |index| self.places.of_entry("dkim", index, "selector");
         let keys = config.dkim.iter().enumerate().map(|(index, dkim)| {
             let selector = dkim.selector.to_ascii_lowercase();

@@ -8,11 +8,7 @@ use std::collections::HashMap;
 
 impl Check<'_> {
     pub(super) fn tenants(&mut self, config: &Config) {
-        if config.tenants.len() > TENANTS_MAX {
-            let place = self.places.of_entry("tenant", TENANTS_MAX, "name");
-            let count = config.tenants.len();
-            self.add(Problem::new(place, format!("{count} [[tenant]] sections: at most {TENANTS_MAX} are possible")));
-        }
+        self.problems.extend(self.too_many("tenant", "name", config.tenants.len(), TENANTS_MAX));
         let place = |index| self.places.of_entry("tenant", index, "name");
         let names = config.tenants.iter().enumerate().map(|(index, tenant)| (tenant.name.clone(), place(index)));
         self.no_duplicates(names.collect(), "two [[tenant]] sections with the name");
