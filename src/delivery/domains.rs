@@ -10,9 +10,9 @@ const DEFAULT_PATTERN: &str = "*";
 #[derive(Clone, Debug)]
 pub(super) struct Domains<T> {
     /// Patterns without a leading dot, in lower case.
-    exact: HashMap<Box<str>, T>,
+    exact: HashMap<Box<[u8]>, T>,
     /// Patterns with a leading dot, kept without it.
-    below: HashMap<Box<str>, T>,
+    below: HashMap<Box<[u8]>, T>,
     default: Option<T>,
 }
 
@@ -29,9 +29,9 @@ impl<T: Copy> Domains<T> {
         if name == DEFAULT_PATTERN {
             self.default.replace(value)
         } else if let Some(domain) = name.strip_prefix('.') {
-            self.below.insert(domain.into(), value)
+            self.below.insert(domain.as_bytes().into(), value)
         } else {
-            self.exact.insert(name.into(), value)
+            self.exact.insert(name.as_bytes().into(), value)
         }
     }
 
@@ -43,22 +43,25 @@ impl<T: Copy> Domains<T> {
     /// What holds for a domain: its own, else that of the nearest domain above with a dotted pattern, else the default. An
     /// empty domain and an address literal have only the default. Takes a look-up for each label, and no memory.
     pub fn get(&self, domain: &str) -> Option<T> {
+        if self.exact.is_empty() && self.below.is_empty() {
+            return self.default;
+        }
         // Only what RFC 5321 §4.5.3.1.2 allows can be in the table; longer names need no copy to be refused.
         let mut lower = [0u8; DOMAIN_SIZE_MAX];
         let domain = domain.strip_suffix('.').unwrap_or(domain);
         let Some(lower) = lower.get_mut(..domain.len()) else { return self.default };
         lower.copy_from_slice(domain.as_bytes());
         lower.make_ascii_lowercase();
-        let Ok(mut name) = std::str::from_utf8(lower) else { return self.default };
+        let mut name = &*lower;
         if let Some(value) = self.exact.get(name) {
             return Some(*value);
         }
         if !self.below.is_empty() {
-            while let Some((_, above)) = name.split_once('.') {
-                if let Some(value) = self.below.get(above) {
+            while let Some(dot) = name.iter().position(|byte| *byte == b'.') {
+                name = &name[dot + 1..];
+                if let Some(value) = self.below.get(name) {
                     return Some(*value);
                 }
-                name = above;
             }
         }
         self.default

@@ -82,5 +82,6 @@ pub struct OwnMessage {
 
 /// The domain of an address, without the `@`; empty where there is none (`Postmaster`).
 pub fn domain_of(address: &str) -> &str {
-    address.rsplit_once('@').map_or("", |(_, domain)| domain)
+    // Domains are short: to look for a character, as the standard library has it, takes several times as long.
+    address.bytes().rposition(|byte| byte == b'@').map_or("", |at| &address[at + 1..])
 }
