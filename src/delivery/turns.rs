@@ -9,7 +9,7 @@
 
 use crate::limits::{PASSED_OVER_MAX, PRIORITY_SHARE};
 use crate::smtp::Priority;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Priorities that are treated alike. The higher is the more urgent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,7 +126,8 @@ pub(super) struct Place {
 /// Those who wait for their turn: by class, and in the order in which they came. Each keeps its own place.
 #[derive(Debug, Default)]
 pub(super) struct Ring {
-    waiting: BTreeSet<(Class, u64, usize)>,
+    /// By their numbers, in each class.
+    waiting: [BTreeMap<u64, usize>; Class::COUNT],
     count: u64,
     turns: Turns,
 }
@@ -138,35 +139,30 @@ impl Ring {
             return;
         }
         if let Some(Place { class, number }) = place.take() {
-            self.waiting.remove(&(class, number, who));
+            self.waiting[class.index()].remove(&number);
         }
         *place = class.map(|class| {
             self.count += 1;
-            self.waiting.insert((class, self.count, who));
+            self.waiting[class.index()].insert(self.count, who);
             Place { class, number: self.count }
         });
     }
 
     /// Takes out who is next, of classes that may; its place is no more.
     pub fn next(&mut self, may: impl Fn(Class) -> bool) -> Option<usize> {
-        let first = |class| self.waiting.range((class, 0, 0)..=(class, u64::MAX, usize::MAX)).next().copied();
-        let firsts = Class::ALL.map(first);
-        let first_of = |class: Class| firsts.iter().flatten().find(|(other, ..)| *other == class);
-        let class = self.turns.next(|class| first_of(class).is_some() && may(class))?;
-        let next = *first_of(class)?;
-        self.waiting.remove(&next);
-        Some(next.2)
+        let waiting = &self.waiting;
+        let class = self.turns.next(|class| !waiting[class.index()].is_empty() && may(class))?;
+        self.waiting[class.index()].pop_first().map(|(_, who)| who)
     }
 
     /// Whether somebody waits who may have the next turn.
     pub fn is_ready(&self, may: impl Fn(Class) -> bool) -> bool {
-        let any = |class| self.waiting.range((class, 0, 0)..=(class, u64::MAX, usize::MAX)).next().is_some();
-        Class::ALL.into_iter().any(|class| any(class) && may(class))
+        Class::ALL.into_iter().any(|class| !self.waiting[class.index()].is_empty() && may(class))
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        self.waiting.iter().map(BTreeMap::len).sum()
     }
 }
 
