@@ -369,6 +369,8 @@ pub enum RouteError {
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     routes: Vec<Route>,
+    /// Of each route, what it is for people: every line of the log about a delivery says so.
+    names: Vec<Box<str>>,
     domains: Domains<RouteId>,
     /// Of each route, its family.
     families: Vec<FamilyId>,
@@ -414,6 +416,7 @@ impl Routes {
                 compiled.with_pools.insert((compiled.families[index], *pool), id);
             }
         }
+        compiled.names = compiled.routes.iter().map(|route| DestinationName(Some(route)).to_string().into()).collect();
         Ok(compiled)
     }
 
@@ -522,7 +525,8 @@ impl Routes {
         let id = self.destination(domain);
         match self.routes.get(id.index()) {
             Some(route) if route.mx => format!("mx://{}", key_of(domain)),
-            _ => self.name(id).to_string(),
+            Some(_) => self.names[id.index()].to_string(),
+            None => self.name(id).to_string(),
         }
     }
 
