@@ -267,6 +267,13 @@ impl Reporter {
         self.messages_logged = wanted;
     }
 
+    /// Has a step of a message logged, which is put into words only if somebody reads it.
+    pub fn message(&mut self, event: impl FnOnce() -> Event) {
+        if self.messages_logged {
+            self.event(event());
+        }
+    }
+
     /// Has an event logged; if the channel is full it is dropped and counted.
     pub fn event(&mut self, event: Event) {
         if !self.messages_logged && event.is_of_message() {

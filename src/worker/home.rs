@@ -17,8 +17,8 @@ use super::parts::Parts;
 use super::signing::{Signing, SigningEquipment};
 use crate::control::MessageCounts;
 use crate::delivery::{
-    Bounce, ConnectionId, Fate, JobResult, MessageView, Progress, Queue, QueueStatus, RecipientView, Retry, Verdict,
-    Work, WorkResult,
+    self, Bounce, ConnectionId, Fate, JobResult, MessageView, Progress, Queue, QueueStatus, RecipientView, Retry,
+    Verdict, Work, WorkResult,
 };
 use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
@@ -35,6 +35,7 @@ use crate::tlsrpt::Session;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The home half's state.
 #[derive(Debug)]
@@ -252,7 +253,7 @@ impl Home {
         }
         if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
-            parts.reporter.event(Event::Accepted {
+            parts.reporter.message(|| Event::Accepted {
                 id,
                 client,
                 tls: secured,
@@ -404,14 +405,14 @@ impl Home {
             result.fates.iter_mut().for_each(|(_, fate)| *fate = Fate::deferred(why.clone()));
         }
         if !self.may_need_notice(parts.now, &message, &result) {
-            self.conclude(parts, &result, &[]);
+            self.conclude(parts, &result, None);
             return;
         }
         self.write_down_deliveries(parts, &result);
         let reader = parts.logs.of(result.id).and_then(|log| log.reader(result.id));
         let mut held = Held { result, reader, returned: Vec::new() };
         match read_beginning(parts, &mut held) {
-            Reading::Done if self.conclude(parts, &held.result, &held.returned) => {}
+            Reading::Done if self.conclude(parts, &held.result, Some(&held.returned)) => {}
             _ => self.hold(parts.now.mono, held),
         }
     }
@@ -438,7 +439,7 @@ impl Home {
                 continue;
             }
             match read_beginning(parts, &mut held) {
-                Reading::Done if self.conclude(parts, &held.result, &held.returned) => {}
+                Reading::Done if self.conclude(parts, &held.result, Some(&held.returned)) => {}
                 _ => self.hold(parts.now.mono, held),
             }
         }
@@ -462,20 +463,14 @@ impl Home {
         result.fates.iter().any(|(index, fate)| notice::may_follow(fate, expired, || message.recipient(*index)?.notify))
     }
 
-    /// Writes down what a job came to. False if there is no room for a notice that must be written first.
-    fn conclude<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult, returned: &[u8]) -> bool {
-        let Some(message) = parts.logs.get(result.id).and_then(|log| log.message(result.id)) else {
+    /// Writes down what a job came to. `returned`: the beginning of the message, if a notice may follow. False if there is no
+    /// room for one that must be written first.
+    fn conclude<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, result: &JobResult, returned: Option<&[u8]>) -> bool {
+        if parts.logs.get(result.id).is_none_or(|log| log.message(result.id).is_none()) {
             self.queue(result.id).discard(parts.now, result);
             return true;
-        };
-        // The notice is made before the queue hears of the result, since it may have to wait for room.
-        let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
-        let is_last_hop = self.schedule_of(result.id).is_last_hop(result.destination);
-        let original = Original { message: &message, beginning: returned, is_last_hop, age_max: self.retry.age_max };
-        // Nobody shall take two notices about one message for the same: each has a number of its own.
-        self.notices += 1;
-        let seed = self.seed ^ self.notices.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let dsn = match notice::compose(&self.hostname, parts.now, seed, &original, result, &verdicts) {
+        }
+        let dsn = match returned.and_then(|returned| self.compose_notice(parts, result, returned)) {
             None => None,
             Some(notice) => {
                 // In the log that holds the message, so that no crash keeps the outcome and loses the notice.
@@ -497,9 +492,26 @@ impl Home {
             self.write_down(parts, result, verdict, fate, dsn);
         }
         if parts.logs.get(result.id).is_none_or(|log| log.message(result.id).is_none_or(|message| !message.is_open())) {
-            parts.reporter.event(Event::Done { id: result.id });
+            parts.reporter.message(|| Event::Done { id: result.id });
         }
         true
+    }
+
+    /// The notice about what a job came to, made before the queue hears of that, since it may have to wait for room.
+    fn compose_notice<T, D: Disk>(
+        &mut self,
+        parts: &Parts<T, D>,
+        result: &JobResult,
+        beginning: &[u8],
+    ) -> Option<OwnMessage> {
+        // Nobody shall take two notices about one message for the same: each has a number of its own.
+        self.notices += 1;
+        let seed = self.seed ^ self.notices.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let message = parts.logs.get(result.id).and_then(|log| log.message(result.id))?;
+        let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
+        let is_last_hop = self.schedule_of(result.id).is_last_hop(result.destination);
+        let original = Original { message: &message, beginning, is_last_hop, age_max: self.retry.age_max };
+        notice::compose(&self.hostname, parts.now, seed, &original, result, &verdicts)
     }
 
     /// Writes down what came of one recipient, unless that is known already.
@@ -520,55 +532,35 @@ impl Home {
             return log.into_iter().for_each(|log| log.spared(id, index));
         }
         let Some(answer) = fate.answer() else { return };
-        let destination = parts.routes.describe(domain_of(recipient.address));
-        let (recipient, reply) = (recipient.address.to_owned(), answer.text.to_string());
-        let (remote, tls, path) = (answer.remote.as_deref().map(str::to_owned), answer.tls, answer.path.clone());
-        let text = answer.text.clone();
-        let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
-        let reaction = answer.reaction.as_deref().map(str::to_owned);
-        let (outcome, event) = match verdict {
+        let reply = answer.text.clone();
+        let delay = parts.now.wall.since(message.received_at());
+        let outcome = match verdict {
             Verdict::Busy => return,
             Verdict::Delivered { .. } => {
                 self.counts.delivered += 1;
-                let delay = parts.now.wall.since(message.received_at());
                 super::record(&mut parts.stages.delivery, delay);
-                let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-                let event = Event::Delivered { id, recipient, destination, remote, tls, path, reply, delay_ms };
-                (Outcome::Delivered { reply: text }, event)
+                Outcome::Delivered { reply }
             }
             Verdict::Deferred { attempts, next_attempt_at, .. } => {
                 self.counts.deferred += 1;
-                let event = Event::Deferred {
-                    id,
-                    recipient,
-                    destination,
-                    remote,
-                    tls,
-                    path,
-                    reply,
-                    status,
-                    reaction,
-                    attempts,
-                    next_attempt_at,
-                };
-                (Outcome::Deferred { attempts, next_attempt_at, reply: text }, event)
+                Outcome::Deferred { attempts, next_attempt_at, reply }
             }
-            Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
+            Verdict::Bounced { bounce, .. } => {
                 self.counts.bounced += 1;
-                let dsn = dsn.filter(|_| notify);
-                let event = Event::Bounced { id, recipient, destination, path, reply, status, reaction, dsn };
-                (Outcome::Bounced { reply: text }, event)
-            }
-            Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
-                self.counts.bounced += 1;
-                let dsn = dsn.filter(|_| notify);
-                (Outcome::Expired { reply: text }, Event::Expired { id, recipient, attempts, reply, dsn })
+                match bounce {
+                    Bounce::Permanent => Outcome::Bounced { reply },
+                    Bounce::Expired => Outcome::Expired { reply },
+                }
             }
         };
+        let routes = &parts.routes;
+        parts.reporter.message(|| {
+            let destination = routes.describe(domain_of(recipient.address));
+            verdict_event(id, recipient.address.to_owned(), destination, answer, verdict, delay, dsn)
+        });
         if let Some(log) = parts.logs.of(id) {
             log.settle(id, index, outcome);
         }
-        parts.reporter.event(event);
     }
 
     /// Another worker wants the content at `offset`.
@@ -664,6 +656,50 @@ impl Home {
     pub(super) fn status(&self) -> QueueStatus {
         let [a, b] = [&self.queues[0], &self.queues[1]].map(Queue::status);
         QueueStatus { scheduled: a.scheduled + b.scheduled, in_hand: a.in_hand + b.in_hand }
+    }
+}
+
+/// What the log says of a verdict.
+fn verdict_event(
+    id: MessageId,
+    recipient: String,
+    destination: String,
+    answer: &delivery::Answer,
+    verdict: Verdict,
+    delay: Duration,
+    dsn: Option<MessageId>,
+) -> Event {
+    let (reply, tls, path) = (answer.text.to_string(), answer.tls, answer.path.clone());
+    let remote = answer.remote.as_deref().map(str::to_owned);
+    let reaction = answer.reaction.as_deref().map(str::to_owned);
+    let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
+    match verdict {
+        Verdict::Busy => unreachable!("nothing is written down of what was not tried"),
+        Verdict::Delivered { .. } => {
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            Event::Delivered { id, recipient, destination, remote, tls, path, reply, delay_ms }
+        }
+        Verdict::Deferred { attempts, next_attempt_at, .. } => Event::Deferred {
+            id,
+            recipient,
+            destination,
+            remote,
+            tls,
+            path,
+            reply,
+            status,
+            reaction,
+            attempts,
+            next_attempt_at,
+        },
+        Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
+            let dsn = dsn.filter(|_| notify);
+            Event::Bounced { id, recipient, destination, path, reply, status, reaction, dsn }
+        }
+        Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
+            let dsn = dsn.filter(|_| notify);
+            Event::Expired { id, recipient, attempts, reply, dsn }
+        }
     }
 }
 
