@@ -169,11 +169,16 @@ fn head(kind: u8, length: usize) -> [u8; 4] {
     [kind, length[0], length[1], length[2]]
 }
 
+/// What most records have room in, bytes: one that is longer is moved while it is written.
+const RECORD_SIZE_USUAL: usize = 256;
+
 struct Writer(Vec<u8>);
 
 impl Writer {
     fn record(kind: u8) -> Writer {
-        Writer(vec![kind, 0, 0, 0, 0, 0, 0, 0])
+        let mut bytes = Vec::with_capacity(RECORD_SIZE_USUAL);
+        bytes.extend_from_slice(&[kind, 0, 0, 0, 0, 0, 0, 0]);
+        Writer(bytes)
     }
 
     fn u8(&mut self, value: u8) {
