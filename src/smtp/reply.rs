@@ -90,7 +90,7 @@ impl Reply {
 
     /// 250: the message is durable, and ours from now on.
     pub fn queued(id: MessageId) -> Reply {
-        Reply { code: 250, status: Some((2, 0, 0)), text: format!("Queued as {id}").into() }
+        Reply { code: 250, status: Some((2, 0, 0)), text: ["Queued as ", &id.text()].concat().into() }
     }
 
     /// 250 to RSET and NOOP.
@@ -305,7 +305,7 @@ impl Reply {
 }
 
 /// Writes a number and what stands behind it. The machinery of `write!` took longer than all else about a reply.
-fn push_number(out: &mut Vec<u8>, number: u16, after: u8) {
+pub(crate) fn push_number(out: &mut Vec<u8>, number: u16, after: u8) {
     let digit = b'0' + (number % 10) as u8;
     if number >= 10 {
         push_number(out, number / 10, digit);

@@ -1,5 +1,6 @@
 //! Queue ids.
 
+use arrayvec::ArrayString;
 use std::fmt;
 use std::str::FromStr;
 
@@ -38,15 +39,20 @@ impl MessageId {
     pub const fn number(self) -> u64 {
         self.0 & ((1 << NUMBER_BITS) - 1)
     }
-}
 
-impl fmt::Display for MessageId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    /// As it is written.
+    pub fn text(self) -> ArrayString<DIGITS> {
         let mut text = [0u8; DIGITS];
         for (place, digit) in text.iter_mut().rev().enumerate() {
             *digit = ALPHABET[(self.0 >> (5 * place)) as usize & 31];
         }
-        f.pad(std::str::from_utf8(&text).expect("the alphabet is ASCII"))
+        ArrayString::from_byte_string(&text).expect("the alphabet is ASCII")
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text())
     }
 }
 

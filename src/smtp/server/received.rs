@@ -6,7 +6,6 @@ use crate::spool::MessageId;
 use crate::tls::Secured;
 use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
-use std::io::Write;
 use std::net::IpAddr;
 
 /// What goes into a Received header. Everything in it was checked by the grammar.
@@ -40,23 +39,25 @@ impl Trace<'_> {
             (false, false, _) => "SMTP",
         };
         let mut out = Vec::with_capacity(256);
-        // Writing to a vector cannot fail.
-        let _ = match self.remote.to_canonical() {
-            IpAddr::V4(address) => write!(out, "Received: from {} ([{address}])\r\n", self.ehlo_name),
-            IpAddr::V6(address) => write!(out, "Received: from {} ([IPv6:{address}])\r\n", self.ehlo_name),
-        };
+        let mut put = |text: &str| out.extend_from_slice(text.as_bytes());
+        put("Received: from ");
+        put(self.ehlo_name);
+        let address = self.remote.to_canonical();
+        put(if address.is_ipv4() { " ([" } else { " ([IPv6:" });
+        put(&address.to_string());
+        put("])\r\n\t");
         if let Some(Secured { version, cipher, .. }) = self.secured {
-            let _ = write!(out, "\t(using {version} with cipher {cipher})\r\n");
+            put(&format!("(using {version} with cipher {cipher})\r\n\t"));
         }
-        let _ = write!(out, "\tby {} with {protocol} id {}", self.hostname, self.id);
+        ["by ", self.hostname, " with ", protocol, " id ", &self.id.text()].into_iter().for_each(&mut put);
         if let Some(recipient) = self.only_recipient {
-            let _ = write!(out, "\r\n\tfor <{recipient}>");
+            ["\r\n\tfor <", recipient, ">"].into_iter().for_each(&mut put);
         }
         // One of the additional clauses (RFC 5321 §4.4), as RFC 6710 has it.
         if let Some(priority) = self.priority {
-            let _ = write!(out, "\r\n\tpriority {priority}");
+            put(&format!("\r\n\tpriority {priority}"));
         }
-        let _ = write!(out, ";\r\n\t{}\r\n", date(self.at));
+        [";\r\n\t", &date(self.at), "\r\n"].into_iter().for_each(put);
         out
     }
 }
