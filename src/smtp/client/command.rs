@@ -31,7 +31,9 @@ macro_rules! append {
 
 /// `MAIL FROM:<…>` with the parameters that are needed and offered.
 pub(super) fn mail(out: &mut Vec<u8>, transaction: &Transaction, offered: &Extensions) {
-    append!(out, "MAIL FROM:<{}>", transaction.reverse_path);
+    out.extend_from_slice(b"MAIL FROM:<");
+    out.extend_from_slice(transaction.reverse_path.as_bytes());
+    out.push(b'>');
     if offered.size.is_some() && transaction.size > 0 {
         append!(out, " SIZE={}", transaction.size);
     }
@@ -60,12 +62,14 @@ pub(super) fn mail(out: &mut Vec<u8>, transaction: &Transaction, offered: &Exten
             append!(out, " ENVID={id}");
         }
     }
-    append!(out, "\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// `RCPT TO:<…>` with the parameters that are offered.
 pub(super) fn rcpt(out: &mut Vec<u8>, recipient: &TransactionRecipient, offered: &Extensions) {
-    append!(out, "RCPT TO:<{}>", recipient.address);
+    out.extend_from_slice(b"RCPT TO:<");
+    out.extend_from_slice(recipient.address.as_bytes());
+    out.push(b'>');
     if offered.dsn {
         if let Some(notify) = recipient.notify {
             append!(out, " NOTIFY={}", notify_value(notify));
@@ -74,7 +78,7 @@ pub(super) fn rcpt(out: &mut Vec<u8>, recipient: &TransactionRecipient, offered:
             append!(out, " ORCPT={original}");
         }
     }
-    append!(out, "\r\n");
+    out.extend_from_slice(b"\r\n");
 }
 
 /// RFC 3461 §4.1.

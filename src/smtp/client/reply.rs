@@ -4,7 +4,11 @@
 //! their number are bounded; what a reply says beyond [`REMOTE_REPLY_SIZE_MAX`] is read and dropped.
 
 use crate::limits::{CLIENT_REPLY_LINE_SIZE_MAX, CLIENT_REPLY_LINES_MAX, REMOTE_REPLY_SIZE_MAX};
+use crate::smtp::reply::push_number;
 use std::fmt;
+
+/// Bytes that the codes of a reply take, with what stands behind them: `250 2.0.0 `, each of three digits at most.
+const REPLY_CODES_SIZE_MAX: usize = 16;
 
 /// What a server answered. The text is UTF-8 of at most [`REMOTE_REPLY_SIZE_MAX`] bytes, its lines joined by spaces,
 /// without the enhanced code and without control characters.
@@ -33,18 +37,27 @@ impl RemoteReply {
     pub fn is_permanent(&self) -> bool {
         self.code / 100 == 5
     }
+
+    /// All of it in one line, as [`Display`](fmt::Display) has it.
+    pub fn line(&self) -> String {
+        let mut line = Vec::with_capacity(self.text.len() + REPLY_CODES_SIZE_MAX);
+        push_number(&mut line, self.code, b' ');
+        if let Some((class, subject, detail)) = self.enhanced {
+            push_number(&mut line, class.into(), b'.');
+            push_number(&mut line, subject, b'.');
+            push_number(&mut line, detail, b' ');
+        }
+        line.extend_from_slice(self.text.as_bytes());
+        if self.text.is_empty() {
+            line.pop();
+        }
+        String::from_utf8(line).expect("digits and a text are text")
+    }
 }
 
 impl fmt::Display for RemoteReply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.code)?;
-        if let Some((class, subject, detail)) = self.enhanced {
-            write!(f, " {class}.{subject}.{detail}")?;
-        }
-        if !self.text.is_empty() {
-            write!(f, " {}", self.text)?;
-        }
-        Ok(())
+        f.write_str(&self.line())
     }
 }
 
@@ -139,7 +152,8 @@ impl ReplyReader {
         }
         each_line(reply.lines_count, text);
         reply.lines_count += 1;
-        // What looks like an enhanced code but is not the reply's belongs to the text.
+        // What looks like an enhanced code but is not the reply's belongs to the text. Most replies have one line.
+        reply.text.reserve(said.len().min(REMOTE_REPLY_SIZE_MAX));
         append_clean(&mut reply.text, if own_enhanced == reply.enhanced { said } else { text });
         if more {
             return Ok(None);

@@ -242,7 +242,7 @@ impl Connection {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
                 let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
-                let answer = Answer::reply(code, status, reply.to_string(), &*self.host);
+                let answer = Answer::reply(code, status, reply.line(), &*self.host);
                 Fate::Delivered(Answer { tls: self.secured(), path: Some(self.path()), ..answer })
             }
             // Nothing was said about it.
