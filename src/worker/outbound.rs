@@ -13,8 +13,8 @@ mod connection;
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, Behalf, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, News, Security, TaskResult,
-    Work,
+    Action, Answer, Behalf, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, JobRecipient, News, Security,
+    TaskResult, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -95,8 +95,18 @@ struct Connection {
 #[derive(Debug)]
 enum InHand {
     Nothing,
-    Delivery { job: Job, fates: Vec<(u32, Fate)>, content: Content, attempt: Attempt, broken_off: bool },
-    Verification { fate: Option<Fate> },
+    Delivery {
+        id: MessageId,
+        /// Of its content, bytes.
+        size: u64,
+        fates: Vec<(u32, Fate)>,
+        content: Content,
+        attempt: Attempt,
+        broken_off: bool,
+    },
+    Verification {
+        fate: Option<Fate>,
+    },
 }
 
 /// What is known of a job by those who may have to go on with it.
@@ -282,10 +292,11 @@ impl Outbound {
                     parts.exchange.send(worker_of_log(job.id.log(), workers), letter);
                 }
                 let authenticated = secured.is_some_and(|secured| secured.verified);
-                let task = Task::Deliver(transaction(&job, authenticated, attempt != Attempt::Alone));
+                let (id, size) = (job.id, job.size);
                 let fates = Vec::with_capacity(job.recipients.len());
-                found.task = InHand::Delivery { job, fates, content: Content::Unopened, attempt, broken_off: false };
-                task
+                let content = Content::Unopened;
+                found.task = InHand::Delivery { id, size, fates, content, attempt, broken_off: false };
+                Task::Deliver(transaction(job, authenticated, attempt != Attempt::Alone))
             }
         };
         found.end_arrived = false;
@@ -433,7 +444,7 @@ impl Outbound {
     pub(super) fn read<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, id: MessageId) {
         let waiting: Vec<ConnectionId> = (self.connections.iter())
             .filter(|(_, connection)| {
-                matches!(&connection.task, InHand::Delivery { job, content: Content::Here(_), .. } if job.id == id)
+                matches!(connection.task, InHand::Delivery { id: other, content: Content::Here(_), .. } if other == id)
             })
             .map(|(connection, _)| *connection)
             .collect();
@@ -569,7 +580,7 @@ impl Outbound {
                     let dsn_offered = session.extensions().dsn;
                     let task = std::mem::replace(&mut found.task, InHand::Nothing);
                     let result = match task {
-                        InHand::Delivery { job: _, fates, content, attempt: _, broken_off } => {
+                        InHand::Delivery { fates, content, broken_off, .. } => {
                             close_content(parts, connection, content);
                             Some(TaskResult::Deliver { fates, dsn_offered, broken_off })
                         }
@@ -632,8 +643,8 @@ impl Outbound {
         gone: &[IpAddr],
     ) {
         let affected = |connection: &Connection| {
-            let InHand::Delivery { job, .. } = &connection.task else { return gone.contains(&connection.local) };
-            let delivers = Some(identity_of_log(job.id.log())) == identity;
+            let InHand::Delivery { id, .. } = &connection.task else { return gone.contains(&connection.local) };
+            let delivers = Some(identity_of_log(id.log())) == identity;
             delivers || gone.contains(&connection.local)
         };
         let all = self.connections.iter().filter(|(_, connection)| affected(connection)).map(|(id, _)| *id);
@@ -707,15 +718,15 @@ fn close_content<T: Transport, D: Disk>(parts: &mut Parts<T, D>, connection: Con
     }
 }
 
-fn transaction(job: &Job, authenticated: bool, end_held: bool) -> Transaction {
+fn transaction(job: Job, authenticated: bool, end_held: bool) -> Transaction {
     Transaction {
-        reverse_path: job.reverse_path.clone(),
-        recipients: (job.recipients.iter())
-            .map(|recipient| TransactionRecipient {
-                index: recipient.index,
-                address: recipient.address.clone(),
-                notify: recipient.notify,
-                original: recipient.original.clone(),
+        reverse_path: job.reverse_path,
+        recipients: (job.recipients.into_iter())
+            .map(|JobRecipient { index, address, notify, original }| TransactionRecipient {
+                index,
+                address,
+                notify,
+                original,
             })
             .collect(),
         size: job.size,
@@ -725,7 +736,7 @@ fn transaction(job: &Job, authenticated: bool, end_held: bool) -> Transaction {
         priority: job.priority,
         authenticated,
         ret: job.ret,
-        envelope_id: job.envelope_id.clone(),
+        envelope_id: job.envelope_id,
         eight_bit: false,
         end_held,
     }

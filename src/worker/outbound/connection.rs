@@ -25,7 +25,7 @@ impl Connection {
 
     /// Whether what ends the message in hand may go out.
     pub(super) fn may_end<T, D: Disk>(&self, parts: &Parts<T, D>) -> bool {
-        matches!(&self.task, InHand::Delivery { job, attempt: super::Attempt::Recorded, .. } if parts.may_end(job.id))
+        matches!(self.task, InHand::Delivery { id, attempt: super::Attempt::Recorded, .. } if parts.may_end(id))
     }
 
     /// The message in hand is not delivered, unless its end has gone out.
@@ -131,10 +131,11 @@ impl Connection {
 
     /// Gives content to the session for as long as both sides have some to give and to take.
     pub(super) fn feed<T: Transport, D: Disk>(&mut self, parts: &mut Parts<T, D>, connection: ConnectionId) -> bool {
-        let InHand::Delivery { job, content, broken_off, .. } = &mut self.task else { return false };
+        let InHand::Delivery { id, size, content, broken_off, .. } = &mut self.task else { return false };
+        let (id, size) = (*id, *size);
         let session = self.session.as_mut().expect("a session wants content");
-        let log = parts.logs.of(job.id);
-        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(job.id).is_none());
+        let log = parts.logs.of(id);
+        let gone = log.as_ref().is_some_and(|log| log.failed() || log.message(id).is_none());
         if gone && !matches!(content, Content::Here(_)) || log.as_ref().is_some_and(|log| log.failed()) {
             // Deleted by the operator while the job was under way, or its outcome could not be written down: it would be
             // delivered again after a restart.
@@ -143,9 +144,9 @@ impl Connection {
             return true;
         }
         if matches!(content, Content::Unopened) {
-            *content = match log.map(|log| log.reader(job.id)) {
+            *content = match log.map(|log| log.reader(id)) {
                 None => {
-                    let home = worker_of_log(job.id.log(), parts.exchange.workers());
+                    let home = worker_of_log(id.log(), parts.exchange.workers());
                     Content::There { home, offset: 0, piece: None, position: 0, asked: false }
                 }
                 Some(Some(reader)) => Content::Here(reader),
@@ -163,11 +164,11 @@ impl Connection {
         match content {
             Content::Unopened => unreachable!("opened above"),
             Content::Here(reader) => {
-                let Some(log) = parts.logs.of(job.id) else { return false };
+                let Some(log) = parts.logs.of(id) else { return false };
                 while session.wants_content() {
                     match log.read(reader) {
                         Piece::Ready(bytes) => {
-                            let last = reader.position() + bytes.len() as u64 == job.size;
+                            let last = reader.position() + bytes.len() as u64 == size;
                             let count = session.content(now, bytes, last, &mut |bytes| line.send(transport, bytes));
                             let all = count == bytes.len();
                             reader.consume(count);
@@ -199,7 +200,7 @@ impl Connection {
                 if piece.is_none() && !*asked {
                     *asked = true;
                     let from = parts.exchange.worker();
-                    let wanted = Letter::ContentWanted { from, connection, id: job.id, offset: *offset };
+                    let wanted = Letter::ContentWanted { from, connection, id, offset: *offset };
                     parts.exchange.send(*home, wanted);
                 }
             }
