@@ -288,13 +288,13 @@ impl fmt::Display for Resolver {
 
 /// A host name of letters, digits and hyphens (RFC 1123 §2.1), at most 253 octets; no trailing dot.
 pub fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
+    let label = |label: &[u8]| {
         (1..=63).contains(&label.len())
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && !label.starts_with(b"-")
+            && !label.ends_with(b"-")
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     };
-    text.len() <= 253 && text.split('.').all(label)
+    text.len() <= 253 && text.as_bytes().split(|byte| *byte == b'.').all(label)
 }
 
 /// Whether `text` can be the name of a header field (RFC 5322 §2.2).
