@@ -27,8 +27,10 @@ pub const STATIONS: &[Station] = &[
     Station::new("smtp", "stuff 78 KB, one line", || stuff("x".repeat(78_000))).bytes(78_000),
     Station::new("smtp", "server session, 2 KB", || serve(2048)),
     Station::new("smtp", "server session, 10 KB", || serve(10_240)),
+    Station::new("smtp", "server session, comes and goes", serve_nothing),
     Station::new("smtp", "client session, 2 KB", || deliver(2048)),
     Station::new("smtp", "client session, 10 KB", || deliver(10_240)),
+    Station::new("smtp", "client session, comes and goes", deliver_nothing),
 ];
 
 /// What the flow takes in one go, bytes: a send buffer that has room for half of itself.
@@ -106,8 +108,11 @@ fn scan(input: String) -> Box<dyn FnMut()> {
 
 /// A client session that is ready for its first task.
 fn session() -> client::Session {
-    let settings = client::Settings::new("us.example", Protocol::Smtp);
-    let mut session = client::Session::new(Arc::new(settings), Instant::ZERO);
+    session_with(Arc::new(client::Settings::new("us.example", Protocol::Smtp)))
+}
+
+fn session_with(settings: Arc<client::Settings>) -> client::Session {
+    let mut session = client::Session::new(settings, Instant::ZERO);
     let offer = "250-them\r\n250-PIPELINING\r\n250-SIZE 50000000\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n";
     for reply in ["220 them\r\n", offer] {
         session.receive(Instant::ZERO, reply.as_bytes());
@@ -188,6 +193,18 @@ fn deliver(size: usize) -> Box<dyn FnMut()> {
     })
 }
 
+/// A client session that has nothing to send.
+fn deliver_nothing() -> Box<dyn FnMut()> {
+    let settings = Arc::new(client::Settings::new("us.example", Protocol::Smtp));
+    Box::new(move || {
+        let mut session = session_with(Arc::clone(&settings));
+        session.quit(Instant::ZERO);
+        send_all(&mut session);
+        session.receive(Instant::ZERO, b"221 2.0.0 bye\r\n");
+        assert!(session.closed());
+    })
+}
+
 /// Accepts everything and forgets it.
 #[derive(Default)]
 struct Nowhere {
@@ -225,17 +242,30 @@ impl Host for Nowhere {
     }
 }
 
+fn client() -> Client {
+    let [remote, local] = ["192.0.2.10:40000", "192.0.2.25:25"].map(|address| address.parse().expect("an address"));
+    Client { remote, local, bare_newline: BareNewline::Reject, relays: true }
+}
+
+/// A server session whose client has nothing to send.
+fn serve_nothing() -> Box<dyn FnMut()> {
+    let now = Now { mono: Instant::ZERO, wall: WallTime::from_micros(1_795_407_575_000_000) };
+    let (settings, client) = (Arc::new(server::Settings::new("mx.example.org")), client());
+    let mut host = Nowhere::default();
+    Box::new(move || {
+        let mut session = server::Session::new(Arc::clone(&settings), client, now);
+        for line in [&b""[..], b"EHLO client.example.com\r\n", b"QUIT\r\n"] {
+            converse(&mut session, &mut host, now, black_box(line));
+        }
+        assert!(session.closing());
+    })
+}
+
 /// One message of so many bytes through a server session: the commands in one piece, then the content in another.
 fn serve(size: usize) -> Box<dyn FnMut()> {
     let mut now = Now { mono: Instant::ZERO, wall: WallTime::from_micros(1_795_407_575_000_000) };
-    let client = Client {
-        remote: "192.0.2.10:40000".parse().expect("an address"),
-        local: "192.0.2.25:25".parse().expect("an address"),
-        bare_newline: BareNewline::Reject,
-        relays: true,
-    };
     let settings = server::Settings { transactions_max: u32::MAX, ..server::Settings::new("mx.example.org") };
-    let mut session = server::Session::new(Arc::new(settings), client, now);
+    let mut session = server::Session::new(Arc::new(settings), client(), now);
     let mut host = Nowhere::default();
     converse(&mut session, &mut host, now, b"EHLO client.example.com\r\n");
     let content = message(size) + ".\r\n";
