@@ -239,7 +239,7 @@ impl World {
             ids: BTreeMap::new(),
             ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
-            faults_left: plan.faults.len(),
+            faults_left: plan.faults.len() + plan.aimed.len(),
             leaders: BTreeMap::new(),
             isolated: None,
             met: BTreeSet::new(),
@@ -272,6 +272,9 @@ impl World {
         }
         for (at, fault) in self.plan.faults.clone() {
             let place = self.plan.victim.unwrap_or_else(|| self.victim());
+            self.at(at, Happening::Fault(fault, place));
+        }
+        for (at, fault, place) in self.plan.aimed.clone() {
             self.at(at, Happening::Fault(fault, place));
         }
         if self.plan.pair {
@@ -775,7 +778,10 @@ impl World {
                 self.at(duration, Happening::Start(place));
                 running
             }
-            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) | Fault::PowerLossAtStage(..) => {
+            Fault::PowerLossAtReuse(_)
+            | Fault::PowerLossAtDelivery(_)
+            | Fault::PowerLossAtStage(..)
+            | Fault::Encounter(..) => {
                 let patience = if self.plan.pair { AMBUSH_PATIENCE / 15 } else { AMBUSH_PATIENCE };
                 let (until, deliveries) = (now + patience, self.ledger.deliveries);
                 return self.ambushes.push(Ambush { fault, until, place, deliveries });
@@ -838,6 +844,7 @@ impl World {
     fn spring_ambush(&mut self, now: Instant) {
         let Some(&Ambush { fault, until, place, deliveries }) = self.ambushes.first() else { return };
         let (comes, duration) = match fault {
+            Fault::Encounter(linger, cause) => return self.await_encounter(now, linger, cause, until),
             Fault::PowerLossAtReuse(duration) => (self.nodes[place].is_reusing(), duration),
             Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
             Fault::PowerLossAtStage(stage, duration) => {
