@@ -164,6 +164,8 @@ pub(super) struct Ledger {
     pair: bool,
     /// Crashes, kills and failures of the storage, and takeovers.
     upsets: Vec<Instant>,
+    /// When the operator last said what is to be done with some of the mail, or that was over: all that waited for it is due then.
+    ordered_at: Instant,
     /// Nothing is written before then.
     stalled_until: Instant,
     /// When the process started last.
@@ -193,6 +195,7 @@ impl Ledger {
             pair,
             entries: BTreeMap::new(),
             upsets: Vec::new(),
+            ordered_at: Instant::ZERO,
             stalled_until: Instant::ZERO,
             started_at: Instant::ZERO,
             failed: false,
@@ -221,6 +224,11 @@ impl Ledger {
     pub(super) fn upset(&mut self, now: Instant) {
         self.upsets.push(now);
         self.forget_dues();
+    }
+
+    /// An order of the operator begins or ends.
+    pub(super) fn ordered(&mut self, now: Instant) {
+        self.ordered_at = now;
     }
 
     /// From now on nobody knows when what is due: it was forgotten, or an operator or a clock has changed it.
@@ -286,7 +294,7 @@ impl Ledger {
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
         let domain = to.split_once('@').map_or("", |(_, domain)| domain);
-        let since = self.upsets.last().copied().unwrap_or(Instant::ZERO);
+        let since = self.upsets.last().copied().unwrap_or(Instant::ZERO).max(self.ordered_at);
         if !is_first || known_at.since(since) <= OVERTAKE_MAX {
             return;
         }
