@@ -642,7 +642,7 @@ impl World {
                     self.ledger.held(now, *number, matches!(event, Event::Held { .. }));
                 }
             }
-            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => self.ledger.ordered(now),
+            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => self.ledger.ordered(now, &event),
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
