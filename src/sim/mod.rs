@@ -41,6 +41,7 @@
 //! - Replies are legal for the command they answer; commands to next hops are well-formed; no bare CR or LF leaves.
 //! - Retries come when they were announced and not before, after delays as configured; attempts count by one; no message
 //!   overtakes one that waits much longer and was never tried; no attempt beyond its age leaves a message queued.
+//! - Nothing is tried that an operator has suspended, if it had not begun before.
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
 //! - No table exceeds its limit ([`Gauge`](crate::limits::Gauge)), and no frame is lost to its pool.
 //! - All that was planned went wrong, and some share of the mail was acknowledged all the same.

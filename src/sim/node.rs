@@ -13,7 +13,8 @@ use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
 use crate::config::Certificate;
 use crate::control::{
-    self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, Request, Switchboard, WorkerLink,
+    self, About, Answer, FromWorker, FromWorkers, Keep, NameBoard, OrderBoard, OrdersKept, PairBoard, Request,
+    Switchboard, WorkerLink,
 };
 use crate::dkim::{self, Crew};
 use crate::dns;
@@ -38,7 +39,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -104,6 +105,8 @@ pub(super) struct Node {
     snapshot: Option<Snapshot>,
     /// What it keeps of their registers, where there is no store.
     pub standings: Option<[Standing; 2]>,
+    /// What it keeps of standing orders; not lost with its disks, as operators give them again.
+    orders: Arc<Mutex<Vec<u8>>>,
     /// How often it was started: what an earlier process asked is no answer to a later one.
     pub life: u64,
 }
@@ -179,6 +182,7 @@ impl Node {
             protocol: VERSION,
             snapshot: None,
             standings: None,
+            orders: Arc::default(),
             life: 0,
         }
     }
@@ -364,6 +368,8 @@ impl Node {
             let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
             shares.push((traffic, lanes.into_iter()));
         }
+        let board = self.order_board(clock.now())?;
+        self.appliance.orders = Arc::new(board.compile());
         let mut signing = Vec::new();
         let mut crew = None;
         if let Some(signer) = &mut self.signer {
@@ -426,9 +432,22 @@ impl Node {
         let rules = settings::dns(&self.appliance.config, Vec::new(), &[], None).rules;
         let names = NameBoard::new(rules, links.clone());
         let switchboard = Switchboard::new(about, links);
+        let switchboard = switchboard.with_orders(board, clock.now());
         let (due, asked) = (self.clock.now(), Vec::new());
         self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due, pair, names, asked, crew });
         Ok(())
+    }
+
+    /// The orders that it finds when it starts.
+    fn order_board(&self, now: Now) -> Result<OrderBoard, Refused> {
+        let (kept, place) = (self.orders.lock().expect("one thread").clone(), Arc::clone(&self.orders));
+        let kept = if kept.is_empty() { OrdersKept::default() } else { OrdersKept::from_bytes(&kept)? };
+        let keep: Keep = Box::new(move |bytes| {
+            *place.lock().expect("one thread") = bytes.to_vec();
+            Ok(())
+        });
+        let (routes, tenants) = (Arc::clone(&self.appliance.routes), Arc::clone(&self.appliance.tenants));
+        Ok(OrderBoard::new((routes, tenants), kept, keep, now))
     }
 
     /// Whether one of its logs has come round and is about to write over a segment.
@@ -488,8 +507,9 @@ impl Node {
         let disks = self.disks.iter().filter(|(number, _)| polled(number));
         let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
         let pair = running.pair.as_ref().map_or(Instant::FAR, |pair| running.clock.world(pair.next()));
+        let order = running.switchboard.order_ends_at().map_or(Instant::FAR, |at| running.clock.world(at));
         let signer = self.signer.as_ref().map_or(Instant::FAR, |signer| signer.next(now));
-        let due = if waiting { now } else { running.due.min(disks).min(pair).min(signer).max(now) };
+        let due = if waiting { now } else { running.due.min(disks).min(pair).min(signer).min(order).max(now) };
         due.max(self.paused_until)
     }
 
@@ -561,6 +581,11 @@ impl Node {
             }
         }
         running.switchboard.expire(now, 0);
+        let news = running.switchboard.news();
+        if !news.is_empty() {
+            running.due = self.clock.now();
+        }
+        events.extend(news);
         if let Some(pair) = &mut running.pair {
             let kept = (&mut self.memories, &mut self.standings);
             pair.step(now, (self.life, self.clock.now()), &self.disks, kept, random);
@@ -588,6 +613,11 @@ impl Node {
                 Death::PowerLoss => disk.crash(random.random()),
             };
         }
+    }
+
+    /// What the destination of a domain is called here.
+    pub(super) fn destination_of(&self, domain: &str) -> String {
+        self.appliance.routes.describe(domain)
     }
 
     /// An operator asks.

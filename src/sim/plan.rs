@@ -60,6 +60,27 @@ pub(super) enum Exchange {
     Stale,
 }
 
+/// What the operator says about some of the mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Say {
+    Suspend,
+    Drain,
+    /// It goes as mail for this domain does.
+    Reroute(usize),
+    Resume,
+}
+
+/// About which mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Domain(usize),
+    /// By the name of where it goes.
+    Destination(usize),
+    /// All but bounces.
+    Senders,
+    All,
+}
+
 /// Something that goes wrong, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fault {
@@ -121,6 +142,8 @@ pub(super) enum Fault {
     Release,
     Delete,
     Retry,
+    /// A standing order of the operator.
+    Order(Say, Whose, Duration),
 }
 
 impl Fault {
@@ -178,12 +201,13 @@ impl Fault {
             Fault::Release => "release",
             Fault::Delete => "delete",
             Fault::Retry => "retry",
+            Fault::Order(..) => "order",
         }
     }
 }
 
 /// All that a world with a pair may suffer, by name.
-pub(super) const FAULTS_OF_PAIRS: [&str; 48] = [
+pub(super) const FAULTS_OF_PAIRS: [&str; 49] = [
     "SYN flood",
     "blackout",
     "cable",
@@ -210,6 +234,7 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 48] = [
     "no segment",
     "no store",
     "null MX",
+    "order",
     "partners cut",
     "pause",
     "power loss",
@@ -331,6 +356,12 @@ const PRIORITIES_STREAM: u64 = 0xb_6f8c << 32;
 
 /// Of a hundred worlds, in so many clients say how urgent their mail is.
 const PRIORITIES_PERCENT: u32 = 40;
+
+/// The same for standing orders of the operator.
+const ORDERS_STREAM: u64 = 0x4_5e7d << 32;
+
+/// In worlds whose seeds leave one of these when they are divided by eleven there are some. Those that are kept leave others.
+const ORDERS_RESIDUES: [u64; 4] = [1, 3, 6, 7];
 
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
@@ -478,6 +509,7 @@ impl Plan {
         plan.add_later(&mut StdRng::seed_from_u64(seed ^ LATER_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
+        plan.add_orders(seed);
         plan
     }
 
@@ -516,6 +548,29 @@ impl Plan {
                 let by_domain = random.random_bool(0.5);
                 self.shaping.push(Shaping { domain, by_domain, connections_max, message_rate });
             }
+        }
+    }
+
+    /// What the operator says about some of the mail. In a pair, where each box heeds its own, it is soon over.
+    fn add_orders(&mut self, seed: u64) {
+        if !ORDERS_RESIDUES.contains(&(seed % 11)) {
+            return;
+        }
+        let random = &mut StdRng::seed_from_u64(seed ^ ORDERS_STREAM);
+        let most = if self.pair { 60 } else { 3600 };
+        for _ in 0..random.random_range(1..=8) {
+            let at = self.load_duration.mul_f64(random.random::<f64>());
+            let domain = random.random_range(0..DOMAINS);
+            let other = random.random_range(0..DOMAINS);
+            let say = *pick(
+                random,
+                &[Say::Suspend, Say::Suspend, Say::Drain, Say::Reroute(other), Say::Reroute(other), Say::Resume],
+            );
+            let whose = *pick(
+                random,
+                &[Whose::Domain(domain), Whose::Domain(domain), Whose::Destination(domain), Whose::Senders, Whose::All],
+            );
+            self.faults.push((at, Fault::Order(say, whose, seconds(random, 1..=most))));
         }
     }
 
@@ -600,6 +655,7 @@ impl Plan {
         plan.add_encounters(&mut StdRng::seed_from_u64(seed ^ ENCOUNTERS_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
+        plan.add_orders(seed);
         plan
     }
 

@@ -6,11 +6,11 @@ use super::attacker::Attacker;
 use super::client::{Client, Style};
 use super::clock::BoxClock;
 use super::ledger::{Ledger, Retry};
-use super::mail::{Mail, number_of_recipient, number_of_sender};
+use super::mail::{Mail, ORIGIN, number_of_recipient, number_of_sender};
 use super::names::{NameAnswer, Names};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
+use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Say, Side, WORKERS_MAX, Way, Whose};
 use super::receiver::{Hop, Manner, Receiver};
 use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
@@ -19,7 +19,10 @@ use super::store::Store;
 use super::trace::Trace;
 use super::{Failure, Kind, Outcome, manual};
 use crate::appliance::Appliance;
-use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
+use crate::control::{
+    Answer, MessageState, OrderCommand, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request,
+};
+use crate::delivery::{Selector, Treatment};
 use crate::dkim::verify::Published;
 use crate::env::Instant;
 use crate::event::Event;
@@ -642,6 +645,7 @@ impl World {
                     self.ledger.held(now, *number, matches!(event, Event::Held { .. }));
                 }
             }
+            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => self.ledger.ordered(now, &event),
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
@@ -830,6 +834,7 @@ impl World {
                 self.nodes.iter().all(Node::is_running)
             }
             Fault::Hold | Fault::Release | Fault::Delete | Fault::Retry => self.operate(fault, place),
+            Fault::Order(say, whose, duration) => self.order(say, whose, duration, place),
         };
         if applied {
             self.faults_left -= 1;
@@ -958,6 +963,26 @@ impl World {
         self.nodes[place].ask(Request::Queue(command)).is_some()
     }
 
+    /// The operator says what is to be done with some of the mail.
+    fn order(&mut self, say: Say, whose: Whose, duration: Duration, place: usize) -> bool {
+        let name = |domain: usize| format!("d{domain}.test");
+        let selector = match whose {
+            Whose::Domain(domain) => Selector::Domain(name(domain)),
+            Whose::Destination(domain) => Selector::Destination(self.nodes[place].destination_of(&name(domain))),
+            Whose::Senders => Selector::Sender(ORIGIN.to_owned()),
+            Whose::All => Selector::All,
+        };
+        let treatment = match say {
+            Say::Suspend => Treatment::Suspend,
+            Say::Drain => Treatment::Drain,
+            Say::Reroute(domain) => Treatment::Reroute { to: name(domain) },
+            Say::Resume => return self.nodes[place].ask(Request::Orders(OrderCommand::End { selector })).is_some(),
+        };
+        let duration_seconds = Some(duration.as_secs());
+        let command = OrderCommand::Give { selector, treatment, duration_seconds, reason: String::new() };
+        self.nodes[place].ask(Request::Orders(command)).is_some()
+    }
+
     /// Asks for the queue.
     fn look(&mut self, now: Instant) {
         let list = QueueCommand::List { filter: QueueFilter::default(), limit: 1000, after: None };
@@ -1000,6 +1025,7 @@ impl World {
         if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
             self.nodes[place].ask(Request::Queue(QueueCommand::Release { selection }));
+            self.nodes[place].ask(Request::Orders(OrderCommand::End { selector: Selector::All }));
         } else if self.listings.iter().all(|listing| listing.is_empty) && self.is_whole() {
             self.ledger.settle(now, &|_| false);
             self.phase = Phase::Stopping;

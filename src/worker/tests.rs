@@ -148,6 +148,7 @@ impl Bench {
             reporter: ends.remove(0).reporter,
             policy: Arc::new(Policy::with_seed(&config, 1).expect("no maps")),
             routes: Arc::clone(&routes),
+            orders: Arc::default(),
             checks: VerifyCache::new(1, Duration::ZERO, Duration::ZERO, 1),
             timers: Wheel::default(),
             stages: Stages::new(),
