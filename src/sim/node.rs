@@ -19,7 +19,7 @@ use crate::control::{
 use crate::dkim::{self, Crew};
 use crate::dns;
 use crate::env::disk::SimDisk;
-use crate::env::{Clock, Instant, Wakeup};
+use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
 use crate::limits::Gauge;
 use crate::mirror::link::VERSION;
