@@ -26,8 +26,8 @@
 //!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
-//! no store: an operator switches a box off for certain, and tells the other one to take over. In some a box lingers at a stage of a
-//! takeover that is over in no time elsewhere, and meets there what seldom comes at that moment.
+//! no store: an operator switches a box off for certain, and tells the other one to take over. In some a box lingers at a
+//! stage of a takeover that is over in no time elsewhere, and meets there what seldom comes at that moment.
 //!
 //! # What is checked
 //!

@@ -311,7 +311,7 @@ const ENCOUNTERED: [Cause; 9] = [
     Cause::Rejoin,
 ];
 
-/// Where. In a world an owner is seldom at the latter ones.
+/// Where an owner is as it finds or loses its partner.
 const STAGES_OF_OWNERS: [Stage; 8] = [
     Stage::CatchingUp,
     Stage::Requiring,
@@ -322,16 +322,11 @@ const STAGES_OF_OWNERS: [Stage; 8] = [
     Stage::Deciding,
     Stage::Levelling,
 ];
-const STAGES_BETWEEN: [Stage; 8] = [
-    Stage::Waits,
-    Stage::Closed,
-    Stage::Barred,
-    Stage::Entering,
-    Stage::Adopting,
-    Stage::Proposing,
-    Stage::SteppingDown,
-    Stage::Following,
-];
+
+/// Where a box is as an epoch begins for it, as it ends, and where it does nothing.
+const STAGES_AT_THE_BEGINNING: [Stage; 2] = [Stage::Entering, Stage::Adopting];
+const STAGES_AT_THE_END: [Stage; 2] = [Stage::Proposing, Stage::SteppingDown];
+const STAGES_IDLE: [Stage; 3] = [Stage::Waits, Stage::Closed, Stage::Barred];
 
 /// The same for mail that goes by MX.
 const NAMES_STREAM: u64 = 0x3_d490 << 32;
@@ -687,7 +682,6 @@ impl Plan {
                 meets(if leads { Stage::Leading } else { *pick(random, &STAGES_OF_OWNERS) }, Cause::Solo, random);
             }
             meets(stage, cause, random);
-            let all = [&STAGES_OF_OWNERS[..], &STAGES_BETWEEN].concat();
             let tampers = stage == Stage::Closed && !self.manual;
             let occasion = match random.random_range(0..9) {
                 _ if tampers => Fault::StoreTampered(Tampering::Removed, millis(random, 1_000..10_000)),
@@ -695,7 +689,7 @@ impl Plan {
                 2 => Fault::PowerLoss(millis(random, 20..5_000)),
                 3 | 4 => Fault::Move,
                 5 => Fault::Pause(millis(random, 200..1_500)),
-                7 => Fault::PowerLossAtStage(*pick(random, &all), millis(random, 20..2_000)),
+                7 => Fault::PowerLossAtStage(*pick(random, &stages()), millis(random, 20..2_000)),
                 6 if !self.manual => Fault::StoreTampered(Tampering::Removed, millis(random, 100..2_000)),
                 _ => Fault::PartnersCut(Way::Both, millis(random, 200..1_500)),
             };
@@ -721,20 +715,7 @@ impl Plan {
         for _ in 0..random.random_range(1..=3) {
             let at = self.load_duration.mul_f64(random.random::<f64>());
             let duration = Duration::from_millis(random.random_range(20..20_000));
-            let stages = [
-                Stage::Entering,
-                Stage::Adopting,
-                Stage::CatchingUp,
-                Stage::Requiring,
-                Stage::Pairing,
-                Stage::Draining,
-                Stage::Stopping,
-                Stage::Leaving,
-                Stage::Deciding,
-                Stage::Levelling,
-                Stage::Proposing,
-                Stage::SteppingDown,
-            ];
+            let stages = [&STAGES_AT_THE_BEGINNING[..], &STAGES_OF_OWNERS, &STAGES_AT_THE_END].concat();
             let commands = [
                 Command::Solo { accept_loss: false, partner_is_off: false },
                 Command::TakeOver { partner_is_off: false },
@@ -837,14 +818,18 @@ impl Plan {
     }
 }
 
+/// Where arbiters meet something: wherever they are, but for an owner that leads.
+fn stages() -> Vec<Stage> {
+    [&STAGES_OF_OWNERS[..], &STAGES_IDLE, &STAGES_AT_THE_BEGINNING, &STAGES_AT_THE_END, &[Stage::Following]].concat()
+}
+
 /// One that the model of the arbiter has met, too. Without a store there is no register that could be missing.
 fn encounter(random: &mut StdRng, manual: bool) -> (Stage, Cause) {
-    let all = [&STAGES_OF_OWNERS[..], &STAGES_BETWEEN].concat();
+    let stages = stages();
     loop {
-        let (stage, cause) = (*pick(random, &all), *pick(random, &ENCOUNTERED));
-        if reached().any(|(name, met)| name == format!("{stage:?}") && met == format!("{cause:?}"))
-            && !(manual && cause == Cause::Missing)
-        {
+        let (stage, cause) = (*pick(random, &stages), *pick(random, &ENCOUNTERED));
+        let (stage_name, cause_name) = (format!("{stage:?}"), format!("{cause:?}"));
+        if !(manual && cause == Cause::Missing) && reached().any(|it| it == (&*stage_name, &*cause_name)) {
             return (stage, cause);
         }
     }
