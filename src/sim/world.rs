@@ -475,8 +475,9 @@ impl World {
             Happening::Look => self.look(now),
             Happening::Heal => self.heal(now),
             Happening::Create(identity) => {
-                let home = identity as usize;
-                if self.register(identity).is_none() && !self.nodes[home].command(identity, Command::Create) {
+                // A box that dies while it asks forgets that it was told to.
+                if self.register(identity).is_none() {
+                    self.nodes[identity as usize].command(identity, Command::Create);
                     self.at(SETUP_PAUSE, Happening::Create(identity));
                 }
             }

@@ -635,12 +635,12 @@ impl Outbound {
     pub(super) fn break_off<T: Transport, D: Disk>(
         &mut self,
         parts: &mut Parts<T, D>,
-        identity: Option<Node>,
+        identity: Node,
         gone: &[IpAddr],
     ) {
         let affected = |connection: &Connection| {
             let InHand::Delivery { job, .. } = &connection.task else { return gone.contains(&connection.local) };
-            let delivers = Some(identity_of_log(job.id.log())) == identity;
+            let delivers = identity_of_log(job.id.log()) == identity;
             delivers || gone.contains(&connection.local)
         };
         let all = self.connections.iter().filter(|(_, connection)| affected(connection)).map(|(id, _)| *id);

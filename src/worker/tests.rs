@@ -391,9 +391,9 @@ fn what_cannot_be_recorded_is_deferred_and_the_host_is_not_blamed() {
 
     // The identity is the partner's from now on.
     let (mut bench, flow) = holding();
-    bench.outbound.break_off(&mut bench.parts, Some(Node::B), &[]);
+    bench.outbound.break_off(&mut bench.parts, Node::B, &[]);
     assert!(!bench.wire(flow).aborted);
-    bench.outbound.break_off(&mut bench.parts, Some(Node::A), &[]);
+    bench.outbound.break_off(&mut bench.parts, Node::A, &[]);
     assert!(bench.wire(flow).aborted);
     fate_of(&mut bench, flow);
 }
