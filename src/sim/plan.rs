@@ -260,10 +260,12 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 49] = [
 ];
 
 /// What the model of the arbiter meets, and no simulated world: stages and what is met in them.
-pub(super) const BEYOND: [&str; 2] = [
+pub(super) const BEYOND: [&str; 3] = [
     // What a copy lacks is lost if it works alone, and the operator of a world accepts no loss.
     "Barred Solo",
     "Following Solo",
+    // Who decides and is told to be alone asks at once, unless an older question of its is still without an answer.
+    "Deciding Rejoin",
 ];
 
 /// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
