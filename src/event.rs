@@ -4,7 +4,7 @@
 //! here writes them anywhere; the control thread does.
 
 use crate::control::{AlertState, Condition, Notice};
-use crate::delivery::{HopPath, HopSecured};
+use crate::delivery::{HopPath, HopSecured, StandingOrder};
 use crate::env::WallTime;
 use crate::mirror::arbiter::{Stage, Trouble};
 use crate::mirror::register::Node;
@@ -357,6 +357,17 @@ pub enum Event {
     Deleted {
         /// The queue id.
         id: MessageId,
+    },
+    /// An operator has said what is to be done with some of the mail: a standing order.
+    OrderGiven(StandingOrder),
+    /// An operator has ended a standing order, or put another in its place.
+    OrderEnded(StandingOrder),
+    /// A standing order has held for as long as it was to.
+    OrderExpired(StandingOrder),
+    /// Standing orders of an earlier process cannot be read: nothing is delivered until an operator says so.
+    OrdersDamaged {
+        /// What is wrong, and what to do.
+        error: String,
     },
     /// No recipient is open any more; the message leaves the queue.
     Done {

@@ -461,6 +461,29 @@ pub const DESTINATION_LOOKS_MAX: usize = 2000;
 /// Messages that one request changes in one breath: each costs a record, and a line in the log.
 pub const QUEUE_CHANGES_MAX: usize = 2000;
 
+/// Standing orders at a time: all are gone through when something waits under one, listed as one answer, and kept as one file.
+pub const ORDERS_MAX: usize = 256;
+
+/// How long a standing order holds unless something else is said: as long as a receiver takes to be mended, and not so long that
+/// mail expires for an order that was forgotten.
+pub const ORDER_DURATION_DEFAULT: Duration = Duration::from_secs(3600);
+
+/// How long it holds at most, unless it is to hold until it is ended: longer than a message lives.
+pub const ORDER_DURATION_MAX: Duration = Duration::from_secs(7 * 86_400);
+
+/// The longest reason of a standing order, bytes: a line for whoever reads it next.
+pub const ORDER_REASON_SIZE_MAX: usize = 256;
+
+/// The longest name that a standing order is about, bytes: that of a route with many hosts is the longest.
+pub const ORDER_NAME_SIZE_MAX: usize = 2048;
+
+/// What is read of the file with the standing orders, bytes: more than the most of them take.
+pub const ORDERS_FILE_SIZE_MAX: usize = 2 << 20;
+
+/// Entries of the schedule that are brought to where orders want them, in one breath: some hundred microseconds. A million entries
+/// take some thousand breaths.
+pub const ORDER_LOOKS: usize = 512;
+
 /// How long workers have to answer an admin request. They do so between breaths, so that this means a hung one.
 pub const ADMIN_REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 

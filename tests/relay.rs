@@ -327,6 +327,82 @@ fn lmtp_hops_answer_for_each_recipient() {
 }
 
 #[test]
+fn what_an_operator_has_suspended_waits_and_what_was_rerouted_goes_elsewhere_until_that_is_over() {
+    let Some(lab) = Lab::up(1) else { return };
+    let (_sink, directory) = sink(&lab, &format!("{MX}:25"));
+    // Nobody listens where mail for everybody goes.
+    let more = format!("[[route]]\ndomain = \"other.test\"\nto = [\"smtp://{MX}:25\"]\n");
+    let dead = format!("smtp://{MX}:2525");
+    let setup = Setup { transport: "af_xdp", to: &dead, cores: "", more: &more };
+    let mut appliance = Appliance::start(&lab, &setup);
+    let to = format!("inet:{APPLIANCE}:25");
+    let json = |appliance: &Appliance, arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_str(&appliance.rohrpost(arguments)).expect("JSON")
+    };
+    let waiting = |appliance: &Appliance| -> Vec<u64> {
+        let orders = json(appliance, &["queue", "orders", "--json"]);
+        let orders = orders["orders"].as_array().expect("orders").clone();
+        orders.iter().map(|order| order["waiting"].as_u64().expect("a number")).collect()
+    };
+    let arrived_count = || std::fs::read_dir(&directory).expect("the folder").count();
+
+    let said = appliance.rohrpost(&["queue", "suspend", "--destination", &dead, "--reason", "it is being mended"]);
+    assert!(said.contains("is suspended for"), "{said}");
+    source(&lab, &["-m", "3", "-l", "2048", "-t", "user@example.test", &to]);
+    eventually("the three wait for the order", PATIENCE, || waiting(&appliance) == [3]);
+    let list = json(&appliance, &["queue", "list", "--json"]);
+    let recipient = &list["entries"][0]["recipients"][0];
+    assert_eq!(recipient["attempts"], 0, "{list}");
+    assert!(recipient["last_reply"].as_str().is_some_and(|reply| reply.contains("it is being mended")), "{list}");
+    assert_eq!(appliance.status()["orders"], 1);
+    // What an operator decided outlives the process, and nothing starts before it is known.
+    appliance.kill();
+    appliance.restart();
+    eventually("the three wait again", PATIENCE, || waiting(&appliance) == [3]);
+    let list = json(&appliance, &["queue", "list", "--json"]);
+    assert_eq!(list["entries"][2]["recipients"][0]["attempts"], 0, "{list}");
+
+    let said =
+        appliance.rohrpost(&["queue", "reroute", "--destination", &dead, "--to", "other.test", "--until-resumed"]);
+    assert!(said.contains("rerouted to other.test until it is resumed"), "{said}");
+    appliance.wait_until_empty(PATIENCE);
+    assert_eq!(arrived_count(), 3);
+
+    appliance.rohrpost(&["queue", "suspend", "--sender", "me@example.test", "--for", "10s"]);
+    source(&lab, &["-m", "2", "-l", "2048", "-f", "me@example.test", "-t", "user@other.test", &to]);
+    source(&lab, &["-m", "2", "-l", "2048", "-f", "you@example.test", "-t", "user@other.test", &to]);
+    appliance.wait_until_empty(PATIENCE);
+    assert_eq!(arrived_count(), 7);
+    let expired = appliance.events("order_expired");
+    assert_eq!(expired.len(), 1);
+    let delivered = appliance.events("delivered");
+    let of_you = delivered.iter().filter(|event| event["time"].as_str() < expired[0]["time"].as_str()).count();
+    assert_eq!(of_you, 3 + 2, "the others did not wait: {delivered:?}");
+
+    for refused in [
+        &["queue", "reroute", "--domain", "other.test", "--to", "other.test"][..],
+        &["queue", "drain", "--sender", "example.test"],
+        &["queue", "suspend", "--destination", "smtp://nowhere:25"],
+        &["queue", "suspend", "--tenant", "nobody"],
+        &["queue", "resume", "--domain", "other.test"],
+    ] {
+        appliance.try_rohrpost(refused).expect_err("it is refused");
+    }
+    let said = appliance.rohrpost(&["queue", "drain", "--destination", &format!("smtp://{MX}:25"), "--for", "1h"]);
+    assert!(said.contains("is drained for"), "{said}");
+    // What was sent elsewhere waits when it is stopped there.
+    source(&lab, &["-m", "1", "-l", "2048", "-t", "user@example.test", &to]);
+    eventually("the rerouted one waits", PATIENCE, || waiting(&appliance) == [0, 1]);
+    let said = appliance.rohrpost(&["queue", "resume", "--destination", &format!("smtp://{MX}:25")]);
+    assert!(said.contains("no longer drained"), "{said}");
+    appliance.wait_until_empty(PATIENCE);
+    appliance.rohrpost(&["queue", "resume", "--all"]);
+    assert!(appliance.rohrpost(&["queue", "orders"]).contains("no orders"));
+    assert_eq!([appliance.events("order_given").len(), appliance.events("order_ended").len()], [3, 3]);
+    assert_eq!(arrived_count(), 8);
+}
+
+#[test]
 fn operators_see_and_steer_the_queue() {
     let Some(lab) = Lab::up(1) else { return };
     // Nobody listens on mx: what is sent stays queued.

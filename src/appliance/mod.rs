@@ -9,7 +9,7 @@ pub(crate) mod shares;
 
 use crate::config::{Config, WithoutKey};
 use crate::control::WorkerEnd;
-use crate::delivery::{Destinations, Reactions, RouteError, Routes};
+use crate::delivery::{Destinations, Orders, Reactions, RouteError, Routes, Tenants};
 use crate::dkim::{Keyring, SigningEnd};
 use crate::env::Wakeup;
 use crate::env::disk::Disk;
@@ -29,6 +29,10 @@ pub struct Appliance {
     pub policy: Arc<Policy>,
     /// Where mail goes.
     pub routes: Arc<Routes>,
+    /// Whose mail it is.
+    pub tenants: Arc<Tenants>,
+    /// What an operator has said about some of the mail, at the start.
+    pub orders: Arc<Orders>,
     /// What is done about replies of next hops.
     pub reactions: Reactions,
     /// What clients are shown, at the start, if there are certificates.
@@ -72,7 +76,8 @@ impl Appliance {
         let routes = Arc::new(settings::routes(&config)?);
         let reactions = settings::reactions(&config);
         let credentials = Arc::new([]);
-        Ok(Appliance { config, policy, routes, reactions, tls: None, keyring: None, credentials })
+        let (tenants, orders) = (Arc::new(settings::tenants(&config)), Arc::default());
+        Ok(Appliance { config, policy, routes, tenants, orders, reactions, tls: None, keyring: None, credentials })
     }
 
     /// Everything that one worker works with.
@@ -97,6 +102,7 @@ impl Appliance {
             policy: Arc::clone(&self.policy),
             checks: VerifyCache::of(config, station.seed),
             routes: Arc::clone(&self.routes),
+            orders: Arc::clone(&self.orders),
             retry: settings::retry(config),
             destinations: Destinations::new(&self.routes, delivery, &settings::own(config), station.seed)
                 .with_reactions(self.reactions.clone()),

@@ -10,6 +10,7 @@ mod destinations;
 pub mod dkim;
 pub mod load;
 mod logs;
+pub mod orders;
 pub mod pair;
 mod parties;
 pub mod queue;
@@ -291,6 +292,38 @@ pub enum QueueAction {
     Release(SelectionArgs),
     /// Delete, without telling the sender.
     Delete(SelectionArgs),
+    /// Begin no delivery of some of the mail for a while. It stays in the queue and grows older, and no attempt is counted. What is
+    /// under way is finished; connections that have nothing more to do end by themselves, as ever.
+    Suspend {
+        #[command(flatten)]
+        mail: orders::MailArgs,
+        #[command(flatten)]
+        term: orders::TermArgs,
+    },
+    /// Take a destination out of service for a while: suspend its mail, and end its open connections, each after the message that it
+    /// is at, as a load balancer drains a server. The queue is not emptied. Connections to MX hosts are shared by domains: those
+    /// end that have served this one last.
+    Drain {
+        #[command(flatten)]
+        mail: orders::MailArgs,
+        #[command(flatten)]
+        term: orders::TermArgs,
+    },
+    /// Send some of the mail another way for a while: over the hosts of another route, with its TLS and its credentials. Mail whose own
+    /// route demands more of TLS goes its own way.
+    Reroute {
+        #[command(flatten)]
+        mail: orders::MailArgs,
+        /// As mail for this domain goes, or to the destination of this name.
+        #[arg(long, value_name = "DOMAIN|NAME")]
+        to: String,
+        #[command(flatten)]
+        term: orders::TermArgs,
+    },
+    /// End what `suspend`, `drain` or `reroute` has begun: what waited is tried at once.
+    Resume(orders::MailArgs),
+    /// List what `suspend`, `drain` and `reroute` have begun: how long it lasts, why, and how many deliveries wait for it.
+    Orders,
 }
 
 /// Which messages: all that every given condition holds for.
@@ -427,6 +460,34 @@ mod tests {
             "rohrpost queue hold --priority -4",
         ] {
             parse(line).expect(line);
+        }
+    }
+
+    #[test]
+    fn an_order_is_about_one_kind_of_mail_and_has_an_end_unless_that_is_said() {
+        for line in [
+            "rohrpost queue suspend",
+            "rohrpost queue suspend --domain a.example --sender b.example",
+            "rohrpost queue suspend --all --for 8d",
+            "rohrpost queue suspend --all --for 1h --until-resumed",
+            "rohrpost queue reroute --all",
+            "rohrpost queue resume",
+        ] {
+            assert_eq!(parse(line).map(|_| ()).map_err(|error| error.exit_code()), Err(2), "{line}");
+        }
+        for (line, seconds) in [
+            ("rohrpost queue suspend --domain a.example", Some(3600)),
+            ("rohrpost queue suspend --sender <> --for 2d", Some(2 * 86_400)),
+            ("rohrpost queue suspend --all --until-resumed", None),
+        ] {
+            match parse(line).expect(line).command {
+                Command::Queue(QueueArgs { action: QueueAction::Suspend { mail, term }, .. }) => {
+                    let command = orders::give(&mail, crate::delivery::Treatment::Suspend, &term);
+                    let crate::control::OrderCommand::Give { duration_seconds, .. } = command else { panic!("{line}") };
+                    assert_eq!(duration_seconds, seconds, "{line}");
+                }
+                other => panic!("{other:?}"),
+            }
         }
     }
 

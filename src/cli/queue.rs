@@ -1,13 +1,15 @@
 //! `rohrpost queue`: what the running appliance has yet to deliver, and what an operator does about it.
 
+use super::orders;
 use super::text::{exit_code, messages, plain, size, time, write_json};
 use super::{FilterArgs, QueueAction, QueueArgs, QueueState, SelectionArgs};
 use super::{check, destinations};
 use crate::config;
 use crate::control::{
-    Answer, Client, ClientError, MessageState, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter, QueueSelection,
-    Request,
+    Answer, Client, ClientError, MessageState, OrderCommand, PROTOCOL_VERSION, QueueCommand, QueueEntry, QueueFilter,
+    QueueSelection, Request,
 };
+use crate::delivery::Treatment;
 use crate::limits::QUEUE_LIST_MAX;
 use std::io::{self, Write};
 use std::path::Path;
@@ -19,7 +21,10 @@ pub fn queue(args: &QueueArgs) -> ExitCode {
         Ok(config) => {
             let mut out = io::BufWriter::new(io::stdout().lock());
             let socket = &config.admin.socket;
-            let result = write_queue(socket, &command(&args.action), args.json, &mut out);
+            let result = match command(&args.action) {
+                Asked::Queue(command) => write_queue(socket, &command, args.json, &mut out),
+                Asked::Orders(command) => orders::write_orders(socket, &command, args.json, &mut out),
+            };
             let wants_places = matches!(args.action, QueueAction::List { damaged: true, .. }) && !args.json;
             exit_code(result.and_then(|()| if wants_places { write_damages(socket, &mut out) } else { Ok(()) }))
         }
@@ -27,9 +32,22 @@ pub fn queue(args: &QueueArgs) -> ExitCode {
     }
 }
 
-/// What the appliance is asked, for what the operator typed.
-fn command(action: &QueueAction) -> QueueCommand {
-    match action {
+/// What the appliance is asked.
+enum Asked {
+    Queue(QueueCommand),
+    Orders(OrderCommand),
+}
+
+/// What it is asked for what the operator typed.
+fn command(action: &QueueAction) -> Asked {
+    Asked::Queue(match action {
+        QueueAction::Suspend { mail, term } => return Asked::Orders(orders::give(mail, Treatment::Suspend, term)),
+        QueueAction::Drain { mail, term } => return Asked::Orders(orders::give(mail, Treatment::Drain, term)),
+        QueueAction::Reroute { mail, to, term } => {
+            return Asked::Orders(orders::give(mail, Treatment::Reroute { to: to.clone() }, term));
+        }
+        QueueAction::Resume(mail) => return Asked::Orders(orders::end(mail)),
+        QueueAction::Orders => return Asked::Orders(OrderCommand::List),
         QueueAction::List { filter: wanted, damaged, limit } => {
             let mut filter = filter(wanted);
             if *damaged {
@@ -51,7 +69,7 @@ fn command(action: &QueueAction) -> QueueCommand {
         QueueAction::Hold(chosen) => QueueCommand::Hold { selection: selection(chosen) },
         QueueAction::Release(chosen) => QueueCommand::Release { selection: selection(chosen) },
         QueueAction::Delete(chosen) => QueueCommand::Delete { selection: selection(chosen) },
-    }
+    })
 }
 
 fn selection(chosen: &SelectionArgs) -> QueueSelection {

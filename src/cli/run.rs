@@ -9,8 +9,8 @@ use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
 use crate::control::{
-    self, About, AdminSocket, DnsSettings, EventFiles, ExitReason, Hooks, HttpSocket, Keeper, PairSettings, Registers,
-    Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
+    self, About, AdminSocket, DnsSettings, EventFiles, ExitReason, Hooks, HttpSocket, Keep, Keeper, OrderBoard,
+    OrdersFile, PairSettings, Registers, Shared, Stopper, Tick, ToWorker, WorkerEnd, WorkerLink,
 };
 use crate::delivery;
 use crate::dkim::{self, KeySettings, Keyring, KeyringError, SigningEnd};
@@ -76,6 +76,8 @@ pub(super) enum StartError {
     Policy(#[from] crate::policy::PolicyError),
     #[error("{0}")]
     Routes(#[from] delivery::RouteError),
+    #[error("standing orders: {0}")]
+    Orders(#[from] control::FileError),
     #[error("the system gives no randomness: {0}")]
     Entropy(getrandom::Error),
     #[error("the operating system refused: {0}")]
@@ -111,6 +113,11 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
     appliance.credentials = settings::credentials(config)?;
     // First of all that leaves a trace, so that a second process ends here.
     let admin = AdminSocket::open(&config.admin.socket)?;
+    let (orders_file, orders_kept) = OrdersFile::open(&config.spool.directory, clock.now().wall)?;
+    let keep: Keep = Box::new(move |bytes| orders_file.keep(bytes).map_err(|error| error.to_string()));
+    let whose = (Arc::clone(&appliance.routes), Arc::clone(&appliance.tenants));
+    let orders = OrderBoard::new(whose, orders_kept, keep, clock.now());
+    appliance.orders = Arc::new(orders.compile());
     let http = config.admin.http.map(HttpSocket::open).transpose()?;
     let hooks = Hooks::open(&config.alert)?;
     let registers = config.pair.as_ref().map(|pair| Registers::open(pair, &config.spool.directory)).transpose()?;
@@ -189,6 +196,7 @@ fn start(config: &Arc<Config>) -> Result<ExitReason, StartError> {
         events,
         dns: config.routes.iter().any(|route| route.mx).then(|| names(config, roots.clone())),
         reports: settings::reports(config),
+        orders,
         pair,
         shutdown_max: *config.limits.shutdown_timeout,
         signals: true,
@@ -365,30 +373,6 @@ struct Secrets {
     keyring: Option<Shared<Keyring>>,
     credentials: Shared<[Arc<Credentials>]>,
     links: Vec<WorkerLink>,
-}
-
-/// What all workers use, and who has not been given the latest yet, as its channel was full.
-struct Shared<T: ?Sized> {
-    current: Arc<T>,
-    owed: Vec<bool>,
-}
-
-impl<T: ?Sized> Shared<T> {
-    fn new(current: &Arc<T>, links: &[WorkerLink]) -> Shared<T> {
-        Shared { current: Arc::clone(current), owed: vec![false; links.len()] }
-    }
-
-    fn replace(&mut self, new: Arc<T>) {
-        self.current = new;
-        self.owed.fill(true);
-    }
-
-    fn offer(&mut self, links: &[WorkerLink], letter: impl Fn(Arc<T>) -> ToWorker) {
-        for (link, owed) in links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
-            *owed = link.to.try_send(letter(Arc::clone(&self.current))).is_err();
-            link.wakeup.notify();
-        }
-    }
 }
 
 impl Secrets {

@@ -90,6 +90,9 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         queue.scheduled,
         queue.held
     )?;
+    if report.orders > 0 {
+        writeln!(out, "ORDERS     {} of the operator stand: see `rohrpost queue orders`", report.orders)?;
+    }
     if report.pair.is_some() {
         writeln!(out, "copies     of {} messages of the partner's queue", queue.copies)?;
     }

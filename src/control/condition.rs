@@ -95,6 +95,8 @@ conditions! {
     MessagesDamaged: Critical, Taken, Lasts;
     /// Messages wait for a key (DKIM) that is valid.
     SigningKeyMissing: Critical, Taken, Lasts;
+    /// The file with the standing orders is damaged: nothing is delivered until an operator says so.
+    OrdersDamaged: Critical, Taken, Lasts;
     /// Places of a log are not as they were written.
     LogDamaged: Critical, Taken, Happens;
     /// Log lines are missing.

@@ -348,6 +348,14 @@ impl Health {
         }
     }
 
+    /// What is wrong with the standing orders of an earlier process, if something is.
+    pub fn orders_damaged(&mut self, damage: Option<&str>, now: WallTime) {
+        match damage {
+            Some(text) => self.raise(Condition::OrdersDamaged, Subject::Appliance, 1, text.to_owned(), now),
+            None => self.clear(Condition::OrdersDamaged, Subject::Appliance),
+        }
+    }
+
     /// The box ends in order from now on.
     pub fn drain(&mut self) {
         self.draining = true;

@@ -2,6 +2,7 @@
 
 use super::health::Pulse;
 use super::protocol::{Question, Reply};
+use crate::delivery::Orders;
 use crate::dkim::Keyring;
 use crate::dns;
 use crate::env::{Instant, Wakeup};
@@ -46,6 +47,8 @@ pub enum ToWorker {
         /// What.
         wish: PairWish,
     },
+    /// What an operator has said about some of the mail, from now on.
+    Orders(Arc<Orders>),
     /// What is known of domains that it asked about.
     Domains(Vec<(Box<str>, dns::Answer)>),
     /// A message of our own, to be taken into the queue; the answer carries the number.
@@ -171,6 +174,44 @@ pub struct FromWorkers {
     pub receiver: Receiver<FromWorker>,
     /// Rung by workers that have sent something.
     pub wakeup: Wakeup,
+}
+
+/// What all workers use, and who has not been given the latest yet, as its channel was full.
+pub struct Shared<T: ?Sized> {
+    /// The latest.
+    pub current: Arc<T>,
+    owed: Vec<bool>,
+}
+
+impl<T: ?Sized> Shared<T> {
+    /// All workers have this.
+    pub fn new(current: &Arc<T>, links: &[WorkerLink]) -> Shared<T> {
+        Shared { current: Arc::clone(current), owed: vec![false; links.len()] }
+    }
+
+    /// From now on it is this.
+    pub fn replace(&mut self, new: Arc<T>) {
+        self.current = new;
+        self.owed.fill(true);
+    }
+
+    /// Gives it to those who do not have it, as far as their channels have room.
+    pub fn offer(&mut self, links: &[WorkerLink], letter: impl Fn(Arc<T>) -> ToWorker) {
+        for (link, owed) in links.iter().zip(&mut self.owed).filter(|(_, owed)| **owed) {
+            *owed = link.to.try_send(letter(Arc::clone(&self.current))).is_err();
+            link.wakeup.notify();
+        }
+    }
+
+    /// Somebody has not been given the latest.
+    pub fn is_owed(&self) -> bool {
+        self.owed.contains(&true)
+    }
+
+    /// This worker has not been.
+    pub fn is_owed_to(&self, worker: u16) -> bool {
+        self.owed[usize::from(worker)]
+    }
 }
 
 /// A worker's ends of both ways.

@@ -13,7 +13,8 @@
 //!       engineer ◄─ webhook, command ◄─ alert ◄─┘
 //! ```
 //!
-//! Where a domain's mail goes is found out by `names`, for which resolvers are asked beside the loop.
+//! Where a domain's mail goes is found out by `names`, for which resolvers are asked beside the loop. What an operator says about
+//! some of the mail is in `orders`.
 //!
 //! On a box with a partner there is `pair` besides, which decides who works for which identity.
 //!
@@ -42,6 +43,11 @@
 //! {"version":1,"reply":"destinations","destinations":[…],"count":2}
 //! {"version":1,"request":"traffic","order":"rate","limit":50}
 //! {"version":1,"reply":"traffic","destinations":[…],"count":2}
+//! {"version":1,"request":"orders","command":"list"}
+//! {"version":1,"request":"orders","command":"give","selector":{"domain":"example.net"},"treatment":"suspend","duration_seconds":3600}
+//! {"version":1,"request":"orders","command":"give","selector":"all","treatment":{"reroute":{"to":"example.com"}},"duration_seconds":null}
+//! {"version":1,"request":"orders","command":"end","selector":{"domain":"example.net"}}
+//! {"version":1,"reply":"orders","orders":[{…}]}         those that it is about
 //!
 //! {"version":1,"request":"pair","command":"status"}
 //! {"version":1,"request":"pair","command":"move","identity":"a"}
@@ -62,11 +68,13 @@ mod alert;
 mod client;
 mod condition;
 mod destination;
+mod file;
 mod health;
 mod http;
 mod links;
 mod log;
 mod names;
+mod orders;
 mod pair;
 mod protocol;
 mod reports;
@@ -86,11 +94,15 @@ pub use destination::{
     DeliveryHost, DeliveryReport, DestinationsReply, HostFailure, HostState, OwnedDestination, TrafficEntry,
     TrafficOrder, Walk,
 };
+pub use file::FileError;
 pub use health::{Health, HealthReport, LogPulse, Pulse, Reason, ReasonReport};
 pub use http::{HttpError, HttpSocket};
-pub use links::{FromWorker, FromWorkers, PairReport, PairWish, Reporter, ToWorker, WorkerEnd, WorkerLink, links};
+pub use links::{
+    FromWorker, FromWorkers, PairReport, PairWish, Reporter, Shared, ToWorker, WorkerEnd, WorkerLink, links,
+};
 pub use log::{EventFiles, EventFilesError, EventFilesSettings, event_files};
 pub use names::{DaneReport, DnsSettings, DomainReport, HostReport, NameBoard, StsReport};
+pub use orders::{Keep, OrderBoard, OrderCommand, OrderReport, OrdersFile, OrdersKept};
 pub use pair::{
     ArbiterKind, IdentityStatus, Keeper, Kept, MemoryError, PairBoard, PairCounts, PairSettings, PairStatus, PairTask,
     Registers, Store, StoreError, answer_by_hand, begin_memory, recall,

@@ -2,6 +2,7 @@
 
 use super::destination::{DeliveryReport, DestinationsReply, TrafficEntry, TrafficOrder, Walk};
 use super::names::DomainReport;
+use super::orders::{OrderCommand, OrderReport};
 use super::pair::PairStatus;
 use super::reports::ReportsStatus;
 use super::status::{StatusReport, WorkerStatus};
@@ -55,6 +56,8 @@ pub enum Request {
         /// How many at most, up to [`crate::limits::QUEUE_LIST_MAX`].
         limit: usize,
     },
+    /// Something about standing orders.
+    Orders(OrderCommand),
     /// Something about the pair.
     Pair(PairCommand),
     /// Where the mail of a domain goes by MX.
@@ -90,6 +93,8 @@ pub enum Question {
         /// With the hosts of each.
         hosts: bool,
     },
+    /// How many deliveries each standing order keeps back or sends elsewhere. Who answers has heard of all that were given before.
+    Orders,
 }
 
 /// What an operator may do with the identities of a pair. It is begun when the answer comes, and done when the status says so.
@@ -485,6 +490,8 @@ pub enum Reply {
     Queue(QueueReply),
     /// To [`Question::Destinations`].
     Destinations(DestinationsReply),
+    /// To [`Question::Orders`]: by the numbers of the orders.
+    Orders(BTreeMap<u64, u64>),
 }
 
 /// A worker's answer to a [`QueueCommand`].
@@ -550,6 +557,11 @@ pub enum Answer {
         count: usize,
         /// There are more: ask for those after this id.
         next: Option<MessageId>,
+    },
+    /// To what is asked about standing orders.
+    Orders {
+        /// Those that it is about.
+        orders: Vec<OrderReport>,
     },
     /// To what is asked of the pair.
     Pair {

@@ -6,6 +6,7 @@ use super::http::{self, HttpSocket};
 use super::links::{FromWorker, FromWorkers, WorkerLink};
 use super::log::{EventFiles, Log};
 use super::names::{self, DnsSettings, Names};
+use super::orders::OrderBoard;
 use super::pair::{Desk, News, PairSettings};
 use super::protocol::{Answer, ReportsCommand, Request};
 use super::reports::{self, ReportSettings, Reports};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub dns: Option<DnsSettings>,
     /// Who reports on TLS, if reports are made; not without `dns`.
     pub reports: Option<ReportSettings>,
+    /// What an operator has said about some of the mail.
+    pub orders: OrderBoard,
     /// What a box with a partner needs besides.
     pub pair: Option<PairSettings>,
     /// How long workers may finish what is in hand after a stop.
@@ -148,7 +151,9 @@ pub fn run_with_log(
     };
     let reason = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => {
-            let switchboard = Switchboard::new(settings.about.clone(), workers.clone());
+            let orders = std::mem::take(&mut settings.orders);
+            let switchboard =
+                Switchboard::new(settings.about.clone(), workers.clone()).with_orders(orders, clock.now());
             let (pair, dns, reports) = (settings.pair.take(), settings.dns.take(), settings.reports.take());
             let reason = runtime.block_on(async {
                 let names = dns.map(|dns| Names::new(dns, workers.clone()));
@@ -171,8 +176,8 @@ pub fn run_with_log(
     reason
 }
 
-/// How often a full channel is asked again for room for a stop.
-const STOP_RETRY: Duration = Duration::from_millis(20);
+/// How often a full channel is asked again for room for what a worker has to hear.
+const SEND_RETRY: Duration = Duration::from_millis(20);
 
 /// How long workers' messages are let gather before they are taken: what is not seen at ten of these is not missed.
 const EVENTS_PAUSE: Duration = Duration::from_millis(5);
@@ -241,8 +246,8 @@ async fn turn(
         let reports_at = reports.as_ref().and_then(Reports::next_deadline);
         let deadlines = [switchboard.next_deadline(), give_up_at, leave_until, pair_at, names_at, reports_at];
         let mut deadline = deadlines.into_iter().flatten().min();
-        if switchboard.stop_unsent() {
-            deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + STOP_RETRY));
+        if switchboard.stop_unsent() || switchboard.orders_unsent() {
+            deadline = Some(deadline.unwrap_or(Instant::FAR).min(now.mono + SEND_RETRY));
         }
         let mut stop_wanted = false;
         let mut found = Vec::new();
@@ -383,6 +388,7 @@ async fn turn(
             give_up_at = Some(now.mono + settings.shutdown_max + STOP_GRACE);
         }
         switchboard.expire(now, log.lost());
+        switchboard.news().iter().for_each(|event| log.event(event, now.wall));
         pager.turn(switchboard.health(), now, log);
         switchboard.note_alerts(pager.counts());
         log.flush();

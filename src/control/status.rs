@@ -269,6 +269,8 @@ pub struct Process {
     pub alerts: AlertCounts,
     /// How the pair stands, on a box with a partner.
     pub pair: Option<PairStatus>,
+    /// Standing orders.
+    pub orders: u64,
     /// Lines that the log itself has dropped.
     pub log_lines_lost: u64,
 }
@@ -292,6 +294,9 @@ pub struct StatusReport {
     /// How the pair stands, on a box with a partner.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pair: Option<PairStatus>,
+    /// Standing orders of the operator.
+    #[serde(default)]
+    pub orders: u64,
     /// All flows.
     pub flows: TransportCounters,
     /// All sessions.
@@ -339,7 +344,7 @@ impl StatusReport {
         mut workers: Vec<WorkerStatus>,
         workers_silent: Vec<u16>,
     ) -> StatusReport {
-        let Process { about, stopping, health, alerts, pair, log_lines_lost } = process;
+        let Process { about, stopping, health, alerts, pair, orders, log_lines_lost } = process;
         workers.sort_by_key(|worker| worker.worker);
         let mut stages = Stages::new();
         let mut report = StatusReport {
@@ -350,6 +355,7 @@ impl StatusReport {
             health,
             alerts,
             pair,
+            orders,
             flows: TransportCounters::default(),
             sessions: SessionCounts::default(),
             messages: MessageCounts::default(),
@@ -454,6 +460,7 @@ pub(crate) mod tests {
             health,
             alerts: AlertCounts::default(),
             pair: None,
+            orders: 0,
             log_lines_lost: 0,
         };
         StatusReport::new(process, WallTime::default(), vec![worker_status(0), worker_status(1)], Vec::new())

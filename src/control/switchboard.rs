@@ -6,15 +6,18 @@
 use super::alert::AlertCounts;
 use super::destination::{self, Walk};
 use super::health::Health;
-use super::links::{FromWorker, ToWorker, WorkerLink};
+use super::links::{FromWorker, Shared, ToWorker, WorkerLink};
+use super::orders::{Done, OrderBoard};
 use super::pair::PairStatus;
 use super::protocol::{Answer, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
 use super::status::{About, Process, StatusReport};
+use crate::delivery::{Orders, StandingOrder};
 use crate::env::{Instant, Now};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
 use crate::spool::MessageId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -38,6 +41,10 @@ struct Told {
     /// Messages changed.
     changed: u64,
     destinations: destination::Sum,
+    /// Deliveries of each standing order, by its number.
+    ordered: BTreeMap<u64, u64>,
+    /// The standing orders that the answer is about; none: all.
+    orders: Option<Vec<StandingOrder>>,
 }
 
 impl Told {
@@ -65,6 +72,10 @@ impl Told {
                 let next = self.destinations.add(reply);
                 Ok(next.map(|from| Question::Destinations { from, hosts }))
             }
+            Reply::Orders(counts) => {
+                counts.into_iter().for_each(|(number, count)| *self.ordered.entry(number).or_default() += count);
+                Ok(None)
+            }
             other => Err(other),
         }
     }
@@ -86,6 +97,10 @@ pub struct Switchboard {
     health: Health,
     alerts: AlertCounts,
     pair: Option<PairStatus>,
+    orders: OrderBoard,
+    orders_shared: Shared<Orders>,
+    /// What is to be logged.
+    news: Vec<Event>,
     pending: BTreeMap<u64, Pending>,
     token_next: u64,
     /// How long workers may take to stop, once they have been asked to.
@@ -98,6 +113,8 @@ impl Switchboard {
     pub fn new(about: About, links: Vec<WorkerLink>) -> Switchboard {
         let workers = links.iter().map(|_| Worker::Running).collect();
         let health = Health::new(links.len(), about.link, about.started_at);
+        let orders = OrderBoard::default();
+        let orders_shared = Shared::new(&Arc::new(orders.compile()), &links);
         Switchboard {
             about,
             links,
@@ -105,11 +122,38 @@ impl Switchboard {
             health,
             alerts: AlertCounts::default(),
             pair: None,
+            orders,
+            orders_shared,
+            news: Vec::new(),
             pending: BTreeMap::new(),
             token_next: 1,
             stopping: None,
             failure: None,
         }
+    }
+
+    /// With standing orders, which the workers have had from their start.
+    pub fn with_orders(mut self, orders: OrderBoard, now: Now) -> Switchboard {
+        self.orders_shared = Shared::new(&Arc::new(orders.compile()), &self.links);
+        self.orders = orders;
+        self.news.extend(self.orders.damage().map(|error| Event::OrdersDamaged { error: error.to_owned() }));
+        self.health.orders_damaged(self.orders.damage(), now.wall);
+        self
+    }
+
+    /// What is to be logged.
+    pub fn news(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Lets the workers know of standing orders that have changed, as far as they can be told now.
+    fn share_orders(&mut self, events: Vec<Event>, now: Now) {
+        if !events.is_empty() {
+            self.news.extend(events);
+            self.orders_shared.replace(Arc::new(self.orders.compile()));
+            self.health.orders_damaged(self.orders.damage(), now.wall);
+        }
+        self.orders_shared.offer(&self.links, ToWorker::Orders);
     }
 
     /// Once a second: asks every worker how it is. `lost`: log lines since the start.
@@ -150,8 +194,23 @@ impl Switchboard {
         if let Request::Queue(QueueCommand::List { limit, .. }) = &mut request {
             *limit = (*limit).clamp(1, QUEUE_LIST_MAX);
         }
+        let mut told = Told::default();
         let question = match &request {
             Request::Status => Question::Status,
+            Request::Orders(command) => {
+                match self.orders.command(command.clone(), now) {
+                    Ok(Done { orders, events }) => {
+                        told.orders = orders;
+                        self.share_orders(events, now);
+                    }
+                    Err(text) => {
+                        // The client may have hung up.
+                        let _ = answer.send(vec![Answer::Error { text }]);
+                        return;
+                    }
+                }
+                Question::Orders
+            }
             Request::Queue(command) => Question::Queue(command.clone()),
             Request::Traffic { .. } => Question::Destinations { from: Walk::ALL, hosts: false },
             Request::Pair(_) | Request::Domain { .. } | Request::Reports(_) => {
@@ -171,19 +230,18 @@ impl Switchboard {
         let (mut waiting, mut silent) = (Vec::new(), Vec::new());
         for (number, link) in self.links.iter().enumerate() {
             let number = number as u16;
-            match link.to.try_send(ToWorker::Request { token, question: question.clone() }) {
-                Ok(()) => {
-                    link.wakeup.notify();
-                    waiting.push(number);
-                }
-                Err(_) => silent.push(number),
+            // Who has not heard of an order must not say that it is heeded.
+            let is_late = matches!(question, Question::Orders) && self.orders_shared.is_owed_to(number);
+            let letter = ToWorker::Request { token, question: question.clone() };
+            if is_late || link.to.try_send(letter).is_err() {
+                silent.push(number);
+            } else {
+                link.wakeup.notify();
+                waiting.push(number);
             }
         }
         let deadline = now.mono + ADMIN_REPLY_TIMEOUT;
-        self.pending.insert(
-            token,
-            Pending { request, waiting, silent, replies: Vec::new(), told: Told::default(), deadline, answer },
-        );
+        self.pending.insert(token, Pending { request, waiting, silent, replies: Vec::new(), told, deadline, answer });
         self.finish(token, now, lost);
     }
 
@@ -255,7 +313,8 @@ impl Switchboard {
 
     /// When [`Switchboard::expire`] has something to do.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.pending.values().map(|pending| pending.deadline).min()
+        let answers = self.pending.values().map(|pending| pending.deadline);
+        answers.chain(self.order_ends_at()).min()
     }
 
     /// Answers what has waited too long, and repeats what could not be sent.
@@ -268,6 +327,8 @@ impl Switchboard {
             }
             self.finish(token, now, lost);
         }
+        let over = self.orders.expire(now);
+        self.share_orders(over, now);
         self.send_stops();
     }
 
@@ -282,7 +343,7 @@ impl Switchboard {
             Request::Status => {
                 let workers = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Status(status) => Some(*status),
-                    Reply::Queue(_) | Reply::Destinations(_) => None,
+                    Reply::Queue(_) | Reply::Destinations(_) | Reply::Orders(_) => None,
                 });
                 let process = Process {
                     about: self.about.clone(),
@@ -290,6 +351,7 @@ impl Switchboard {
                     health: self.health.report(),
                     alerts: self.alerts,
                     pair: self.pair.clone(),
+                    orders: self.orders.count() as u64,
                     log_lines_lost: lost,
                 };
                 let report = StatusReport::new(process, now.wall, workers.collect(), silent);
@@ -298,10 +360,20 @@ impl Switchboard {
             Request::Queue(command) => {
                 let replies = replies.into_iter().filter_map(|reply| match reply {
                     Reply::Queue(reply) => Some(reply),
-                    Reply::Status(_) | Reply::Destinations(_) => None,
+                    Reply::Status(_) | Reply::Destinations(_) | Reply::Orders(_) => None,
                 });
                 combine(&command, replies.collect(), told, &silent)
             }
+            Request::Orders(_) => match no_answer(&silent) {
+                None => vec![Answer::Orders { orders: self.orders.reports(told.orders, &told.ordered, now) }],
+                Some(text) => {
+                    let kept = match told.orders {
+                        Some(_) => "; what was said is kept, and holds there as soon as it answers",
+                        None => "",
+                    };
+                    vec![Answer::Error { text: text + kept }]
+                }
+            },
             Request::Traffic { order, limit } => match no_answer(&silent) {
                 Some(text) => vec![Answer::Error { text }],
                 None => {
@@ -349,6 +421,16 @@ impl Switchboard {
     /// A stop could not be sent yet.
     pub fn stop_unsent(&self) -> bool {
         self.workers.iter().any(|worker| matches!(worker, Worker::StopUnsent))
+    }
+
+    /// When the next standing order ends by itself.
+    pub fn order_ends_at(&self) -> Option<Instant> {
+        self.orders.next_deadline()
+    }
+
+    /// Standing orders could not be sent yet.
+    pub fn orders_unsent(&self) -> bool {
+        self.stopping.is_none() && self.orders_shared.is_owed()
     }
 
     /// The workers have been asked to stop.

@@ -3,12 +3,13 @@ mod endpoint;
 use super::status::tests::worker_status;
 use super::*;
 use crate::cli::{queue::write_queue, status::write_status};
-use crate::delivery::{DestinationKey, Limited, Route, Routes};
+use crate::delivery::{DestinationKey, Limited, Route, Routes, Selector, Treatment};
 use crate::env::{WallTime, wait_readable};
 use crate::event::Event;
 use crate::limits::ADMIN_REQUEST_SIZE_MAX;
 use crate::smtp::Priority;
 use crate::spool::MessageId;
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -109,6 +110,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 | ToWorker::Keys(_)
                 | ToWorker::Domains(_)
                 | ToWorker::Submit { .. }
+                | ToWorker::Orders(_)
                 | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };
@@ -121,6 +123,9 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 }
                 ToWorker::Request { token, question: Question::Status } => {
                     end.reporter.reply(token, Reply::Status(Box::new(worker_status(worker))));
+                }
+                ToWorker::Request { token, question: Question::Orders } => {
+                    end.reporter.reply(token, Reply::Orders(BTreeMap::from([(1, queued)])));
                 }
                 ToWorker::Request { token, question: Question::Queue(command) } => {
                     end.reporter.reply(token, Reply::Queue(obey(&mut entries, &command)));
@@ -282,6 +287,7 @@ impl Appliance {
             events: None,
             dns: None,
             reports: None,
+            orders: OrderBoard::default(),
             pair: None,
             shutdown_max,
             signals: false,
@@ -606,6 +612,14 @@ fn every_request_survives_its_own_text() {
         Request::Queue(QueueCommand::Release { selection: selection() }),
         Request::Queue(QueueCommand::Delete { selection: selection() }),
         Request::Domain { domain: "example.net".into() },
+        Request::Orders(OrderCommand::List),
+        Request::Orders(OrderCommand::Give {
+            selector: Selector::Domain("example.net".into()),
+            treatment: Treatment::Reroute { to: "example.com".into() },
+            duration_seconds: Some(60),
+            reason: "why".into(),
+        }),
+        Request::Orders(OrderCommand::End { selector: Selector::All }),
     ] {
         let line = serde_json::to_vec(&Versioned::new(&request)).unwrap();
         assert_eq!(super::admin::parse(&line), Ok(request));
@@ -699,6 +713,7 @@ fn the_process_that_is_signalled() {
         events: None,
         dns: None,
         reports: None,
+        orders: OrderBoard::default(),
         pair: None,
         shutdown_max,
         signals: true,

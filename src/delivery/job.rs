@@ -48,8 +48,12 @@ pub struct Job {
 pub enum Way {
     /// Over the hosts of the route that the destination is.
     Route,
-    /// Over those that the DNS names for the domain, by way of a route.
+    /// Over those of another route, as an operator has said.
+    Via(RouteId),
+    /// Over those that the DNS names for a domain, by way of a route.
     Hosts {
+        /// That of the recipients, unless an operator has said something else. As it stands in addresses, in lower case.
+        domain: Arc<str>,
         /// It says where from and how much.
         route: RouteId,
         /// Where to.
@@ -59,6 +63,13 @@ pub enum Way {
     Failed(Failure),
     /// It has waited for too long, for this reason: it is answered at home, too.
     Overdue(Box<Answer>),
+}
+
+impl Way {
+    /// The domain whose hosts the DNS has named.
+    pub(super) fn domain(&self) -> Option<&Arc<str>> {
+        if let Way::Hosts { domain, .. } = self { Some(domain) } else { None }
+    }
 }
 
 /// One recipient of a job.
@@ -126,7 +137,7 @@ impl Job {
     /// What becomes of it, if that is known without any host.
     pub fn settled(&self) -> Option<JobResult> {
         let fate = match &self.way {
-            Way::Route | Way::Hosts { .. } => return None,
+            Way::Route | Way::Via(_) | Way::Hosts { .. } => return None,
             Way::Failed(failure) => {
                 let answer = Answer::local(failure.status, failure.text.clone());
                 if failure.is_permanent() { Fate::Failed(answer) } else { Fate::deferred(answer) }

@@ -18,6 +18,8 @@
 //!
 //! Whose mail it is stands in no job but by its reverse-path: [`Tenants`] and [`Pools`] are looked up where they matter, and the pool that
 //! mail leaves from is a part of its destination.
+//! What an operator says about some of the mail ([`Orders`]) both heed: the home keeps what is not to go out, or sends it another way,
+//! and the owner gives back what it has not begun.
 //!
 //! Nothing here reads a clock, draws entropy, opens a connection or touches a file; the same inputs give the same
 //! outputs. No name is resolved here: a route's hops come with their addresses. Of a route by MX the [`Queue`] says which domains
@@ -27,6 +29,7 @@
 mod destinations;
 mod domains;
 mod job;
+mod orders;
 mod pool;
 mod queue;
 mod rate;
@@ -49,6 +52,7 @@ pub use job::{
     Answer, Fate, HopPath, HopSecured, Job, JobRecipient, JobResult, ReplyTo, Standstill, TaskResult, Way, Work,
     WorkResult,
 };
+pub use orders::{OrderError, Orders, Rule, Selector, StandingOrder, Treatment};
 pub use pool::{Pool, PoolAddress, PoolId, Pools};
 pub use queue::{Bounce, LaneStatus, MessageView, Progress, Queue, QueueStatus, RecipientView, Verdict, Wishes};
 pub use rate::{BadRate, Rate};

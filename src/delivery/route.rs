@@ -195,6 +195,17 @@ impl TlsPolicy {
         matches!(self, TlsPolicy::Dane | TlsPolicy::MtaSts)
     }
 
+    /// Whether mail that goes by a route with this policy is as safe with one that has the other. What the DNS or a policy of the
+    /// domain may demand can be that a host shows who it is, and of another one only [`TlsPolicy::Verify`] demands that for sure.
+    pub(super) fn is_met_by(self, other: TlsPolicy) -> bool {
+        match self {
+            TlsPolicy::None => true,
+            TlsPolicy::Opportunistic => other != TlsPolicy::None,
+            TlsPolicy::Require => matches!(other, TlsPolicy::Require | TlsPolicy::Verify),
+            TlsPolicy::Dane | TlsPolicy::MtaSts | TlsPolicy::Verify => other == TlsPolicy::Verify,
+        }
+    }
+
     /// What it demands of a host of which nothing is known.
     fn demand(self) -> Demand {
         match self {
@@ -511,9 +522,10 @@ impl Routes {
         };
         match work {
             Work::Deliver(job) => match &job.way {
-                Way::Hosts { route, hosts } => {
+                Way::Hosts { route, hosts, .. } => {
                     (self.route(*route).hash_of_set(self.family(*route), hosts) % u64::from(workers)) as u16
                 }
+                Way::Via(route) => of_route(*route),
                 Way::Route | Way::Failed(_) | Way::Overdue(_) => of_route(job.destination),
             },
             Work::Verify { destination, .. } => of_route(*destination),
@@ -528,6 +540,12 @@ impl Routes {
             Some(_) => self.names[id.index()].to_string(),
             None => self.name(id).to_string(),
         }
+    }
+
+    /// The routes that have this name: those with the same hops, which may differ in other things.
+    pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = RouteId> + 'a {
+        let ids = (0..self.count()).map(DestinationId::from_index);
+        ids.filter(move |id| self.name(*id).to_string() == name)
     }
 
     /// The name for people of the routes that a destination is reached by.

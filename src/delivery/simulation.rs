@@ -2,7 +2,7 @@
 //! misbehave as a seed says. What must hold is asserted on the way: nothing is settled twice, nothing is lost, no limit
 //! is exceeded, and the same seed does the same things.
 
-use super::testing::{Message, answer, at, hop};
+use super::testing::{self, Message, answer, at, hop};
 use super::*;
 use crate::env::{Instant, Now};
 use crate::spool::MessageId;
@@ -124,6 +124,7 @@ impl World {
             for worker in 0..WORKERS {
                 let spool = &self.spools[usize::from(worker)];
                 let lookup = |id: MessageId| spool.get(&id).cloned();
+                while self.queues[usize::from(worker)].sort_out(self.now, lookup) {}
                 while let Some(job) = self.queues[usize::from(worker)].next(self.now, lookup) {
                     match job.settled() {
                         Some(result) => settled.push((worker, result)),
@@ -173,7 +174,11 @@ impl World {
                 }
             }
             Action::Start { connection, work } => {
-                assert_eq!(self.open[worker].get(&connection), Some(&work.destination()));
+                let leads_to = match &work {
+                    Work::Deliver(Job { way: Way::Via(route), .. }) => *route,
+                    work => work.destination(),
+                };
+                assert_eq!(self.open[worker].get(&connection), Some(&leads_to));
                 let event = if self.chance(10) { Event::Lost } else { Event::Finished(work) };
                 self.plan(worker, connection, event);
             }
@@ -290,8 +295,58 @@ impl World {
     }
 }
 
+impl World {
+    /// An operator says something else about some of the mail, to all workers or, for a while, to one.
+    fn order(&mut self, number: u64) {
+        let name = |random: &mut StdRng| format!("d{}.example", random.random_range(0..DESTINATIONS));
+        let random = &mut self.random;
+        let all = (0..random.random_range(0..4)).map(|place| {
+            let selector = match random.random_range(0..3) {
+                0 => testing::domain(&name(random)),
+                1 => testing::sender(["sender@example.org", "example.org", ""][random.random_range(0..3)]),
+                _ => Selector::All,
+            };
+            let treatment = if random.random_bool(0.5) { Treatment::Suspend } else { testing::reroute(&name(random)) };
+            (number + place, selector, treatment)
+        });
+        let all: Vec<_> = all.collect();
+        let orders = testing::orders(&self.routes, all);
+        for worker in 0..usize::from(WORKERS) {
+            if self.random.random_bool(0.8) {
+                self.tell(worker, &orders);
+            }
+        }
+    }
+
+    fn tell(&mut self, worker: usize, orders: &Arc<Orders>) {
+        self.queues[worker].set_orders(Arc::clone(orders));
+        self.owners[worker].heed(self.now.mono, orders, 0);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn every_recipient_is_settled_once_whatever_an_operator_says_meanwhile(seed: u64) {
+        let mut world = World::new(seed, 40);
+        world.breathe();
+        for number in 0..30 {
+            world.order(1 + 10 * number);
+            world.breathe();
+            for _ in 0..world.random.random_range(1..40) {
+                // Where all is suspended nothing happens but that it grows older.
+                if world.open_count() > 0 && !world.step() {
+                    break;
+                }
+            }
+        }
+        for worker in 0..usize::from(WORKERS) {
+            world.tell(worker, &Arc::default());
+        }
+        world.run();
+        world.assert_at_rest();
+    }
+
     #[test]
     fn every_recipient_is_settled_once_whatever_the_remotes_do(seed: u64) {
         let mut world = World::new(seed, 40);

@@ -1,6 +1,9 @@
 //! What the tests of this folder share: routes over numbered hosts, and messages as the spool would show them.
 
-use super::{Answer, Hop, MessageView, Progress, Protocol, RecipientView, ReplyTo, Route, Routes, Verdict};
+use super::{
+    Answer, Hop, MessageView, Orders, Progress, Protocol, RecipientView, ReplyTo, Route, Routes, Selector,
+    StandingOrder, Tenants, Treatment, Verdict,
+};
 use crate::dns::{Dane, MailHost, MailHosts};
 use crate::env::{Instant, Now, WallTime};
 use crate::smtp::client::Stage;
@@ -51,6 +54,35 @@ pub fn hop(host: u8, preference: u16) -> Hop {
 pub fn routes(count: u8) -> Arc<Routes> {
     let entries = (0..count).map(|n| (format!("d{n}.example").into(), Route::new(vec![hop(n, 10)])));
     Arc::new(Routes::new(entries).unwrap())
+}
+
+/// Orders that stand, by these numbers; there is a tenant `acme`, whose domain is `acme.example`.
+pub fn orders(routes: &Arc<Routes>, orders: impl IntoIterator<Item = (u64, Selector, Treatment)>) -> Arc<Orders> {
+    let order = |(number, selector, treatment): (u64, Selector, Treatment)| StandingOrder {
+        number,
+        selector: selector.normal(),
+        treatment,
+        reason: "as said".into(),
+        given_at: EPOCH,
+        ends_at: None,
+    };
+    let tenants = Tenants::new([("acme", ["acme.example", ".acme.example"])]);
+    Arc::new(Orders::new(Arc::clone(routes), Arc::new(tenants), orders.into_iter().map(order)))
+}
+
+/// Mail of the domain.
+pub fn domain(name: &str) -> Selector {
+    Selector::Domain(name.into())
+}
+
+/// Mail from there.
+pub fn sender(name: &str) -> Selector {
+    Selector::Sender(name.into())
+}
+
+/// It goes as mail of this domain does.
+pub fn reroute(to: &str) -> Treatment {
+    Treatment::Reroute { to: to.into() }
 }
 
 /// An answer of the DNS: hosts of these preferences, each with the address `198.51.100.LAST`. The later one has the higher number.

@@ -90,6 +90,11 @@ impl Failure {
         Failure { status, text: text.into() }
     }
 
+    /// The same as something that may change: what is wrong with the hosts of another domain says nothing about a recipient.
+    pub fn for_now(self) -> Failure {
+        Failure { status: (4, self.status.1, self.status.2), ..self }
+    }
+
     /// Whether trying again is of no use.
     pub fn is_permanent(&self) -> bool {
         self.status.0 == 5

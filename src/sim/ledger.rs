@@ -5,8 +5,10 @@
 
 use super::mail::Mail;
 use super::trace::Trace;
+use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::dkim::verify::Published;
 use crate::env::Instant;
+use crate::event::Event;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +25,9 @@ pub(super) const FORMER_OWNER_MAX: Duration = Duration::from_secs(5);
 
 /// An attempt that was broken off may still reach its next hop for so long: its commands are on the wire.
 const TRANSIT_MAX: Duration = Duration::from_secs(1);
+
+/// What was begun before an order was given may take so long until a next hop hears of it: slow ones take their time for each reply.
+const BEGUN_MAX: Duration = Duration::from_secs(600);
 
 /// The clock of a breath is a little behind the one of its log lines.
 const CLOCK_SLACK: Duration = Duration::from_secs(1);
@@ -164,6 +169,10 @@ pub(super) struct Ledger {
     pair: bool,
     /// Crashes, kills and failures of the storage, and takeovers.
     upsets: Vec<Instant>,
+    /// When the operator last said what is to be done with some of the mail, or that was over: all that waited for it is due then.
+    ordered_at: Instant,
+    /// By which orders mail waits, and since when, on a single box whose process has not died meanwhile.
+    kept: Vec<(StandingOrder, Instant)>,
     /// Nothing is written before then.
     stalled_until: Instant,
     /// When the process started last.
@@ -193,6 +202,8 @@ impl Ledger {
             pair,
             entries: BTreeMap::new(),
             upsets: Vec::new(),
+            ordered_at: Instant::ZERO,
+            kept: Vec::new(),
             stalled_until: Instant::ZERO,
             started_at: Instant::ZERO,
             failed: false,
@@ -220,7 +231,22 @@ impl Ledger {
     /// Something after which an outcome may be forgotten.
     pub(super) fn upset(&mut self, now: Instant) {
         self.upsets.push(now);
+        self.kept.clear();
         self.forget_dues();
+    }
+
+    /// An order of the operator begins or ends.
+    pub(super) fn ordered(&mut self, now: Instant, event: &Event) {
+        self.ordered_at = now;
+        match event {
+            Event::OrderGiven(order) if !self.pair && !matches!(order.treatment, Treatment::Reroute { .. }) => {
+                self.kept.push((order.clone(), now));
+            }
+            Event::OrderEnded(order) | Event::OrderExpired(order) => {
+                self.kept.retain(|(other, _)| other.number != order.number);
+            }
+            _ => {}
+        }
     }
 
     /// From now on nobody knows when what is due: it was forgotten, or an operator or a clock has changed it.
@@ -286,7 +312,18 @@ impl Ledger {
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
         let domain = to.split_once('@').map_or("", |(_, domain)| domain);
-        let since = self.upsets.last().copied().unwrap_or(Instant::ZERO);
+        let is_about = |selector: &Selector| match selector {
+            Selector::All => true,
+            Selector::Domain(name) => name == domain,
+            Selector::Sender(name) => sender.ends_with(name.as_str()),
+            Selector::Destination(_) | Selector::Tenant(_) => false,
+        };
+        let mut kept = self.kept.iter().filter(|(_, since)| *since + BEGUN_MAX < now).map(|(order, _)| order);
+        if let Some(StandingOrder { selector, treatment, .. }) = kept.find(|order| is_about(&order.selector)) {
+            let what = format!("order: message {number} to {to} is tried, and {selector} is {treatment}");
+            return self.violate(now, format_args!("{what}"));
+        }
+        let since = self.upsets.last().copied().unwrap_or(Instant::ZERO).max(self.ordered_at);
         if !is_first || known_at.since(since) <= OVERTAKE_MAX {
             return;
         }

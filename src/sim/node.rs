@@ -1,8 +1,11 @@
 //! A simulated box: the appliance as it is put together in production, on a simulated network card, disk and clock.
 
+mod pair;
+
+pub(super) use pair::{Linger, Question};
+
 use super::clock::{BoxClock, ProcessClock};
 use super::ledger::Ledger;
-use super::manual::Asking;
 use super::plan;
 use super::signing::{self, Signer};
 use crate::appliance::settings::{self, Traffic};
@@ -10,14 +13,15 @@ use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
 use crate::config::Certificate;
 use crate::control::{
-    self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, PairTask, Request, Switchboard, WorkerLink,
+    self, About, Answer, FromWorker, FromWorkers, Keep, NameBoard, OrderBoard, OrdersKept, PairBoard, Request,
+    Switchboard, WorkerLink,
 };
 use crate::dkim::{self, Crew};
 use crate::dns;
 use crate::env::disk::SimDisk;
 use crate::env::{Clock, Instant, Now, Wakeup};
 use crate::event::Event;
-use crate::limits::{Gauge, KEEPER_RETRY_DELAY, KEEPER_TRIES};
+use crate::limits::Gauge;
 use crate::mirror::link::VERSION;
 use crate::mirror::register::{Incarnation, Memory, Node as Identity};
 use crate::mirror::standing::Standing;
@@ -29,12 +33,13 @@ use crate::smtp::client::Credentials;
 use crate::spool::{self, Log, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, Pinned, Server};
-use crate::worker::{Errand, Exchange, PairEquipment, Worker, worker_of_log};
+use crate::worker::{Exchange, PairEquipment, Worker, worker_of_log};
+use pair::Pair;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -49,12 +54,6 @@ pub(super) const HARDWARE_ADDRESS: [u8; 6] = [2, 0, 0, 0, 0, 1];
 
 /// The switch between the ports that carry the links of a pair alone.
 const LINKS_SWITCH: u8 = 1;
-
-/// What it takes to make a memory durable, at most.
-const PERSIST_DURATION: u64 = 5_000_000;
-
-/// What it takes to read a log anew, at most.
-const KEEPING_DURATION: u64 = 200_000_000;
 
 /// How a process ends that does not want to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +105,8 @@ pub(super) struct Node {
     snapshot: Option<Snapshot>,
     /// What it keeps of their registers, where there is no store.
     pub standings: Option<[Standing; 2]>,
+    /// What it keeps of standing orders; not lost with its disks, as operators give them again.
+    orders: Arc<Mutex<Vec<u8>>>,
     /// How often it was started: what an earlier process asked is no answer to a later one.
     pub life: u64,
 }
@@ -126,31 +127,6 @@ struct Running {
     asked: Vec<(u16, Box<str>)>,
     /// The crew's end of the rings, and the ways to the workers, if it signs.
     crew: Option<(Crew, Vec<WorkerLink>)>,
-}
-
-/// What the control thread of a box with a partner does besides.
-struct Pair {
-    board: PairBoard,
-    /// Memories on their way to the disk.
-    persisting: Vec<(Instant, Identity, Memory)>,
-    errands: crossbeam::channel::Receiver<Errand<SimDisk>>,
-    /// With the number of tries before.
-    keeping: Vec<(Instant, Errand<SimDisk>, u32)>,
-    kept: Vec<crossbeam::channel::Sender<(u16, Log<SimDisk>)>>,
-    links: Vec<WorkerLink>,
-    /// What is to be asked of the store.
-    questions: Vec<Question>,
-    /// The same of what the box keeps, where there is none.
-    asking: Asking,
-    me: Identity,
-}
-
-/// Something that an arbiter asks of the store.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Question {
-    pub life: u64,
-    pub identity: Identity,
-    pub task: PairTask,
 }
 
 /// Why a process does not start.
@@ -206,6 +182,7 @@ impl Node {
             protocol: VERSION,
             snapshot: None,
             standings: None,
+            orders: Arc::default(),
             life: 0,
         }
     }
@@ -391,6 +368,8 @@ impl Node {
             let lanes = lane::share_out(ports, usize::from(workers)).map_err(|error| error.to_string())?;
             shares.push((traffic, lanes.into_iter()));
         }
+        let board = self.order_board(clock.now())?;
+        self.appliance.orders = Arc::new(board.compile());
         let mut signing = Vec::new();
         let mut crew = None;
         if let Some(signer) = &mut self.signer {
@@ -445,18 +424,30 @@ impl Node {
         self.life += 1;
         let pair = self.appliance.config.pair.as_ref().zip(copies).map(|(pair, copies)| {
             let settings = settings::arbiter(&self.appliance.config, pair);
-            let (me, asking) = (settings::node(pair), Asking::default());
+            let me = settings::node(pair);
             let mut board = PairBoard::new(me, usize::from(workers), settings, copies, self.standings, clock.mono());
             board.port(self.port_up, clock.mono());
-            let (persisting, keeping, questions) = (Vec::new(), Vec::new(), Vec::new());
-            Pair { board, persisting, errands, keeping, kept, links: links.clone(), questions, asking, me }
+            Pair::new(me, board, errands, kept, links.clone())
         });
         let rules = settings::dns(&self.appliance.config, Vec::new(), &[], None).rules;
         let names = NameBoard::new(rules, links.clone());
         let switchboard = Switchboard::new(about, links);
+        let switchboard = switchboard.with_orders(board, clock.now());
         let (due, asked) = (self.clock.now(), Vec::new());
         self.running = Some(Running { clock, workers: all, switchboard, from, hosts, due, pair, names, asked, crew });
         Ok(())
+    }
+
+    /// The orders that it finds when it starts.
+    fn order_board(&self, now: Now) -> Result<OrderBoard, Refused> {
+        let (kept, place) = (self.orders.lock().expect("one thread").clone(), Arc::clone(&self.orders));
+        let kept = if kept.is_empty() { OrdersKept::default() } else { OrdersKept::from_bytes(&kept)? };
+        let keep: Keep = Box::new(move |bytes| {
+            *place.lock().expect("one thread") = bytes.to_vec();
+            Ok(())
+        });
+        let (routes, tenants) = (Arc::clone(&self.appliance.routes), Arc::clone(&self.appliance.tenants));
+        Ok(OrderBoard::new((routes, tenants), kept, keep, now))
     }
 
     /// Whether one of its logs has come round and is about to write over a segment.
@@ -516,8 +507,9 @@ impl Node {
         let disks = self.disks.iter().filter(|(number, _)| polled(number));
         let disks = disks.filter_map(|(_, disk)| disk.next_completion()).min().unwrap_or(Instant::FAR);
         let pair = running.pair.as_ref().map_or(Instant::FAR, |pair| running.clock.world(pair.next()));
+        let order = running.switchboard.order_ends_at().map_or(Instant::FAR, |at| running.clock.world(at));
         let signer = self.signer.as_ref().map_or(Instant::FAR, |signer| signer.next(now));
-        let due = if waiting { now } else { running.due.min(disks).min(pair).min(signer).max(now) };
+        let due = if waiting { now } else { running.due.min(disks).min(pair).min(signer).min(order).max(now) };
         due.max(self.paused_until)
     }
 
@@ -583,12 +575,17 @@ impl Node {
         let mut events = Vec::new();
         while let Ok(message) = running.from.receiver.try_recv() {
             match (message, &mut running.pair) {
-                (FromWorker::Pair(report), Some(pair)) => pair.board.report(report, now.mono),
+                (FromWorker::Pair(report), Some(pair)) => pair.hear(report, now.mono),
                 (FromWorker::Domain { worker, domain }, _) => running.asked.push((worker, domain)),
                 (message, _) => events.extend(running.switchboard.take(message, now, 0)),
             }
         }
         running.switchboard.expire(now, 0);
+        let news = running.switchboard.news();
+        if !news.is_empty() {
+            running.due = self.clock.now();
+        }
+        events.extend(news);
         if let Some(pair) = &mut running.pair {
             let kept = (&mut self.memories, &mut self.standings);
             pair.step(now, (self.life, self.clock.now()), &self.disks, kept, random);
@@ -616,6 +613,11 @@ impl Node {
                 Death::PowerLoss => disk.crash(random.random()),
             };
         }
+    }
+
+    /// What the destination of a domain is called here.
+    pub(super) fn destination_of(&self, domain: &str) -> String {
+        self.appliance.routes.describe(domain)
     }
 
     /// An operator asks.
@@ -667,7 +669,7 @@ impl Node {
     /// What the arbiters ask of the store.
     pub(super) fn questions(&mut self) -> Vec<Question> {
         let pair = self.running.as_mut().and_then(|running| running.pair.as_mut());
-        pair.map(|pair| std::mem::take(&mut pair.questions)).unwrap_or_default()
+        pair.map(Pair::questions).unwrap_or_default()
     }
 
     /// The store's answer, unless it was asked by a process that is gone.
@@ -676,7 +678,7 @@ impl Node {
             && let Some(running) = &mut self.running
             && let Some(pair) = &mut running.pair
         {
-            pair.board.tell(identity, event, running.clock.mono());
+            pair.answer(identity, event, running.clock.mono());
             running.due = self.clock.now();
         }
     }
@@ -685,14 +687,35 @@ impl Node {
     pub(super) fn command(&mut self, identity: Identity, command: arbiter::Command) -> bool {
         let Some(running) = &mut self.running else { return false };
         let now = running.clock.mono();
-        running.due = self.clock.now();
-        running.pair.as_mut().is_some_and(|pair| pair.board.command(identity, command, now).is_ok())
+        let taken = running.pair.as_mut().is_some_and(|pair| pair.board.command(identity, command, now).is_ok());
+        if taken {
+            running.due = self.clock.now();
+        }
+        taken
     }
 
     /// What this box does for an identity, while it runs.
     pub(super) fn stage(&self, identity: Identity) -> Option<arbiter::Stage> {
         let pair = self.running.as_ref()?.pair.as_ref()?;
         Some(pair.board.arbiter(identity).stage())
+    }
+
+    /// From now on it waits for a stage to linger at, or for none.
+    pub(super) fn set_linger(&mut self, linger: Option<Linger>) {
+        if let Some(pair) = self.running.as_mut().and_then(|running| running.pair.as_mut()) {
+            pair.set_linger(linger);
+        }
+    }
+
+    /// For which identity it lingers, once it is to meet something.
+    pub(super) fn lingers(&self) -> Option<Identity> {
+        let running = self.running.as_ref()?;
+        running.pair.as_ref()?.lingers(running.clock.mono())
+    }
+
+    /// Its arbiter is told this, whoever may have found it out.
+    pub(super) fn tell(&mut self, identity: Identity, event: arbiter::Event) {
+        self.answer(self.life, identity, event);
     }
 
     /// What its arbiters have met since the last time.
@@ -760,84 +783,5 @@ impl Node {
             self.end(death, random);
         }
         events
-    }
-}
-
-impl Pair {
-    /// When it must be looked at, by the clock of the process.
-    fn next(&self) -> Instant {
-        let persisted = self.persisting.iter().map(|(at, ..)| *at);
-        let kept = self.keeping.iter().map(|(at, ..)| *at);
-        let arrived = (!self.errands.is_empty()).then_some(Instant::ZERO);
-        let deadline = self.board.next_deadline().min(self.asking.next());
-        persisted.chain(kept).chain(arrived).min().unwrap_or(Instant::FAR).min(deadline)
-    }
-
-    fn step(
-        &mut self,
-        now: Now,
-        (life, world): (u64, Instant),
-        disks: &BTreeMap<u16, SimDisk>,
-        (memories, standings): (&mut [Option<Memory>; 2], &mut Option<[Standing; 2]>),
-        random: &mut StdRng,
-    ) {
-        self.board.expire(now.mono);
-        if let Some(standings) = standings {
-            self.asking.step(now.mono, self.me, standings, &mut self.board);
-        }
-        for (at, identity, memory) in std::mem::take(&mut self.persisting) {
-            if at > now.mono {
-                self.persisting.push((at, identity, memory));
-                continue;
-            }
-            memories[identity as usize] = Some(memory);
-            self.board.tell(identity, arbiter::Event::Persisted, now.mono);
-        }
-        while let Ok(errand) = self.errands.try_recv() {
-            let at = now.mono + Duration::from_nanos(random.random_range(0..KEEPING_DURATION));
-            self.keeping.push((at, errand, 0));
-        }
-        for (at, errand, tries) in std::mem::take(&mut self.keeping) {
-            if at > now.mono {
-                self.keeping.push((at, errand, tries));
-                continue;
-            }
-            let Errand { worker, number, log, until } = errand;
-            // What blocks lets its own operations complete.
-            disks[&number].advance(Instant::FAR);
-            let kept = log.rewind(until, now);
-            disks[&number].advance(world);
-            match kept {
-                Ok((log, _)) => {
-                    let _ = self.kept[usize::from(worker)].send((number, log));
-                    self.links[usize::from(worker)].wakeup.notify();
-                }
-                Err(failure) => {
-                    let errand = Errand { worker, number, log: failure.log, until };
-                    self.keeping.push((now.mono + KEEPER_RETRY_DELAY, errand, tries + 1));
-                    if tries + 1 == KEEPER_TRIES {
-                        self.board.tell(identity_of_log(number), arbiter::Event::StorageFailed, now.mono);
-                    }
-                }
-            }
-        }
-        while let Some((identity, task)) = self.board.task() {
-            match task {
-                PairTask::Persist(memory) => {
-                    let at = now.mono + Duration::from_nanos(random.random_range(0..PERSIST_DURATION));
-                    self.persisting.push((at, identity, memory));
-                }
-                PairTask::Renew => {
-                    let before = self.board.arbiter(identity).memory();
-                    let incarnation = Incarnation::new(random.random_range(1..u64::MAX)).expect("not zero");
-                    let memory = Memory { incarnation, ..before };
-                    memories[identity as usize] = Some(memory);
-                    self.board.renew(identity, memory, now.mono);
-                }
-                task if standings.is_some() => self.asking.push(now.mono, identity, task, random),
-                task => self.questions.push(Question { life, identity, task }),
-            }
-        }
-        self.board.send(&self.links);
     }
 }

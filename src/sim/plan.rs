@@ -4,10 +4,11 @@ use super::attacker::Attack;
 use super::ledger::Promise;
 use super::mail::DOMAINS;
 use super::names::{self, NameTrouble};
+use super::node::Linger;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
 use crate::limits::SEGMENTS_MIN;
-use crate::mirror::arbiter::{Command, Stage};
+use crate::mirror::arbiter::{Cause, Command, REACHED, Stage};
 use crate::port::sim::{Link, Steering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -59,6 +60,27 @@ pub(super) enum Exchange {
     Stale,
 }
 
+/// What the operator says about some of the mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Say {
+    Suspend,
+    Drain,
+    /// It goes as mail for this domain does.
+    Reroute(usize),
+    Resume,
+}
+
+/// About which mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    Domain(usize),
+    /// By the name of where it goes.
+    Destination(usize),
+    /// All but bounces.
+    Senders,
+    All,
+}
+
 /// Something that goes wrong, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Fault {
@@ -106,6 +128,8 @@ pub(super) enum Fault {
     Blackout(Duration),
     /// A box of a pair loses power as soon as it is there with one of the identities.
     PowerLossAtStage(Stage, Duration),
+    /// An arbiter that is at this stage with one of the identities, and whose box lingers there, meets this.
+    Encounter(Linger, Cause),
     /// A box of a pair dies, and comes back with another disk.
     DiskExchanged(Exchange, Duration),
     /// A box of a pair gets a release that speaks another version of the mirror protocol, and so long after the other one, too.
@@ -118,6 +142,8 @@ pub(super) enum Fault {
     Release,
     Delete,
     Retry,
+    /// A standing order of the operator.
+    Order(Say, Whose, Duration),
 }
 
 impl Fault {
@@ -165,6 +191,7 @@ impl Fault {
             Fault::Unplugged(_) => "unplugged",
             Fault::Blackout(_) => "blackout",
             Fault::PowerLossAtStage(..) => "power loss at stage",
+            Fault::Encounter(..) => "encounter",
             Fault::DiskExchanged(Exchange::Empty, _) => "disk replaced",
             Fault::DiskExchanged(Exchange::Stale, _) => "disk restored",
             Fault::Upgrade(_) => "upgrade",
@@ -174,12 +201,13 @@ impl Fault {
             Fault::Release => "release",
             Fault::Delete => "delete",
             Fault::Retry => "retry",
+            Fault::Order(..) => "order",
         }
     }
 }
 
 /// All that a world with a pair may suffer, by name.
-pub(super) const FAULTS_OF_PAIRS: [&str; 47] = [
+pub(super) const FAULTS_OF_PAIRS: [&str; 49] = [
     "SYN flood",
     "blackout",
     "cable",
@@ -191,6 +219,7 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 47] = [
     "disk replaced",
     "disk restored",
     "disk stall",
+    "encounter",
     "failing resolver",
     "forged segments",
     "frame shortage",
@@ -205,6 +234,7 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 47] = [
     "no segment",
     "no store",
     "null MX",
+    "order",
     "partners cut",
     "pause",
     "power loss",
@@ -230,7 +260,13 @@ pub(super) const FAULTS_OF_PAIRS: [&str; 47] = [
 ];
 
 /// What the model of the arbiter meets, and no simulated world: stages and what is met in them.
-pub(super) const BEYOND: [&str; 0] = [];
+pub(super) const BEYOND: [&str; 3] = [
+    // What a copy lacks is lost if it works alone, and the operator of a world accepts no loss.
+    "Barred Solo",
+    "Following Solo",
+    // Who decides and is told to be alone asks at once, unless an older question of its is still without an answer.
+    "Deciding Rejoin",
+];
 
 /// Kinds of faults that a world may have; each seed has some of them, so that their combinations are met, too.
 const KINDS: usize = 20;
@@ -258,6 +294,42 @@ const TRIALS_STREAM: u64 = 0x9_d15c << 32;
 const TRIALS_PERCENT: u32 = 45;
 const EXCHANGED_PERCENT: u32 = 8;
 
+/// The same for what arbiters meet where they seldom are.
+const ENCOUNTERS_STREAM: u64 = 0xc_e0c0 << 32;
+
+/// Of a hundred worlds with a pair, in so many they do.
+const ENCOUNTERS_PERCENT: u32 = 40;
+
+/// What they meet there. Some of it is what an identity that lingers hears in the end.
+const ENCOUNTERED: [Cause; 9] = [
+    Cause::Missing,
+    Cause::Lost,
+    Cause::Silent,
+    Cause::Done,
+    Cause::StorageFailed,
+    Cause::Room,
+    Cause::Port,
+    Cause::Solo,
+    Cause::Rejoin,
+];
+
+/// Where an owner is as it finds or loses its partner.
+const STAGES_OF_OWNERS: [Stage; 8] = [
+    Stage::CatchingUp,
+    Stage::Requiring,
+    Stage::Pairing,
+    Stage::Draining,
+    Stage::Stopping,
+    Stage::Leaving,
+    Stage::Deciding,
+    Stage::Levelling,
+];
+
+/// Where a box is as an epoch begins for it, as it ends, and where it does nothing.
+const STAGES_AT_THE_BEGINNING: [Stage; 2] = [Stage::Entering, Stage::Adopting];
+const STAGES_AT_THE_END: [Stage; 2] = [Stage::Proposing, Stage::SteppingDown];
+const STAGES_IDLE: [Stage; 3] = [Stage::Waits, Stage::Closed, Stage::Barred];
+
 /// The same for mail that goes by MX.
 const NAMES_STREAM: u64 = 0x3_d490 << 32;
 
@@ -281,6 +353,12 @@ const PRIORITIES_STREAM: u64 = 0xb_6f8c << 32;
 
 /// Of a hundred worlds, in so many clients say how urgent their mail is.
 const PRIORITIES_PERCENT: u32 = 40;
+
+/// The same for standing orders of the operator.
+const ORDERS_STREAM: u64 = 0x4_5e7d << 32;
+
+/// In worlds whose seeds leave one of these when they are divided by eleven there are some. Those that are kept leave others.
+const ORDERS_RESIDUES: [u64; 4] = [1, 3, 6, 7];
 
 /// The same for whether their links have a network of their own.
 const LINK_STREAM: u64 = 0x7_11c0 << 32;
@@ -331,6 +409,8 @@ pub(super) struct Plan {
     pub segments: u64,
     /// Bytes of a batch at most.
     pub batch_size: u64,
+    /// Bytes of the file system that are left free.
+    pub free_min: u64,
     pub retry_first: Duration,
     pub retry_max: Duration,
     pub age_max: Duration,
@@ -360,6 +440,8 @@ pub(super) struct Plan {
     /// The store tells the boxes of a pair when a register has changed.
     pub watched: bool,
     pub faults: Vec<(Duration, Fault)>,
+    /// The same, with the box that it happens to.
+    pub aimed: Vec<(Duration, Fault, usize)>,
 }
 
 impl Plan {
@@ -381,6 +463,7 @@ impl Plan {
             segment_size,
             segments: random.random_range(8..=24) * WORKERS_MAX,
             batch_size: segment_size / 2,
+            free_min: 0,
             retry_first: seconds(random, 10..=120),
             retry_max: seconds(random, 300..=1800),
             age_max: seconds(random, 3600..=20_000),
@@ -398,6 +481,7 @@ impl Plan {
             victim: None,
             watched: false,
             faults: Vec::new(),
+            aimed: Vec::new(),
         };
         for kind in 0..KINDS {
             if random.random_bool(0.35) {
@@ -422,6 +506,7 @@ impl Plan {
         plan.add_later(&mut StdRng::seed_from_u64(seed ^ LATER_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
+        plan.add_orders(seed);
         plan
     }
 
@@ -463,6 +548,29 @@ impl Plan {
         }
     }
 
+    /// What the operator says about some of the mail. In a pair, where each box heeds its own, it is soon over.
+    fn add_orders(&mut self, seed: u64) {
+        if !ORDERS_RESIDUES.contains(&(seed % 11)) {
+            return;
+        }
+        let random = &mut StdRng::seed_from_u64(seed ^ ORDERS_STREAM);
+        let most = if self.pair { 60 } else { 3600 };
+        for _ in 0..random.random_range(1..=8) {
+            let at = self.load_duration.mul_f64(random.random::<f64>());
+            let domain = random.random_range(0..DOMAINS);
+            let other = random.random_range(0..DOMAINS);
+            let say = *pick(
+                random,
+                &[Say::Suspend, Say::Suspend, Say::Drain, Say::Reroute(other), Say::Reroute(other), Say::Resume],
+            );
+            let whose = *pick(
+                random,
+                &[Whose::Domain(domain), Whose::Domain(domain), Whose::Destination(domain), Whose::Senders, Whose::All],
+            );
+            self.faults.push((at, Fault::Order(say, whose, seconds(random, 1..=most))));
+        }
+    }
+
     /// Domains whose mail goes by MX.
     pub(super) fn domains_by_mx(&self) -> Vec<usize> {
         (0..DOMAINS).filter(|domain| self.by_mx && *domain != LMTP && (*domain != 0 || !self.checks)).collect()
@@ -488,6 +596,7 @@ impl Plan {
             segment_size,
             segments: random.random_range(10..=24) * 4,
             batch_size: segment_size / 2,
+            free_min: 0,
             retry_first: seconds(random, 2..=20),
             retry_max: seconds(random, 30..=120),
             age_max: seconds(random, 3600..=20_000),
@@ -505,6 +614,7 @@ impl Plan {
             victim: None,
             watched: false,
             faults: Vec::new(),
+            aimed: Vec::new(),
         };
         if random.random_range(0..100) < ROTTEN_PERCENT {
             plan.rots(random);
@@ -539,9 +649,55 @@ impl Plan {
             }
         }
         plan.add_trials(&mut StdRng::seed_from_u64(seed ^ TRIALS_STREAM));
+        plan.add_encounters(&mut StdRng::seed_from_u64(seed ^ ENCOUNTERS_STREAM));
         plan.add_names(&mut StdRng::seed_from_u64(seed ^ NAMES_STREAM));
         plan.add_bearing(&mut StdRng::seed_from_u64(seed ^ BEARING_STREAM));
+        plan.add_orders(seed);
         plan
+    }
+
+    /// Arbiters meet something where they seldom are, and what brings them there happens.
+    fn add_encounters(&mut self, random: &mut StdRng) {
+        if self.victim.is_some() || random.random_range(0..100) >= ENCOUNTERS_PERCENT {
+            return;
+        }
+        let millis = |random: &mut StdRng, range| Duration::from_millis(random.random_range(range));
+        // With a reserve it shows at once that a disk is full.
+        self.free_min = *pick(random, &[0, 1 << 20]);
+        for _ in 0..random.random_range(1..=3) {
+            let at = self.load_duration.mul_f64(random.random::<f64>());
+            let mut meets = |stage, cause, random: &mut StdRng| {
+                let (duration, asks_late) = (millis(random, 100..4_000), random.random_bool(0.5));
+                let meets_after = if random.random_bool(0.5) { Duration::ZERO } else { duration / 4 };
+                let linger = Linger { stage, duration, meets_after, asks_late };
+                self.aimed.push((at, Fault::Encounter(linger, cause), 0));
+            };
+            if random.random_bool(0.2) {
+                // One thing leads to another.
+                let (stage, cause) = encounter(random, self.manual);
+                meets(stage, cause, random);
+            }
+            let (stage, cause) = encounter(random, self.manual);
+            if cause == Cause::Rejoin {
+                // Whoever is told that it need not be alone was told to be.
+                let leads = random.random_bool(0.5);
+                meets(if leads { Stage::Leading } else { *pick(random, &STAGES_OF_OWNERS) }, Cause::Solo, random);
+            }
+            meets(stage, cause, random);
+            let tampers = stage == Stage::Closed && !self.manual;
+            let occasion = match random.random_range(0..9) {
+                _ if tampers => Fault::StoreTampered(Tampering::Removed, millis(random, 1_000..10_000)),
+                0 | 1 => Fault::Kill(millis(random, 20..5_000)),
+                2 => Fault::PowerLoss(millis(random, 20..5_000)),
+                3 | 4 => Fault::Move,
+                5 => Fault::Pause(millis(random, 200..1_500)),
+                7 => Fault::PowerLossAtStage(*pick(random, &stages()), millis(random, 20..2_000)),
+                6 if !self.manual => Fault::StoreTampered(Tampering::Removed, millis(random, 100..2_000)),
+                _ => Fault::PartnersCut(Way::Both, millis(random, 200..1_500)),
+            };
+            let before = at.saturating_sub(Duration::from_millis(1));
+            self.aimed.push((before, occasion, random.random_range(0..2)));
+        }
     }
 
     /// What else a pair may meet.
@@ -561,20 +717,7 @@ impl Plan {
         for _ in 0..random.random_range(1..=3) {
             let at = self.load_duration.mul_f64(random.random::<f64>());
             let duration = Duration::from_millis(random.random_range(20..20_000));
-            let stages = [
-                Stage::Entering,
-                Stage::Adopting,
-                Stage::CatchingUp,
-                Stage::Requiring,
-                Stage::Pairing,
-                Stage::Draining,
-                Stage::Stopping,
-                Stage::Leaving,
-                Stage::Deciding,
-                Stage::Levelling,
-                Stage::Proposing,
-                Stage::SteppingDown,
-            ];
+            let stages = [&STAGES_AT_THE_BEGINNING[..], &STAGES_OF_OWNERS, &STAGES_AT_THE_END].concat();
             let commands = [
                 Command::Solo { accept_loss: false, partner_is_off: false },
                 Command::TakeOver { partner_is_off: false },
@@ -675,6 +818,29 @@ impl Plan {
             self.faults.push((at, Fault::Manner(hop, manner, seconds(random, 600..=3600))));
         }
     }
+}
+
+/// Where arbiters meet something: wherever they are, but for an owner that leads.
+fn stages() -> Vec<Stage> {
+    [&STAGES_OF_OWNERS[..], &STAGES_IDLE, &STAGES_AT_THE_BEGINNING, &STAGES_AT_THE_END, &[Stage::Following]].concat()
+}
+
+/// One that the model of the arbiter has met, too. Without a store there is no register that could be missing.
+fn encounter(random: &mut StdRng, manual: bool) -> (Stage, Cause) {
+    let stages = stages();
+    loop {
+        let (stage, cause) = (*pick(random, &stages), *pick(random, &ENCOUNTERED));
+        let (stage_name, cause_name) = (format!("{stage:?}"), format!("{cause:?}"));
+        if !(manual && cause == Cause::Missing) && reached().any(|it| it == (&*stage_name, &*cause_name)) {
+            return (stage, cause);
+        }
+    }
+}
+
+/// The stages, by name, and what the model of the arbiter has met in them.
+pub(super) fn reached() -> impl Iterator<Item = (&'static str, &'static str)> {
+    let stages = REACHED.lines().filter_map(|line| line.split_once(": "));
+    stages.flat_map(|(stage, causes)| causes.split(' ').map(move |cause| (stage, cause)))
 }
 
 fn fault(random: &mut StdRng, kind: usize) -> Fault {

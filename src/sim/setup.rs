@@ -92,7 +92,7 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     config.spool.segment_size.0 = plan.segment_size;
     config.spool.size_max.0 = plan.segment_size * plan.segments;
     config.spool.batch_size.0 = plan.batch_size;
-    config.spool.free_min.0 = 0;
+    config.spool.free_min.0 = plan.free_min;
     config.limits.message_size.0 = 1 << 20;
     config.limits.connections = plan.connections;
     config.limits.half_open = plan.half_open;

@@ -6,11 +6,11 @@ use super::attacker::Attacker;
 use super::client::{Client, Style};
 use super::clock::BoxClock;
 use super::ledger::{Ledger, Retry};
-use super::mail::{Mail, number_of_recipient, number_of_sender};
+use super::mail::{Mail, ORIGIN, number_of_recipient, number_of_sender};
 use super::names::{NameAnswer, Names};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Side, WORKERS_MAX, Way};
+use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Say, Side, WORKERS_MAX, Way, Whose};
 use super::receiver::{Hop, Manner, Receiver};
 use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
@@ -19,7 +19,10 @@ use super::store::Store;
 use super::trace::Trace;
 use super::{Failure, Kind, Outcome, manual};
 use crate::appliance::Appliance;
-use crate::control::{Answer, MessageState, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request};
+use crate::control::{
+    Answer, MessageState, OrderCommand, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request,
+};
+use crate::delivery::{Selector, Treatment};
 use crate::dkim::verify::Published;
 use crate::env::Instant;
 use crate::event::Event;
@@ -239,7 +242,7 @@ impl World {
             ids: BTreeMap::new(),
             ambushes: Vec::new(),
             last_sessions: LAST_SESSIONS,
-            faults_left: plan.faults.len(),
+            faults_left: plan.faults.len() + plan.aimed.len(),
             leaders: BTreeMap::new(),
             isolated: None,
             met: BTreeSet::new(),
@@ -272,6 +275,9 @@ impl World {
         }
         for (at, fault) in self.plan.faults.clone() {
             let place = self.plan.victim.unwrap_or_else(|| self.victim());
+            self.at(at, Happening::Fault(fault, place));
+        }
+        for (at, fault, place) in self.plan.aimed.clone() {
             self.at(at, Happening::Fault(fault, place));
         }
         if self.plan.pair {
@@ -469,8 +475,9 @@ impl World {
             Happening::Look => self.look(now),
             Happening::Heal => self.heal(now),
             Happening::Create(identity) => {
-                let home = identity as usize;
-                if self.register(identity).is_none() && !self.nodes[home].command(identity, Command::Create) {
+                // A box that dies while it asks forgets that it was told to.
+                if self.register(identity).is_none() {
+                    self.nodes[identity as usize].command(identity, Command::Create);
                     self.at(SETUP_PAUSE, Happening::Create(identity));
                 }
             }
@@ -639,6 +646,7 @@ impl World {
                     self.ledger.held(now, *number, matches!(event, Event::Held { .. }));
                 }
             }
+            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => self.ledger.ordered(now, &event),
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
@@ -775,7 +783,10 @@ impl World {
                 self.at(duration, Happening::Start(place));
                 running
             }
-            Fault::PowerLossAtReuse(_) | Fault::PowerLossAtDelivery(_) | Fault::PowerLossAtStage(..) => {
+            Fault::PowerLossAtReuse(_)
+            | Fault::PowerLossAtDelivery(_)
+            | Fault::PowerLossAtStage(..)
+            | Fault::Encounter(..) => {
                 let patience = if self.plan.pair { AMBUSH_PATIENCE / 15 } else { AMBUSH_PATIENCE };
                 let (until, deliveries) = (now + patience, self.ledger.deliveries);
                 return self.ambushes.push(Ambush { fault, until, place, deliveries });
@@ -824,6 +835,7 @@ impl World {
                 self.nodes.iter().all(Node::is_running)
             }
             Fault::Hold | Fault::Release | Fault::Delete | Fault::Retry => self.operate(fault, place),
+            Fault::Order(say, whose, duration) => self.order(say, whose, duration, place),
         };
         if applied {
             self.faults_left -= 1;
@@ -838,6 +850,7 @@ impl World {
     fn spring_ambush(&mut self, now: Instant) {
         let Some(&Ambush { fault, until, place, deliveries }) = self.ambushes.first() else { return };
         let (comes, duration) = match fault {
+            Fault::Encounter(linger, cause) => return self.await_encounter(now, linger, cause, until),
             Fault::PowerLossAtReuse(duration) => (self.nodes[place].is_reusing(), duration),
             Fault::PowerLossAtDelivery(duration) => (self.ledger.deliveries > deliveries, duration),
             Fault::PowerLossAtStage(stage, duration) => {
@@ -951,6 +964,26 @@ impl World {
         self.nodes[place].ask(Request::Queue(command)).is_some()
     }
 
+    /// The operator says what is to be done with some of the mail.
+    fn order(&mut self, say: Say, whose: Whose, duration: Duration, place: usize) -> bool {
+        let name = |domain: usize| format!("d{domain}.test");
+        let selector = match whose {
+            Whose::Domain(domain) => Selector::Domain(name(domain)),
+            Whose::Destination(domain) => Selector::Destination(self.nodes[place].destination_of(&name(domain))),
+            Whose::Senders => Selector::Sender(ORIGIN.to_owned()),
+            Whose::All => Selector::All,
+        };
+        let treatment = match say {
+            Say::Suspend => Treatment::Suspend,
+            Say::Drain => Treatment::Drain,
+            Say::Reroute(domain) => Treatment::Reroute { to: name(domain) },
+            Say::Resume => return self.nodes[place].ask(Request::Orders(OrderCommand::End { selector })).is_some(),
+        };
+        let duration_seconds = Some(duration.as_secs());
+        let command = OrderCommand::Give { selector, treatment, duration_seconds, reason: String::new() };
+        self.nodes[place].ask(Request::Orders(command)).is_some()
+    }
+
     /// Asks for the queue.
     fn look(&mut self, now: Instant) {
         let list = QueueCommand::List { filter: QueueFilter::default(), limit: 1000, after: None };
@@ -993,6 +1026,7 @@ impl World {
         if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
             self.nodes[place].ask(Request::Queue(QueueCommand::Release { selection }));
+            self.nodes[place].ask(Request::Orders(OrderCommand::End { selector: Selector::All }));
         } else if self.listings.iter().all(|listing| listing.is_empty) && self.is_whole() {
             self.ledger.settle(now, &|_| false);
             self.phase = Phase::Stopping;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Session {
     /// The domain of recipients, as it stands in their addresses.
-    pub domain: Box<str>,
+    pub domain: Arc<str>,
     /// Its hosts, and what is known of them.
     pub hosts: Arc<MailHosts>,
     /// What the route demands.

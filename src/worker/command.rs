@@ -226,7 +226,7 @@ impl Home {
                 let schedule = self.schedule_of(message.id());
                 let wishes = schedule.wishes(message);
                 let active = is_open && schedule.is_domain_in_hand(message.id(), wishes, domain);
-                let why = schedule.why_nothing_goes_to(wishes, domain).filter(|_| is_open && !active);
+                let why = schedule.why_nothing_goes_to(message, domain).filter(|_| is_open && !active);
                 let mut destination = parts.routes.lookup(domain).map(|_| parts.routes.describe(domain));
                 if let (Some(name), Some(hosts)) = (&mut destination, schedule.hosts_of(wishes, domain)) {
                     *name += &format!(" ({hosts})");

@@ -17,8 +17,8 @@ use super::parts::Parts;
 use super::signing::{Signing, SigningEquipment};
 use crate::control::MessageCounts;
 use crate::delivery::{
-    self, Bounce, ConnectionId, Fate, JobResult, MessageView, Progress, Queue, QueueStatus, RecipientView, Retry,
-    Verdict, Work, WorkResult,
+    self, Bounce, ConnectionId, Fate, JobResult, MessageView, Orders, Progress, Queue, QueueStatus, RecipientView,
+    Retry, Verdict, Work, WorkResult,
 };
 use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
@@ -318,7 +318,7 @@ impl Home {
 
     fn give_out_of<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, identity: Node) -> bool {
         let queue = &mut self.queues[identity as usize];
-        let mut given = false;
+        let (mut given, mut sorted) = (false, false);
         loop {
             let mut may = true;
             for (_, log) in parts.logs.iter_mut().filter(|(number, _)| identity_of_log(*number) == identity) {
@@ -335,6 +335,9 @@ impl Home {
                 let log = logs.get(id).filter(|log| !log.failed() && !log.is_damaged(id))?;
                 log.message(id)
             };
+            if !std::mem::replace(&mut sorted, true) {
+                given |= queue.sort_out(parts.now, lookup);
+            }
             let Some(job) = queue.next(parts.now, lookup) else { break };
             given = true;
             match job.settled() {
@@ -381,6 +384,20 @@ impl Home {
             let (domain, tls, hosts) = (domain.into(), route.tls, Arc::clone(hosts));
             parts.reporter.tls(Session { domain, hosts, tls, attempt: None });
         }
+    }
+
+    /// What an operator has said about some of the mail, from now on.
+    pub(super) fn set_orders(&mut self, orders: &Arc<Orders>) {
+        self.queues.iter_mut().for_each(|queue| queue.set_orders(Arc::clone(orders)));
+    }
+
+    /// How many deliveries each order keeps, or sends elsewhere, by its number.
+    pub(super) fn ordered(&self) -> BTreeMap<u64, u64> {
+        let mut counts = BTreeMap::new();
+        for (number, count) in self.queues.iter().flat_map(Queue::ordered) {
+            *counts.entry(number).or_default() += count as u64;
+        }
+        counts
     }
 
     /// Gives out nothing more.
@@ -509,7 +526,7 @@ impl Home {
         let seed = self.seed ^ self.notices.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let message = parts.logs.get(result.id).and_then(|log| log.message(result.id))?;
         let verdicts = self.schedule_of(result.id).verdicts(parts.now, &message, result);
-        let is_last_hop = self.schedule_of(result.id).is_last_hop(result.destination);
+        let is_last_hop = self.schedule_of(result.id).is_last_hop(result);
         let original = Original { message: &message, beginning, is_last_hop, age_max: self.retry.age_max };
         notice::compose(&self.hostname, parts.now, seed, &original, result, &verdicts)
     }

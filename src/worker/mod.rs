@@ -34,7 +34,7 @@ use crate::control::{
     LogPulse, LogState, Pulse, Question, QueueCounts, Reply, SessionCounts, SpoolReport, Stages, ToWorker, WorkerEnd,
     WorkerStatus,
 };
-use crate::delivery::{Destinations, Queue, Retry, Routes, WorkResult};
+use crate::delivery::{Destinations, Orders, Queue, Retry, Routes, WorkResult};
 use crate::env::disk::Disk;
 use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
@@ -90,6 +90,8 @@ pub struct Equipment<T, D: Disk, C> {
     pub checks: VerifyCache,
     /// Where mail goes.
     pub routes: Arc<Routes>,
+    /// What an operator has said about some of the mail.
+    pub orders: Arc<Orders>,
     /// When it is tried again.
     pub retry: Retry,
     /// The connections to where it goes.
@@ -154,6 +156,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             reporter: equipment.control.reporter,
             policy: equipment.policy,
             routes: equipment.routes,
+            orders: equipment.orders,
             checks: equipment.checks,
             timers: Wheel::default(),
             stages: Stages::new(),
@@ -167,6 +170,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
             inbound.watch_clients();
         }
         let mut home = Home::new(queues, equipment.retry, equipment.hostname, equipment.seed, equipment.signing);
+        home.set_orders(&parts.orders);
         home.recover(&mut parts);
         Worker {
             clock: equipment.clock,
@@ -454,6 +458,7 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                                 hosts,
                             ))
                         }
+                        Question::Orders => Reply::Orders(self.home.ordered()),
                     };
                     self.parts.reporter.reply(token, reply);
                 }
@@ -470,6 +475,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                     if let Some(mirror) = mirror {
                         mirror.wish(&mut Stations { parts, inbound, outbound, home }, identity, wish);
                     }
+                }
+                ToWorker::Orders(orders) => {
+                    let before = std::mem::replace(&mut self.parts.orders, orders);
+                    self.home.set_orders(&self.parts.orders);
+                    self.outbound.heed(&self.parts, &before);
                 }
                 ToWorker::Domains(domains) => self.home.resolved(&mut self.parts, &domains),
                 ToWorker::Submit { number, message } => self.home.submit(&mut self.parts, number, &message),

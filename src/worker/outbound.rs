@@ -13,8 +13,8 @@ mod connection;
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
-    Action, Answer, Behalf, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, JobRecipient, News, Security,
-    TaskResult, Work,
+    Action, Answer, Behalf, ConnectionId, CredentialsId, Demand, Destinations, Fate, Job, JobRecipient, News, Orders,
+    Security, TaskResult, Work,
 };
 use crate::env::Instant;
 use crate::env::disk::Disk;
@@ -79,7 +79,7 @@ struct Connection {
     /// The domain that it was opened for, if the DNS has named the host.
     behalf: Option<Box<Behalf>>,
     /// Domains for which it was told what came of TLS: at most [`REPORT_DOMAINS_PER_CONNECTION_MAX`].
-    reported: Vec<Box<str>>,
+    reported: Vec<Arc<str>>,
     settings: Arc<Settings>,
     /// None until the connection is there.
     session: Option<Session>,
@@ -304,11 +304,18 @@ impl Outbound {
         self.pump(parts, connection);
     }
 
-    /// Takes work from a worker, or hands it back untried if too much waits already.
+    /// Takes work from a worker, or hands it back untried if too much waits already, or it must not begin.
     pub(super) fn take<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, from: u16, work: Work) {
-        if let Err(work) = self.destinations.push(parts.now.mono, from, work) {
+        let is_stopped = matches!(&work, Work::Deliver(job) if parts.orders.stop(job));
+        let taken = if is_stopped { Err(work) } else { self.destinations.push(parts.now.mono, from, work) };
+        if let Err(work) = taken {
             parts.exchange.send(from, Letter::Result(work.untried()));
         }
+    }
+
+    /// Heeds what an operator says about some of the mail, which is not what it was `before`.
+    pub(super) fn heed<T, D: Disk>(&mut self, parts: &Parts<T, D>, before: &Orders) {
+        self.destinations.heed(parts.now.mono, &parts.orders, before.newest());
     }
 
     /// When something must be done even if nothing happens.
@@ -639,12 +646,12 @@ impl Outbound {
     pub(super) fn break_off<T: Transport, D: Disk>(
         &mut self,
         parts: &mut Parts<T, D>,
-        identity: Option<Node>,
+        identity: Node,
         gone: &[IpAddr],
     ) {
         let affected = |connection: &Connection| {
             let InHand::Delivery { id, .. } = &connection.task else { return gone.contains(&connection.local) };
-            let delivers = Some(identity_of_log(id.log())) == identity;
+            let delivers = identity_of_log(id.log()) == identity;
             delivers || gone.contains(&connection.local)
         };
         let all = self.connections.iter().filter(|(_, connection)| affected(connection)).map(|(id, _)| *id);

@@ -2,7 +2,7 @@
 
 use super::exchange::{Exchange, Letter};
 use crate::control::{Reporter, Stages};
-use crate::delivery::{Routes, Work};
+use crate::delivery::{Orders, Routes, Work};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now};
 use crate::flow::FlowId;
@@ -22,6 +22,7 @@ pub(super) struct Parts<T, D: Disk> {
     pub reporter: Reporter,
     pub policy: Arc<Policy>,
     pub routes: Arc<Routes>,
+    pub orders: Arc<Orders>,
     pub checks: VerifyCache,
     /// When which session must be looked at again. Sessions arm theirs lazily (a deadline that moves away is looked at when
     /// the old one is over), so that it is touched a few times in a session's life and not at every command.

@@ -148,6 +148,7 @@ impl Bench {
             reporter: ends.remove(0).reporter,
             policy: Arc::new(Policy::with_seed(&config, 1).expect("no maps")),
             routes: Arc::clone(&routes),
+            orders: Arc::default(),
             checks: VerifyCache::new(1, Duration::ZERO, Duration::ZERO, 1),
             timers: Wheel::default(),
             stages: Stages::new(),
@@ -390,9 +391,9 @@ fn what_cannot_be_recorded_is_deferred_and_the_host_is_not_blamed() {
 
     // The identity is the partner's from now on.
     let (mut bench, flow) = holding();
-    bench.outbound.break_off(&mut bench.parts, Some(Node::B), &[]);
+    bench.outbound.break_off(&mut bench.parts, Node::B, &[]);
     assert!(!bench.wire(flow).aborted);
-    bench.outbound.break_off(&mut bench.parts, Some(Node::A), &[]);
+    bench.outbound.break_off(&mut bench.parts, Node::A, &[]);
     assert!(bench.wire(flow).aborted);
     fate_of(&mut bench, flow);
 }

@@ -5,7 +5,8 @@
 //! in which they come.
 
 use super::PairTask;
-use super::memory::{MemoryError, read_small, replace};
+use super::memory::MemoryError;
+use crate::control::file::{read_small, replace};
 use crate::limits::STANDING_SIZE_MAX;
 use crate::mirror::arbiter::{Event, Outcome};
 use crate::mirror::register::Node;

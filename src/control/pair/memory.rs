@@ -1,15 +1,8 @@
-//! The memories of the two identities: a small file for each beside the logs, replaced as a whole. Blocking.
-//!
-//! A box whose disk is full must still be able to give its work away, and to leave an epoch before that. So the file that was
-//! replaced stays, and the next one is written over it: that takes no room.
+//! The memories of the two identities: a small file for each beside the logs. Blocking.
 
+use crate::control::file::{FileError, read_small, replace};
 use crate::limits::REGISTER_SIZE_MAX;
 use crate::mirror::register::{FormError, Incarnation, Memory, Node};
-use rustix::fs::{CWD, RenameFlags, renameat_with};
-use rustix::io::Errno;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Why a memory cannot be used.
@@ -40,15 +33,8 @@ pub enum MemoryError {
         source: FormError,
     },
     /// The operating system refused.
-    #[error("{action} {path}: {source}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// The answer.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// No randomness for the name of a copy.
     #[error("the system gives no randomness: {0}")]
     Entropy(getrandom::Error),
@@ -69,51 +55,9 @@ pub fn recall(directory: &Path, identity: Node) -> Result<Option<Memory>, Memory
     Memory::from_bytes(&bytes).map(Some).map_err(|source| MemoryError::Form { path, directory, source })
 }
 
-/// What is in a file, and one byte more than it may have if there is more; `None`: there is no file.
-pub(in crate::control) fn read_small(path: &Path, size_max: usize) -> Result<Option<Vec<u8>>, MemoryError> {
-    let failed = |source| MemoryError::Io { action: "read", path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(size_max as u64 + 1).read_to_end(&mut bytes).map_err(failed)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    Ok(Some(bytes))
-}
-
 /// Makes a memory durable in the place of the one before.
 pub(super) fn persist(directory: &Path, identity: Node, memory: Memory) -> Result<(), MemoryError> {
-    replace(directory, &path_of(directory, identity), &memory.to_bytes())
-}
-
-/// Makes a file of this folder another one, as a whole and durably.
-pub(in crate::control) fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
-    let new = path.with_extension("new");
-    write_over(&new, bytes)?;
-    let failed = |action, path: &Path| {
-        let path = path.to_owned();
-        move |source| MemoryError::Io { action, path, source }
-    };
-    match renameat_with(CWD, &new, CWD, path, RenameFlags::EXCHANGE) {
-        Ok(()) => {}
-        // There is none to be exchanged, or the file system cannot do it.
-        Err(Errno::NOENT | Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
-            fs::rename(&new, path).map_err(failed("rename", &new))?;
-            write_over(&new, bytes)?;
-        }
-        Err(error) => return Err(failed("exchange", &new)(error.into())),
-    }
-    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("sync", directory))
-}
-
-/// Makes these bytes all that is in a file, in the place that it has on the disk if it has one.
-fn write_over(path: &Path, bytes: &[u8]) -> Result<(), MemoryError> {
-    let failed = |action| move |source| MemoryError::Io { action, path: path.to_owned(), source };
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(false).mode(0o600).open(path).map_err(failed("create"))?;
-    file.write_all(bytes).map_err(failed("write"))?;
-    file.set_len(bytes.len() as u64).map_err(failed("shorten"))?;
-    file.sync_all().map_err(failed("sync"))
+    Ok(replace(directory, &path_of(directory, identity), &memory.to_bytes())?)
 }
 
 /// A name for a copy that begins empty.

@@ -29,6 +29,5 @@ pub use desk::{PairSettings, Registers};
 pub use keeper::Keeper;
 pub use manual::{Kept, answer as answer_by_hand};
 pub use memory::{MemoryError, begin as begin_memory, recall};
-pub(super) use memory::{read_small, replace};
 pub use status::{ArbiterKind, IdentityStatus, PairStatus};
 pub use store::{Store, StoreError};

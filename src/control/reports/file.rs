@@ -1,6 +1,6 @@
 //! The file of what is counted: beside the queue, replaced as a whole. Blocking.
 
-use crate::control::pair::{MemoryError, read_small, replace};
+use crate::control::file::{FileError, read_small, replace};
 use crate::limits::REPORT_FILE_SIZE_MAX;
 use crate::tlsrpt::Ledger;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ pub(super) fn recall(directory: &Path) -> (Ledger, Option<String>) {
 }
 
 /// Makes it durable in the place of the one before.
-pub(super) fn save(directory: &Path, ledger: &Ledger) -> Result<(), MemoryError> {
+pub(super) fn save(directory: &Path, ledger: &Ledger) -> Result<(), FileError> {
     let bytes = serde_json::to_vec(ledger).expect("a ledger has text keys only");
     replace(directory, &path_of(directory), &bytes)
 }

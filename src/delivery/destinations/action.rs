@@ -1,14 +1,12 @@
 //! What the owner half is given and what it says.
 
 use super::HostBackoff;
-use crate::delivery::route::key_of;
 use crate::delivery::{DestinationId, Job, Protocol, RouteId, Security, Way, Work, WorkResult};
 use crate::dns::MailHosts;
 use crate::limits::{
     BACKLOG_PER_CONNECTION_DEFAULT, CONNECT_TIMEOUT_DEFAULT, DELIVERY_CONNECTIONS_DEFAULT,
     DELIVERY_IDLE_TIMEOUT_DEFAULT, DELIVERY_QUEUE_MAX, DESTINATION_QUEUE_MAX, TRANSACTIONS_PER_CONNECTION_DEFAULT,
 };
-use crate::smtp::domain_of;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -62,7 +60,7 @@ pub struct ConnectionId {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Behalf {
     /// As it stands in addresses, in lower case.
-    pub domain: Box<str>,
+    pub domain: Arc<str>,
     /// Which way.
     pub route: RouteId,
     /// Its hosts.
@@ -72,9 +70,8 @@ pub struct Behalf {
 impl Behalf {
     /// Whose mail a job is, if the DNS has named the hosts.
     pub fn of(job: &Job) -> Option<Behalf> {
-        let Way::Hosts { route, hosts } = &job.way else { return None };
-        let domain = key_of(domain_of(&job.recipients.first()?.address)).into();
-        Some(Behalf { domain, route: *route, hosts: Arc::clone(hosts) })
+        let Way::Hosts { domain, route, hosts } = &job.way else { return None };
+        Some(Behalf { domain: Arc::clone(domain), route: *route, hosts: Arc::clone(hosts) })
     }
 }
 

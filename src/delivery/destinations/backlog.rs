@@ -36,6 +36,17 @@ impl Backlog {
         self.waiting[class.index()].remove(place)
     }
 
+    /// Takes out all of which this holds.
+    pub fn extract(&mut self, is_meant: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
+        let mut taken = Vec::new();
+        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.iter().any(&is_meant)) {
+            let (meant, others): (VecDeque<Waiting>, VecDeque<Waiting>) = waiting.drain(..).partition(&is_meant);
+            taken.extend(meant);
+            *waiting = others;
+        }
+        taken
+    }
+
     pub fn len(&self) -> usize {
         self.waiting.iter().map(VecDeque::len).sum()
     }

@@ -38,6 +38,7 @@ mod backlog;
 mod group;
 mod host;
 mod news;
+mod orders;
 mod react;
 mod result;
 mod sets;
@@ -57,7 +58,6 @@ use super::{Answer, DestinationId, Fate, Job, Reactions, RouteId, Routes, Shapin
 use crate::dns::MailHosts;
 use crate::env::Instant;
 use crate::limits::{MX_DESTINATIONS_MAX, MX_SET_QUEUE_FACTOR, QUIT_TIMEOUT, SHORTAGE_PAUSE, SHORTAGES_MAX};
-use crate::smtp::domain_of;
 use group::Groups;
 use host::{OwnAddress, hosts_of};
 use rand::SeedableRng;
@@ -183,10 +183,10 @@ impl Destinations {
     /// Takes work; gives it back if too much waits already, to be offered again later.
     pub fn push(&mut self, now: Instant, worker: u16, work: Work) -> Result<(), Work> {
         let place = match &work {
-            Work::Deliver(Job { way: Way::Hosts { route, hosts }, recipients, .. }) => {
-                let domain = recipients.first().map_or("", |recipient| domain_of(&recipient.address));
+            Work::Deliver(Job { way: Way::Hosts { domain, route, hosts }, .. }) => {
                 self.place_of_set(now, *route, hosts, domain)
             }
+            Work::Deliver(Job { way: Way::Via(route), .. }) => Some(route.index()),
             _ => Some(work.destination().index().min(self.sets.fixed() - 1)),
         };
         let Some(place) = place else { return Err(work) };
@@ -468,7 +468,8 @@ impl Destinations {
         self.set_deadline(connection, None);
         let known = &mut self.connections[connection.index as usize];
         known.state = State::Busy(InHand::of(worker, &work));
-        if matches!(work, Work::Deliver(_)) {
+        if let Work::Deliver(job) = &work {
+            known.served = job.way.domain().cloned();
             let target = &self.targets[place];
             self.groups.shares(target.group).begin_message(now, &target.hosts[known.host]);
             self.take_turn(place);
@@ -490,6 +491,8 @@ impl Destinations {
             state: State::Connecting,
             transactions: 0,
             deadline: None,
+            served: None,
+            is_last: false,
         });
         let connection = ConnectionId { index: index as u32, generation };
         let target = &mut self.targets[place];
@@ -547,7 +550,7 @@ impl Destinations {
         let known = &mut self.connections[connection.index as usize];
         known.state = State::Idle;
         let place = known.destination;
-        let transactions = known.transactions;
+        let (transactions, is_last) = (known.transactions, known.is_last);
         let target = &mut self.targets[place];
         target.idle.push(connection);
         let limits = &target.hosts[known.host].limits;
@@ -557,7 +560,7 @@ impl Destinations {
         let too_many = target.open() > target.window.size() || target.is_spared(now, known.host);
         self.set_deadline(connection, Some(now + idle_timeout));
         let is_needed = self.is_needed_elsewhere(place, transactions);
-        if self.draining || is_needed || too_many || transactions >= transactions_max {
+        if self.draining || is_last || is_needed || too_many || transactions >= transactions_max {
             self.quit(now, connection);
         }
         self.mark(place);

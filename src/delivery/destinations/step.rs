@@ -160,7 +160,7 @@ impl Destinations {
     }
 
     /// Gives work back that waits no more.
-    fn finish(&mut self, waiting: Waiting, fate: &Fate, standstill: Option<Standstill>) {
+    pub(super) fn finish(&mut self, waiting: Waiting, fate: &Fate, standstill: Option<Standstill>) {
         self.waiting_count -= 1;
         let (worker, mut result) = InHand::of(waiting.worker, &waiting.work).all(fate);
         if let WorkResult::Deliver(result) = &mut result {

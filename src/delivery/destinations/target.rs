@@ -85,6 +85,10 @@ pub(super) struct Connection {
     pub transactions: u32,
     /// When something must happen to it; it stands in the timers under this time.
     pub deadline: Option<Instant>,
+    /// The domain whose mail the last message was, or went as, if the DNS has named the host.
+    pub served: Option<Arc<str>>,
+    /// It ends with what it is at, as an operator has said.
+    pub is_last: bool,
 }
 
 /// One destination.

@@ -10,6 +10,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 mod concurrency;
+mod orders;
 mod pools;
 mod priorities;
 mod reactions;
@@ -515,7 +516,11 @@ fn reports_about_the_dead_change_nothing() {
 /// A job for an MX set, of a queue that knows its domain by a number of its own.
 fn job_to(number: u64, set: &Arc<MailHosts>) -> Work {
     let Work::Deliver(job) = job(number, DestinationId::from_index(7)) else { unreachable!() };
-    Work::Deliver(Job { way: Way::Hosts { route: first(), hosts: Arc::clone(set) }, ..job })
+    Work::Deliver(Job { way: by_hosts(first(), set), ..job })
+}
+
+fn by_hosts(route: RouteId, set: &Arc<MailHosts>) -> Way {
+    Way::Hosts { domain: "d.example".into(), route, hosts: Arc::clone(set) }
 }
 
 fn by_mx() -> Routes {

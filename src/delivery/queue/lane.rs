@@ -1,18 +1,22 @@
-//! The entries of one destination.
+//! The entries that wait for one destination.
 
+use super::Key;
 use crate::delivery::turns::{Class, Place, Turns, UnderWay};
 use crate::delivery::{Answer, RouteId, Way};
 use crate::dns;
 use crate::env::Instant;
-use crate::spool::MessageId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// What waits for one destination, and what of it is in hand.
 #[derive(Debug, Default)]
 pub(super) struct Lane {
-    /// By class, and in each in the order in which they are due.
-    waiting: [BTreeSet<(Instant, MessageId)>; Class::COUNT],
+    /// By class, and in each in the order in which they are due. Those of another destination are here as an operator sends them here.
+    waiting: [BTreeSet<(Instant, Key)>; Class::COUNT],
+    /// Those that are not to go out, as an operator has said, in the order in which they would be due.
+    kept: BTreeSet<(Instant, Key)>,
+    /// Entries of its destination that wait in the lane of another one, or were given out from there.
+    pub away: usize,
     turns: Turns,
     /// Jobs that were given out.
     pub in_hand: UnderWay,
@@ -39,7 +43,7 @@ pub(super) struct Lane {
 /// A domain whose route goes by MX.
 #[derive(Debug)]
 pub(super) struct Domain {
-    pub name: Box<str>,
+    pub name: Arc<str>,
     pub route: RouteId,
     /// The lane is for mail that heeds nothing of what the domain demands of TLS.
     pub waives: bool,
@@ -56,7 +60,10 @@ impl Domain {
     pub fn way(&self, now: Instant) -> Option<Way> {
         let (known, until) = self.known.as_ref()?;
         let way = match known {
-            Ok(hosts) => Way::Hosts { route: self.route, hosts: Arc::clone(hosts) },
+            Ok(hosts) => {
+                let (domain, route, hosts) = (Arc::clone(&self.name), self.route, Arc::clone(hosts));
+                Way::Hosts { domain, route, hosts }
+            }
             Err(failure) => Way::Failed(failure.clone()),
         };
         (*until > now).then_some(way)
@@ -87,33 +94,50 @@ impl Lane {
         }
     }
 
-    pub fn insert(&mut self, class: Class, at: Instant, id: MessageId) {
-        self.waiting[class.index()].insert((at, id));
+    pub fn insert(&mut self, class: Class, at: Instant, key: Key) {
+        self.waiting[class.index()].insert((at, key));
+    }
+
+    /// An entry that is not to go out.
+    pub fn keep(&mut self, at: Instant, key: Key) {
+        self.kept.insert((at, key));
+    }
+
+    // It costs less to look for an entry than to keep with each where it is.
+    fn sets(&mut self) -> impl Iterator<Item = &mut BTreeSet<(Instant, Key)>> {
+        self.waiting.iter_mut().chain([&mut self.kept])
     }
 
     /// Takes an entry out, whatever its class.
-    pub fn remove(&mut self, at: Instant, id: MessageId) {
-        // It costs less to look for it than to keep with each entry where it is.
-        for waiting in &mut self.waiting {
-            if waiting.remove(&(at, id)) {
+    pub fn remove(&mut self, at: Instant, key: Key) {
+        for set in self.sets() {
+            if set.remove(&(at, key)) {
                 return;
             }
         }
     }
 
-    /// The class in which an entry waits.
-    pub fn class_of(&self, at: Instant, id: MessageId) -> Option<Class> {
-        Class::ALL.into_iter().find(|class| self.waiting[class.index()].contains(&(at, id)))
+    /// Gives an entry another time.
+    pub fn shift(&mut self, before: Instant, at: Instant, key: Key) {
+        if let Some(set) = self.sets().find(|set| set.contains(&(before, key))) {
+            set.remove(&(before, key));
+            set.insert((at, key));
+        }
     }
 
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.iter().all(BTreeSet::is_empty)
+        self.kept.is_empty() && self.waiting.iter().all(BTreeSet::is_empty)
     }
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.iter().map(BTreeSet::len).sum()
+        self.kept.len() + self.waiting.iter().map(BTreeSet::len).sum::<usize>()
+    }
+
+    /// The first of those that are not to go out.
+    pub fn first_kept(&self) -> Option<(Instant, Key)> {
+        self.kept.first().copied()
     }
 
     /// How many are on their way, or are answered at home.
@@ -146,20 +170,25 @@ impl Lane {
         if opens {
             outlook.timed_at = Some(self.closed_until);
         }
+        // What is kept grows too old all the same: when something of it is due the lane begins to stand still.
+        match self.kept.first().map(|(at, _)| *at) {
+            Some(at) if at > now => outlook.timed_at = outlook.timed_at.into_iter().chain([at]).min(),
+            kept => outlook.standing |= kept.is_some(),
+        }
         outlook
     }
 
     /// Takes out the entry whose turn it is, of classes that may.
-    pub fn next(&mut self, now: Instant, max: u32, may: impl Fn(Class) -> bool) -> Option<MessageId> {
+    pub fn next(&mut self, now: Instant, max: u32, may: impl Fn(Class) -> bool) -> Option<Key> {
         let mut turns = self.turns;
         let is_due = |class: Class| self.head(class).is_some_and(|at| at <= now);
         let class = turns.next(|class| is_due(class) && self.has_room(class, max) && may(class))?;
         self.turns = turns;
-        self.waiting[class.index()].pop_first().map(|(_, id)| id)
+        self.waiting[class.index()].pop_first().map(|(_, key)| key)
     }
 
     /// Whether nothing is kept of it but its domain.
     pub fn is_unused(&self) -> bool {
-        self.under_way() == 0 && self.is_empty() && self.place.is_none() && self.timed_at.is_none()
+        self.under_way() == 0 && self.is_empty() && self.away == 0 && self.place.is_none() && self.timed_at.is_none()
     }
 }

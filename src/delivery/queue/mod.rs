@@ -7,7 +7,7 @@
 //! An *entry* is one message at one destination, and is in one place at a time: waiting in its destination's lane,
 //! ordered by when it is due, or in hand. So a recipient is never given out twice, and a message with more recipients
 //! than a transaction takes goes out in one transaction after another. A lane gives out a bounded number of jobs;
-//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 85 bytes.
+//! lanes that are due take turns. Every operation costs O(log n), and a queued message about 95 bytes.
 //!
 //! Of what is due in a lane what is more urgent goes first, and a lane with something more urgent has its turn first; what is less
 //! urgent has turns as well, so that it never starves, and leaves room to what may come ([`turns`](super::turns)). When an attempt is due
@@ -22,11 +22,15 @@
 //! are known ([`Queue::wanted`], [`Queue::resolved`]), and again when that holds no longer; so nothing that is scheduled depends
 //! on what the DNS says.
 //!
+//! What an operator says about some of the mail keeps entries where they are, or has them wait at another destination ([`standing`]).
+//!
 //! Times of the wall clock are written down, but waited for on the monotonic clock: a wall clock that jumps
 //! neither sets off all retries nor stops them.
 
 mod lane;
 mod overdue;
+mod places;
+mod standing;
 mod status;
 mod verdict;
 
@@ -38,12 +42,16 @@ use super::turns::{Class, Ring, UnderWay};
 use super::{DestinationId, Fate, Job, JobRecipient, JobResult, PoolId, Protocol, Retry, RouteId, Routes, Way};
 use crate::dns;
 use crate::env::{Instant, Now, WallTime};
-use crate::limits::{BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, RECIPIENTS_PER_TRANSACTION_MAX};
+use crate::limits::{
+    BUSY_DELAY, Gauge, JOBS_IN_HAND_MAX, JOBS_IN_HAND_TOTAL_MAX, ORDER_LOOKS, ORDERS_MAX,
+    RECIPIENTS_PER_TRANSACTION_MAX,
+};
 use crate::smtp::{BodyType, Notify, Priority, Return, domain_of};
 use crate::spool::{self, MessageId};
 use hashbrown::HashMap;
-use lane::{Domain, Lane, Outlook};
+use lane::{Lane, Outlook};
 use siphasher::sip::SipHasher13;
+use standing::{Book, Choice, Course, Note, Spot};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::Hasher;
 use std::ops::RangeInclusive;
@@ -151,9 +159,30 @@ struct InHand {
     due: Instant,
     /// It is not given out, as it is known what becomes of it.
     is_settled: bool,
+    /// The lane that it was in.
+    place: usize,
 }
 
-// A million queued messages are a million of these, and of (time, id) in the lanes.
+/// What there was of an entry that waited.
+#[derive(Clone, Copy, Debug)]
+struct Left {
+    due: Instant,
+    /// As in [`Queue::forced`].
+    forced_from: u32,
+    /// The lane that it was in.
+    place: usize,
+    course: Course,
+}
+
+/// A recipient that is still to be delivered to.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    index: u32,
+    at: WallTime,
+    course: Course,
+}
+
+// A million queued messages are two million of these: among those that wait, and in the lanes.
 const _: () = assert!(size_of::<Key>() + size_of::<Instant>() <= 24);
 
 /// Counts for `status`.
@@ -199,6 +228,8 @@ pub struct Queue {
     ready: Ring,
     /// The look-out for messages that wait in vain.
     round: overdue::Round,
+    /// What an operator has said.
+    book: Book,
 }
 
 impl Queue {
@@ -230,6 +261,7 @@ impl Queue {
             timed: BTreeSet::new(),
             ready: Ring::default(),
             round: overdue::Round::default(),
+            book: Book::default(),
         }
     }
 
@@ -252,6 +284,7 @@ impl Queue {
             see(Gauge::new("jobs in hand", lane.in_hand.total(), most(self.in_hand_max as usize)));
         }
         see(Gauge::new("jobs in hand at all destinations", self.under_way.total(), most(JOBS_IN_HAND_TOTAL_MAX)));
+        see(Gauge::new("standing orders", self.book.orders.rules().len(), ORDERS_MAX));
     }
 
     /// Schedules the open recipients of a message that is newly durable, recovered or released. Harmless if it is
@@ -261,10 +294,13 @@ impl Queue {
             return;
         }
         let wishes = self.wishes(message);
-        let mut due: Vec<(DestinationId, WallTime)> = Vec::new();
+        let of_sender = self.book.orders.of_sender(message.reverse_path());
+        let mut due: Vec<(DestinationId, Instant, Course)> = Vec::new();
         for RecipientView { address, progress, .. } in message.recipients() {
             if progress.open {
-                due.push((self.destination(domain_of(address), wishes), progress.next_attempt_at));
+                let domain = domain_of(address);
+                let at = self.instant_of(now, progress.next_attempt_at);
+                due.push((self.destination(domain, wishes), at, self.book.course(of_sender, domain)));
             }
         }
         if !due.is_empty() {
@@ -272,14 +308,13 @@ impl Queue {
             self.round.expect(overdue_at);
         }
         due.sort_unstable();
-        due.dedup_by_key(|(destination, _)| *destination);
-        for (destination, at) in due {
-            let key = (message.id(), destination);
+        for recipients in due.chunk_by(|one, other| one.0 == other.0) {
+            let key = (message.id(), recipients[0].0);
+            let choice: Choice = recipients.iter().map(|(_, at, course)| (*at, *course)).collect();
             if let Some(in_hand) = self.in_hand.get_mut(&key) {
                 in_hand.removed = false;
-            } else {
-                let at = self.instant_of(now, at);
-                self.wait(now, key, message.priority().into(), at, NONE_FORCED);
+            } else if let Some(spot) = choice.spot() {
+                self.wait(now, key, message, spot, NONE_FORCED);
             }
         }
     }
@@ -290,16 +325,16 @@ impl Queue {
         for (_, in_hand) in self.in_hand.range_mut(all_of(id)) {
             in_hand.removed = true;
         }
-        while let Some((key, at)) = self.waiting.range(all_of(id)).next().map(|(key, at)| (*key, *at)) {
-            self.forget(key);
-            let place = self.place_of(key.1);
+        while let Some(key) = self.waiting.range(all_of(id)).next().map(|(key, _)| *key) {
+            let Left { due, place, .. } = self.forget(key);
             let lane = &mut self.lanes[place];
-            lane.remove(at, id);
+            lane.remove(due, key);
             if lane.standing && lane.is_empty() {
                 lane.standing = false;
                 self.round.count(Instant::ZERO, false);
             }
-            // A lane whose turn comes for an entry that is gone looks again; nothing else to do.
+            // A lane whose turn comes for an entry that is gone looks again; but one whose entries were elsewhere has no turns.
+            self.free_if_unused(self.place_of(key.1));
         }
     }
 
@@ -307,11 +342,13 @@ impl Queue {
     pub fn retry(&mut self, now: Now, id: MessageId) {
         let entries: Vec<(Key, Instant)> = self.waiting.range(all_of(id)).map(|(key, at)| (*key, *at)).collect();
         for (key, at) in entries {
-            let place = self.place_of(key.1);
-            self.lanes[place].closed_until = Instant::ZERO;
-            if let Some(class) = self.lanes[place].class_of(at, id) {
-                self.wait(now, key, class, now.mono, 0);
-            }
+            let place = self.lane_of(key);
+            self.waiting.insert(key, now.mono);
+            self.forced.insert(key, 0);
+            let lane = &mut self.lanes[place];
+            lane.closed_until = Instant::ZERO;
+            lane.shift(at, now.mono, key);
+            self.refresh(now, place);
         }
     }
 
@@ -354,10 +391,11 @@ impl Queue {
         known.as_deref().ok()
     }
 
-    /// Whether all hosts of a destination have the mailboxes.
-    pub fn is_last_hop(&self, destination: DestinationId) -> bool {
-        let is_route = destination.index() < self.routes.count();
-        is_route && self.routes.route(destination).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp)
+    /// Whether all hosts that a job in hand may have gone to have the mailboxes.
+    pub fn is_last_hop(&self, result: &JobResult) -> bool {
+        let place = self.in_hand.get(&(result.id, result.destination)).map(|in_hand| in_hand.place);
+        let route = place.filter(|place| *place < self.routes.count()).map(RouteId::from_index);
+        route.is_some_and(|id| self.routes.route(id).hops.iter().all(|hop| hop.protocol == Protocol::Lmtp))
     }
 
     /// The next job that is due, more urgent ones first. Lanes take turns, and one whose jobs are not settled stands back at its limit.
@@ -371,9 +409,12 @@ impl Queue {
             }
             self.refresh(now, place);
         }
-        while let Some(place) = self.ready.next(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX)) {
+        let mut moves = 0;
+        while moves < ORDER_LOOKS
+            && let Some(place) = self.ready.next(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX))
+        {
             self.lanes[place].place = None;
-            let job = self.next_of(now, place, &lookup);
+            let job = self.next_of(now, place, &lookup, &mut moves);
             self.refresh(now, place);
             if job.is_some() {
                 return job;
@@ -382,12 +423,13 @@ impl Queue {
         None
     }
 
-    /// The next job of a lane, if it can give one out.
+    /// The next job of a lane, if it can give one out. An entry that belongs elsewhere moves there instead.
     fn next_of<M: MessageView>(
         &mut self,
         now: Now,
         place: usize,
         lookup: &impl Fn(MessageId) -> Option<M>,
+        moves: &mut usize,
     ) -> Option<Job> {
         let lane = &mut self.lanes[place];
         lane.outlook(now.mono, self.in_hand_max).ready?;
@@ -397,34 +439,46 @@ impl Queue {
                 Some(way) => way,
                 None => {
                     domain.wanted = true;
-                    self.wanted.push_back(domain.name.clone());
+                    self.wanted.push_back((*domain.name).into());
                     return None;
                 }
             },
         };
         let may = |class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX);
-        let id = lane.next(now.mono, self.in_hand_max, may)?;
-        self.take(now, (id, self.destination_at(place)), way, lookup(id))
+        let key = lane.next(now.mono, self.in_hand_max, may)?;
+        let message = lookup(key.0);
+        if let Some(message) = &message
+            && self.set_right(now, key, message)
+        {
+            *moves += 1;
+            return None;
+        }
+        let is_own = place == self.place_of(key.1);
+        let way = match way {
+            Way::Route if !is_own => Way::Via(self.destination_at(place)),
+            // What is wrong with the hosts of another domain says nothing about a recipient.
+            Way::Failed(failure) if !is_own => Way::Failed(failure.for_now()),
+            way => way,
+        };
+        self.take(now, key, way, message)
     }
 
     /// Turns the result of a job into what to write down: one verdict for each of its fates, in their order. The
     /// message is scheduled again if recipients stay open. A result of a job that is not in hand gives nothing.
     pub fn settle(&mut self, now: Now, message: &impl MessageView, result: &JobResult) -> Vec<(u32, Verdict)> {
         let key = (result.id, result.destination);
-        let Some(&InHand { forced_from, removed, due, .. }) = self.in_hand.get(&key) else { return Vec::new() };
+        let Some(&InHand { forced_from, removed, due, place, .. }) = self.in_hand.get(&key) else { return Vec::new() };
         let verdicts = self.verdicts(now, message, result);
         // What waits for its destination keeps its place; it is not asked for again at once.
         let busy_until = if result.standstill.is_some() { due } else { now.mono + BUSY_DELAY };
         let next = if removed { None } else { self.next_due(now, message, key.1, forced_from, &verdicts, busy_until) };
-        self.release(key);
-        self.heed(result);
-        if let Some((at, forced_from)) = next {
-            self.wait(now, key, message.priority().into(), at, forced_from);
+        self.heed(place, result);
+        if let Some((spot, forced_from)) = next {
+            self.wait(now, key, message, spot, forced_from);
             let overdue_at = self.overdue_at(now, message);
             self.round.expect(overdue_at);
         }
-        let place = self.place_of(key.1);
-        self.refresh(now, place);
+        self.release(now, key);
         verdicts
     }
 
@@ -472,17 +526,13 @@ impl Queue {
 
     /// Takes note of a job whose message was deleted meanwhile: there is nothing to write down.
     pub fn discard(&mut self, now: Now, result: &JobResult) {
-        let key = (result.id, result.destination);
-        if self.in_hand.contains_key(&key) {
-            self.release(key);
-            let place = self.place_of(key.1);
-            self.refresh(now, place);
-        }
+        self.release(now, (result.id, result.destination));
     }
 
     /// When [`next`](Queue::next) will have something, if nothing is settled before.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.ready.is_ready(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX)) {
+        let is_ready = || self.ready.is_ready(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX));
+        if self.has_to_sort() || is_ready() {
             return Some(Instant::ZERO);
         }
         // At the limit nothing comes before something is settled, unless it is more urgent.
@@ -503,44 +553,58 @@ impl Queue {
     /// Makes a job of an entry whose turn has come; the entry goes with it, or ends if nothing is open.
     fn take(&mut self, now: Now, key: Key, way: Way, message: Option<impl MessageView>) -> Option<Job> {
         let is_settled = matches!(way, Way::Overdue(_));
-        let (due, forced_from) = self.forget(key);
+        let Left { due, forced_from, place, course } = self.forget(key);
+        let own = self.place_of(key.1);
         let made = message.filter(|message| !message.held()).and_then(|message| {
-            let open = self.open_recipients(&message, key.1);
+            let mut open = self.open_recipients(&message, key.1);
+            // What is too old is so everywhere.
+            open.retain(|open| is_settled || open.course == course);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
-            let until = open.iter().map(|(_, at)| *at).min()?.max(now.wall);
-            Some((self.job(&message, (key.1, way), open, until, forced_from), Class::from(message.priority())))
+            let until = open.iter().map(|open| open.at).min()?.max(now.wall);
+            let (job, forced_from) = self.job(&message, (key.1, way), place, open, until, forced_from);
+            Some((job, forced_from, Class::from(message.priority())))
         });
-        made.map(|((job, forced_from), class)| {
-            let count = job.recipients.len();
-            let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
-            let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
-            self.in_hand.insert(key, InHand { forced_from, removed: false, outcomes_size, class, due, is_settled });
-            self.under_way.add(class);
-            self.outcomes_size += u64::from(outcomes_size);
-            let place = self.place_of(key.1);
-            let lane = &mut self.lanes[place];
-            if is_settled {
-                lane.settling += 1
-            } else {
-                lane.in_hand.add(class)
-            }
-            job
-        })
+        let Some((job, forced_from, class)) = made else {
+            self.free_if_unused(own);
+            return None;
+        };
+        let count = job.recipients.len();
+        let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
+        let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
+        let in_hand = InHand { forced_from, removed: false, outcomes_size, class, due, is_settled, place };
+        self.in_hand.insert(key, in_hand);
+        self.under_way.add(class);
+        self.outcomes_size += u64::from(outcomes_size);
+        self.lanes[own].away += usize::from(own != place);
+        let lane = &mut self.lanes[place];
+        if is_settled {
+            lane.settling += 1
+        } else {
+            lane.in_hand.add(class)
+        }
+        Some(job)
     }
 
-    /// Takes an entry out of those that wait, and says when it was due, and from where on its recipients were forced.
-    fn forget(&mut self, key: Key) -> (Instant, u32) {
+    /// Takes an entry out of those that wait, but not out of its lane, and says what there was of it.
+    fn forget(&mut self, key: Key) -> Left {
         let due = self.waiting.remove(&key).expect("an entry in a lane is waiting");
-        (due, self.forced.remove(&key).unwrap_or(NONE_FORCED))
+        let forced_from = self.forced.remove(&key).unwrap_or(NONE_FORCED);
+        let own = self.place_of(key.1);
+        let Note { place, course, .. } = self.book.strike(key).unwrap_or(Note::plain(own));
+        self.lanes[own].away -= usize::from(own != place);
+        Left { due, forced_from, place, course }
     }
 
-    /// The open recipients of a message at a destination, and when each is due.
-    fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<(u32, WallTime)> {
+    /// The open recipients of a message at a destination, when each is due, and what orders make of them.
+    fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<Open> {
         let wishes = self.wishes(message);
+        let of_sender = self.book.orders.of_sender(message.reverse_path());
         let mut open = Vec::new();
         for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
-            if progress.open && self.found(domain_of(address), wishes) == Some(destination) {
-                open.push((index, progress.next_attempt_at));
+            let domain = domain_of(address);
+            if progress.open && self.found(domain, wishes) == Some(destination) {
+                let course = self.book.course(of_sender, domain);
+                open.push(Open { index, at: progress.next_attempt_at, course });
             }
         }
         open
@@ -551,27 +615,27 @@ impl Queue {
         &self,
         message: &impl MessageView,
         (destination, way): (DestinationId, Way),
-        open: Vec<(u32, WallTime)>,
+        place: usize,
+        open: Vec<Open>,
         due: WallTime,
         forced_from: u32,
     ) -> (Job, u32) {
         let recipients_max = match (&way, destination) {
-            (Way::Hosts { .. }, _) => {
-                self.lanes[self.place_of(destination)].domain.as_ref().map(|domain| domain.recipients_max)
-            }
+            (Way::Hosts { .. }, _) => self.lanes[place].domain.as_ref().map(|domain| domain.recipients_max),
+            (Way::Via(route), _) => Some(self.recipients_max[route.index()]),
             (Way::Failed(_) | Way::Overdue(_), _) | (_, DestinationId::NOWHERE) => None,
             (Way::Route, _) => Some(self.recipients_max[destination.index()]),
         }
         .unwrap_or(RECIPIENTS_PER_TRANSACTION_MAX);
         let mut recipient_at = places(message);
-        let mut chosen = open.into_iter().filter(|(index, at)| *index >= forced_from || *at <= due);
+        let mut chosen = open.into_iter().filter(|open| open.index >= forced_from || open.at <= due);
         let recipients: Vec<JobRecipient> = (chosen.by_ref().take(recipients_max))
-            .filter_map(|(index, _)| {
+            .filter_map(|Open { index, .. }| {
                 let RecipientView { address, notify, original, .. } = recipient_at(index)?;
                 Some(JobRecipient { index, address: address.into(), notify, original: original.map(Into::into) })
             })
             .collect();
-        let left = chosen.next().map_or(NONE_FORCED, |(index, _)| index);
+        let left = chosen.next().map_or(NONE_FORCED, |open| open.index);
         let forced_left = if forced_from == NONE_FORCED { NONE_FORCED } else { left };
         let job = Job {
             id: message.id(),
@@ -590,7 +654,7 @@ impl Queue {
         (job, forced_left)
     }
 
-    /// When an entry is due again after these verdicts, and who is forced then; `None` if nobody is open.
+    /// Where an entry waits after these verdicts, and who is forced then; `None` if nobody is open.
     fn next_due(
         &self,
         now: Now,
@@ -599,7 +663,7 @@ impl Queue {
         forced_from: u32,
         verdicts: &[(u32, Verdict)],
         busy_until: Instant,
-    ) -> Option<(Instant, u32)> {
+    ) -> Option<(Spot, u32)> {
         let mut settled: Vec<(u32, Option<Instant>)> = (verdicts.iter())
             .map(|(index, verdict)| {
                 let at = match verdict {
@@ -611,9 +675,9 @@ impl Queue {
             })
             .collect();
         settled.sort_unstable();
-        let mut first: Option<Instant> = None;
+        let mut choice = Choice::default();
         let mut forced_left = NONE_FORCED;
-        for (index, at) in self.open_recipients(message, destination) {
+        for Open { index, at, course } in self.open_recipients(message, destination) {
             let due = match settled.binary_search_by_key(&index, |(index, _)| *index) {
                 Ok(found) => settled[found].1,
                 Err(_) if index >= forced_from => {
@@ -622,37 +686,54 @@ impl Queue {
                 }
                 Err(_) => Some(self.instant_of(now, at)),
             };
-            first = [first, due].into_iter().flatten().min();
+            due.into_iter().for_each(|due| choice.add(due, course));
         }
         // The next job would take the same recipients first, as nothing was written down for them: without the pause an
         // owner that hands everything back would be asked again at once, for ever.
         let busy = verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Busy);
         let earliest = if busy { busy_until } else { now.mono };
-        first.map(|at| (at.max(earliest), forced_left))
+        choice.spot().map(|spot| (Spot { at: spot.at.max(earliest), ..spot }, forced_left))
     }
 
-    /// Takes an entry out of hand.
-    fn release(&mut self, key: Key) {
-        let Some(InHand { outcomes_size, class, is_settled, .. }) = self.in_hand.remove(&key) else { return };
+    /// Takes an entry out of hand, if it is.
+    fn release(&mut self, now: Now, key: Key) {
+        let Some(InHand { outcomes_size, class, is_settled, place, .. }) = self.in_hand.remove(&key) else { return };
         self.under_way.remove(class);
         self.outcomes_size -= u64::from(outcomes_size);
-        let place = self.place_of(key.1);
+        let own = self.place_of(key.1);
+        self.lanes[own].away -= usize::from(own != place);
         let lane = &mut self.lanes[place];
-        if is_settled { lane.settling -= 1 } else { lane.in_hand.remove(class) }
+        if is_settled {
+            lane.settling -= 1
+        } else {
+            lane.in_hand.remove(class)
+        }
+        self.refresh(now, place);
+        self.free_if_unused(own);
     }
 
-    /// Puts an entry into its lane, from where it was if it was there.
-    fn wait(&mut self, now: Now, key: Key, class: Class, at: Instant, forced_from: u32) {
-        let place = self.place_of(key.1);
-        if let Some(before) = self.waiting.insert(key, at) {
-            self.lanes[place].remove(before, key.0);
+    /// Puts an entry where it belongs, from where it was if it was waiting.
+    fn wait(&mut self, now: Now, key: Key, message: &impl MessageView, spot: Spot, forced_from: u32) {
+        let before = self.waiting.contains_key(&key).then(|| self.forget(key));
+        if let Some(Left { due, place, .. }) = before {
+            self.lanes[place].remove(due, key);
         }
-        match forced_from {
-            NONE_FORCED => self.forced.remove(&key),
-            _ => self.forced.insert(key, forced_from),
-        };
-        self.lanes[place].insert(class, at, key.0);
+        self.waiting.insert(key, spot.at);
+        if forced_from != NONE_FORCED {
+            self.forced.insert(key, forced_from);
+        }
+        let (own, place) = (self.place_of(key.1), self.place_for(key.1, message, spot.course));
+        self.book.note(key, own, Note { course: spot.course, place, parted: spot.parted });
+        self.lanes[own].away += usize::from(own != place);
+        let lane = &mut self.lanes[place];
+        match spot.course {
+            Course::Kept(_) => lane.keep(spot.at, key),
+            Course::Own | Course::Elsewhere(_) => lane.insert(message.priority().into(), spot.at, key),
+        }
         self.refresh(now, place);
+        if let Some(Left { place: before, .. }) = before.filter(|before| before.place != place) {
+            self.refresh(now, before);
+        }
     }
 
     /// Brings a lane to where its entries and its credit say: `ready`, `timed`, both or neither.
@@ -676,63 +757,6 @@ impl Queue {
         self.free_if_unused(place);
     }
 
-    /// Forgets a domain for which there is nothing left.
-    fn free_if_unused(&mut self, place: usize) {
-        let lane = &mut self.lanes[place];
-        if lane.is_unused()
-            && let Some(domain) = lane.domain.take_if(|domain| !domain.wanted)
-        {
-            if let Some(places) = self.domains.get_mut(&domain.name) {
-                places.retain(|other| *other != place);
-                if places.is_empty() {
-                    self.domains.remove(&domain.name);
-                }
-            }
-            *lane = Lane::default();
-            self.free.push(place);
-        }
-    }
-
-    /// The destination of a domain for mail with these wishes, which gets a lane if it has none.
-    fn destination(&mut self, domain: &str, wishes: Wishes) -> DestinationId {
-        if let Some(found) = self.found(domain, wishes) {
-            return found;
-        }
-        let (name, (route, waives)) = (key_of(domain), self.way(domain, wishes));
-        let place = self.free.pop().unwrap_or_else(|| {
-            self.lanes.push(Lane::default());
-            self.lanes.len() - 1
-        });
-        let domain = Domain { name: (*name).into(), route, waives, known: None, wanted: false, recipients_max: 1 };
-        self.lanes[place].domain = Some(Box::new(domain));
-        self.domains.entry((*name).into()).or_default().push(place);
-        self.destination_at(place)
-    }
-
-    /// The destination of a domain for mail with these wishes; `None` if it would have a lane of its own and has none.
-    fn found(&self, domain: &str, wishes: Wishes) -> Option<DestinationId> {
-        let (route, waives) = self.way(domain, wishes);
-        if !self.is_by_mx(route) {
-            return Some(route);
-        }
-        let fits = |place: &&usize| {
-            let lane = self.lanes[**place].domain.as_ref();
-            lane.is_some_and(|lane| lane.route == route && lane.waives == waives)
-        };
-        self.domains.get(&*key_of(domain))?.iter().find(fits).map(|place| self.destination_at(*place))
-    }
-
-    /// The route to a domain, and whether its demands are waived there.
-    fn way(&self, domain: &str, wishes: Wishes) -> (RouteId, bool) {
-        let route = self.routes.with_pool(self.routes.destination(domain), wishes.pool);
-        let waives = wishes.waives && self.is_by_mx(route) && self.routes.route(route).tls.heeds_domains();
-        (route, waives)
-    }
-
-    fn is_by_mx(&self, route: RouteId) -> bool {
-        route != DestinationId::NOWHERE && self.routes.route(route).mx
-    }
-
     /// The moment on the monotonic clock for a time that was written down. Not further away than a retry can
     /// be, as only a wall clock that was set back says so.
     fn instant_of(&self, now: Now, at: WallTime) -> Instant {
@@ -745,14 +769,6 @@ impl Queue {
         hasher.write_u64(key.0.bits());
         hasher.write_usize(key.1.index());
         hasher.finish()
-    }
-
-    fn place_of(&self, destination: DestinationId) -> usize {
-        if destination == DestinationId::NOWHERE { self.routes.count() } else { destination.index() }
-    }
-
-    fn destination_at(&self, place: usize) -> DestinationId {
-        if place == self.routes.count() { DestinationId::NOWHERE } else { DestinationId::from_index(place) }
     }
 }
 

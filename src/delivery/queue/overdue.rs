@@ -1,11 +1,11 @@
 //! What waits in vain: lanes that are closed, and the messages that grow too old in lanes that stand still.
 //!
-//! A lane stands still when its destination takes nothing, when the hosts of its domain are not known yet, and when all jobs that
-//! it may have are with the owner. While any does, and some message may be too old, all entries are looked through in rounds, a few in
-//! each breath. What is due there, and beyond its age, is given up; what would have warned its sender of a delay by now is deferred
-//! once for that.
+//! A lane stands still when its destination takes nothing, when the hosts of its domain are not known yet, when all jobs that
+//! it may have are with the owner, and when an operator has said that something in it is not to go out. While any does, and some
+//! message may be too old, all entries are looked through in rounds, a few in each breath. What is due there, and beyond its age, is
+//! given up; what would have warned its sender of a delay by now is deferred once for that.
 
-use super::{Key, MessageView, Queue, Wishes};
+use super::{Key, MessageView, Queue};
 use crate::delivery::{Answer, Fate, Job, JobResult, Standstill, Way};
 use crate::env::{Instant, Now};
 use crate::limits::{
@@ -64,9 +64,9 @@ impl Round {
 }
 
 impl Queue {
-    /// Takes note of what a result says about its destination.
-    pub(super) fn heed(&mut self, result: &JobResult) {
-        let (place, max) = (self.place_of(result.destination), self.in_hand_max);
+    /// Takes note of what a result says about the destination of a lane.
+    pub(super) fn heed(&mut self, place: usize, result: &JobResult) {
+        let max = self.in_hand_max;
         let lane = &mut self.lanes[place];
         match result.standstill.as_deref() {
             Some(Standstill::Closed { until, why }) => {
@@ -91,10 +91,12 @@ impl Queue {
         self.retry.expired(message.received_at(), now.wall).then(|| why.clone())
     }
 
-    /// Why nothing with these wishes goes to a domain now, if nothing does.
-    pub fn why_nothing_goes_to(&self, wishes: Wishes, domain: &str) -> Option<&Answer> {
-        let place = self.place_of(self.found(domain, wishes)?);
-        self.lanes[place].why.as_deref()
+    /// Why nothing of a message goes to a domain now, if nothing does.
+    pub fn why_nothing_goes_to(&self, message: &impl MessageView, domain: &str) -> Option<&Answer> {
+        self.book.orders.why(message.reverse_path(), domain).or_else(|| {
+            let destination = self.found(domain, self.wishes(message))?;
+            self.lanes[self.lane_of((message.id(), destination))].why.as_deref()
+        })
     }
 
     /// The next message that has waited in vain for too long.
@@ -114,7 +116,7 @@ impl Queue {
                 return None;
             };
             self.round.after = Some(key);
-            let place = self.place_of(key.1);
+            let place = self.lane_of(key);
             let is_ripe = self.lanes[place].standing && due + OVERDUE_GRACE <= now.mono;
             let Some(message) = lookup(key.0) else { continue };
             if !(is_ripe && self.is_overdue(now, &message, key)) {
@@ -122,8 +124,8 @@ impl Queue {
                 self.round.lowest = self.round.lowest.min(at);
                 continue;
             }
-            let why = self.why(place);
-            self.lanes[place].remove(due, key.0);
+            let why = self.why(key, place);
+            self.lanes[place].remove(due, key);
             let job = self.take(now, key, Way::Overdue(Box::new(why)), Some(message));
             self.refresh(now, place);
             if job.is_some() {
@@ -159,8 +161,11 @@ impl Queue {
             })
     }
 
-    /// Why a lane stands still.
-    fn why(&self, place: usize) -> Answer {
+    /// Why an entry does not go out of its lane.
+    fn why(&self, key: Key, place: usize) -> Answer {
+        if let Some(why) = self.why_kept(key) {
+            return why.clone();
+        }
         let lane = &self.lanes[place];
         if let Some(why) = &lane.why {
             return (**why).clone();

@@ -2,7 +2,7 @@
 
 use super::lane::Lane;
 use super::{Queue, Wishes};
-use crate::delivery::{DestinationId, DestinationKey, RouteId};
+use crate::delivery::{Answer, DestinationId, DestinationKey, RouteId};
 use std::ops::Range;
 
 /// What waits for one destination: a route, or a domain whose route goes by MX.
@@ -39,7 +39,7 @@ impl Queue {
                 key: self.key_at(place, lane),
                 waiting: lane.len(),
                 in_hand: lane.under_way(),
-                why: lane.why.as_ref().map(|why| why.text.clone()),
+                why: self.why_of(lane).map(|why| why.text.clone()),
             })
             .collect()
     }
@@ -48,6 +48,11 @@ impl Queue {
     pub fn key_of(&self, wishes: Wishes, domain: &str) -> Option<DestinationKey> {
         let place = self.place_of(self.found(domain, wishes)?);
         self.key_at(place, &self.lanes[place])
+    }
+
+    fn why_of<'a>(&'a self, lane: &'a Lane) -> Option<&'a Answer> {
+        let why_kept = || lane.first_kept().and_then(|(_, key)| self.why_kept(key));
+        lane.why.as_deref().or_else(why_kept)
     }
 
     fn key_at(&self, place: usize, lane: &Lane) -> Option<DestinationKey> {

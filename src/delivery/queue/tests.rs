@@ -5,6 +5,7 @@ use crate::smtp::client::Stage;
 use std::collections::HashMap;
 use std::time::Duration;
 
+mod orders;
 mod overdue;
 mod priorities;
 mod status;

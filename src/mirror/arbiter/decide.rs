@@ -175,10 +175,10 @@ impl Arbiter {
     }
 
     fn step_leading(&mut self, register: Register, phase: Phase, now: Instant) {
-        if matches!(phase, Phase::Pairing { .. }) {
+        if let Phase::Pairing { wanted } = phase {
             // As when proposing. Both copies are required until the answer is there, whatever becomes of the partner; one that is
-            // lost may be the replica by now, and take over.
-            if matches!(self.partner, Partner::Gone { .. }) {
+            // lost may be the replica by now, and take over, or has done so if it names a later epoch.
+            if matches!(self.partner, Partner::Gone { .. }) || self.heard_epoch > wanted.epoch {
                 self.isolate();
             }
         } else if self.newer_than(register).is_some() {

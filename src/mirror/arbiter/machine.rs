@@ -49,6 +49,8 @@ pub struct Arbiter {
     pub(super) asked: Option<(Option<Register>, Register)>,
     pub(super) retry_at: Option<Instant>,
     pub(super) partner: Partner,
+    /// The partner was heard since the machine was started.
+    pub(super) acquainted: bool,
     /// Number of the last order, and whether it is carried out.
     pub(super) order: u64,
     pub(super) done: bool,
@@ -83,6 +85,7 @@ impl Arbiter {
     pub fn new(me: Node, settings: Settings, memory: Memory, fit: bool, now: Instant) -> Arbiter {
         assert!(settings.alone_after < settings.isolated_after, "{settings:?}");
         assert!(settings.isolated_after < settings.takeover_after, "{settings:?}");
+        assert!(settings.takeover_after < settings.start_alone_after, "{settings:?}");
         assert!(memory.left <= memory.epoch_seen, "{memory:?}");
         let mut arbiter = Arbiter {
             me,
@@ -107,6 +110,7 @@ impl Arbiter {
             asked: None,
             retry_at: None,
             partner: Partner::Quiet { heard_at: now },
+            acquainted: false,
             order: 0,
             done: true,
             held: Held::Nothing,
@@ -149,6 +153,7 @@ impl Arbiter {
                     self.join_over = false;
                 }
                 self.partner = Partner::Heard(words);
+                self.acquainted = true;
                 if words.epoch > self.seen() {
                     self.heard_epoch = words.epoch;
                     self.read_wanted = true;
@@ -295,9 +300,15 @@ impl Arbiter {
         register.owner != self.me && register.replica() == Some(self.memory.incarnation)
     }
 
-    /// How long the partner may be silent. The one who owns waits less.
+    /// How long the partner may be silent. The one who owns waits less, if it has heard it at all.
     pub(super) fn silence_max(&self) -> Duration {
-        if self.is_owner() { self.settings.alone_after } else { self.settings.takeover_after }
+        if !self.is_owner() {
+            self.settings.takeover_after
+        } else if self.acquainted {
+            self.settings.alone_after
+        } else {
+            self.settings.start_alone_after
+        }
     }
 
     /// Whether it acts as the owner, working or not.
@@ -495,7 +506,8 @@ impl Arbiter {
         if !self.isolated {
             self.isolated = true;
             self.actions.push_back(Action::Withdraw);
-            if matches!(self.held, Held::Owner { .. }) {
+            // One that is about to start has had no addresses yet.
+            if self.held == (Held::Owner { applied: true }) {
                 self.actions.push_back(Action::Tell(Notice::Isolated));
             }
         }

@@ -63,7 +63,7 @@
 //!   moment. There is no way back into the epoch that it froze in; a blip costs an epoch and two round trips.
 //! - An owner that is not settled `isolated_after` its freezing gives up its addresses *and* says that it is not able: if only
 //!   its own way to the store is broken, the replica takes over although the two hear each other. One that asks to be mirrored does so
-//!   as soon as the replica is lost: the answer may have made that one fit to take over.
+//!   as soon as the replica is lost, or names a later epoch: the answer may have made that one fit to take over.
 //! - A replica that is heard but does not follow in our epoch, or does not become level, is waited for `join_within`: more
 //!   than silence, since it may be reading the register from a slow store. One that names another copy, or is not able, is useless
 //!   at once.
@@ -84,7 +84,8 @@
 //!   hears no more of it, takes over meanwhile. As the replica it takes over from nobody. Both wait for their link.
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than
-//!   `takeover_after` takes what it may.
+//!   `takeover_after` takes what it may. A mirrored owner that starts and does not hear its replica waits longer than that, so
+//!   that a replica which is there is first: whether the owner's copy is what it was, only a link would tell.
 //! - With the manual arbiter nothing is asked because of silence, nor because the partner says that it is not able. What follows from
 //!   *hearing* the partner is asked for all the same: to be mirrored again after a restart or a catch-up. What stands behind
 //!   [`Action::Propose`] then ([`standing`](crate::mirror::standing)) gives both nodes the same register as long as they hear each other;

@@ -486,6 +486,40 @@ fn silence_counts_from_when_the_partner_was_heard_and_the_owner_waits_less() {
 }
 
 #[test]
+fn an_owner_that_starts_leaves_a_replica_that_it_does_not_hear_the_time_to_take_over() {
+    let owner = Bench::started().register(own_mirrored(7)).done().persisted().at(Stage::Deciding);
+    let mut owner = owner.event(Event::Silent { heard_at: START });
+    owner.now = START + Settings::default().takeover_after;
+    owner.arbiter.expire(owner.now);
+    let mut owner = owner.at(Stage::Deciding);
+    owner.now = START + Settings::default().start_alone_after;
+    owner.arbiter.expire(owner.now);
+    owner.at(Stage::Proposing);
+
+    // One that was heard once was there for the start, and has not taken over.
+    let owner = Bench::started().heard(7, Role::Waits).register(own_mirrored(7)).done().persisted().at(Stage::Deciding);
+    let mut owner = owner.event(Event::Silent { heard_at: START });
+    owner.now = START + Settings::default().alone_after;
+    owner.arbiter.expire(owner.now);
+    owner.at(Stage::Proposing);
+}
+
+#[test]
+fn an_owner_that_asks_to_be_mirrored_gives_way_to_a_replica_that_has_gone_on() {
+    let mut states = states();
+    let asks = "leads alone, requires both, and asks to be mirrored";
+    let index = states.iter().position(|(name, _)| *name == asks).expect("it is there");
+    let pairing = states.swap_remove(index).1;
+    assert!(pairing.arbiter.works());
+    // It has learned from the store what we asked for, or goes on from there.
+    let told = pairing.clone().heard(10, Role::Follows).at(Stage::Pairing);
+    assert!(told.arbiter.works());
+    let passed = pairing.heard(11, Role::Leads).at(Stage::Pairing);
+    assert!(passed.said.contains(&Action::Withdraw), "{:?}", passed.said);
+    assert!(!passed.arbiter.works());
+}
+
+#[test]
 fn a_partner_that_is_heard_again_in_time_changes_nothing() {
     let owner = leading();
     let heard_at = owner.now;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// What an operator may set. `alone_after` < `isolated_after` < `takeover_after`.
+/// What an operator may set. `alone_after` < `isolated_after` < `takeover_after` < `start_alone_after`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// No proposal follows from silence, only from a command: nothing but the operator can tell that the partner is off.
@@ -23,6 +23,9 @@ pub struct Settings {
     pub isolated_after: Duration,
     /// A replica takes over when its owner was last heard so long ago.
     pub takeover_after: Duration,
+    /// A mirrored owner that was started so long ago and has not heard its replica yet goes on alone. A replica that is there takes
+    /// over before, and its copy may have more: the owner's disk may have been restored.
+    pub start_alone_after: Duration,
     /// A partner that is heard and does not take part, or does not become level, is waited for so long.
     pub join_within: Duration,
     /// With the manual arbiter, an owner that is solo and has just started looks for its partner so long before it works.
@@ -46,6 +49,7 @@ impl Settings {
             alone_after: silence,
             isolated_after: silence * 4 / 3,
             takeover_after: silence * 5 / 3,
+            start_alone_after: silence * 10 / 3,
             join_within: JOIN_DELAY,
             seek_within: SEEK_DELAY,
             read_every: REGISTER_READ_INTERVAL,

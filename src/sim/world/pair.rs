@@ -2,13 +2,13 @@
 
 use super::{FINISH_WITHIN, Happening, World};
 use crate::env::Instant;
-use crate::mirror::arbiter::Command;
+use crate::mirror::arbiter::{Cause, Command, Event};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
 use crate::port::sim::Tapped;
 use crate::sim::ledger::FORMER_OWNER_MAX;
-use crate::sim::node::Death;
-use crate::sim::plan::{Exchange, Fault, Way};
+use crate::sim::node::{Death, Linger};
+use crate::sim::plan::{Exchange, Fault, Tampering, Way};
 use crate::sim::setup::{SILENCE, address, address_v6};
 use crate::spool::MessageId;
 use rand::RngExt;
@@ -39,18 +39,11 @@ impl World {
             }
             Fault::StoreTampered(how, duration) => {
                 let identity = Identity::BOTH[self.random.random_range(0..2)];
-                let register = self.store.register(identity);
+                let epoch = self.store.register(identity).map_or(0, |register| register.epoch);
                 // A box that was off and has not seen what was there could not tell.
-                let knows = |epoch| {
-                    let memories = self.nodes.iter().map(|node| node.memories[identity as usize]);
-                    memories.into_iter().all(|memory| memory.is_some_and(|memory| memory.epoch_seen >= epoch))
-                };
-                if Identity::BOTH.iter().any(|identity| self.store.is_tampered(*identity))
-                    || !register.is_some_and(|register| register.epoch > 1 && knows(register.epoch))
-                {
+                if epoch < 2 || !self.tamper(now, identity, how, epoch) {
                     return false;
                 }
-                self.store.tamper(now, identity, how);
                 self.at(duration, Happening::Mend(fault, place));
             }
             Fault::DiskSlow(duration) => {
@@ -85,6 +78,73 @@ impl World {
             }
             _ => unreachable!("it may happen to one box as well"),
         }
+        true
+    }
+
+    /// Does this to a register, if none was tampered with yet and both boxes know of such an epoch. Whether it was done.
+    fn tamper(&mut self, now: Instant, identity: Identity, how: Tampering, epoch: u64) -> bool {
+        let mut memories = self.nodes.iter().map(|node| node.memories[identity as usize]);
+        let known = memories.all(|memory| memory.is_some_and(|memory| memory.epoch_seen >= epoch));
+        let fit = known && !Identity::BOTH.iter().any(|identity| self.store.is_tampered(*identity));
+        if fit {
+            self.store.tamper(now, identity, how);
+        }
+        fit
+    }
+
+    /// Waits for a box that lingers, and has its arbiter meet this there.
+    pub(super) fn await_encounter(&mut self, now: Instant, linger: Linger, cause: Cause, until: Instant) {
+        self.nodes.iter_mut().for_each(|node| node.set_linger(Some(linger)));
+        let lingers = |place: usize| self.nodes[place].lingers().map(|identity| (place, identity));
+        let there: Vec<_> = (0..self.nodes.len()).filter_map(lingers).collect();
+        let comes = there.into_iter().any(|(place, identity)| {
+            let comes = self.nodes[place].stage(identity) == Some(linger.stage)
+                && self.meets(now, place, identity, linger, cause);
+            if comes {
+                let what = format_args!("box {place} met this, {:?} for identity {identity}: {cause:?}", linger.stage);
+                self.ledger.trace.note(now, what);
+            }
+            comes
+        });
+        if comes || now >= until {
+            self.nodes.iter_mut().for_each(|node| node.set_linger(None));
+            self.ambushes.remove(0);
+            self.faults_left -= 1;
+            *self.injected.entry("encounter").or_default() += u64::from(comes);
+        }
+    }
+
+    /// Brings it about that the arbiter of a box meets this. Whether that could be.
+    fn meets(&mut self, now: Instant, place: usize, identity: Identity, linger: Linger, cause: Cause) -> bool {
+        let duration = linger.duration;
+        let fault = match cause {
+            Cause::Missing => {
+                // Who has ever seen a register knows that it is gone.
+                if self.plan.manual || !self.tamper(now, identity, Tampering::Removed, 1) {
+                    return false;
+                }
+                let mend = Happening::Mend(Fault::StoreTampered(Tampering::Removed, duration), place);
+                self.at(duration * 2, mend);
+                self.nodes[place].tell(identity, Event::Stirred);
+                return true;
+            }
+            Cause::StorageFailed => {
+                self.nodes[place].tell(identity, Event::StorageFailed);
+                Fault::WriteFails
+            }
+            Cause::Room => Fault::DiskFull(duration),
+            Cause::Port => Fault::Unplugged(duration),
+            Cause::Silent => Fault::PartnersCut(Way::Both, duration),
+            Cause::Solo => {
+                let command = Command::Solo { accept_loss: false, partner_is_off: false };
+                return self.nodes[place].command(identity, command);
+            }
+            Cause::Rejoin => return self.nodes[place].command(identity, Command::Rejoin),
+            // It comes by itself, late.
+            _ => return true,
+        };
+        self.faults_left += 1;
+        self.break_something(now, fault, place);
         true
     }
 

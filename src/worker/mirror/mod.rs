@@ -410,7 +410,7 @@ impl<D: Disk> Mirror<D> {
             if !log.is_replica() {
                 stations.home.forget(&log, number);
                 stations.home.refuse_attempts(stations.parts, number);
-                stations.outbound.break_off(stations.parts, Some(identity), &[]);
+                stations.outbound.break_off(stations.parts, identity, &[]);
                 stations.inbound.forget_drafts(number);
             }
             if let Some(slot) = self.shares[identity as usize].slots.get_mut(&number) {
@@ -420,14 +420,16 @@ impl<D: Disk> Mirror<D> {
         }
     }
 
-    /// Answers for the addresses no more while it is open whose they are. Sessions wait: if they stay ours, what is durable in
-    /// the new epoch is answered in the same session; a client that heard nothing would send it a second time.
+    /// Answers for the addresses and delivers no more while it is open whose the identity is. Sessions wait: if it stays ours, what
+    /// is durable in the new epoch is answered in the same session; a client that heard nothing would send it a second time.
     fn suspend<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
         self.shares[identity as usize].assumed = false;
         self.tell_destinations(stations.outbound);
         let addresses = &self.shares[identity as usize].addresses;
         stations.parts.transport.suspend(addresses);
-        stations.outbound.break_off(stations.parts, None, addresses);
+        // Its mail may leave from addresses of the other identity, which may be ours for longer.
+        stations.home.hold_back(identity, true);
+        stations.outbound.break_off(stations.parts, identity, addresses);
     }
 
     /// Answers for the addresses no more: they are the partner's.

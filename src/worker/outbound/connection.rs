@@ -8,7 +8,7 @@ use crate::event::Event;
 use crate::flow::Transport;
 use crate::limits::{READER_RETRY_DELAY, REPORT_DOMAINS_PER_CONNECTION_MAX};
 use crate::smtp::client::{self, LocalReason, Reason, Stage};
-use crate::smtp::{domain_of, dsn};
+use crate::smtp::dsn;
 use crate::spool::Piece;
 use crate::tls::{Client, TlsError, Verification};
 use crate::tlsrpt::{Attempt, Fault, Session};
@@ -60,18 +60,13 @@ impl Connection {
         if !parts.reporter.reports_tls() || self.security.demand == Demand::None {
             return;
         }
-        let Some(first) = job.recipients.first() else { return };
-        let domain = domain_of(&first.address);
-        if self.reported.iter().any(|known| known.eq_ignore_ascii_case(domain))
-            || self.reported.len() >= REPORT_DOMAINS_PER_CONNECTION_MAX
-        {
+        let Some(behalf) = Behalf::of(job) else { return };
+        if self.reported.contains(&behalf.domain) || self.reported.len() >= REPORT_DOMAINS_PER_CONNECTION_MAX {
             return;
         }
-        self.reported.push(domain.into());
-        if let Some(behalf) = Behalf::of(job) {
-            let fault = self.line.secured().is_none().then(Fault::no_starttls);
-            self.report(parts, behalf, fault);
-        }
+        self.reported.push(Arc::clone(&behalf.domain));
+        let fault = self.line.secured().is_none().then(Fault::no_starttls);
+        self.report(parts, behalf, fault);
     }
 
     /// Tells of a connection that has ended before it could be used, if that had to do with TLS.

@@ -249,7 +249,7 @@ fn pools_share_the_limits_of_an_mx_set() {
     let job = |number, from: &str| {
         let Work::Deliver(job) = job_to(number, &set) else { unreachable!() };
         let route = routes.with_pool(first(), routes.pool_of(from));
-        Work::Deliver(Job { way: Way::Hosts { route, hosts: Arc::clone(&set) }, ..job })
+        Work::Deliver(Job { way: by_hosts(route, &set), ..job })
     };
     let workers: Vec<u16> = ["x@a.example", "x@b.example", ""].map(|from| routes.owner(&job(1, from), 7)).into();
     assert!(workers.iter().all(|worker| *worker == workers[0]), "one worker knows of all");

@@ -160,7 +160,7 @@ fn domains_that_a_section_names_keep_their_rate_for_themselves() {
     for number in 0..40 {
         for (domain, name) in ["slow.example", "fast.example"].into_iter().enumerate() {
             let Work::Deliver(job) = job_to(number * 2 + domain as u64, &set) else { unreachable!() };
-            let way = Way::Hosts { route: of(name), hosts: Arc::clone(&set) };
+            let way = by_hosts(of(name), &set);
             owner.push(at(number).mono, 0, Work::Deliver(Job { way, ..job })).unwrap();
         }
         while let Some(action) = owner.poll(at(number).mono) {
@@ -179,7 +179,7 @@ fn domains_that_a_section_names_keep_their_rate_for_themselves() {
     for number in 40..60 {
         let Work::Deliver(job) = job_to(number * 2, &set) else { unreachable!() };
         for route in [of("slow.example"), of("fast.example")] {
-            let way = Way::Hosts { route, hosts: Arc::clone(&set) };
+            let way = by_hosts(route, &set);
             owner.push(at(60).mono, 0, Work::Deliver(Job { way, ..job.clone() })).unwrap();
         }
     }

@@ -1,0 +1,119 @@
+//! The file in which standing orders outlive the process. Blocking.
+
+use crate::control::file::{FileError, read_small, replace};
+use crate::delivery::{Selector, StandingOrder, Treatment};
+use crate::env::WallTime;
+use crate::limits::{ORDERS_FILE_SIZE_MAX, ORDERS_MAX};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The version of the file.
+const VERSION: u32 = 1;
+
+/// What is kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrdersKept {
+    /// The orders that stand.
+    pub orders: Vec<StandingOrder>,
+    /// What was wrong with an earlier file, while all mail is kept back for it.
+    pub damage: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Form {
+    version: u32,
+    orders: Vec<StandingOrder>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    damage: Option<String>,
+}
+
+impl OrdersKept {
+    /// As it stands in the file.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let form = Form { version: VERSION, orders: self.orders.clone(), damage: self.damage.clone() };
+        serde_json::to_vec(&form).expect("orders have text keys only")
+    }
+
+    /// From what stands in the file.
+    ///
+    /// # Errors
+    /// It is not as we wrote it, in this way.
+    pub fn from_bytes(bytes: &[u8]) -> Result<OrdersKept, String> {
+        if bytes.len() > ORDERS_FILE_SIZE_MAX {
+            return Err("it is larger than any of ours".to_owned());
+        }
+        let Form { version, orders, damage } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if version != VERSION {
+            return Err(format!("its version is {version}, and this rohrpost knows {VERSION}"));
+        }
+        if orders.len() > ORDERS_MAX {
+            return Err(format!("it has more than {ORDERS_MAX} orders"));
+        }
+        Ok(OrdersKept { orders, damage })
+    }
+
+    /// What follows from a file that is not as we wrote it: nobody knows what was to be kept back, so all is, until an operator
+    /// says so.
+    fn damaged(why: &str, path: &Path, now: WallTime) -> OrdersKept {
+        let damage = format!(
+            "the file with the standing orders is damaged ({why}), and nothing is delivered: look into {}, give the orders anew, and \
+             then say `rohrpost queue resume --all`",
+            path.display()
+        );
+        let order = StandingOrder {
+            number: 1,
+            selector: Selector::All,
+            treatment: Treatment::Suspend,
+            reason: "the file with the standing orders is damaged".to_owned(),
+            given_at: now,
+            ends_at: None,
+        };
+        OrdersKept { orders: vec![order], damage: Some(damage) }
+    }
+}
+
+/// The file.
+#[derive(Clone, Debug)]
+pub struct OrdersFile {
+    directory: PathBuf,
+    path: PathBuf,
+}
+
+impl OrdersFile {
+    /// That in the folder of the spool, and what is in it. One that is damaged is set aside, and what follows from that is kept in its
+    /// place.
+    ///
+    /// # Errors
+    /// The file cannot be read, or not be set aside.
+    pub fn open(directory: &Path, now: WallTime) -> Result<(OrdersFile, OrdersKept), FileError> {
+        let file = OrdersFile { directory: directory.to_owned(), path: directory.join("orders.json") };
+        let Some(bytes) = read_small(&file.path, ORDERS_FILE_SIZE_MAX)? else {
+            return Ok((file, OrdersKept::default()));
+        };
+        let kept = match OrdersKept::from_bytes(&bytes) {
+            Ok(kept) => kept,
+            Err(why) => {
+                let aside = file.path.with_extension("damaged");
+                fs::rename(&file.path, &aside).map_err(|source| FileError {
+                    action: "set aside",
+                    path: file.path.clone(),
+                    source,
+                })?;
+                let kept = OrdersKept::damaged(&why, &aside, now);
+                file.keep(&kept.to_bytes())?;
+                kept
+            }
+        };
+        Ok((file, kept))
+    }
+
+    /// Makes these bytes durable in the place of those before.
+    ///
+    /// # Errors
+    /// The operating system refused; what was there is still there.
+    pub fn keep(&self, bytes: &[u8]) -> Result<(), FileError> {
+        replace(&self.directory, &self.path, bytes)
+    }
+}
