@@ -543,6 +543,19 @@ fn deliveries_may_end_while_the_identity_is_ours_for_certain() {
 }
 
 #[test]
+fn who_has_given_up_the_addresses_of_an_identity_delivers_none_of_its_mail() {
+    let mut bench = Bench::new(false);
+    let mut half = Half::new(&mut bench);
+    half.order(&mut bench, Order::Lead { epoch: 2, both: None });
+    bench.message(1);
+    half.with(&mut bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Withdraw));
+    assert!(!bench.home.give_out(&mut bench.parts));
+    half.order(&mut bench, Order::Freeze);
+    half.order(&mut bench, Order::Lead { epoch: 3, both: None });
+    assert!(bench.home.give_out(&mut bench.parts));
+}
+
+#[test]
 fn a_worker_that_stood_still_answers_for_nothing_before_it_is_ordered_to_again() {
     let mut bench = Bench::new(false);
     let mut half = Half::new(&mut bench);

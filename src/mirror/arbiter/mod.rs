@@ -84,8 +84,8 @@
 //!   hears no more of it, takes over meanwhile. As the replica it takes over from nobody. Both wait for their link.
 //! - An owner that was told to be alone stays so until `Rejoin`, or its next start.
 //! - Silence counts from the start of the machine: of two boxes that are switched on together, the one that is first by more than
-//!   `takeover_after` takes what it may. A mirrored owner that starts and does not hear its replica waits longer than that, so
-//!   that a replica which is there is first: whether the owner's copy is what it was, only a link would tell.
+//!   `takeover_after` takes what it may. A mirrored owner that starts and hears nobody waits longer than that, so that a replica
+//!   which is there is first: the owner's disk may have been restored, and the replica's copy is never the lesser one.
 //! - With the manual arbiter nothing is asked because of silence, nor because the partner says that it is not able. What follows from
 //!   *hearing* the partner is asked for all the same: to be mirrored again after a restart or a catch-up. What stands behind
 //!   [`Action::Propose`] then ([`standing`](crate::mirror::standing)) gives both nodes the same register as long as they hear each other;
