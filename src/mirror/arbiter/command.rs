@@ -41,7 +41,7 @@ impl Arbiter {
 
     fn hand_over(&mut self, now: Instant) -> Result<(), Refusal> {
         match self.state {
-            State::Leading { register, phase: Phase::Steady } if register.mode == Mode::Mirrored => {
+            State::Leading { register, phase: Phase::Steady } if register.mode == Mode::Mirrored && self.done => {
                 match self.replica_of(register) {
                     Replica::Ready(Words { role: Role::Follows, .. }) => {
                         self.order(Order::Drain { within: self.settings.drain_within });

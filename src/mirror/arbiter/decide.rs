@@ -197,7 +197,7 @@ impl Arbiter {
         match self.replica_of(register) {
             Replica::Ready(words) if words.role == Role::Left => self.stop(register, Goal::Stay, now),
             Replica::Ready(_) if phase == Phase::Draining && self.done => self.stop(register, Goal::Move, now),
-            Replica::Ready(words) if phase == Phase::Steady && self.gives_way_to(words) => {
+            Replica::Ready(words) if phase == Phase::Steady && self.done && self.gives_way_to(words) => {
                 // Where nothing comes and goes, no session comes to its end.
                 let within = if self.port_up { self.settings.give_way_within } else { Duration::ZERO };
                 self.order(Order::Drain { within });
@@ -214,6 +214,8 @@ impl Arbiter {
         if phase == Phase::Steady {
             if let Replica::Ready(Words { incarnation: with, .. }) = replica
                 && !self.alone
+                // The order to lead comes first: what it makes of the logs, no other does.
+                && self.done
             {
                 self.order(Order::CatchUp { with });
                 self.enter(State::Leading { register, phase: Phase::CatchingUp }, now);

@@ -49,8 +49,8 @@ pub struct Arbiter {
     pub(super) asked: Option<(Option<Register>, Register)>,
     pub(super) retry_at: Option<Instant>,
     pub(super) partner: Partner,
-    /// The partner was heard since the machine was started.
-    pub(super) acquainted: bool,
+    /// It has worked since the machine was started, so that the copy is no other than the one that it was.
+    pub(super) has_worked: bool,
     /// Number of the last order, and whether it is carried out.
     pub(super) order: u64,
     pub(super) done: bool,
@@ -110,7 +110,7 @@ impl Arbiter {
             asked: None,
             retry_at: None,
             partner: Partner::Quiet { heard_at: now },
-            acquainted: false,
+            has_worked: false,
             order: 0,
             done: true,
             held: Held::Nothing,
@@ -153,7 +153,6 @@ impl Arbiter {
                     self.join_over = false;
                 }
                 self.partner = Partner::Heard(words);
-                self.acquainted = true;
                 if words.epoch > self.seen() {
                     self.heard_epoch = words.epoch;
                     self.read_wanted = true;
@@ -300,11 +299,11 @@ impl Arbiter {
         register.owner != self.me && register.replica() == Some(self.memory.incarnation)
     }
 
-    /// How long the partner may be silent. The one who owns waits less, if it has heard it at all.
+    /// How long the partner may be silent. The one who owns waits less, unless it has just started.
     pub(super) fn silence_max(&self) -> Duration {
         if !self.is_owner() {
             self.settings.takeover_after
-        } else if self.acquainted {
+        } else if self.has_worked {
             self.settings.alone_after
         } else {
             self.settings.start_alone_after
@@ -468,6 +467,7 @@ impl Arbiter {
         }
         match state {
             State::Adopting { .. } | State::Leading { .. } | State::Following { .. } => {
+                self.has_worked = true;
                 self.isolated_at = None;
                 self.isolated = false;
                 self.join_at = None;

@@ -4,7 +4,7 @@
 //! this test with `ROHRPOST_WRITE_TABLE=1`, and read what has become of the table: its differences are the change.
 
 use super::machine::Arbiter;
-use super::{Action, Command, Event, Found, Notice, Order, Outcome, Role, Settings, Stage, Trouble, Words};
+use super::{Action, Command, Event, Found, Notice, Order, Outcome, Refusal, Role, Settings, Stage, Trouble, Words};
 use crate::env::Instant;
 use crate::mirror::register::{Incarnation, Memory, Mode, Node, Register};
 use crate::spool::Room;
@@ -158,7 +158,7 @@ fn states() -> Vec<(&'static str, Bench)> {
 
     // Alone, and together again.
     let alone_asks = leading.clone().silent().done().persisted().at(Stage::Proposing);
-    let solo = alone_asks.clone().won().persisted().at(Stage::Leading);
+    let solo = alone_asks.clone().won().persisted().done().at(Stage::Leading);
     let told_solo = solo.clone().command(Command::Solo { accept_loss: false, partner_is_off: false });
     let catching_up = solo.clone().heard(9, Role::Follows).at(Stage::CatchingUp);
     let requiring = catching_up.clone().done().at(Stage::Requiring);
@@ -487,21 +487,29 @@ fn silence_counts_from_when_the_partner_was_heard_and_the_owner_waits_less() {
 
 #[test]
 fn an_owner_that_starts_leaves_a_replica_that_it_does_not_hear_the_time_to_take_over() {
-    let owner = Bench::started().register(own_mirrored(7)).done().persisted().at(Stage::Deciding);
-    let mut owner = owner.event(Event::Silent { heard_at: START });
-    owner.now = START + Settings::default().takeover_after;
-    owner.arbiter.expire(owner.now);
-    let mut owner = owner.at(Stage::Deciding);
-    owner.now = START + Settings::default().start_alone_after;
-    owner.arbiter.expire(owner.now);
-    owner.at(Stage::Proposing);
+    // That it was heard once makes no difference: whom it hears a replica does not relieve.
+    for started in [Bench::started(), Bench::started().heard(7, Role::Waits)] {
+        let owner = started.register(own_mirrored(7)).done().persisted().at(Stage::Deciding);
+        let mut owner = owner.event(Event::Silent { heard_at: START });
+        owner.now = START + Settings::default().takeover_after;
+        owner.arbiter.expire(owner.now);
+        let mut owner = owner.at(Stage::Deciding);
+        owner.now = START + Settings::default().start_alone_after;
+        owner.arbiter.expire(owner.now);
+        owner.at(Stage::Proposing);
+    }
+}
 
-    // One that was heard once was there for the start, and has not taken over.
-    let owner = Bench::started().heard(7, Role::Waits).register(own_mirrored(7)).done().persisted().at(Stage::Deciding);
-    let mut owner = owner.event(Event::Silent { heard_at: START });
-    owner.now = START + Settings::default().alone_after;
-    owner.arbiter.expire(owner.now);
-    owner.at(Stage::Proposing);
+#[test]
+fn a_partner_does_not_catch_up_and_no_identity_moves_before_the_order_to_lead_is_carried_out() {
+    let told = leading().silent().done().persisted().won().persisted().at(Stage::Leading);
+    let told = told.heard(9, Role::Follows).at(Stage::Leading);
+    told.done().at(Stage::CatchingUp).done().done().won().persisted().at(Stage::Leading);
+    let mut again =
+        leading().silent().heard(8, Role::Follows).done().persisted().done().won().persisted().at(Stage::Leading);
+    again = again.heard(9, Role::Follows);
+    assert_eq!(again.arbiter.command(Command::Move, again.now), Err(Refusal::Busy));
+    again.done().command(Command::Move).at(Stage::Draining);
 }
 
 #[test]

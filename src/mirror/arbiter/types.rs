@@ -23,8 +23,8 @@ pub struct Settings {
     pub isolated_after: Duration,
     /// A replica takes over when its owner was last heard so long ago.
     pub takeover_after: Duration,
-    /// A mirrored owner that was started so long ago and has not heard its replica yet goes on alone. A replica that is there takes
-    /// over before, and its copy may have more: the owner's disk may have been restored.
+    /// A mirrored owner that was started so long ago, and has not come to an understanding with its replica, goes on alone. A replica
+    /// that is there takes over before, and its copy may have more: the owner's disk may have been restored.
     pub start_alone_after: Duration,
     /// A partner that is heard and does not take part, or does not become level, is waited for so long.
     pub join_within: Duration,

@@ -367,11 +367,8 @@ impl<D: Disk> Mirror<D> {
                     self.end_links(stations.parts, identity);
                 }
             }
-            Order::CatchUp { .. } => {
-                // The order before this one may have been to lead alone again, and not be carried out yet.
-                each_log(|log| log.set_copies(Copies::Own));
-                share.owns = true;
-            }
+            // It leads already, with the own copy.
+            Order::CatchUp { .. } => {}
             Order::RequireBoth { .. } => {
                 each_log(|log| log.set_copies(Copies::Both));
             }
