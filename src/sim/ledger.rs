@@ -524,22 +524,38 @@ impl Ledger {
     /// A sender got a failure notice.
     pub(super) fn bounced(&mut self, now: Instant, number: u32, to: &str) {
         self.trace.note(now, format_args!("message {number} bounced for {to}"));
-        let (jumped, age_max) = (self.clock_jumped, self.age_max);
         let Some(entry) = self.entries.get_mut(&number) else {
             return self.violate(now, format_args!("unexpected: a bounce of message {number}, which nobody sent"));
         };
-        let age_at_most = now.since(entry.begun_at);
         let Some(fate) = entry.fates.iter_mut().find(|fate| fate.address == to) else {
             return self
                 .violate(now, format_args!("unexpected: message {number} bounced for {to}, who is no recipient"));
         };
         fate.bounced += 1;
-        let old = age_at_most + CLOCK_SLACK >= age_max;
-        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
-        let no_mail = self.no_mail.get(domain).is_some_and(|until| entry.begun_at <= *until);
-        if !fate.refused && !old && !jumped && !no_mail {
+        if !self.may_bounce(now, number, to) {
             self.violate(now, format_args!("bounced: message {number} for {to}, whom nobody refused"));
         }
+    }
+
+    /// Whether anything has happened for which a message may bounce.
+    fn may_bounce(&self, now: Instant, number: u32, to: &str) -> bool {
+        let Some(entry) = self.entries.get(&number) else { return false };
+        let refused = entry.fates.iter().any(|fate| fate.address == to && fate.refused);
+        let old = now.since(entry.begun_at) + CLOCK_SLACK >= self.age_max;
+        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
+        let no_mail = self.no_mail.get(domain).is_some_and(|until| entry.begun_at <= *until);
+        refused || old || self.clock_jumped || no_mail
+    }
+
+    /// Whether a message must be in the queue: it was acknowledged, and nothing is known that can have ended it.
+    pub(super) fn is_owed(&self, now: Instant, number: u32) -> bool {
+        let Some(entry) = self.entries.get(&number) else { return false };
+        let excused = entry.deleted || entry.damaged || self.promise == Promise::Detected;
+        let is_open = |fate: &Fate| {
+            let over = !fate.deliveries.is_empty() || fate.bounced > 0 || self.may_bounce(now, number, &fate.address);
+            fate.accepted == Some(true) && !over
+        };
+        entry.standing == Standing::Acknowledged && !excused && entry.fates.iter().any(is_open)
     }
 
     /// A notice could not be delivered. There is no notice about a notice (RFC 5321 §6.1).

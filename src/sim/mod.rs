@@ -42,6 +42,7 @@
 //! - Retries come when they were announced and not before, after delays as configured; attempts count by one; no message
 //!   overtakes one that waits much longer and was never tried; no attempt beyond its age leaves a message queued.
 //! - Nothing is tried that an operator has suspended, if it had not begun before.
+//! - Whoever begins to lead in an epoch has all that was acknowledged in those before and is not over.
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
 //! - No table exceeds its limit ([`Gauge`](crate::limits::Gauge)), and no frame is lost to its pool.
 //! - All that was planned went wrong, and some share of the mail was acknowledged all the same.

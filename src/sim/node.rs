@@ -30,7 +30,7 @@ use crate::port::lane::{self, Lane};
 use crate::port::sim::{HostId, Link, Network, SimPort, Steering};
 #[cfg(test)]
 use crate::smtp::client::Credentials;
-use crate::spool::{self, Log, Recovery};
+use crate::spool::{self, Log, MessageId, Recovery};
 use crate::tcp::{Stack, Stacks};
 use crate::tls::{Client, Pinned, Server};
 use crate::worker::{Exchange, PairEquipment, Worker, worker_of_log};
@@ -560,6 +560,12 @@ impl Node {
         if busy {
             running.due = now + BREATH_DURATION;
         }
+    }
+
+    /// Whether one of its logs has this message.
+    pub(super) fn holds(&self, id: MessageId) -> bool {
+        let mut workers = self.running.iter().flat_map(|running| running.workers.iter().flatten());
+        workers.any(|worker| worker.holds(id))
     }
 
     /// How its logs are, for the story of a failure.

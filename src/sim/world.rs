@@ -615,8 +615,12 @@ impl World {
             }
             Event::PairStage { identity, stage, epoch } if stage.works() => {
                 let life = (place, self.nodes[place].life);
-                if *self.leaders.entry((identity, epoch)).or_insert(life) != life {
-                    self.ledger.violate(now, format_args!("two owners of identity {identity} in epoch {epoch}"));
+                match self.leaders.insert((identity, epoch), life) {
+                    None => self.check_adopted(now, identity, place),
+                    Some(before) if before != life => {
+                        self.ledger.violate(now, format_args!("two owners of identity {identity} in epoch {epoch}"));
+                    }
+                    Some(_) => {}
                 }
             }
             Event::PairStage { stage: Stage::Adopting, .. } => {

@@ -45,7 +45,7 @@ use crate::mirror::register::Node;
 use crate::policy::{Policy, VerifyCache};
 use crate::smtp::client::Credentials;
 use crate::smtp::server::StorageRefusal;
-use crate::spool::{self, Log, LogEvent};
+use crate::spool::{self, Log, LogEvent, MessageId};
 use crate::tcp::wheel::Wheel;
 use crate::tls::{Client, Handshakes, Server};
 use hdrhistogram::Histogram;
@@ -194,6 +194,11 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
     /// What carries its flows.
     pub fn transport(&self) -> &T {
         &self.parts.transport
+    }
+
+    /// Whether a log that it leads or follows has this message.
+    pub fn holds(&self, id: MessageId) -> bool {
+        self.parts.logs.get(id).is_some_and(|log| log.message(id).is_some())
     }
 
     /// What it has in hand, in words.

@@ -197,6 +197,18 @@ impl World {
         }
     }
 
+    /// Whoever begins to lead has every message that was answered with 250 and is not over, whoever took it.
+    pub(super) fn check_adopted(&mut self, now: Instant, identity: Identity, place: usize) {
+        let of_identity = self.ids.iter().filter(|(id, _)| identity_of_log(id.log()) == identity);
+        let owed = of_identity.filter(|(_, number)| self.ledger.is_owed(now, **number));
+        let missing =
+            owed.into_iter().find(|(id, _)| !self.nodes[place].holds(**id)).map(|(id, number)| (*id, *number));
+        if let Some((id, number)) = missing {
+            let what = format_args!("message {number} was acknowledged as {id}, and box {place} leads without it");
+            self.ledger.violate(now, what);
+        }
+    }
+
     /// Fail closed: what was mirrored takes no mail as long as the boxes reach neither each other nor the store.
     pub(super) fn check_isolation(&mut self, now: Instant, id: MessageId) {
         let Some((since, until)) = self.isolated else { return };
