@@ -197,8 +197,12 @@ impl World {
         }
     }
 
-    /// Whoever begins to lead has every message that was answered with 250 and is not over, whoever took it.
+    /// Whoever begins to lead has every message that was answered with 250 and is not over, whoever took it. One that dies at that
+    /// very moment cannot be asked.
     pub(super) fn check_adopted(&mut self, now: Instant, identity: Identity, place: usize) {
+        if !self.nodes[place].is_running() {
+            return;
+        }
         let of_identity = self.ids.iter().filter(|(id, _)| identity_of_log(id.log()) == identity);
         let owed = of_identity.filter(|(_, number)| self.ledger.is_owed(now, **number));
         let missing =
