@@ -138,8 +138,8 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
     assert_eq!(pair.owner(Node::A), Some(Node::A));
     let sums = stream.finish(PATIENCE);
     assert_eq!(
-        (sums.in_doubt, sums.hanging.len(), sums.unfinished),
-        (0, 0, 0),
+        (sums.in_doubt, sums.hanging.len(), sums.unfinished, sums.broken),
+        (0, 0, 0, 0),
         "every client knows what became of its mail"
     );
     assert_eq!(copies_besides(&pair, &sums), 0, "a move sends nothing twice");
@@ -159,6 +159,7 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
     let sums = streams.map(|stream| stream.finish(Duration::from_secs(1)));
     for sums in &sums {
         println!("{} copies besides", copies_besides(&pair, sums));
+        assert_eq!(sums.hanging.len(), 0, "the partner tells the clients of the other box");
     }
     assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
 }

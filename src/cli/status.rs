@@ -76,6 +76,9 @@ fn write_report(report: &StatusReport, out: &mut dyn Write) -> io::Result<()> {
         "recipients {} delivered, {} attempts deferred, {} bounced",
         messages.delivered, messages.deferred, messages.bounced
     )?;
+    if messages.double_bounced > 0 {
+        write!(out, " ({} of them bounces themselves: nobody is told)", messages.double_bounced)?;
+    }
     match messages.in_doubt {
         0 => writeln!(out)?,
         count => writeln!(out, ", {count} were in doubt")?,

@@ -58,6 +58,9 @@ pub struct MessageCounts {
     pub deferred: u64,
     /// Recipients failed for good or expired.
     pub bounced: u64,
+    /// Of those, recipients of messages without a sender, bounces above all: nobody is told (RFC 5321 §6.1).
+    #[serde(default)]
+    pub double_bounced: u64,
     /// Recipients that may be delivered to twice, as whoever led the log before did not say whether it had.
     pub in_doubt: u64,
 }
@@ -405,12 +408,13 @@ impl AddAssign for SessionCounts {
 
 impl AddAssign for MessageCounts {
     fn add_assign(&mut self, part: MessageCounts) {
-        let MessageCounts { accepted, refused, delivered, deferred, bounced, in_doubt } = part;
+        let MessageCounts { accepted, refused, delivered, deferred, bounced, double_bounced, in_doubt } = part;
         self.accepted += accepted;
         self.refused += refused;
         self.delivered += delivered;
         self.deferred += deferred;
         self.bounced += bounced;
+        self.double_bounced += double_bounced;
         self.in_doubt += in_doubt;
     }
 }

@@ -564,6 +564,7 @@ impl Home {
             }
             Verdict::Bounced { bounce, .. } => {
                 self.counts.bounced += 1;
+                self.counts.double_bounced += u64::from(message.reverse_path().is_empty());
                 match bounce {
                     Bounce::Permanent => Outcome::Bounced { reply },
                     Bounce::Expired => Outcome::Expired { reply },

@@ -543,6 +543,22 @@ fn deliveries_may_end_while_the_identity_is_ours_for_certain() {
 }
 
 #[test]
+fn a_bounce_that_bounces_is_counted_and_told_to_nobody() {
+    let mut bench = Bench::new(false);
+    let id = bench.message(1);
+    assert!(bench.home.give_out(&mut bench.parts));
+    bench.letters();
+    let answer = delivery::Answer::local((5, 1, 1), "nobody");
+    let destination = bench.parts.routes.destination("x.example");
+    let fates = vec![(0, Fate::Failed(answer))];
+    let result = JobResult { id, destination, fates, dsn_offered: false, standstill: None };
+    bench.home.finished(&mut bench.parts, result);
+    assert_eq!((bench.home.counts.bounced, bench.home.counts.double_bounced), (1, 1));
+    let log = bench.parts.logs.by_number(bench.number).expect("it is there");
+    assert_eq!(log.messages().count(), 0, "there is no notice about a notice");
+}
+
+#[test]
 fn who_has_given_up_the_addresses_of_an_identity_delivers_none_of_its_mail() {
     let mut bench = Bench::new(false);
     let mut half = Half::new(&mut bench);

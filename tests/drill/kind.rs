@@ -86,6 +86,11 @@ impl Kind {
         matches!(self, Kind::EtcdDown | Kind::Move | Kind::Restart)
     }
 
+    /// Both boxes are off for a while.
+    pub const fn spares_no_box(self) -> bool {
+        matches!(self, Kind::KillBoth)
+    }
+
     /// Lets it happen, and ends it. Gives the moment from which on all was as it should be.
     pub fn happen(self, pair: &mut Pair, active: Node, identity: Node) -> Instant {
         let standby = active.partner();

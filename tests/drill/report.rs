@@ -5,6 +5,9 @@ use rohrpost::mirror::register::Node;
 use serde::{Serialize, Serializer};
 use std::time::Duration;
 
+/// The longest time between two 250s that a takeover may cost; one round in a hundred may take longer.
+const GAP_MAX: Duration = Duration::from_secs(1);
+
 /// What came of a round.
 #[derive(Debug, Serialize)]
 pub struct Row {
@@ -60,8 +63,16 @@ pub struct Row {
 impl Row {
     /// The pair did not keep its word.
     pub fn is_failed(&self) -> bool {
-        let twice = self.kind.is_without_fault() && self.duplicated > 0;
-        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice
+        let twice =
+            if self.kind.is_without_fault() { self.duplicated } else { self.duplicated - self.duplicated_named };
+        // With both boxes off there is nobody who could tell clients anything, or take over.
+        let hangs = !self.hanging.is_empty() && !self.kind.spares_no_box();
+        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice > 0 || hangs
+    }
+
+    /// Clients waited for longer than a takeover may take.
+    fn is_slow(&self) -> bool {
+        self.gap > GAP_MAX
     }
 }
 
@@ -121,11 +132,22 @@ fn text(time: Option<Duration>, none: &str) -> String {
     time.map_or_else(|| none.to_owned(), |time| time.as_millis().to_string())
 }
 
+/// Rounds in which clients waited for too long, though there was a box that could take over.
+fn slow_with_a_box(rows: &[Row]) -> usize {
+    rows.iter().filter(|row| row.is_slow() && !row.kind.spares_no_box()).count()
+}
+
+/// Whether the pair has kept its word in all rounds.
+pub fn is_kept(rows: &[Row]) -> bool {
+    !rows.iter().any(Row::is_failed) && slow_with_a_box(rows) <= rows.len().div_ceil(100)
+}
+
 /// All rounds together, on standard error when the lines are JSON.
 pub fn sums(rows: &[Row], json: bool) {
     let sum = |of: fn(&Row) -> u64| rows.iter().map(of).sum::<u64>();
     let failed = rows.iter().filter(|row| row.is_failed()).count();
-    let slow = rows.iter().filter(|row| row.gap > Duration::from_secs(1)).count();
+    let slow = rows.iter().filter(|row| row.is_slow()).count();
+    let slow_with_a_box = slow_with_a_box(rows);
     let lines = [
         format!(
             "{} rounds, {failed} failed: {} begun, {} acknowledged, {} delivered, {} lost, {} twice ({} of them named in doubt)",
@@ -143,7 +165,10 @@ pub fn sums(rows: &[Row], json: bool) {
             sum(|row| row.hanging.len() as u64),
             sum(|row| row.delivered_unacknowledged as u64),
         ),
-        format!("gap       {}; above 1 s in {slow} rounds", spread(rows.iter().map(|row| row.gap))),
+        format!(
+            "gap       {}; above 1 s in {slow} rounds, {slow_with_a_box} of them with a box left to take over",
+            spread(rows.iter().map(|row| row.gap))
+        ),
         format!("takeover  {}", spread(rows.iter().filter_map(|row| row.takeover))),
         format!("in sync   {}", spread(rows.iter().filter_map(|row| row.in_sync))),
     ];

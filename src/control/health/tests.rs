@@ -1,4 +1,7 @@
 use super::*;
+use crate::control::pair::PairCounts;
+use crate::mirror::arbiter::{self, Stage};
+use crate::mirror::register::Node;
 use std::time::Duration;
 
 const FAILED: &str = "write: Input/output error (os error 5)";
@@ -281,4 +284,46 @@ fn the_answer_has_the_names_that_are_documented() {
         {"reason": "log_full", "subject": "log 0", "text": "log 0 is full and mail is refused with 452: no space"},
     ]);
     assert_eq!(json["reasons"], expected);
+}
+
+#[test]
+fn of_a_pair_engineers_hear_what_is_wrong_and_that_it_is_over() {
+    let identity = |identity, works| IdentityStatus {
+        identity,
+        stage: if works { Stage::Leading } else { Stage::Following },
+        works,
+        epoch: 7,
+        owner: Some(Node::A),
+        mode: Some(Mode::Mirrored),
+        partner_heard: true,
+        trouble: None,
+        counts: PairCounts::default(),
+    };
+    let well = |works| PairStatus {
+        node: Node::A,
+        arbiter: ArbiterKind::Etcd,
+        store_error: None,
+        identities: [identity(Node::A, works), identity(Node::B, false)],
+    };
+    let mut health = Health::new(2, None, WallTime::default());
+    take(&mut health, &Step::Pulses(LogState::Open), at(0).wall);
+    let mut conditions = |status: &PairStatus| {
+        health.pair(status, at(1).wall);
+        let mut raised: Vec<_> = health.troubles().map(|it| (it.condition, it.subject.to_string())).collect();
+        raised.sort_unstable();
+        (raised, told(&health).1)
+    };
+    assert_eq!(conditions(&well(true)), (vec![], true));
+    assert_eq!(conditions(&well(false)), (vec![], false), "the standby takes no mail");
+    let mut alone = well(true);
+    alone.identities[0].mode = Some(Mode::Solo);
+    assert_eq!(conditions(&alone), (vec![(Condition::PairSolo, "identity a".to_owned())], true));
+    let mut broken = well(true);
+    broken.store_error = Some("connection refused".to_owned());
+    broken.identities[1].trouble = Some(arbiter::Trouble::CopyUnfit);
+    let mut expected =
+        vec![(Condition::PairStore, "appliance".to_owned()), (Condition::PairTrouble, "identity b".to_owned())];
+    expected.sort_unstable();
+    assert_eq!(conditions(&broken), (expected, true));
+    assert_eq!(conditions(&well(true)), (vec![], true), "all of it is over");
 }

@@ -2,7 +2,7 @@ use super::memory::{begin, persist};
 use super::*;
 use crate::control::{PairReport, PairWish, ToWorker, links};
 use crate::env::Instant;
-use crate::mirror::arbiter::{Command, Event, Found, Outcome, Refusal, Role, Settings, Words};
+use crate::mirror::arbiter::{Command, Event, Found, Outcome, Refusal, Role, Settings, Stage, Words};
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
 use crate::mirror::standing::Standing;
 use crate::spool::Room;
@@ -196,4 +196,33 @@ fn what_a_worker_says_of_the_copy_before_does_not_have_the_next_one_set_aside() 
     board.report(report(false, 1), now);
     board.report(report(true, 1), now);
     assert_eq!(renews(&mut board, Event::Stirred), 1, "the next copy is damaged, too");
+}
+
+#[test]
+fn every_transition_is_told_once_and_counted() {
+    let copies = [(Memory::new(copy(1)), true), (Memory::new(copy(2)), true)];
+    let now = Instant::from_nanos(1_000_000_000);
+    let mut board = PairBoard::new(Node::A, 1, Settings::default(), copies, None, now);
+    board.tell(Node::A, Event::Read(Found::Missing), now);
+    board.command(Node::A, Command::Create, now).unwrap();
+    board.tell(Node::A, Event::Proposed(Outcome::Won), now);
+    board.tell(Node::A, Event::Persisted, now);
+    let done = |number| PairReport {
+        worker: 0,
+        identity: Node::A,
+        done: number,
+        heard: None,
+        silent_since: None,
+        failed: false,
+        room: Room::Enough,
+    };
+    board.report(done(1), now);
+    let stages = std::iter::from_fn(|| board.event()).filter_map(|event| match event {
+        crate::event::Event::PairStage { identity: Node::A, stage, epoch } => Some((stage, epoch)),
+        _ => None,
+    });
+    let expected = [(Stage::Proposing, 1), (Stage::Entering, 1), (Stage::Adopting, 1), (Stage::Leading, 1)];
+    assert_eq!(stages.collect::<Vec<_>>(), expected);
+    let counts = IdentityStatus::of(Node::A, &board).counts;
+    assert_eq!((counts.transitions, counts.takeovers), (expected.len() as u64, 1));
 }

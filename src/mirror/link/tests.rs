@@ -3,6 +3,7 @@
 use super::*;
 use crate::env::disk::SimDisk;
 use crate::env::{Instant, Now, WallTime};
+use crate::limits::MIRROR_PROGRESS_MAX;
 use crate::mirror::arbiter::{Role, Words};
 use crate::mirror::register::{Incarnation, Node};
 use crate::smtp::{Envelope, Priority, Recipient};
@@ -79,6 +80,8 @@ struct Pair {
     attempted: BTreeSet<MessageId>,
     doubts: usize,
     rewinds: u32,
+    /// Bytes that have come from the owner.
+    given: usize,
 }
 
 impl Pair {
@@ -101,6 +104,7 @@ impl Pair {
             attempted: BTreeSet::new(),
             doubts: 0,
             rewinds: 0,
+            given: 0,
         }
     }
 
@@ -148,6 +152,7 @@ impl Pair {
             let count = self.random.random_range(0..=output.len().min(40_000));
             let taken = replica.receive(&output[..count], Some(&mut self.replica.log), self.now);
             owner.sent(taken, self.now.mono);
+            self.given += taken;
             let output = replica.output();
             let count = self.random.random_range(0..=output.len());
             owner.receive(&output[..count], Some(counts), &mut self.owner.log, self.now.mono);
@@ -168,8 +173,12 @@ impl Pair {
         let disk = self.replica.disk.clone();
         let empty = SimDisk::new(0);
         let log = std::mem::replace(&mut self.replica, Side::open(empty, self.now)).log;
+        let cut = until.map_or(0, |until| log.durable_points().filter(|point| point.sequence > until.sequence).count());
+        let before = disk.aside().len();
         let (log, recovery) = log.rewind(until, self.now).expect("rewinds");
         assert_eq!(recovery.damages.count, 0);
+        // What was cut off is put aside, not thrown away.
+        assert!(disk.aside().len() >= before + cut, "{cut} batches: {:?}", disk.aside());
         self.replica = Side { disk, log };
         self.connect();
     }
@@ -345,6 +354,61 @@ fn an_empty_replica_catches_up_and_can_lead() {
         pair.take_over();
         pair.check();
     }
+}
+
+#[test]
+fn the_partner_writes_a_batch_while_it_is_being_written_here() {
+    let mut pair = Pair::new(2);
+    pair.come_level();
+    let before = pair.replica.log.durable_points().next();
+    pair.owner.disk.hold(true);
+    until(&mut pair, |pair| pair.replica.log.durable_points().next() != before);
+    assert!(!pair.owner.log.is_written(), "nothing has come to the own disk");
+    assert!(pair.acknowledged.is_empty(), "and so nothing is acknowledged");
+    pair.owner.disk.hold(false);
+    pair.come_level();
+    assert!(!pair.acknowledged.is_empty());
+}
+
+#[test]
+fn a_partner_whose_disk_stands_still_is_not_heard_any_more() {
+    let mut pair = Pair::new(3);
+    pair.come_level();
+    pair.owner.log.set_copies(Copies::Own);
+    pair.replica.disk.hold(true);
+    let since = pair.now.mono;
+    let heard_at = |pair: &Pair| pair.link.as_ref().map_or(Instant::ZERO, |(owner, _)| owner.heard_at());
+    // It beats all the while.
+    until(&mut pair, |pair| pair.now.mono > since + MIRROR_PROGRESS_MAX * 2);
+    let silent_for = pair.now.mono.since(heard_at(&pair));
+    assert!(silent_for + Duration::from_millis(50) >= MIRROR_PROGRESS_MAX, "{silent_for:?}");
+    pair.replica.disk.hold(false);
+    until(&mut pair, |pair| heard_at(pair) + BEAT * 3 > pair.now.mono);
+}
+
+#[test]
+fn a_partner_that_is_behind_catches_up_no_faster_than_it_may() {
+    const RATE: u64 = 500_000;
+    let mut pair = Pair::new(4);
+    pair.owner.log.set_copies(Copies::Own);
+    for _ in 0..200 {
+        pair.act();
+        pair.breathe();
+    }
+    pair.connect();
+    pair.link.as_mut().expect("just made").0.limit_rate(RATE);
+    let (since, batch_max) = (pair.now.mono, settings().batch_size_max as u64 + 4096);
+    let is_near = |pair: &Pair| pair.link.as_ref().is_some_and(|(owner, _)| owner.is_near());
+    while !is_near(&pair) {
+        pair.breathe();
+        let may = RATE * pair.now.mono.since(since).as_millis() as u64 / 1000;
+        assert!(pair.given as u64 <= may + batch_max, "{} of {may}", pair.given);
+    }
+    assert!(pair.given > 1_000_000, "{} is not far behind", pair.given);
+    // From then on it is given what there is.
+    let (since, before) = (pair.now.mono, pair.given);
+    until(&mut pair, |pair| pair.given - before > 1_000_000);
+    assert!(pair.now.mono.since(since) < Duration::from_secs(1), "{:?}", pair.now.mono.since(since));
 }
 
 #[test]
