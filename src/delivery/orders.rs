@@ -11,7 +11,7 @@
 //! [`TlsPolicy::is_met_by`]: super::TlsPolicy::is_met_by
 
 use super::route::key_of;
-use super::{Answer, DestinationId, Job, RouteId, Routes, TenantId, Tenants};
+use super::{Answer, DestinationId, Job, RouteId, Routes, TenantId, Tenants, Way};
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::limits::{ORDER_NAME_SIZE_MAX, ORDER_REASON_SIZE_MAX};
@@ -246,7 +246,7 @@ impl Orders {
         }
         for place in 0..compiled.rules.len() {
             let blocked = match &compiled.rules[place].effect {
-                Effect::Reroute(target) => compiled.stopped_at(target),
+                Effect::Reroute(target) => compiled.stopped_at(target.route, target.domain.as_deref()),
                 _ => None,
             };
             if let Effect::Reroute(target) = &mut compiled.rules[place].effect {
@@ -256,10 +256,10 @@ impl Orders {
         compiled
     }
 
-    /// The rule by which nothing is sent to where mail is sent elsewhere.
-    fn stopped_at(&self, target: &Target) -> Option<usize> {
-        let of_domain = target.domain.as_ref().and_then(|domain| self.by_domain.get(domain));
-        let found = [of_domain, self.by_destination.get(&target.route)];
+    /// The rule by which nothing goes by a route, or to the hosts that the DNS names for a domain.
+    fn stopped_at(&self, route: RouteId, domain: Option<&str>) -> Option<usize> {
+        let of_domain = domain.and_then(|domain| self.by_domain.get(domain));
+        let found = [of_domain, self.by_destination.get(&route)];
         found.into_iter().flatten().copied().find(|place| self.rules[*place].stops().is_some())
     }
 
@@ -330,12 +330,21 @@ impl Orders {
         }
         let of_sender = self.of_sender(&job.reverse_path);
         let stopped = |domain| self.rule(of_sender, domain).is_some_and(|rule| rule.stops().is_some());
-        job.recipients.iter().any(|recipient| stopped(domain_of(&recipient.address)))
+        let mut domains = job.recipients.iter().map(|recipient| domain_of(&recipient.address));
+        let mut before = None;
+        // Recipients in one domain mostly stand together, and one answer is that of all of them.
+        is_stopped_there || domains.any(|domain| before.replace(domain) != Some(domain) && stopped(domain))
     }
 
     /// Whether mail that goes by a route otherwise may go to a target, and not only as it would anyway.
     fn admits(&self, own: RouteId, domain: &str, target: &Target) -> bool {
         own == DestinationId::NOWHERE || {
+        // What sent it there may be over: it does not begin all the same where nothing is to go.
+        let is_stopped_there = match &job.way {
+            Way::Via(route) => self.stopped_at(*route, None).is_some(),
+            Way::Hosts { domain, route, .. } => self.stopped_at(*route, Some(domain)).is_some(),
+            Way::Route | Way::Failed(_) | Way::Overdue(_) => false,
+        };
             let is_same = own == target.route && target.domain.as_deref().is_none_or(|other| *other == *key_of(domain));
             !is_same && self.routes.route(own).tls.is_met_by(self.routes.route(target.route).tls)
         }
