@@ -478,10 +478,18 @@ pub const ORDER_REASON_SIZE_MAX: usize = 256;
 pub const ORDER_NAME_SIZE_MAX: usize = 2048;
 
 /// What is read of the file with the standing orders, bytes: more than the most of them take.
-pub const ORDERS_FILE_SIZE_MAX: usize = 2 << 20;
+pub const ORDERS_FILE_SIZE_MAX: usize = 4 << 20;
 
-/// Entries of the schedule that are brought to where orders want them, in one breath: some hundred microseconds. A million entries
-/// take some thousand breaths.
+// Two names and a reason, of which each byte may need an escape, and what stands around them. The longest of ours is never taken
+// for a damaged one.
+const _: () =
+    assert!((ORDERS_MAX + 1) * (2 * (2 * ORDER_NAME_SIZE_MAX + ORDER_REASON_SIZE_MAX) + 512) <= ORDERS_FILE_SIZE_MAX);
+
+/// Files with standing orders that were damaged and are kept for the operator; the next one is written over the last of them.
+pub const ORDERS_DAMAGED_MAX: usize = 8;
+
+/// Recipients of entries of the schedule that are looked at to bring those to where orders want them, in one breath: some hundred
+/// microseconds. A million entries take some two thousand breaths. One message more may be gone through.
 pub const ORDER_LOOKS: usize = 512;
 
 /// How long workers have to answer an admin request. They do so between breaths, so that this means a hung one.

@@ -292,8 +292,8 @@ pub enum QueueAction {
     Release(SelectionArgs),
     /// Delete, without telling the sender.
     Delete(SelectionArgs),
-    /// Begin no delivery of some of the mail for a while. It stays in the queue and grows older, and no attempt is counted. What is
-    /// under way is finished; connections that have nothing more to do end by themselves, as ever.
+    /// Begin no delivery of some of the mail for a while. It stays in the queue and grows older, and no attempt is counted but that of
+    /// a delay warning. What is under way is finished; connections that have nothing more to do end by themselves, as ever.
     Suspend {
         #[command(flatten)]
         mail: orders::MailArgs,
@@ -301,8 +301,8 @@ pub enum QueueAction {
         term: orders::TermArgs,
     },
     /// Take a destination out of service for a while: suspend its mail, and end its open connections, each after the message that it
-    /// is at, as a load balancer drains a server. The queue is not emptied. Connections to MX hosts are shared by domains: those
-    /// end that have served this one last.
+    /// is at, as a load balancer drains a server. The queue is not emptied, and `check_recipients` goes on asking. Connections to MX
+    /// hosts are shared by domains: those end that have served this one last.
     Drain {
         #[command(flatten)]
         mail: orders::MailArgs,
@@ -320,7 +320,7 @@ pub enum QueueAction {
         #[command(flatten)]
         term: orders::TermArgs,
     },
-    /// End what `suspend`, `drain` or `reroute` has begun: what waited is tried at once.
+    /// End what `suspend`, `drain` or `reroute` has begun: what waited goes out as it is due, at once unless it was deferred before.
     Resume(orders::MailArgs),
     /// List what `suspend`, `drain` and `reroute` have begun: how long it lasts, why, and how many deliveries wait for it.
     Orders,

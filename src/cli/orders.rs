@@ -4,7 +4,7 @@ use super::text::{plain, span, time, write_json};
 use super::unbracketed;
 use crate::config::Period;
 use crate::control::{Answer, Client, ClientError, OrderCommand, OrderReport, Request, Versioned};
-use crate::delivery::{Selector, Treatment};
+use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::limits::{ORDER_DURATION_DEFAULT, ORDER_DURATION_MAX};
 use clap::Args;
 use serde::Serialize;
@@ -28,7 +28,7 @@ pub struct MailArgs {
     /// What is this tenant's: the name of a [[tenant]].
     #[arg(long, value_name = "NAME", group = "mail")]
     pub tenant: Option<String>,
-    /// All mail; with `resume`, all orders.
+    /// All mail; with `resume`, all orders, but after the alert `orders_damaged` only the one that keeps all mail back.
     #[arg(long, group = "mail")]
     pub all: bool,
 }
@@ -96,28 +96,28 @@ pub fn write_orders(socket: &Path, command: &OrderCommand, json: bool, out: &mut
         if let Answer::Orders { orders } = answer {
             match command {
                 _ if json => write_json(&Versioned::new(Orders { orders }), out)?,
-                OrderCommand::List => write_list(&orders, out)?,
-                OrderCommand::Give { .. } => {
-                    for OrderReport { order, seconds_left, .. } in &orders {
-                        writeln!(
-                            out,
-                            "{} is {} {}",
-                            plain(&order.selector.to_string()),
-                            order.treatment,
-                            left(*seconds_left)
-                        )?;
-                    }
-                }
-                OrderCommand::End { .. } => {
-                    for OrderReport { order, .. } in &orders {
-                        writeln!(out, "{} is no longer {}", plain(&order.selector.to_string()), order.treatment)?;
-                    }
-                }
+                _ => write_text(command, &orders, out)?,
             }
         }
         Ok(())
     })?;
     out.flush()?;
+    Ok(())
+}
+
+/// The answer to a command, for a person.
+fn write_text(command: &OrderCommand, orders: &[OrderReport], out: &mut dyn Write) -> io::Result<()> {
+    if matches!(command, OrderCommand::List) {
+        return write_list(orders, out);
+    }
+    for OrderReport { order, seconds_left, .. } in orders {
+        let StandingOrder { selector, treatment, .. } = order;
+        let line = match command {
+            OrderCommand::End { .. } => format!("{selector} is no longer {treatment}"),
+            _ => format!("{selector} is {treatment} {}", left(*seconds_left)),
+        };
+        writeln!(out, "{}", plain(&line))?;
+    }
     Ok(())
 }
 
@@ -132,11 +132,51 @@ fn write_list(orders: &[OrderReport], out: &mut dyn Write) -> io::Result<()> {
     if orders.is_empty() {
         return writeln!(out, "no orders");
     }
-    for OrderReport { order, seconds_left, waiting } in orders {
+    for OrderReport { order, seconds_left, waiting, misfit } in orders {
         let what = format!("{} {}", order.treatment, left(*seconds_left));
         writeln!(out, "{}: {}, {waiting} waiting", plain(&order.selector.to_string()), plain(&what))?;
         let reason = if order.reason.is_empty() { String::new() } else { format!(": {}", plain(&order.reason)) };
         writeln!(out, "    since {}{reason}", time(order.given_at))?;
+        if let Some(misfit) = misfit {
+            writeln!(out, "    it does not fit this configuration: {}", plain(misfit))?;
+        }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::WallTime;
+
+    #[test]
+    fn names_in_orders_reach_a_terminal_as_text_and_what_does_not_fit_is_said() {
+        let order = StandingOrder {
+            number: 1,
+            selector: Selector::Sender("a\u{1b}[2J".into()),
+            treatment: Treatment::Reroute { to: "b\u{202e}".into() },
+            reason: "c\u{7}".into(),
+            given_at: WallTime::default(),
+            ends_at: None,
+        };
+        let misfit = Some("mail for b\u{202e} has no route".to_owned());
+        let reports = [OrderReport { order, seconds_left: None, waiting: 3, misfit }];
+        let (selector, reason) = (Selector::All, String::new());
+        let give = OrderCommand::Give { selector, treatment: Treatment::Suspend, duration_seconds: None, reason };
+        let end = OrderCommand::End { selector: Selector::All };
+        for (command, expected) in [
+            (give, "sender a\\u{1b}[2J is rerouted to b\\u{202e} until it is resumed\n"),
+            (end, "sender a\\u{1b}[2J is no longer rerouted to b\\u{202e}\n"),
+            (
+                OrderCommand::List,
+                "sender a\\u{1b}[2J: rerouted to b\\u{202e} until it is resumed, 3 waiting\n    \
+                 since 1970-01-01 00:00:00: c\\u{7}\n    \
+                 it does not fit this configuration: mail for b\\u{202e} has no route\n",
+            ),
+        ] {
+            let mut out = Vec::new();
+            write_text(&command, &reports, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
+    }
 }

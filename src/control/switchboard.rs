@@ -11,7 +11,7 @@ use super::orders::{Done, OrderBoard};
 use super::pair::PairStatus;
 use super::protocol::{Answer, Question, QueueCommand, QueueEntry, QueueReply, Reply, Request};
 use super::status::{About, Process, StatusReport};
-use crate::delivery::{Orders, StandingOrder};
+use crate::delivery::{OrderError, Orders, StandingOrder};
 use crate::env::{Instant, Now};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, PULSES_WAITING_MAX, QUEUE_LIST_MAX};
@@ -137,6 +137,12 @@ impl Switchboard {
         self.orders_shared = Shared::new(&Arc::new(orders.compile()), &self.links);
         self.orders = orders;
         self.news.extend(self.orders.damage().map(|error| Event::OrdersDamaged { error: error.to_owned() }));
+        let warning = |(order, error): (&StandingOrder, OrderError)| {
+            let StandingOrder { selector, treatment, .. } = order;
+            let text = format!("the order that {selector} is {treatment} does not fit this configuration: {error}");
+            Event::Warning { text }
+        };
+        self.news.extend(self.orders.misfits().map(warning));
         self.health.orders_damaged(self.orders.damage(), now.wall);
         self
     }

@@ -11,7 +11,7 @@
 //! [`TlsPolicy::is_met_by`]: super::TlsPolicy::is_met_by
 
 use super::route::key_of;
-use super::{Answer, DestinationId, Job, RouteId, Routes, TenantId, Tenants};
+use super::{Answer, DestinationId, Job, RouteId, Routes, TenantId, Tenants, Way};
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use crate::limits::{ORDER_NAME_SIZE_MAX, ORDER_REASON_SIZE_MAX};
@@ -24,7 +24,7 @@ use std::sync::Arc;
 /// The destinations of domains whose mail goes by MX are called so, followed by the domain.
 const BY_MX: &str = "mx://";
 
-/// Which mail an order is about. Names are compared without regard to ASCII case.
+/// Which mail an order is about. Names are compared without regard to ASCII case, but those of tenants as they are.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Selector {
@@ -45,9 +45,9 @@ impl Selector {
     pub fn normal(self) -> Selector {
         match self {
             Selector::All => Selector::All,
-            Selector::Destination(name) => match name.strip_prefix(BY_MX) {
+            Selector::Destination(name) => match by_mx(&name) {
                 Some(domain) => Selector::Domain(key_of(domain).into_owned()),
-                None => Selector::Destination(name),
+                None => Selector::Destination(name.to_ascii_lowercase()),
             },
             Selector::Domain(domain) => Selector::Domain(key_of(&domain).into_owned()),
             Selector::Sender(sender) => Selector::Sender(key_of(&sender).into_owned()),
@@ -224,7 +224,11 @@ impl Orders {
                     // The system accepts no messages now, as its operator has said (RFC 3463 §3.4).
                     Effect::Stop(Answer::local((4, 3, 2), text))
                 }
-                Treatment::Reroute { to } => target(routes, to).map_or(Effect::Nothing, Effect::Reroute),
+                Treatment::Reroute { to } => {
+                    // The configuration may have changed since the order was given: nothing that it sends elsewhere may be lost.
+                    let target = target(routes, to).filter(|target| !routes.route(target.route).discards());
+                    target.map_or(Effect::Nothing, Effect::Reroute)
+                }
             };
             match &order.selector {
                 Selector::All => compiled.all = Some(place),
@@ -246,7 +250,7 @@ impl Orders {
         }
         for place in 0..compiled.rules.len() {
             let blocked = match &compiled.rules[place].effect {
-                Effect::Reroute(target) => compiled.stopped_at(target),
+                Effect::Reroute(target) => compiled.stopped_at(target.route, target.domain.as_deref()),
                 _ => None,
             };
             if let Effect::Reroute(target) = &mut compiled.rules[place].effect {
@@ -256,10 +260,10 @@ impl Orders {
         compiled
     }
 
-    /// The rule by which nothing is sent to where mail is sent elsewhere.
-    fn stopped_at(&self, target: &Target) -> Option<usize> {
-        let of_domain = target.domain.as_ref().and_then(|domain| self.by_domain.get(domain));
-        let found = [of_domain, self.by_destination.get(&target.route)];
+    /// The rule by which nothing goes by a route, or to the hosts that the DNS names for a domain.
+    fn stopped_at(&self, route: RouteId, domain: Option<&str>) -> Option<usize> {
+        let of_domain = domain.and_then(|domain| self.by_domain.get(domain));
+        let found = [of_domain, self.by_destination.get(&route)];
         found.into_iter().flatten().copied().find(|place| self.rules[*place].stops().is_some())
     }
 
@@ -301,6 +305,10 @@ impl Orders {
 
     /// The rule that holds for a recipient in this domain.
     pub(super) fn rule(&self, of_sender: OfSender, domain: &str) -> Option<&Rule> {
+        // As it is on most boxes at most times, and asked for every recipient.
+        if self.is_empty() {
+            return None;
+        }
         let own = self.routes.destination(domain);
         let of_domain = if self.by_domain.is_empty() { None } else { self.by_domain.get(&*key_of(domain)).copied() };
         let places = [of_domain, self.by_destination.get(&own).copied()].into_iter().chain(of_sender.0).flatten();
@@ -320,7 +328,7 @@ impl Orders {
 
     /// Why mail of this sender to this domain is not delivered, if an order says so.
     pub fn why(&self, reverse_path: &str, domain: &str) -> Option<&Answer> {
-        if self.is_empty() { None } else { self.rule(self.of_sender(reverse_path), domain)?.stops() }
+        self.rule(self.of_sender(reverse_path), domain)?.stops()
     }
 
     /// Whether a delivery must not begin.
@@ -328,9 +336,18 @@ impl Orders {
         if self.is_empty() {
             return false;
         }
+        // What sent it there may be over: it does not begin all the same where nothing is to go.
+        let is_stopped_there = match &job.way {
+            Way::Via(route) => self.stopped_at(*route, None).is_some(),
+            Way::Hosts { domain, route, .. } => self.stopped_at(*route, Some(domain)).is_some(),
+            Way::Route | Way::Failed(_) | Way::Overdue(_) => false,
+        };
         let of_sender = self.of_sender(&job.reverse_path);
         let stopped = |domain| self.rule(of_sender, domain).is_some_and(|rule| rule.stops().is_some());
-        job.recipients.iter().any(|recipient| stopped(domain_of(&recipient.address)))
+        let mut domains = job.recipients.iter().map(|recipient| domain_of(&recipient.address));
+        let mut before = None;
+        // Recipients in one domain mostly stand together, and one answer is that of all of them.
+        is_stopped_there || domains.any(|domain| before.replace(domain) != Some(domain) && stopped(domain))
     }
 
     /// Whether mail that goes by a route otherwise may go to a target, and not only as it would anyway.
@@ -357,9 +374,15 @@ impl Orders {
     }
 }
 
+/// The domain after which a destination is named, if that is one by MX.
+fn by_mx(name: &str) -> Option<&str> {
+    let (scheme, domain) = name.split_at_checked(BY_MX.len())?;
+    scheme.eq_ignore_ascii_case(BY_MX).then_some(domain)
+}
+
 /// The way of mail for a domain, or the one that has this name; none: there is none.
 fn target(routes: &Routes, to: &str) -> Option<Target> {
-    let (route, domain) = match to.strip_prefix(BY_MX) {
+    let (route, domain) = match by_mx(to) {
         None if to.contains("://") => (routes.named(to).next()?, ""),
         domain => {
             let domain = domain.unwrap_or(to);
@@ -380,7 +403,8 @@ impl StandingOrder {
         if !is_line(&self.reason, ORDER_REASON_SIZE_MAX) {
             return Err(OrderError::Text("a reason", ORDER_REASON_SIZE_MAX));
         }
-        if !is_line(self.selector.name(), ORDER_NAME_SIZE_MAX) {
+        let to = if let Treatment::Reroute { to } = &self.treatment { to } else { "" };
+        if ![self.selector.name(), to].into_iter().all(|name| is_line(name, ORDER_NAME_SIZE_MAX)) {
             return Err(OrderError::Text("a name", ORDER_NAME_SIZE_MAX));
         }
         let (own, domain) = match &self.selector {
@@ -411,7 +435,7 @@ impl StandingOrder {
 
     fn check_way(&self, routes: &Routes, own: &[RouteId], domain: Option<&str>, to: &str) -> Result<(), OrderError> {
         let Some(target) = target(routes, to) else {
-            let is_name = to.contains("://") && !to.starts_with(BY_MX);
+            let is_name = to.contains("://") && by_mx(to).is_none();
             return Err(if is_name { OrderError::NoDestination(to.into()) } else { OrderError::NoRoute(to.into()) });
         };
         let route = routes.route(target.route);

@@ -542,10 +542,11 @@ impl Routes {
         }
     }
 
-    /// The routes that have this name: those with the same hops, which may differ in other things.
+    /// The routes that have this name, whatever its ASCII case: those with the same hops, which may differ in other things. None of
+    /// those by MX, as each of their domains has a name of its own.
     pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = RouteId> + 'a {
         let ids = (0..self.count()).map(DestinationId::from_index);
-        ids.filter(move |id| self.name(*id).to_string() == name)
+        ids.filter(move |id| !self.route(*id).mx && self.names[id.index()].eq_ignore_ascii_case(name))
     }
 
     /// The name for people of the routes that a destination is reached by.

@@ -9,8 +9,8 @@ mod tests;
 
 pub use file::{OrdersFile, OrdersKept};
 
-use crate::delivery::{Orders, Routes, Selector, StandingOrder, Tenants, Treatment};
-use crate::env::{Instant, Now};
+use crate::delivery::{OrderError, Orders, Routes, Selector, StandingOrder, Tenants, Treatment};
+use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::limits::{ORDER_DURATION_MAX, ORDERS_MAX};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,8 @@ pub enum OrderCommand {
         #[serde(default)]
         reason: String,
     },
-    /// Ends the one about this mail; with [`Selector::All`] all of them.
+    /// Ends the one about this mail; with [`Selector::All`] all of them, but after damage ([`OrderBoard::damage`]) only the one that
+    /// keeps all mail back for it.
     End {
         /// About which mail.
         selector: Selector,
@@ -53,7 +54,12 @@ pub struct OrderReport {
     pub seconds_left: Option<u64>,
     /// Deliveries that it keeps back, or that wait to go elsewhere: messages, each counted once for every destination.
     pub waiting: u64,
+    /// Why it could not be given with this configuration, with which it does less than it was given for, or nothing; null: it could.
+    pub misfit: Option<String>,
 }
+
+/// One that stands, with the end that it has on the monotonic clock, so that a wall clock that jumps ends none.
+type Standing = (StandingOrder, Option<Instant>);
 
 /// Makes bytes durable in the place of those before; if it cannot, it says why, and those before are still there.
 pub type Keep = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
@@ -62,8 +68,7 @@ pub type Keep = Box<dyn FnMut(&[u8]) -> Result<(), String> + Send>;
 pub struct OrderBoard {
     routes: Arc<Routes>,
     tenants: Arc<Tenants>,
-    /// Each with the end that it has on the monotonic clock, so that a wall clock that jumps ends none.
-    orders: Vec<(StandingOrder, Option<Instant>)>,
+    orders: Vec<Standing>,
     number_next: u64,
     /// What was wrong with what was kept, while all mail is kept back for it.
     damage: Option<String>,
@@ -84,10 +89,15 @@ impl OrderBoard {
     pub fn new((routes, tenants): (Arc<Routes>, Arc<Tenants>), kept: OrdersKept, keep: Keep, now: Now) -> OrderBoard {
         let number_next = kept.orders.iter().map(|order| order.number + 1).max().unwrap_or(1);
         let orders = kept.orders.into_iter().map(|order| {
-            let end = order.ends_at.map(|at| now.mono + at.since(now.wall));
-            (order, end)
+            // Where the wall clock is behind the one that it was given by, it holds no longer than it was given for.
+            let left = |at: WallTime| at.since(now.wall).min(at.since(order.given_at)).min(ORDER_DURATION_MAX);
+            let end = order.ends_at.map(|at| now.mono + left(at));
+            (StandingOrder { selector: order.selector.normal(), ..order }, end)
         });
-        OrderBoard { routes, tenants, orders: orders.collect(), number_next, damage: kept.damage, keep }
+        let orders: Vec<Standing> = orders.collect();
+        let mut board = OrderBoard { routes, tenants, orders: Vec::new(), number_next, damage: kept.damage, keep };
+        board.adopt(orders);
+        board
     }
 
     /// All that stand, for the workers.
@@ -139,7 +149,7 @@ impl OrderBoard {
         after.push((order.clone(), end));
         self.persist(&after)?;
         self.number_next += 1;
-        self.orders = after;
+        self.adopt(after);
         let ended = before.into_iter().map(Event::OrderEnded);
         let events = ended.chain([Event::OrderGiven(order.clone())]).collect();
         Ok(Done { orders: Some(vec![order]), events })
@@ -147,35 +157,35 @@ impl OrderBoard {
 
     fn end(&mut self, selector: &Selector) -> Result<Done, String> {
         let mut after = self.orders.clone();
-        let is_meant = |order: &StandingOrder| *selector == Selector::All || order.selector == *selector;
+        // What was given anew after damage is to outlive the order that kept all mail back for so long.
+        let is_every = *selector == Selector::All && self.damage.is_none();
+        let is_meant = |order: &StandingOrder| is_every || order.selector == *selector;
         let ended: Vec<StandingOrder> =
             after.extract_if(.., |(order, _)| is_meant(order)).map(|(order, _)| order).collect();
         if ended.is_empty() {
             let what = if *selector == Selector::All { String::new() } else { format!(" about {selector}") };
             return Err(format!("no order{what} stands: `rohrpost queue orders` lists them"));
         }
-        let damage = self.damage.clone();
-        if after.iter().all(|(order, _)| order.selector != Selector::All) {
-            self.damage = None;
-        }
-        self.persist(&after).inspect_err(|_| self.damage = damage)?;
-        self.orders = after;
+        self.persist(&after)?;
+        self.adopt(after);
         let events = ended.iter().cloned().map(Event::OrderEnded).collect();
         Ok(Done { orders: Some(ended), events })
     }
 
     /// Ends what has held for long enough; what is to be logged.
     pub fn expire(&mut self, now: Now) -> Vec<Event> {
-        let is_over = |end: Option<Instant>| end.is_some_and(|end| end <= now.mono);
-        let ended: Vec<StandingOrder> =
-            self.orders.extract_if(.., |(_, end)| is_over(*end)).map(|(order, _)| order).collect();
-        let mut events: Vec<Event> = ended.into_iter().map(Event::OrderExpired).collect();
-        if !events.is_empty()
-            && let Err(error) = self.persist(&self.orders.clone())
-        {
+        if self.next_deadline().is_none_or(|end| end > now.mono) {
+            return Vec::new();
+        }
+        let is_over = |(_, end): &mut Standing| end.is_some_and(|end| end <= now.mono);
+        let mut after = self.orders.clone();
+        let mut events: Vec<Event> =
+            after.extract_if(.., is_over).map(|(order, _)| Event::OrderExpired(order)).collect();
+        if let Err(error) = self.persist(&after) {
             // It is over all the same: a later start finds that its time has passed.
             events.push(Event::Warning { text: format!("the end of a standing order could not be kept: {error}") });
         }
+        self.adopt(after);
         events
     }
 
@@ -184,9 +194,32 @@ impl OrderBoard {
         self.orders.iter().filter_map(|(_, end)| *end).min()
     }
 
-    fn persist(&mut self, orders: &[(StandingOrder, Option<Instant>)]) -> Result<(), String> {
+    /// What was wrong, if all mail is still kept back for it when these orders stand.
+    fn damage_with(&self, orders: &[Standing]) -> Option<String> {
+        let keeps_all =
+            |order: &StandingOrder| order.selector == Selector::All && order.treatment == Treatment::Suspend;
+        self.damage.clone().filter(|_| orders.iter().any(|(order, _)| keeps_all(order)))
+    }
+
+    fn persist(&mut self, orders: &[Standing]) -> Result<(), String> {
+        let damage = self.damage_with(orders);
         let orders = orders.iter().map(|(order, _)| order.clone()).collect();
-        (self.keep)(&OrdersKept { orders, damage: self.damage.clone() }.to_bytes())
+        (self.keep)(&OrdersKept { orders, damage }.to_bytes())
+    }
+
+    /// These stand from now on.
+    fn adopt(&mut self, orders: Vec<Standing>) {
+        self.damage = self.damage_with(&orders);
+        self.orders = orders;
+    }
+
+    /// Those that could not be given with this configuration, which may have changed since they were, and why not.
+    pub fn misfits(&self) -> impl Iterator<Item = (&StandingOrder, OrderError)> {
+        self.orders.iter().filter_map(|(order, _)| Some((order, self.check(order)?)))
+    }
+
+    fn check(&self, order: &StandingOrder) -> Option<OrderError> {
+        order.check(&self.routes, &self.tenants).err()
     }
 
     /// For the operator: these orders, or all that stand. `waiting`: the deliveries of each, by its number.
@@ -200,7 +233,8 @@ impl OrderBoard {
         let report = |order: StandingOrder| {
             let end = self.orders.iter().find(|(other, _)| other.number == order.number).and_then(|(_, end)| *end);
             let seconds_left = order.ends_at.map(|_| end.map_or(0, |end| end.since(now.mono).as_secs()));
-            OrderReport { seconds_left, waiting: waiting.get(&order.number).copied().unwrap_or(0), order }
+            let waiting = waiting.get(&order.number).copied().unwrap_or(0);
+            OrderReport { seconds_left, waiting, misfit: self.check(&order).map(|error| error.to_string()), order }
         };
         orders.into_iter().map(report).collect()
     }

@@ -39,10 +39,18 @@ impl Backlog {
     /// Takes out all of which this holds.
     pub fn extract(&mut self, is_meant: impl Fn(&Waiting) -> bool) -> Vec<Waiting> {
         let mut taken = Vec::new();
-        for waiting in self.waiting.iter_mut().filter(|waiting| waiting.iter().any(&is_meant)) {
-            let (meant, others): (VecDeque<Waiting>, VecDeque<Waiting>) = waiting.drain(..).partition(&is_meant);
-            taken.extend(meant);
-            *waiting = others;
+        for waiting in &mut self.waiting {
+            // Each is asked about once, and what stands before the first of them stays where it is.
+            let Some(first) = waiting.iter().position(&is_meant) else { continue };
+            let mut rest = waiting.split_off(first).into_iter();
+            taken.extend(rest.next());
+            for other in rest {
+                if is_meant(&other) {
+                    taken.push(other);
+                } else {
+                    waiting.push_back(other);
+                }
+            }
         }
         taken
     }

@@ -11,7 +11,9 @@ impl Destinations {
     /// those end that have served the domain last.
     pub fn heed(&mut self, now: Instant, orders: &Orders, known: u64) {
         let is_stopped = |work: &Work| matches!(work, Work::Deliver(job) if orders.stop(job));
-        for place in 0..self.targets.len() {
+        // All that waits is gone through only for an order that may stop some of it: what ends stops nothing.
+        let is_new = orders.newest() > known;
+        for place in (0..self.targets.len()).filter(|_| is_new) {
             let stopped = self.targets[place].waiting.extract(|waiting| is_stopped(&waiting.work));
             if !stopped.is_empty() {
                 stopped.into_iter().for_each(|waiting| self.finish(waiting, &Fate::Untried, None));

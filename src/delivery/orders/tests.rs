@@ -1,6 +1,6 @@
 use super::*;
 use crate::delivery::testing::{domain, hop, orders, reroute, routes, sender};
-use crate::delivery::{Route, TlsPolicy};
+use crate::delivery::{Hop, Route, TlsPolicy};
 
 /// The number of the order that holds, and what it comes to.
 fn found(orders: &Orders, path: &str, domain: &str) -> Option<(u64, bool)> {
@@ -118,6 +118,8 @@ fn an_order_that_would_do_nothing_or_harm_is_refused() {
     assert_eq!(check(domain("nowhere.example"), Treatment::Suspend), Err(nowhere()));
     assert_eq!(check(Selector::All, reroute("nowhere.example")), Err(nowhere()));
     assert!(matches!(check(Selector::All, reroute("discarded.example")), Err(OrderError::Discards(_))));
+    // Each domain whose mail goes by MX has a destination of its own.
+    assert_eq!(check(named("mx"), Treatment::Suspend), Err(OrderError::NoDestination("mx".into())));
     for (selector, to) in [
         (domain("d0.example"), "D0.Example"),
         (named("smtp://192.0.2.2:25"), "d0.example"),
@@ -129,6 +131,9 @@ fn an_order_that_would_do_nothing_or_harm_is_refused() {
         assert!(matches!(check(selector, Treatment::Drain), Err(OrderError::NoConnections(_))));
     }
     assert!(matches!(check(sender(&"x".repeat(3000)), Treatment::Suspend), Err(OrderError::Text(..))));
+    for to in ["x".repeat(3000), "required.example\n".to_owned()] {
+        assert!(matches!(check(Selector::All, reroute(&to)), Err(OrderError::Text(..))), "{to:?}");
+    }
     let mut order = orders(&routes, [(1, Selector::All, Treatment::Suspend)]).rules()[0].order.clone();
     order.reason = "two\nlines".into();
     assert!(matches!(order.check(&routes, &Tenants::default()), Err(OrderError::Text(..))));
@@ -144,4 +149,32 @@ fn an_order_about_what_this_configuration_does_not_have_does_nothing() {
     let all = orders(&routes(2), two);
     assert_eq!(found(&all, "a@b.example", "d0.example"), None);
     assert_eq!(all.newest(), 2);
+}
+
+#[test]
+fn nothing_is_sent_to_where_it_would_be_lost_though_that_was_another_route_when_the_order_was_given() {
+    let routes = demanding();
+    for selector in [Selector::All, sender("a@b.example"), domain("d0.example"), domain("nowhere.example")] {
+        let all = orders(&routes, [(1, selector.clone(), reroute("discarded.example"))]);
+        for domain in ["d0.example", "nowhere.example"] {
+            assert_eq!(found(&all, "a@b.example", domain), None, "{selector} to {domain}");
+        }
+        assert_eq!(all.target(1), None);
+    }
+}
+
+#[test]
+fn destinations_are_named_whatever_the_case() {
+    let routes = routes(2);
+    let named = |name: &str| Selector::Destination(name.into()).normal();
+    assert_eq!(named("MX://D.example."), Selector::Domain("d.example".into()));
+    assert_eq!(named("SMTP://192.0.2.0:25"), named("smtp://192.0.2.0:25"));
+    let all = orders(&routes, [(1, named("SMTP://192.0.2.0:25"), reroute("SMTP://192.0.2.1:25"))]);
+    assert_eq!(found(&all, "", "d0.example"), Some((1, false)));
+    let hop = Hop { name: "MX.Example".into(), ..hop(1, 10) };
+    let routes = Arc::new(Routes::new([("d0.example".into(), Route::new(vec![hop]))]).unwrap());
+    assert_eq!(
+        found(&orders(&routes, [(1, named("smtp://MX.Example:25"), Treatment::Suspend)]), "", "d0.example"),
+        Some((1, true))
+    );
 }

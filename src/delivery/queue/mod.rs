@@ -409,12 +409,12 @@ impl Queue {
             }
             self.refresh(now, place);
         }
-        let mut moves = 0;
-        while moves < ORDER_LOOKS
+        let mut looks = 0;
+        while looks < ORDER_LOOKS
             && let Some(place) = self.ready.next(|class| self.under_way.has_room(class, JOBS_IN_HAND_TOTAL_MAX))
         {
             self.lanes[place].place = None;
-            let job = self.next_of(now, place, &lookup, &mut moves);
+            let job = self.next_of(now, place, &lookup, &mut looks);
             self.refresh(now, place);
             if job.is_some() {
                 return job;
@@ -429,7 +429,7 @@ impl Queue {
         now: Now,
         place: usize,
         lookup: &impl Fn(MessageId) -> Option<M>,
-        moves: &mut usize,
+        looks: &mut usize,
     ) -> Option<Job> {
         let lane = &mut self.lanes[place];
         lane.outlook(now.mono, self.in_hand_max).ready?;
@@ -448,9 +448,9 @@ impl Queue {
         let key = lane.next(now.mono, self.in_hand_max, may)?;
         let message = lookup(key.0);
         if let Some(message) = &message
-            && self.set_right(now, key, message)
+            && self.set_right(now, key, message, looks)
         {
-            *moves += 1;
+            *looks += 1;
             return None;
         }
         let is_own = place == self.place_of(key.1);
@@ -556,7 +556,7 @@ impl Queue {
         let Left { due, forced_from, place, course } = self.forget(key);
         let own = self.place_of(key.1);
         let made = message.filter(|message| !message.held()).and_then(|message| {
-            let mut open = self.open_recipients(&message, key.1);
+            let (mut open, _) = self.open_recipients(&message, key.1);
             // What is too old is so everywhere.
             open.retain(|open| is_settled || open.course == course);
             // Usually the time is past. If the wall clock was set back, what was due first is due now.
@@ -595,19 +595,21 @@ impl Queue {
         Left { due, forced_from, place, course }
     }
 
-    /// The open recipients of a message at a destination, when each is due, and what orders make of them.
-    fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> Vec<Open> {
+    /// The open recipients of a message at a destination, when each is due, and what orders make of them; and of how many recipients
+    /// they are.
+    fn open_recipients(&self, message: &impl MessageView, destination: DestinationId) -> (Vec<Open>, usize) {
         let wishes = self.wishes(message);
         let of_sender = self.book.orders.of_sender(message.reverse_path());
-        let mut open = Vec::new();
+        let (mut open, mut looked_at) = (Vec::new(), 0);
         for (index, RecipientView { address, progress, .. }) in (0..).zip(message.recipients()) {
+            looked_at += 1;
             let domain = domain_of(address);
             if progress.open && self.found(domain, wishes) == Some(destination) {
                 let course = self.book.course(of_sender, domain);
                 open.push(Open { index, at: progress.next_attempt_at, course });
             }
         }
-        open
+        (open, looked_at)
     }
 
     /// The job, and from where on recipients are still forced after it.
@@ -677,7 +679,7 @@ impl Queue {
         settled.sort_unstable();
         let mut choice = Choice::default();
         let mut forced_left = NONE_FORCED;
-        for Open { index, at, course } in self.open_recipients(message, destination) {
+        for Open { index, at, course } in self.open_recipients(message, destination).0 {
             let due = match settled.binary_search_by_key(&index, |(index, _)| *index) {
                 Ok(found) => settled[found].1,
                 Err(_) if index >= forced_from => {
@@ -723,7 +725,7 @@ impl Queue {
             self.forced.insert(key, forced_from);
         }
         let (own, place) = (self.place_of(key.1), self.place_for(key.1, message, spot.course));
-        self.book.note(key, own, Note { course: spot.course, place, parted: spot.parted });
+        self.book.note(key, own, Note { course: spot.course, place, parted: spot.parted, also: spot.also });
         self.lanes[own].away += usize::from(own != place);
         let lane = &mut self.lanes[place];
         match spot.course {

@@ -15,6 +15,7 @@ use crate::env::{Instant, Now};
 use crate::limits::ORDER_LOOKS;
 use crate::spool::MessageId;
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -47,12 +48,19 @@ pub(super) struct Note {
     pub place: usize,
     /// Others of its recipients belong elsewhere.
     pub parted: bool,
+    /// The first order that keeps some of those.
+    pub also: Option<NonZeroU64>,
 }
 
 impl Note {
     /// No order is about it, and its own lane is here.
     pub fn plain(own: usize) -> Note {
-        Note { course: Course::Own, place: own, parted: false }
+        Note { course: Course::Own, place: own, parted: false, also: None }
+    }
+
+    /// The orders that it counts for.
+    fn orders(&self) -> impl Iterator<Item = u64> {
+        self.course.order().into_iter().chain(self.also.map(NonZeroU64::get))
     }
 }
 
@@ -63,6 +71,8 @@ pub(super) struct Spot {
     pub at: Instant,
     /// As in [`Note`].
     pub parted: bool,
+    /// As in [`Note`].
+    pub also: Option<NonZeroU64>,
 }
 
 /// Finds the spot of an entry from those of its recipients.
@@ -85,7 +95,8 @@ impl Choice {
     /// None: there is no recipient.
     pub fn spot(self) -> Option<Spot> {
         let (at, course) = self.going.or(self.kept)?;
-        Some(Spot { course, at, parted: self.parted })
+        let kept = self.kept.and_then(|(_, course)| course.order()).filter(|_| self.going.is_some());
+        Some(Spot { course, at, parted: self.parted, also: kept.and_then(NonZeroU64::new) })
     }
 }
 
@@ -123,19 +134,19 @@ impl Book {
     pub fn note(&mut self, key: Key, own: usize, note: Note) {
         if note != Note::plain(own) {
             self.notes.insert(key, note);
-            note.course.order().into_iter().for_each(|number| *self.counts.entry(number).or_default() += 1);
+            note.orders().for_each(|number| *self.counts.entry(number).or_default() += 1);
         }
     }
 
     /// Forgets an entry.
     pub fn strike(&mut self, key: Key) -> Option<Note> {
         let note = self.notes.remove(&key)?;
-        if let Some(number) = note.course.order()
-            && let Some(count) = self.counts.get_mut(&number)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.counts.remove(&number);
+        for number in note.orders() {
+            if let Some(count) = self.counts.get_mut(&number) {
+                *count -= 1;
+                if *count == 0 {
+                    self.counts.remove(&number);
+                }
             }
         }
         Some(note)
@@ -158,15 +169,17 @@ impl Queue {
 
     /// Goes on bringing entries to where they belong. Whether there is more to do.
     pub fn sort_out<M: MessageView>(&mut self, now: Now, lookup: impl Fn(MessageId) -> Option<M>) -> bool {
-        for _ in 0..ORDER_LOOKS {
+        let mut looks = 0;
+        while looks < ORDER_LOOKS {
             let Some(after) = self.book.walk else { return false };
             let Some(key) = self.waiting.range((after, Bound::Unbounded)).next().map(|(key, _)| *key) else {
                 self.book.walk = None;
                 return false;
             };
             self.book.walk = Some(Bound::Excluded(key));
+            looks += 1;
             if let Some(message) = lookup(key.0) {
-                self.set_right(now, key, &message);
+                self.set_right(now, key, &message, &mut looks);
             }
         }
         true
@@ -177,7 +190,8 @@ impl Queue {
         self.book.walk.is_some()
     }
 
-    /// How many entries each order keeps, or sends elsewhere, by its number.
+    /// How many entries each order keeps, or sends elsewhere, by its number. One that is parted counts for the order that it waits under
+    /// now, and for the first that keeps others of its recipients.
     pub fn ordered(&self) -> impl Iterator<Item = (u64, usize)> {
         self.book.counts.iter().map(|(number, count)| (*number, *count))
     }
@@ -213,22 +227,24 @@ impl Queue {
         }
     }
 
-    /// Moves an entry if it does not wait where it belongs. Whether it did not.
-    pub(super) fn set_right(&mut self, now: Now, key: Key, message: &impl MessageView) -> bool {
+    /// Moves an entry if it does not wait where it belongs. Whether it did not. Adds to `looks` the recipients that were looked at for
+    /// that, but the first.
+    pub(super) fn set_right(&mut self, now: Now, key: Key, message: &impl MessageView, looks: &mut usize) -> bool {
         let note = self.book.notes.get(&key).copied();
         if note.is_none() && self.book.orders.is_empty() {
             return false;
         }
         let Some(&at) = self.waiting.get(&key) else { return false };
-        let open = self.open_recipients(message, key.1).into_iter();
-        let choice: Choice = open.map(|open| (self.instant_of(now, open.at), open.course)).collect();
-        let Some(found) = choice.spot() else { return false };
-        let Note { course, parted, .. } = note.unwrap_or(Note::plain(self.place_of(key.1)));
+        let (open, looked_at) = self.open_recipients(message, key.1);
+        *looks += looked_at.saturating_sub(1);
+        let open = open.into_iter().map(|open| (self.instant_of(now, open.at), open.course));
+        let Some(found) = open.collect::<Choice>().spot() else { return false };
+        let Note { course, parted, also, .. } = note.unwrap_or(Note::plain(self.place_of(key.1)));
         let forced_from = self.forced.get(&key).copied().unwrap_or(NONE_FORCED);
         // When all of it goes together it has its time already.
         let is_timed_anew = (found.parted || parted) && forced_from == NONE_FORCED;
         let due = if is_timed_anew && found.at.max(at) > now.mono { found.at } else { at };
-        let moves = found.course != course || due != at;
+        let moves = found.course != course || found.also != also || due != at;
         if moves {
             self.wait(now, key, message, Spot { at: due, ..found }, forced_from);
         }

@@ -86,3 +86,68 @@ fn work_that_is_sent_another_way_uses_the_connections_of_that_way() {
     owner.push(at(1).mono, 0, work).unwrap();
     assert_eq!(starts(&actions(&mut owner, 1)), [connection]);
 }
+
+/// Deliveries that came back untried, by the numbers of their messages.
+fn back(actions: &[Action]) -> Vec<u64> {
+    let number = |action: &Action| match action {
+        Action::Finished { result: WorkResult::Deliver(result), .. } => {
+            assert!(result.fates.iter().all(|(_, fate)| *fate == Fate::Untried), "{result:?}");
+            Some(result.id.number())
+        }
+        _ => None,
+    };
+    actions.iter().filter_map(number).collect()
+}
+
+#[test]
+fn what_an_earlier_order_has_sent_here_does_not_begin_when_nothing_is_to_go_here() {
+    // The order that has sent it is over: none that stands is about where it comes from.
+    let fixed = routes(2);
+    let second = DestinationId::from_index(1);
+    let suspended = Selector::Destination("smtp://192.0.2.1:25".into());
+    let mut fixed_owner = owner(&fixed, Settings::default());
+    let Work::Deliver(rerouted) = job(1, first()) else { unreachable!() };
+    fixed_owner.push(at(0).mono, 0, Work::Deliver(Job { way: Way::Via(second), ..rerouted })).unwrap();
+    fixed_owner.push(at(0).mono, 0, job(2, first())).unwrap();
+    fixed_owner.heed(at(1).mono, &orders(&fixed, [(2, suspended, Treatment::Suspend)]), 1);
+    assert_eq!(back(&actions(&mut fixed_owner, 1)), [1]);
+
+    let by_mx = Arc::new(by_mx());
+    let mut owner = owner(&by_mx, Settings::default());
+    let set = hosts(1, &[(10, "a.example", 1)]);
+    for (number, name) in [(1, "d.example"), (2, "there.example")] {
+        let Work::Deliver(job) = job(number, DestinationId::from_index(7)) else { unreachable!() };
+        let way = Way::Hosts { domain: name.into(), route: first(), hosts: Arc::clone(&set) };
+        owner.push(at(0).mono, 0, Work::Deliver(Job { way, ..job })).unwrap();
+    }
+    owner.heed(at(1).mono, &orders(&by_mx, [(2, domain("there.example"), Treatment::Drain)]), 1);
+    assert_eq!(back(&actions(&mut owner, 1)), [2]);
+}
+
+#[test]
+fn what_waits_is_gone_through_for_new_orders_only_and_what_is_not_stopped_keeps_its_order() {
+    let routes = routes(1);
+    let mut owner = owner(&routes, Settings::default());
+    for number in 1..=6 {
+        let Work::Deliver(job) = job(number, first()) else { unreachable!() };
+        let from = if number % 2 == 0 { "a@stopped.example" } else { "a@other.example" };
+        owner.push(at(0).mono, 0, Work::Deliver(Job { reverse_path: from.into(), ..job })).unwrap();
+    }
+    let all = orders(&routes, [(3, Selector::Sender("stopped.example".into()), Treatment::Suspend)]);
+    // Another one has ended; this one was heeded when it came.
+    owner.heed(at(0).mono, &all, 3);
+    let made = actions(&mut owner, 0);
+    let (connection, _) = connects(&made)[0];
+    assert!(back(&made).is_empty());
+    owner.heed(at(0).mono, &all, 2);
+    assert_eq!(back(&actions(&mut owner, 0)), [2, 4, 6]);
+    owner.ready(at(0).mono, connection);
+    let mut begun = Vec::new();
+    while let Some(action) = owner.poll(at(0).mono) {
+        if let Action::Start { connection, work: Work::Deliver(job) } = action {
+            begun.push(job.id.number());
+            owner.done(at(0).mono, connection, delivered(), true);
+        }
+    }
+    assert_eq!(begun, [1, 3, 5]);
+}
