@@ -48,6 +48,11 @@ fn what_is_no_memory_is_refused_with_advice() {
     }
 }
 
+/// What a worker says with which nothing is wrong, which was told nothing and has heard nobody.
+fn quiet(identity: Node) -> PairReport {
+    PairReport { worker: 0, identity, done: 0, heard: None, silent_since: None, failed: false, room: Room::Enough }
+}
+
 fn copy(number: u64) -> Incarnation {
     Incarnation::new(number).expect("not zero")
 }
@@ -134,15 +139,7 @@ fn what_a_partner_keeps_is_looked_at_before_the_arbiter_reads() {
     let standing = Standing { register: Some(register), ..Standing::default() };
     let heard =
         Words { epoch: 1, role: Role::Leads, incarnation: copy(7), able: true, roomy: true, standing: Some(standing) };
-    let report = PairReport {
-        worker: 0,
-        identity: Node::B,
-        done: 0,
-        heard: Some(heard),
-        silent_since: None,
-        failed: false,
-        room: Room::Enough,
-    };
+    let report = PairReport { heard: Some(heard), ..quiet(Node::B) };
     board.report(report, now);
     let expected = [(Node::B, PairTask::Hear(standing)), (Node::B, PairTask::Read)];
     assert_eq!(tasks(&mut board), expected);
@@ -177,15 +174,7 @@ fn what_a_worker_says_of_the_copy_before_does_not_have_the_next_one_set_aside() 
     let partners = Register::solo(1, Node::B, copy(7));
     assert_eq!(renews(&mut board, Event::Read(Found::Register(partners))), 0);
     assert_eq!(renews(&mut board, Event::Persisted), 0);
-    let report = |failed: bool, done: u64| PairReport {
-        worker: 0,
-        identity: Node::A,
-        done,
-        heard: None,
-        silent_since: None,
-        failed,
-        room: Room::Enough,
-    };
+    let report = |failed: bool, done: u64| PairReport { failed, done, ..quiet(Node::A) };
     board.report(report(true, 0), now);
     assert_eq!(renews(&mut board, Event::Stirred), 1, "nobody counts on it");
     let memory = board.arbiter(Node::A).memory();
@@ -207,16 +196,7 @@ fn every_transition_is_told_once_and_counted() {
     board.command(Node::A, Command::Create, now).unwrap();
     board.tell(Node::A, Event::Proposed(Outcome::Won), now);
     board.tell(Node::A, Event::Persisted, now);
-    let done = |number| PairReport {
-        worker: 0,
-        identity: Node::A,
-        done: number,
-        heard: None,
-        silent_since: None,
-        failed: false,
-        room: Room::Enough,
-    };
-    board.report(done(1), now);
+    board.report(PairReport { done: 1, ..quiet(Node::A) }, now);
     let stages = std::iter::from_fn(|| board.event()).filter_map(|event| match event {
         crate::event::Event::PairStage { identity: Node::A, stage, epoch } => Some((stage, epoch)),
         _ => None,

@@ -452,16 +452,19 @@ fn every_stage_is_in_the_table() {
     assert_eq!(stages.len(), 17, "{stages:?}");
 }
 
-fn leading() -> Bench {
+/// The machine in the state of this name.
+fn state(name: &str) -> Bench {
     let mut states = states();
-    let index = states.iter().position(|(name, _)| *name == "leads, mirrored").expect("it is there");
+    let index = states.iter().position(|(other, _)| *other == name).expect("it is there");
     states.swap_remove(index).1
 }
 
+fn leading() -> Bench {
+    state("leads, mirrored")
+}
+
 fn following() -> Bench {
-    let mut states = states();
-    let index = states.iter().position(|(name, _)| *name == "follows").expect("it is there");
-    states.swap_remove(index).1
+    state("follows")
 }
 
 #[test]
@@ -514,10 +517,7 @@ fn a_partner_does_not_catch_up_and_no_identity_moves_before_the_order_to_lead_is
 
 #[test]
 fn an_owner_that_asks_to_be_mirrored_gives_way_to_a_replica_that_has_gone_on() {
-    let mut states = states();
-    let asks = "leads alone, requires both, and asks to be mirrored";
-    let index = states.iter().position(|(name, _)| *name == asks).expect("it is there");
-    let pairing = states.swap_remove(index).1;
+    let pairing = state("leads alone, requires both, and asks to be mirrored");
     assert!(pairing.arbiter.works());
     // It has learned from the store what we asked for, or goes on from there.
     let told = pairing.clone().heard(10, Role::Follows).at(Stage::Pairing);
