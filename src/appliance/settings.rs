@@ -215,7 +215,8 @@ pub(crate) fn pair<D: Disk>(
         timing: Timing::of(*pair.silence),
         protocol: VERSION,
         calls: pair.arbiter == config::Arbiter::Manual && node(pair) == Node::A,
-        catch_up_rate: *pair.catch_up_rate / config.workers.cores.len().max(1) as u64,
+        catch_up_rate: *pair.catch_up_rate
+            / u64::from(logs_of_identity(pair, config.workers.cores.len().max(1) as u16)),
         tls,
         keeper,
         kept,
@@ -258,9 +259,14 @@ pub(crate) fn spool(config: &Config, number: u16, logs: u16) -> spool::Settings 
     }
 }
 
-/// What a log of a pair is told: there is one of each identity for each worker, and all begin as replicas.
-pub(crate) fn replica(config: &Config, number: u16, workers: u16) -> spool::Settings {
-    spool::Settings { epoch: EPOCH_MAX, ..spool(config, number, 2 * workers) }
+/// How many logs each identity of a pair has, on a box with so many workers.
+pub(crate) fn logs_of_identity(pair: &config::Pair, workers: u16) -> u16 {
+    pair.logs.unwrap_or(workers)
+}
+
+/// What a log of a pair is told, of which each identity has so many: all begin as replicas.
+pub(crate) fn replica(config: &Config, number: u16, logs: u16) -> spool::Settings {
+    spool::Settings { epoch: EPOCH_MAX, ..spool(config, number, 2 * logs) }
 }
 
 /// What a listener does with TLS.

@@ -52,8 +52,8 @@ pub(super) fn open(config: &Config, clock: &SystemClock, workers: u16) -> Result
     Ok(logs)
 }
 
-/// Opens the logs of both identities, one of each for each worker and those that there were before. All are replicas, until
-/// an arbiter has found out whose they are.
+/// Opens the logs of both identities, as many of each as the pair has and those that there were before. All are replicas, until an
+/// arbiter has found out whose they are.
 pub(super) fn open_copies(
     config: &Config,
     pair: &Pair,
@@ -63,8 +63,9 @@ pub(super) fn open_copies(
     let directory = &config.spool.directory;
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error.to_string()))?;
     let mut numbers = numbers(directory)?;
+    let count = settings::logs_of_identity(pair, workers);
     for identity in Node::BOTH {
-        numbers.extend((0..workers).map(|worker| first_log_of(identity) + worker));
+        numbers.extend((0..count).map(|place| first_log_of(identity) + place));
     }
     let remembered = [control::recall(directory, Node::A)?, control::recall(directory, Node::B)?];
     // Without memories it is a new box, or a single one that gets a partner. One of the two cannot be lost alone.
@@ -78,7 +79,7 @@ pub(super) fn open_copies(
     };
     let mut copies = [memory(Node::A, a)?, memory(Node::B, b)?];
     let open = |number| {
-        let settings = settings::replica(config, number, workers);
+        let settings = settings::replica(config, number, count);
         open_log(directory, settings, |disk, settings| Log::open_replica(disk, settings, clock.now()))
     };
     let logs = open_all(workers, &numbers, open)?;

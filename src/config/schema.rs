@@ -864,6 +864,12 @@ pub struct Pair {
     #[serde(default = "pair_port_default")]
     #[schemars(range(min = 1, max = 65408))]
     pub port: u16,
+    /// How many logs each identity has: as many as the box with more workers has of them, and the same on both boxes. A worker
+    /// of a box with fewer looks after several. Unset: as many as this box has workers, for a pair of equal boxes. More can be had at any
+    /// time; fewer only with two new spools.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-example" = 4), range(min = 1, max = 64))]
+    pub logs: Option<u16>,
     /// What is said on the links: "tls" is TLS 1.3, in which each box knows the other by the fingerprint of its certificate;
     /// "none" is for a cable of their own. The same on both boxes.
     #[serde(default)]

@@ -482,7 +482,7 @@ impl Check<'_> {
         }
         let workers = config.workers.cores.len().max(1) as u64;
         let (logs, counted) = match config.pair {
-            Some(_) => (2 * workers, ", the partner's counted:"),
+            Some(ref pair) => (2 * pair.logs.map_or(workers, u64::from), ", the partner's counted:"),
             None => (workers, ": at least"),
         };
         let least = u64::from(limits::SEGMENTS_MIN).saturating_mul(*spool.segment_size).saturating_mul(logs);

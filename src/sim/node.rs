@@ -310,12 +310,14 @@ impl Node {
         ledger: &mut Ledger,
     ) -> Result<(), Refused> {
         let clock = self.clock.process();
-        self.make_disks((0..workers).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + workers), random);
+        let pair = self.appliance.config.pair.as_ref().expect("a pair");
+        let logs_max = settings::logs_of_identity(pair, workers);
+        self.make_disks((0..logs_max).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + logs_max), random);
         let mut fit = [true; 2];
         let mut logs = BTreeMap::new();
         for (number, disk) in &self.disks {
             disk.advance(Instant::FAR);
-            let mut settings = settings::replica(&self.appliance.config, *number, workers);
+            let mut settings = settings::replica(&self.appliance.config, *number, logs_max);
             (self.adjust)(&mut settings);
             let opened = Log::open_replica(disk.clone(), settings, clock.now());
             disk.advance(self.clock.now());

@@ -25,6 +25,9 @@ pub(super) const HOME: usize = 6;
 /// Workers of an appliance; their logs share what the spool may take.
 pub(super) const WORKERS_MAX: u64 = 3;
 
+/// The same of a box of a pair, where starts bring different numbers: as many logs has each identity then.
+pub(super) const WORKERS_OF_PAIRS_MAX: u16 = 3;
+
 /// Who is cut off from the appliance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -366,6 +369,12 @@ const LINK_STREAM: u64 = 0x7_11c0 << 32;
 /// Of a hundred worlds with a pair, so many have one.
 const OWN_LINK_PERCENT: u32 = 40;
 
+/// The same for whether each start of a box of theirs brings another number of workers, up to as many as there are logs.
+const REGROUPS_STREAM_OF_PAIRS: u64 = 0xd_10c5 << 32;
+
+/// Of a hundred worlds with a pair, in so many it does.
+const REGROUPS_PERCENT: u32 = 20;
+
 /// Which worlds with a pair have the manual arbiter, and how many of a hundred do.
 const MANUAL_STREAM_OF_PAIRS: u64 = 0x0_4a1d << 32;
 const MANUAL_PERCENT: u32 = 15;
@@ -609,13 +618,16 @@ impl Plan {
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
             priorities: StdRng::seed_from_u64(seed ^ PRIORITIES_STREAM).random_range(0..100) < PRIORITIES_PERCENT,
-            regroups: false,
+            regroups: StdRng::seed_from_u64(seed ^ REGROUPS_STREAM_OF_PAIRS).random_range(0..100) < REGROUPS_PERCENT,
             heals_in_place: random.random_bool(0.5),
             victim: None,
             watched: false,
             faults: Vec::new(),
             aimed: Vec::new(),
         };
+        if plan.regroups {
+            plan.segments = plan.segments.max(2 * u64::from(WORKERS_OF_PAIRS_MAX) * u64::from(SEGMENTS_MIN + 2));
+        }
         if random.random_range(0..100) < ROTTEN_PERCENT {
             plan.rots(random);
             return plan;

@@ -1,7 +1,7 @@
 //! How a world is set up: the configuration of its boxes, as an operator would write it, and the hosts outside.
 
 use super::mail;
-use super::plan::{HOME, LMTP, Plan, Shaping};
+use super::plan::{HOME, LMTP, Plan, Shaping, WORKERS_OF_PAIRS_MAX};
 use crate::config;
 use crate::env::Instant;
 use crate::mirror::register::Node as Identity;
@@ -46,8 +46,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         }
         text += &format!(
             "[pair]\n{device}node = \"{node}\"\naddress = \"10.0.0.{own}/24\"\npartner = \"10.0.0.{partner}\"\n\
-             silence = \"{}ms\"\nencryption = \"none\"\n{}\n",
+             silence = \"{}ms\"\nencryption = \"none\"\n{}{}\n",
             SILENCE.as_millis(),
+            if plan.regroups { format!("logs = {WORKERS_OF_PAIRS_MAX}\n") } else { String::new() },
             if plan.manual { "arbiter = \"manual\"" } else { "etcd = [\"http://10.0.0.99:2379\"]" },
         );
     }

@@ -10,7 +10,7 @@ use super::mail::{Mail, ORIGIN, number_of_recipient, number_of_sender};
 use super::names::{NameAnswer, Names};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Say, Side, WORKERS_MAX, Way, Whose};
+use super::plan::{BURST_DURATION, Fault, HOPS, LMTP, Plan, Say, Side, WORKERS_MAX, WORKERS_OF_PAIRS_MAX, Way, Whose};
 use super::receiver::{Hop, Manner, Receiver};
 use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
@@ -497,7 +497,8 @@ impl World {
             return;
         }
         let regroups = self.plan.regroups && self.random.random_bool(0.5);
-        let workers = if regroups { self.random.random_range(1..=WORKERS_MAX as u16) } else { self.plan.workers };
+        let most = if self.plan.pair { WORKERS_OF_PAIRS_MAX } else { WORKERS_MAX as u16 };
+        let workers = if regroups { self.random.random_range(1..=most) } else { self.plan.workers };
         let started = self.nodes[place].start(&self.network, workers, &mut self.random, &mut self.ledger);
         match started {
             Ok(()) => {

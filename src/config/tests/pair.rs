@@ -48,6 +48,19 @@ fn the_file_of_a_box_of_a_pair_is_good() {
 }
 
 #[test]
+fn boxes_with_different_numbers_of_workers_have_as_many_logs() {
+    let config = parse(&BASE.replace("node = \"a\"\n", "node = \"a\"\nlogs = 4\n"), "pair.toml").expect("a good file");
+    assert_eq!(config.pair.expect("a pair").logs, Some(4));
+    let few = BASE
+        .replace("[[port]]", "[workers]\ncores = [2, 3]\n[[port]]")
+        .replace("node = \"a\"\n", "node = \"a\"\nlogs = 1\n");
+    assert_eq!(
+        problems(&few).join("\n"),
+        "line 28: `logs`: 1 are too few for 2 workers, of which each needs one | write as many as the box with more workers has of them, the same on both boxes"
+    );
+}
+
+#[test]
 fn links_may_have_a_port_of_their_own_and_nobody_else() {
     let own = BASE
         .replace("device = \"eth1\"\n", "device = \"eth1\"\n[[port]]\ndevice = \"eth2\"\n")

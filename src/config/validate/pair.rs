@@ -22,6 +22,7 @@ impl Check<'_> {
         }
         self.pair_device(config, pair);
         self.pair_links(config, pair);
+        self.pair_logs(config, pair);
         self.pair_identities(config);
         self.pair_store(pair);
     }
@@ -77,6 +78,18 @@ impl Check<'_> {
             self.add(
                 Problem::new(self.places.of(&[Step::Key("pair")]), message)
                     .help("say `rohrpost pair key` on both boxes, and give each the other's fingerprint"),
+            );
+        }
+    }
+
+    /// Each worker takes mail into a log of its own, whoever's the identity is.
+    fn pair_logs(&mut self, config: &Config, pair: &Pair) {
+        let workers = config.workers.cores.len().max(1);
+        if let Some(logs) = pair.logs.filter(|logs| usize::from(*logs) < workers) {
+            let message = format!("`logs`: {logs} are too few for {workers} workers, of which each needs one");
+            self.add(
+                Problem::new(self.in_pair("logs"), message)
+                    .help("write as many as the box with more workers has of them, the same on both boxes"),
             );
         }
     }

@@ -102,8 +102,11 @@ pub enum ClientNews {
 /// Why a replica does not take a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Refusal {
-    /// It has fewer workers.
-    #[error("the partner has no log of this number: [workers] cores must be as many on both boxes")]
+    /// It has fewer logs.
+    #[error(
+        "the partner has no log of this number: `logs` of [pair] must be the same on both boxes, and as many as the one with \
+         more workers has of them"
+    )]
     UnknownLog,
     /// It does not follow: it owns the identity itself, or is being set up.
     #[error("the partner does not follow now")]
