@@ -2,7 +2,7 @@
 
 use super::{FINISH_WITHIN, Happening, World};
 use crate::env::Instant;
-use crate::mirror::arbiter::{Cause, Command, Event};
+use crate::mirror::arbiter::{Cause, Command, Event, Stage};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::{Mode, Node as Identity};
 use crate::port::sim::Tapped;
@@ -247,6 +247,16 @@ impl World {
                 self.ledger.violate(now, what);
             }
         }
+    }
+
+    /// Whether a pair is a pair again.
+    pub(super) fn is_whole(&self) -> bool {
+        let leads = |identity: Identity| {
+            let stages: Vec<_> = self.nodes.iter().filter_map(|node| node.stage(identity)).collect();
+            stages.contains(&Stage::Leading) && stages.contains(&Stage::Following)
+        };
+        let mirrored = |identity| self.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
+        !self.plan.pair || Identity::BOTH.into_iter().all(|identity| leads(identity) && mirrored(identity))
     }
 }
 
