@@ -164,6 +164,90 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
     assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
 }
 
+/// What `rohrpost pair … --json` says of an identity on a box.
+fn told(pair: &Pair, node: Node, identity: Node, command: &[&str]) -> serde_json::Value {
+    let text = pair.of(node).rohrpost(&[&["pair"], command, &["--json"]].concat());
+    let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&said["version"], &said["node"]), (&1.into(), &host(node).into()), "{text}");
+    said["identities"][identity as usize].clone()
+}
+
+#[test]
+fn a_box_works_alone_when_it_is_told_to_and_a_stale_copy_when_its_loss_is_accepted() {
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
+    pair.create();
+    // What is acknowledged stays queued, so that it is known which of it was on which disk.
+    pair.lab.cut(&[both_ways("a", "mx"), both_ways("b", "mx")].concat()).leave();
+    let send = |pair: &Pair, name: &str, count| {
+        let stream = Stream::start(&pair.lab.namespace("client"), name, server(Node::A), 4 * PER_SECOND);
+        go_on(&stream, count);
+        stream.finish(PATIENCE)
+    };
+    let mut sums = send(&pair, "on-both", 20);
+    let is_alone = |said: &serde_json::Value, owner: Node| {
+        assert_eq!((&said["owner"], &said["mode"]), (&host(owner).into(), &"solo".into()), "{said}");
+        assert!(said["works"] == true && said["trouble"].is_null(), "{said}");
+    };
+
+    // Before the partner is taken away: it goes and comes back, and nothing waits for it, nor counts on it.
+    let said = pair.of(Node::B).try_rohrpost(&["pair", "solo", "a"]).expect_err("it is not the owner");
+    assert!(said.contains("identity a: this node does not own the identity"), "{said}");
+    let epoch = pair.identity(Node::A, Node::A).expect("a status").epoch;
+    let said = told(&pair, Node::A, Node::A, &["solo", "a"]);
+    is_alone(&said, Node::A);
+    assert_eq!((said["epoch"].as_u64(), &said["partner_heard"]), (Some(epoch + 1), &true.into()), "{said}");
+    pair.of_mut(Node::B).kill();
+    sums.acknowledged.extend(send(&pair, "alone", 20).acknowledged);
+    pair.of_mut(Node::B).restart();
+    let other_is_mirrored = |pair: &Pair| {
+        NODES.iter().all(|node| pair.identity(*node, Node::B).is_some_and(|it| it.mode == Some(Mode::Mirrored)))
+    };
+    eventually("the other identity is mirrored by itself", PATIENCE, || other_is_mirrored(&pair));
+    is_alone(&told(&pair, Node::A, Node::A, &["status"]), Node::A);
+    let said = pair.of(Node::A).try_rohrpost(&["pair", "solo", "a"]).expect_err("it is already");
+    assert!(said.contains("identity a: nothing to do"), "{said}");
+    let said = told(&pair, Node::A, Node::A, &["rejoin", "a"]);
+    assert_eq!(
+        (&said["owner"], &said["mode"], &said["works"]),
+        (&"a".into(), &"mirrored".into(), &true.into()),
+        "{said}"
+    );
+    pair.wait_until_mirrored();
+    let said = pair.of(Node::A).try_rohrpost(&["pair", "rejoin", "a"]).expect_err("it has");
+    assert!(said.contains("identity a: nothing to do"), "{said}");
+
+    // A box that works alone is lost with its disk: what only it had is gone, and all that was ever on both is not.
+    is_alone(&told(&pair, Node::A, Node::A, &["solo", "a"]), Node::A);
+    pair.of_mut(Node::B).kill();
+    let given_up = send(&pair, "given-up", 20).acknowledged;
+    pair.of_mut(Node::A).kill();
+    pair.wipe(Node::A);
+    pair.of_mut(Node::B).restart();
+    for identity in NODES {
+        eventually("box b says what it needs", PATIENCE, || {
+            pair.identity(Node::B, identity).is_some_and(|status| status.trouble == Some(Trouble::OwnerGone))
+        });
+        let said = told(&pair, Node::B, identity, &["status"]);
+        assert_eq!((&said["works"], &said["trouble"]), (&false.into(), &"owner_gone".into()), "{said}");
+        let name = host(identity);
+        for command in [&["pair", "take-over", name][..], &["pair", "solo", name]] {
+            pair.of(Node::B).try_rohrpost(command).expect_err("its copy is stale");
+        }
+        let command = ["solo", name, "--accept-loss", "--partner-is-off"];
+        is_alone(&told(&pair, Node::B, identity, &command), Node::B);
+    }
+    sums.acknowledged.extend(send(&pair, "after", 20).acknowledged);
+
+    // With an empty disk it comes back, and nobody told the other one to go on without it.
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
+    pair.lab.mend();
+    assert_eq!(copies_besides(&pair, &sums), 0, "nothing was sent before");
+    let arrived = pair.receiver.arrived.lock().expect("the counts");
+    assert!(given_up.iter().all(|id| !arrived.count.contains_key(id)), "what was given up was on one disk only");
+}
+
 #[test]
 fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() {
     let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
