@@ -2,15 +2,17 @@
 
 mod appliance;
 
+use appliance::authority::Authority;
 use appliance::client::{Client, in_namespace};
 use appliance::load::message;
-use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server, spool};
+use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, folder, host, link, server, spool};
 use appliance::receiver::ID_HEADER;
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
 use rohrpost::mirror::arbiter::Trouble;
 use rohrpost::mirror::register::{Mode, Node};
 use rohrpost::smtp::client::Reason;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -275,6 +277,70 @@ fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() 
     assert_eq!((status.works, status.mode), (true, Some(Mode::Solo)));
     pair.of_mut(Node::B).restart();
     pair.wait_until_mirrored();
+    let sums = stream.finish(Duration::from_secs(1));
+    copies_besides(&pair, &sums);
+}
+
+#[test]
+fn an_etcd_that_serves_only_whom_it_knows_is_asked_at_an_endpoint_that_is_left() {
+    let right = RefCell::new(Vec::new());
+    let up = Pair::up_guarded(|lab| {
+        let wrong = [
+            (Node::A, "etcd.password", "another one\n".to_owned()),
+            (Node::B, "etcd-ca.pem", Authority::new().certificate().pem()),
+        ];
+        for (node, file, text) in wrong {
+            let path = folder(lab, node).join(file);
+            right.borrow_mut().push((path.clone(), std::fs::read(&path).expect("written")));
+            std::fs::write(path, text).expect("written");
+        }
+    });
+    let Some(mut pair) = up else { return };
+    // Whoever is not served says why.
+    for (node, why) in
+        [(Node::A, "authentication failed, invalid user ID or password"), (Node::B, "invalid peer certificate")]
+    {
+        eventually("a box says why it is not served", PATIENCE, || {
+            pair.status(node).and_then(|status| status.store_error).is_some_and(|error| error.contains(why))
+        });
+        // It asks at one endpoint after the other, and says this of each that there is.
+        eventually("its operator is told", PATIENCE, || {
+            let said = pair.of(node).rohrpost(&["pair", "status"]);
+            said.contains("ETCD DOES NOT ANSWER: https://") && said.contains(why)
+        });
+        assert!(!pair.of(node).events("pair_store").is_empty());
+        pair.of(node).try_rohrpost(&["pair", "create"]).expect_err("nobody knows whether it exists");
+    }
+    for (path, text) in right.into_inner() {
+        std::fs::write(path, text).expect("written");
+    }
+    for node in NODES {
+        pair.of_mut(node).kill();
+        pair.of_mut(node).restart();
+        eventually("a box is served", PATIENCE, || {
+            pair.status(node).is_some_and(|status| {
+                status.store_error.is_none()
+                    && status.identities.iter().all(|identity| identity.trouble == Some(Trouble::Uncreated))
+            })
+        });
+    }
+    pair.create();
+
+    // The member that a box asks dies, and while the two that are left agree who leads them, the other box does.
+    let stream = Stream::start(&pair.lab.namespace("client"), "guarded", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    pair.lab.kill_member(pair.lab.member_asked_by(Node::B).expect("it is served"));
+    pair.of_mut(Node::A).kill();
+    go_on(&stream, 20);
+    for identity in NODES {
+        let status = pair.identity(Node::B, identity).expect("a status");
+        assert!(status.works && status.mode == Some(Mode::Solo), "{status:?}");
+    }
+    let status = pair.status(Node::B).expect("a status");
+    assert_eq!(status.store_error, None);
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
     let sums = stream.finish(Duration::from_secs(1));
     copies_besides(&pair, &sums);
 }
