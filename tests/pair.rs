@@ -9,14 +9,16 @@ use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, folder, host, lin
 use appliance::receiver::ID_HEADER;
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
-use rohrpost::mirror::arbiter::Trouble;
+use rohrpost::mirror::arbiter::{Stage, Trouble};
 use rohrpost::mirror::register::{Mode, Node};
 use rohrpost::smtp::client::Reason;
 use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// Sessions a second: enough that some are open at any moment.
 const PER_SECOND: u32 = 50;
@@ -248,6 +250,64 @@ fn a_box_works_alone_when_it_is_told_to_and_a_stale_copy_when_its_loss_is_accept
     assert_eq!(copies_besides(&pair, &sums), 0, "nothing was sent before");
     let arrived = pair.receiver.arrived.lock().expect("the counts");
     assert!(given_up.iter().all(|id| !arrived.count.contains_key(id)), "what was given up was on one disk only");
+}
+
+/// A session of a client that has sent all of a message but its end.
+fn unfinished(id: &str) -> Client {
+    let mut client = Client::connect(server(Node::A)).expect("a session");
+    for (line, code) in [
+        ("EHLO client.example.test".to_owned(), 250),
+        ("MAIL FROM:<sender@example.test>".to_owned(), 250),
+        (format!("RCPT TO:<{id}@example.test>"), 250),
+        ("DATA".to_owned(), 354),
+    ] {
+        assert_eq!(client.command(&line).expect("a reply").code, code, "{line}");
+    }
+    client.send(message(id).as_bytes()).expect("sent");
+    client
+}
+
+#[test]
+fn a_move_waits_for_sessions_until_its_limit_and_cuts_off_those_that_do_not_end() {
+    let limit = Duration::from_secs(3);
+    let Some(pair) = Pair::up_hasty(limit) else { return };
+    pair.create();
+    let stream = Stream::start(&pair.lab.namespace("client"), "hasty", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    // One ends when it is told to, one does not.
+    let (tell, told) = mpsc::channel::<()>();
+    let (begun, both) = mpsc::channel();
+    let clients = in_namespace(&pair.lab.namespace("client"), move || {
+        let [mut quick, mut slow] = ["quick", "slow"].map(unfinished);
+        begun.send(()).expect("the test waits");
+        told.recv().expect("the test says so");
+        quick.send(b".\r\n").expect("sent");
+        let quick = quick.reply().map(|reply| reply.code);
+        let slow = slow.reply().map_err(|error| error.kind());
+        // It comes again, as a client does.
+        let mut again = unfinished("slow");
+        again.send(b".\r\n").expect("sent");
+        (quick, slow, again.reply().map(|reply| reply.code))
+    });
+    both.recv_timeout(PATIENCE).expect("two sessions");
+    let began = Instant::now();
+    pair.of(Node::A).rohrpost(&["pair", "move", "a", "--wait", "0s"]);
+    let is_draining = || pair.identity(Node::A, Node::A).is_some_and(|status| status.stage == Stage::Draining);
+    assert!(is_draining(), "it does not wait for them");
+    tell.send(()).expect("the clients wait");
+    eventually("it is moved", PATIENCE, || pair.owner(Node::A) == Some(Node::B));
+    assert!(began.elapsed() >= limit, "it did not wait: {:?}", began.elapsed());
+    let (quick, slow, again) = clients.join().expect("the clients");
+    assert_eq!(quick.expect("a reply"), 250, "it ended within the limit");
+    // It is told at once, and not by its own patience.
+    assert!(matches!(slow, Err(ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)), "{slow:?}");
+    assert_eq!(again.expect("a reply"), 250, "the other box takes it");
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
+    let mut sums = stream.finish(PATIENCE);
+    assert_eq!((sums.in_doubt, sums.hanging.len(), sums.unfinished), (0, 0, 0), "only what does not end is cut off");
+    sums.acknowledged.extend(["quick", "slow"].map(str::to_owned));
+    assert_eq!(copies_besides(&pair, &sums), 0, "a move sends nothing twice");
 }
 
 #[test]

@@ -58,10 +58,20 @@ impl Pair {
 
     /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
     pub fn up_patient() -> Option<Pair> {
+        Pair::up_patient_with(|text| text)
+    }
+
+    /// The same, that lets sessions go on for no longer than this when an identity is moved.
+    pub fn up_hasty(limit: Duration) -> Option<Pair> {
+        let limit = format!("[limits]\nshutdown_timeout = \"{}ms\"", limit.as_millis());
+        Pair::up_patient_with(|text| text.replace("[limits]", &limit))
+    }
+
+    fn up_patient_with(change: impl Fn(String) -> String) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
-        let patient = |_, text: String| text.replace("[pair]", "[pair]\nsilence = \"2s\"");
-        Some(Pair::start(lab, Links::OwnPort, |_| {}, patient))
+        let change = |_, text: String| change(text.replace("[pair]", "[pair]\nsilence = \"2s\""));
+        Some(Pair::start(lab, Links::OwnPort, |_| {}, change))
     }
 
     /// A pair with the manual arbiter: there is no etcd.
