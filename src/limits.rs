@@ -901,7 +901,7 @@ pub const BATCH_SIZE_LIMIT: usize = (16 << 20) + RECORD_SIZE_MAX + 4 * BLOCK_SIZ
 pub const MIRROR_MESSAGE_SIZE_MAX: usize = 4096;
 
 /// What the owner of a log has given the partner and not heard to be durable there, bytes: as much as a fast disk writes in a
-/// few of its latencies.
+/// few of its latencies. A batch is given as a whole, and none is begun when it is reached.
 pub const MIRROR_WINDOW: usize = 16 << 20;
 
 /// The first port of the mirror links; [`LOGS_PER_IDENTITY`](crate::mirror::LOGS_PER_IDENTITY) of each identity follow.

@@ -2,19 +2,23 @@
 
 mod appliance;
 
+use appliance::authority::Authority;
 use appliance::client::{Client, in_namespace};
 use appliance::load::message;
-use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, host, link, server, spool};
+use appliance::pair::{Links, NODES, PATIENCE, Pair, both_ways, folder, host, link, server, spool};
 use appliance::receiver::ID_HEADER;
 use appliance::stream::{Stream, Sums};
 use appliance::{binary, eventually};
-use rohrpost::mirror::arbiter::Trouble;
+use rohrpost::mirror::arbiter::{Stage, Trouble};
 use rohrpost::mirror::register::{Mode, Node};
 use rohrpost::smtp::client::Reason;
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
+use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 /// Sessions a second: enough that some are open at any moment.
 const PER_SECOND: u32 = 50;
@@ -164,6 +168,148 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
     assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
 }
 
+/// What `rohrpost pair … --json` says of an identity on a box.
+fn told(pair: &Pair, node: Node, identity: Node, command: &[&str]) -> serde_json::Value {
+    let text = pair.of(node).rohrpost(&[&["pair"], command, &["--json"]].concat());
+    let said: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&said["version"], &said["node"]), (&1.into(), &host(node).into()), "{text}");
+    said["identities"][identity as usize].clone()
+}
+
+#[test]
+fn a_box_works_alone_when_it_is_told_to_and_a_stale_copy_when_its_loss_is_accepted() {
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
+    pair.create();
+    // What is acknowledged stays queued, so that it is known which of it was on which disk.
+    pair.lab.cut(&[both_ways("a", "mx"), both_ways("b", "mx")].concat()).leave();
+    let send = |pair: &Pair, name: &str, count| {
+        let stream = Stream::start(&pair.lab.namespace("client"), name, server(Node::A), 4 * PER_SECOND);
+        go_on(&stream, count);
+        stream.finish(PATIENCE)
+    };
+    let mut sums = send(&pair, "on-both", 20);
+    let is_alone = |said: &serde_json::Value, owner: Node| {
+        assert_eq!((&said["owner"], &said["mode"]), (&host(owner).into(), &"solo".into()), "{said}");
+        assert!(said["works"] == true && said["trouble"].is_null(), "{said}");
+    };
+
+    // Before the partner is taken away: it goes and comes back, and nothing waits for it, nor counts on it.
+    let said = pair.of(Node::B).try_rohrpost(&["pair", "solo", "a"]).expect_err("it is not the owner");
+    assert!(said.contains("identity a: this node does not own the identity"), "{said}");
+    let epoch = pair.identity(Node::A, Node::A).expect("a status").epoch;
+    let said = told(&pair, Node::A, Node::A, &["solo", "a"]);
+    is_alone(&said, Node::A);
+    assert_eq!((said["epoch"].as_u64(), &said["partner_heard"]), (Some(epoch + 1), &true.into()), "{said}");
+    pair.of_mut(Node::B).kill();
+    sums.acknowledged.extend(send(&pair, "alone", 20).acknowledged);
+    pair.of_mut(Node::B).restart();
+    let other_is_mirrored = |pair: &Pair| {
+        NODES.iter().all(|node| pair.identity(*node, Node::B).is_some_and(|it| it.mode == Some(Mode::Mirrored)))
+    };
+    eventually("the other identity is mirrored by itself", PATIENCE, || other_is_mirrored(&pair));
+    is_alone(&told(&pair, Node::A, Node::A, &["status"]), Node::A);
+    let said = pair.of(Node::A).try_rohrpost(&["pair", "solo", "a"]).expect_err("it is already");
+    assert!(said.contains("identity a: nothing to do"), "{said}");
+    let said = told(&pair, Node::A, Node::A, &["rejoin", "a"]);
+    assert_eq!(
+        (&said["owner"], &said["mode"], &said["works"]),
+        (&"a".into(), &"mirrored".into(), &true.into()),
+        "{said}"
+    );
+    pair.wait_until_mirrored();
+    let said = pair.of(Node::A).try_rohrpost(&["pair", "rejoin", "a"]).expect_err("it has");
+    assert!(said.contains("identity a: nothing to do"), "{said}");
+
+    // A box that works alone is lost with its disk: what only it had is gone, and all that was ever on both is not.
+    is_alone(&told(&pair, Node::A, Node::A, &["solo", "a"]), Node::A);
+    pair.of_mut(Node::B).kill();
+    let given_up = send(&pair, "given-up", 20).acknowledged;
+    pair.of_mut(Node::A).kill();
+    pair.wipe(Node::A);
+    pair.of_mut(Node::B).restart();
+    for identity in NODES {
+        eventually("box b says what it needs", PATIENCE, || {
+            pair.identity(Node::B, identity).is_some_and(|status| status.trouble == Some(Trouble::OwnerGone))
+        });
+        let said = told(&pair, Node::B, identity, &["status"]);
+        assert_eq!((&said["works"], &said["trouble"]), (&false.into(), &"owner_gone".into()), "{said}");
+        let name = host(identity);
+        for command in [&["pair", "take-over", name][..], &["pair", "solo", name]] {
+            pair.of(Node::B).try_rohrpost(command).expect_err("its copy is stale");
+        }
+        let command = ["solo", name, "--accept-loss", "--partner-is-off"];
+        is_alone(&told(&pair, Node::B, identity, &command), Node::B);
+    }
+    sums.acknowledged.extend(send(&pair, "after", 20).acknowledged);
+
+    // With an empty disk it comes back, and nobody told the other one to go on without it.
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
+    pair.lab.mend();
+    assert_eq!(copies_besides(&pair, &sums), 0, "nothing was sent before");
+    let arrived = pair.receiver.arrived.lock().expect("the counts");
+    assert!(given_up.iter().all(|id| !arrived.count.contains_key(id)), "what was given up was on one disk only");
+}
+
+/// A session of a client that has sent all of a message but its end.
+fn unfinished(id: &str) -> Client {
+    let mut client = Client::connect(server(Node::A)).expect("a session");
+    for (line, code) in [
+        ("EHLO client.example.test".to_owned(), 250),
+        ("MAIL FROM:<sender@example.test>".to_owned(), 250),
+        (format!("RCPT TO:<{id}@example.test>"), 250),
+        ("DATA".to_owned(), 354),
+    ] {
+        assert_eq!(client.command(&line).expect("a reply").code, code, "{line}");
+    }
+    client.send(message(id).as_bytes()).expect("sent");
+    client
+}
+
+#[test]
+fn a_move_waits_for_sessions_until_its_limit_and_cuts_off_those_that_do_not_end() {
+    let limit = Duration::from_secs(3);
+    let Some(pair) = Pair::up_hasty(limit) else { return };
+    pair.create();
+    let stream = Stream::start(&pair.lab.namespace("client"), "hasty", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    // One ends when it is told to, one does not.
+    let (tell, told) = mpsc::channel::<()>();
+    let (begun, both) = mpsc::channel();
+    let clients = in_namespace(&pair.lab.namespace("client"), move || {
+        let [mut quick, mut slow] = ["quick", "slow"].map(unfinished);
+        begun.send(()).expect("the test waits");
+        told.recv().expect("the test says so");
+        quick.send(b".\r\n").expect("sent");
+        let quick = quick.reply().map(|reply| reply.code);
+        let slow = slow.reply().map_err(|error| error.kind());
+        // It comes again, as a client does.
+        let mut again = unfinished("slow");
+        again.send(b".\r\n").expect("sent");
+        (quick, slow, again.reply().map(|reply| reply.code))
+    });
+    both.recv_timeout(PATIENCE).expect("two sessions");
+    let began = Instant::now();
+    pair.of(Node::A).rohrpost(&["pair", "move", "a", "--wait", "0s"]);
+    let is_draining = || pair.identity(Node::A, Node::A).is_some_and(|status| status.stage == Stage::Draining);
+    assert!(is_draining(), "it does not wait for them");
+    tell.send(()).expect("the clients wait");
+    eventually("it is moved", PATIENCE, || pair.owner(Node::A) == Some(Node::B));
+    assert!(began.elapsed() >= limit, "it did not wait: {:?}", began.elapsed());
+    let (quick, slow, again) = clients.join().expect("the clients");
+    assert_eq!(quick.expect("a reply"), 250, "it ended within the limit");
+    // It is told at once, and not by its own patience.
+    assert!(matches!(slow, Err(ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof)), "{slow:?}");
+    assert_eq!(again.expect("a reply"), 250, "the other box takes it");
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
+    let mut sums = stream.finish(PATIENCE);
+    assert_eq!((sums.in_doubt, sums.hanging.len(), sums.unfinished), (0, 0, 0), "only what does not end is cut off");
+    sums.acknowledged.extend(["quick", "slow"].map(str::to_owned));
+    assert_eq!(copies_besides(&pair, &sums), 0, "a move sends nothing twice");
+}
+
 #[test]
 fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() {
     let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
@@ -191,6 +337,70 @@ fn without_etcd_the_pair_works_on_and_without_both_a_box_acknowledges_nothing() 
     assert_eq!((status.works, status.mode), (true, Some(Mode::Solo)));
     pair.of_mut(Node::B).restart();
     pair.wait_until_mirrored();
+    let sums = stream.finish(Duration::from_secs(1));
+    copies_besides(&pair, &sums);
+}
+
+#[test]
+fn an_etcd_that_serves_only_whom_it_knows_is_asked_at_an_endpoint_that_is_left() {
+    let right = RefCell::new(Vec::new());
+    let up = Pair::up_guarded(|lab| {
+        let wrong = [
+            (Node::A, "etcd.password", "another one\n".to_owned()),
+            (Node::B, "etcd-ca.pem", Authority::new().certificate().pem()),
+        ];
+        for (node, file, text) in wrong {
+            let path = folder(lab, node).join(file);
+            right.borrow_mut().push((path.clone(), std::fs::read(&path).expect("written")));
+            std::fs::write(path, text).expect("written");
+        }
+    });
+    let Some(mut pair) = up else { return };
+    // Whoever is not served says why.
+    for (node, why) in
+        [(Node::A, "authentication failed, invalid user ID or password"), (Node::B, "invalid peer certificate")]
+    {
+        eventually("a box says why it is not served", PATIENCE, || {
+            pair.status(node).and_then(|status| status.store_error).is_some_and(|error| error.contains(why))
+        });
+        // It asks at one endpoint after the other, and says this of each that there is.
+        eventually("its operator is told", PATIENCE, || {
+            let said = pair.of(node).rohrpost(&["pair", "status"]);
+            said.contains("ETCD DOES NOT ANSWER: https://") && said.contains(why)
+        });
+        assert!(!pair.of(node).events("pair_store").is_empty());
+        pair.of(node).try_rohrpost(&["pair", "create"]).expect_err("nobody knows whether it exists");
+    }
+    for (path, text) in right.into_inner() {
+        std::fs::write(path, text).expect("written");
+    }
+    for node in NODES {
+        pair.of_mut(node).kill();
+        pair.of_mut(node).restart();
+        eventually("a box is served", PATIENCE, || {
+            pair.status(node).is_some_and(|status| {
+                status.store_error.is_none()
+                    && status.identities.iter().all(|identity| identity.trouble == Some(Trouble::Uncreated))
+            })
+        });
+    }
+    pair.create();
+
+    // The member that a box asks dies, and while the two that are left agree who leads them, the other box does.
+    let stream = Stream::start(&pair.lab.namespace("client"), "guarded", server(Node::A), PER_SECOND);
+    go_on(&stream, 20);
+    pair.lab.kill_member(pair.lab.member_asked_by(Node::B).expect("it is served"));
+    pair.of_mut(Node::A).kill();
+    go_on(&stream, 20);
+    for identity in NODES {
+        let status = pair.identity(Node::B, identity).expect("a status");
+        assert!(status.works && status.mode == Some(Mode::Solo), "{status:?}");
+    }
+    let status = pair.status(Node::B).expect("a status");
+    assert_eq!(status.store_error, None);
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    go_on(&stream, 20);
     let sums = stream.finish(Duration::from_secs(1));
     copies_besides(&pair, &sums);
 }

@@ -3,14 +3,13 @@
 
 mod appliance;
 
+use appliance::authority::Authority;
 use appliance::client::in_namespace;
 use appliance::mail::PATIENCE;
 use appliance::names::{Server, authority, resolver, send, send_with, sign, wait_for_port};
 use appliance::{APPLIANCE, Appliance, Lab, MX, eventually};
 use mail_auth::report::tlsrpt::{PolicyType, ResultType, TlsReport};
-use rcgen::{
-    BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ED25519, PublicKeyData,
-};
+use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
@@ -41,27 +40,17 @@ struct Chain {
 /// Writes `mx.pem` and `mx.key`: a certificate for mx-ta.signed.example and mx-sts.lab.example, and an authority's behind it, which is
 /// in `roots.pem` as well; and `web.pem` and `web.key` for the server of the policies.
 fn chain(folder: &Path) -> Chain {
-    let authority_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let mut params = CertificateParams::new(Vec::new()).expect("no names");
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.distinguished_name.push(rcgen::DnType::CommonName, "an authority of the test's");
-    let authority = params.self_signed(&authority_key).expect("a certificate");
-    let issuer = Issuer::new(params, authority_key);
-    let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
-    let names = ["mx-ta.signed.example", "mx-sts.lab.example"].map(str::to_owned);
-    let params = CertificateParams::new(names).expect("names");
-    let own = params.signed_by(&key, &issuer).expect("a certificate");
-    std::fs::write(folder.join("mx.pem"), own.pem() + &authority.pem()).expect("written");
+    let authority = Authority::new();
+    let (own, key) = authority.sign(["mx-ta.signed.example", "mx-sts.lab.example"]);
+    std::fs::write(folder.join("mx.pem"), own.pem() + &authority.certificate().pem()).expect("written");
     std::fs::write(folder.join("mx.key"), key.serialize_pem()).expect("written");
-    std::fs::write(folder.join("roots.pem"), authority.pem()).expect("written");
-    let web_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).expect("a key");
+    std::fs::write(folder.join("roots.pem"), authority.certificate().pem()).expect("written");
     let names =
         POLICIES.iter().filter(|(name, _)| *name != "strange").map(|(name, _)| format!("mta-sts.{name}.lab.example"));
-    let params = CertificateParams::new(names.collect::<Vec<_>>()).expect("names");
-    let web = params.signed_by(&web_key, &issuer).expect("a certificate");
+    let (web, web_key) = authority.sign(names);
     std::fs::write(folder.join("web.pem"), web.pem()).expect("written");
     std::fs::write(folder.join("web.key"), web_key.serialize_pem()).expect("written");
-    Chain { own_key: sha256(&key.subject_public_key_info()), authority: sha256(authority.der()) }
+    Chain { own_key: sha256(&key.subject_public_key_info()), authority: sha256(authority.certificate().der()) }
 }
 
 fn sha256(bytes: &[u8]) -> String {

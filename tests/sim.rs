@@ -2,7 +2,8 @@
 
 use rohrpost::sim::{self, Outcome};
 use std::collections::BTreeSet;
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Worlds that have shown a bug, with its story. `scripts/mutants` brings some of them back, to see that they are found.
@@ -126,4 +127,22 @@ fn the_same_seed_gives_the_same_run_in_another_process() {
         (total["digest"].clone(), total["sums"].clone(), total["injected"].clone())
     };
     assert_eq!(digest(), digest());
+}
+
+/// `| head`, with and without `2>&1`.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_failure() {
+    let sim = ["sim", "--seed", "1000", "--trace"];
+    let mut child = Command::new(env!("CARGO_BIN_EXE_rohrpost"))
+        .args(sim)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it runs");
+    // The first line of its story has been read, and of its sums nothing.
+    let mut story = BufReader::new(child.stderr.take().expect("a pipe"));
+    story.read_line(&mut String::new()).expect("a line");
+    drop((story, child.stdout.take()));
+    let ended = child.wait().expect("our own process");
+    assert!(ended.success(), "{ended}");
 }

@@ -5,6 +5,7 @@
 
 use super::DkimArgs;
 use super::check::{refuse, show};
+use super::text::print;
 use crate::appliance::settings;
 use crate::config;
 use crate::control::Versioned;
@@ -43,11 +44,10 @@ pub fn dkim(args: &DkimArgs) -> ExitCode {
     };
     if args.json {
         let records = Versioned::new(Records { records: keyring.keys().iter().map(record).collect() });
-        println!("{}", serde_json::to_string(&records).expect("it has text keys only"));
+        print(&(serde_json::to_string(&records).expect("it has text keys only") + "\n"))
     } else {
-        print!("{}", zone(&keyring));
+        print(&zone(&keyring))
     }
-    ExitCode::SUCCESS
 }
 
 fn record(key: &Key) -> Record {

@@ -5,7 +5,7 @@
 
 use super::parties::{TransportArgs, run};
 use super::run::StartError;
-use super::text::size;
+use super::text::{print, say, size};
 use crate::config::Period;
 use crate::load::{
     About, Class, Figures, Flood, Generator, Live, Pace, Plan, PlanError, Route, Sizes, Slow, Transfer, json,
@@ -160,19 +160,18 @@ enum LoadError {
 pub fn load(args: &LoadArgs) -> ExitCode {
     match send(args) {
         Ok((about, classes)) => {
-            let text = table(&about, &classes);
+            let mut text = table(&about, &classes);
             if args.json {
-                eprint!("{text}");
-                println!("{}", json(&about, &classes));
-            } else {
-                print!("{text}");
+                say(text.trim_end());
+                text = json(&about, &classes).to_string() + "\n";
             }
+            let told = print(&text);
             let all = crate::load::sum(&classes);
             // Idle connections are a success without any message.
-            if all.accepted == 0 && all.failed + all.unsent > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+            if all.accepted == 0 && all.failed + all.unsent > 0 { ExitCode::FAILURE } else { told }
         }
         Err(error) => {
-            eprintln!("rohrpost: {error}");
+            say(format_args!("rohrpost: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,9 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
+// They panic when nobody reads any more, as behind `| head`; `text::print` and `text::say` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod check;
 mod destinations;
 pub mod dkim;

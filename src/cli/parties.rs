@@ -4,6 +4,7 @@
 //! as for an appliance, by the same code.
 
 use super::run::{StartError, environment, pin, stacks};
+use super::text::say;
 use super::transport::{Lanes, Opened, open};
 use crate::config::{self, Config, Role, Transport};
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
@@ -113,7 +114,7 @@ pub(super) fn run<P: Party + Send, E: From<StartError> + Send>(
     let clock = SystemClock::new();
     let Opened { lanes, attachment, detail, warnings, .. } = open(config, &clock).map_err(StartError::from)?;
     for warning in warnings {
-        eprintln!("rohrpost: {warning}");
+        say(format_args!("rohrpost: {warning}"));
     }
     let now = clock.now().mono;
     let parties = match lanes {

@@ -5,6 +5,7 @@
 
 use super::check;
 use super::logs::{self, LogDisk};
+use super::text::say;
 use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
@@ -92,11 +93,11 @@ pub fn run(args: &super::RunArgs) -> ExitCode {
     match outcome {
         Ok(ExitReason::Stopped) => ExitCode::SUCCESS,
         Ok(reason) => {
-            eprintln!("rohrpost: {reason}");
+            say(format_args!("rohrpost: {reason}"));
             reason.code()
         }
         Err(error) => {
-            eprintln!("rohrpost: {error}");
+            say(format_args!("rohrpost: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -353,7 +354,7 @@ fn reloader(policy: &Arc<Policy>, links: Vec<WorkerLink>) -> impl FnMut() {
     move || {
         let reload = policy.current.reload_maps();
         for error in reload.errors {
-            eprintln!("rohrpost: {error}; what it said before still counts");
+            say(format_args!("rohrpost: {error}; what it said before still counts"));
         }
         if let Some(new) = reload.policy {
             policy.replace(Arc::new(new));

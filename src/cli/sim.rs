@@ -4,11 +4,13 @@
 //! if every promise was kept in every world, else 1.
 
 use super::SimArgs;
+use super::text::{print, say};
 use crate::mirror::arbiter::{Cause, Stage};
 use crate::sim::{self, EVERYTHING_IS_MET_AFTER, Outcome, Sums};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -95,12 +97,9 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     if args.pair && !args.manual {
         total.unmet = sim::unmet(&total.injected, &total.met);
     }
-    if args.json {
-        println!("{}", serde_json::to_string(&total).expect("the sums have text keys only"));
-    } else {
-        total.show();
-    }
-    if total.failed.is_empty() && total.missed().is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let json = || serde_json::to_string(&total).expect("the sums have text keys only") + "\n";
+    let told = print(&if args.json { json() } else { total.to_string() });
+    if total.failed.is_empty() && total.missed().is_empty() { told } else { ExitCode::FAILURE }
 }
 
 fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
@@ -114,15 +113,15 @@ fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
 fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, kind: Option<&str>) {
     let Some(failure) = &outcome.failure else { return };
     bar.suspend(|| {
-        eprintln!("seed {}: {}", outcome.seed, failure.what);
+        say(format_args!("seed {}: {}", outcome.seed, failure.what));
         if total.failed.len() <= FAILURES_TOLD_MAX
             && let Some(kind) = kind
         {
             let skipped = failure.trace.len().saturating_sub(STORY_LINES_MAX);
             for line in &failure.trace[skipped..] {
-                eprintln!("  {line}");
+                say(format_args!("  {line}"));
             }
-            eprintln!("  (all of it: rohrpost sim {kind}--trace --seed {})", outcome.seed);
+            say(format_args!("  (all of it: rohrpost sim {kind}--trace --seed {})", outcome.seed));
         }
     });
 }
@@ -147,32 +146,37 @@ impl Total {
         }
     }
 
-    fn show(&self) {
-        let Sums { begun, acknowledged, unknown, delivered, duplicated, bounced, recovered, deleted, damaged } =
-            self.sums;
-        let hours = self.simulated_seconds / 3600.0;
-        println!("{} seeds, {} failed {:?}", self.seeds, self.failed.len(), self.failed);
-        println!(
-            "{hours:.1} simulated hours in {:.1} s: {:.0} times real time, {:.0} seeds per core-hour, digest {:08x}",
-            self.seconds, self.times_real_time, self.seeds_per_core_hour, self.digest
-        );
-        println!(
-            "messages: {begun} begun, {acknowledged} acknowledged, {unknown} unknown, {recovered} recovered, \
-             {deleted} deleted by operators, {damaged} reported damaged"
-        );
-        println!("recipients: {delivered} delivered, {bounced} bounced, {duplicated} duplicated for a cause");
-        let faults: Vec<String> = self.injected.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
-        println!("faults: {}", faults.join(", "));
-        if !self.met.is_empty() {
-            println!("arbiters: {} kinds of events met in the stages in which they can come", self.met.len());
-        }
-        if !self.missed().is_empty() {
-            println!("NOT MET in so many worlds: {}", self.missed().join(", "));
-        }
-    }
-
     /// What should have been met in so many worlds and was not.
     fn missed(&self) -> &[String] {
         if self.seeds < EVERYTHING_IS_MET_AFTER { &[] } else { &self.unmet }
+    }
+}
+
+impl fmt::Display for Total {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Sums { begun, acknowledged, unknown, delivered, duplicated, bounced, recovered, deleted, damaged } =
+            self.sums;
+        let hours = self.simulated_seconds / 3600.0;
+        writeln!(f, "{} seeds, {} failed {:?}", self.seeds, self.failed.len(), self.failed)?;
+        writeln!(
+            f,
+            "{hours:.1} simulated hours in {:.1} s: {:.0} times real time, {:.0} seeds per core-hour, digest {:08x}",
+            self.seconds, self.times_real_time, self.seeds_per_core_hour, self.digest
+        )?;
+        writeln!(
+            f,
+            "messages: {begun} begun, {acknowledged} acknowledged, {unknown} unknown, {recovered} recovered, \
+             {deleted} deleted by operators, {damaged} reported damaged"
+        )?;
+        writeln!(f, "recipients: {delivered} delivered, {bounced} bounced, {duplicated} duplicated for a cause")?;
+        let faults: Vec<String> = self.injected.iter().map(|(fault, count)| format!("{count} {fault}")).collect();
+        writeln!(f, "faults: {}", faults.join(", "))?;
+        if !self.met.is_empty() {
+            writeln!(f, "arbiters: {} kinds of events met in the stages in which they can come", self.met.len())?;
+        }
+        if !self.missed().is_empty() {
+            writeln!(f, "NOT MET in so many worlds: {}", self.missed().join(", "))?;
+        }
+        Ok(())
     }
 }

@@ -4,7 +4,7 @@
 
 use super::parties::{TransportArgs, run};
 use super::run::StartError;
-use super::text::{messages, size};
+use super::text::{messages, print, say, size};
 use crate::load::{Quota, Sink, SinkCounters, SinkCounts};
 use crate::tls;
 use clap::Args;
@@ -59,7 +59,7 @@ pub fn sink(args: &SinkArgs) -> ExitCode {
     let tls = match args.tls.then(tls::Server::unknown).transpose() {
         Ok(tls) => tls.map(Arc::new),
         Err(error) => {
-            eprintln!("rohrpost: {error}");
+            say(format_args!("rohrpost: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -73,24 +73,20 @@ pub fn sink(args: &SinkArgs) -> ExitCode {
     let mut told = false;
     let ran = run::<_, StartError>(&config, make, |detail| {
         if !std::mem::replace(&mut told, true) {
-            eprintln!("rohrpost sink: {} ({detail})", args.transport.transport.name());
+            say(format_args!("rohrpost sink: {} ({detail})", args.transport.transport.name()));
         }
         bar.tick();
         bar.set_message(text(&counts()));
     });
     bar.finish_and_clear();
     if let Err(error) = ran {
-        eprintln!("rohrpost: {error}");
+        say(format_args!("rohrpost: {error}"));
         return ExitCode::FAILURE;
     }
     let counts = counts();
-    if args.json {
-        let report = Report { version: 1, kind: "sink", counts };
-        println!("{}", serde_json::to_string(&report).expect("all keys are text"));
-    } else {
-        println!("{}", text(&counts));
-    }
-    ExitCode::SUCCESS
+    let report = Report { version: 1, kind: "sink", counts };
+    let told = if args.json { serde_json::to_string(&report).expect("all keys are text") } else { text(&counts) };
+    print(&(told + "\n"))
 }
 
 fn text(counts: &SinkCounts) -> String {

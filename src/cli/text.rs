@@ -4,7 +4,7 @@ use crate::control::ClientError;
 use crate::env::WallTime;
 use crate::event::rfc3339;
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -79,13 +79,24 @@ pub(super) fn write_json(object: &impl Serialize, out: &mut dyn Write) -> io::Re
     writeln!(out)
 }
 
+/// A line on standard error, where perhaps nobody listens any more.
+pub(super) fn say(line: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}
+
+/// What a command has to say, on standard output.
+pub(super) fn print(text: &str) -> ExitCode {
+    let mut out = io::stdout().lock();
+    exit_code(out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(ClientError::Output))
+}
+
 /// The exit code of a command, its error said on standard error. A reader that has seen enough (`| head`) is none.
 pub(super) fn exit_code(result: Result<(), ClientError>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(ClientError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("rohrpost: {error}");
+            say(format_args!("rohrpost: {error}"));
             ExitCode::FAILURE
         }
     }

@@ -4,7 +4,7 @@
 //! the files. Reads the files only: the appliance need not run, and the folder may have come from elsewhere.
 
 use super::TraceArgs;
-use super::text::plain;
+use super::text::{plain, say};
 use crate::config;
 use crate::control::event_files::{COMPRESSED, CURRENT, rotated};
 use crate::limits::{EVENT_LINE_SIZE_MAX, TRACE_LINES_MAX, TRACE_MESSAGES_MAX};
@@ -84,7 +84,7 @@ pub fn trace(args: &TraceArgs) -> ExitCode {
 }
 
 fn failed(error: &TraceError) -> ExitCode {
-    eprintln!("rohrpost: {error}");
+    say(format_args!("rohrpost: {error}"));
     ExitCode::FAILURE
 }
 

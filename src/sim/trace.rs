@@ -4,6 +4,7 @@ use super::clock::readable;
 use crate::env::Instant;
 use std::collections::VecDeque;
 use std::fmt;
+use std::io::{self, Write as _};
 
 /// Lines that are kept.
 const LINES_MAX: usize = 400;
@@ -28,7 +29,8 @@ impl Trace {
         self.digest = crc32c::crc32c_append(self.digest, line.as_bytes());
         self.count += 1;
         if self.echo {
-            eprintln!("{line}");
+            // Whoever reads it may have seen enough.
+            let _ = writeln!(io::stderr(), "{line}");
         }
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();

@@ -4,7 +4,9 @@
 //! transport without root everything runs on loopback instead.
 #![allow(dead_code)] // Each test binary uses its part of this.
 
+pub mod authority;
 pub mod client;
+pub mod etcd;
 pub mod load;
 pub mod mail;
 pub mod names;

@@ -8,7 +8,6 @@ use rohrpost::mirror::register::{Mode, Node};
 use rohrpost::tls::OwnKey;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 /// Both of them.
@@ -22,6 +21,9 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 const MORE: &str = "[limits]\nconnections_per_client = 100000\nconnections = 100000\n\
                     [retry]\nfirst = \"1s\"\nmax = \"2s\"\n\
                     [delivery]\nhost_backoff = \"1s\"\nhost_backoff_max = \"1s\"\n";
+
+/// How the boxes reach an etcd that serves whoever asks.
+const ETCD: &str = "etcd = [\"http://192.0.2.40:2379\"]\n";
 
 /// Where the links go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,27 +51,47 @@ impl Pair {
 
     /// The same on spools whose folders, which are there and empty, something was done with before.
     pub fn up_on(links: Links, prepare: impl Fn(&Path)) -> Option<Pair> {
-        Pair::up_with(links, prepare, |text| text)
+        let lab = Lab::up_pair()?;
+        lab.start_etcd();
+        Some(Pair::start(lab, links, prepare, |_, text| text))
     }
 
     /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
     pub fn up_patient() -> Option<Pair> {
-        Pair::up_with(Links::OwnPort, |_| {}, |text| text.replace("[pair]", "[pair]\nsilence = \"2s\""))
+        Pair::up_patient_with(|text| text)
     }
 
-    fn up_with(links: Links, prepare: impl Fn(&Path), change: impl Fn(String) -> String) -> Option<Pair> {
+    /// The same, that lets sessions go on for no longer than this when an identity is moved.
+    pub fn up_hasty(limit: Duration) -> Option<Pair> {
+        let limit = format!("[limits]\nshutdown_timeout = \"{}ms\"", limit.as_millis());
+        Pair::up_patient_with(|text| text.replace("[limits]", &limit))
+    }
+
+    fn up_patient_with(change: impl Fn(String) -> String) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
-        Some(Pair::start(lab, links, prepare, change))
+        let change = |_, text: String| change(text.replace("[pair]", "[pair]\nsilence = \"2s\""));
+        Some(Pair::start(lab, Links::OwnPort, |_| {}, change))
     }
 
     /// A pair with the manual arbiter: there is no etcd.
     pub fn up_by_hand() -> Option<Pair> {
-        let etcd = "etcd = [\"http://192.0.2.40:2379\"]";
-        Some(Pair::start(Lab::up_pair()?, Links::OwnPort, |_| {}, |text| text.replace(etcd, "arbiter = \"manual\"")))
+        let by_hand = |_, text: String| text.replace(ETCD, "arbiter = \"manual\"\n");
+        Some(Pair::start(Lab::up_pair()?, Links::OwnPort, |_| {}, by_hand))
     }
 
-    fn start(lab: Lab, links: Links, prepare: impl Fn(&Path), change: impl Fn(String) -> String) -> Pair {
+    /// A pair whose etcd serves only whom it knows. Before its boxes start, something may be done with the lab: their folders have
+    /// what they show etcd.
+    pub fn up_guarded(prepare: impl Fn(&Lab)) -> Option<Pair> {
+        let lab = Lab::up_pair()?;
+        let guard = lab.start_guarded_etcd();
+        let known = NODES.map(|node| guard.admit(&lab, node));
+        prepare(&lab);
+        let change = |node, text: String| text.replace(ETCD, &known[node as usize]);
+        Some(Pair::start(lab, Links::OwnPort, |_| {}, change))
+    }
+
+    fn start(lab: Lab, links: Links, prepare: impl Fn(&Path), change: impl Fn(Node, String) -> String) -> Pair {
         for node in NODES {
             fingerprint(&lab, node);
         }
@@ -78,7 +100,7 @@ impl Pair {
         let start = |node: Node| {
             std::fs::create_dir_all(spool(&lab, node)).expect("a folder");
             prepare(&spool(&lab, node));
-            let text = change(configuration(&lab, node, links));
+            let text = change(node, configuration(&lab, node, links));
             Appliance::start_in(&lab.namespace(host(node)), &folder(&lab, node), &text)
         };
         Pair { boxes: NODES.map(start), links, receiver, lab }
@@ -191,7 +213,8 @@ pub fn server(identity: Node) -> SocketAddr {
     .expect("an address")
 }
 
-fn folder(lab: &Lab, node: Node) -> PathBuf {
+/// Where a box has its files.
+pub fn folder(lab: &Lab, node: Node) -> PathBuf {
     lab.directory.path().join(host(node))
 }
 
@@ -238,7 +261,7 @@ fn configuration(lab: &Lab, node: Node, links: Links) -> String {
          [[route]]\ndomain = \"*\"\nto = [\"smtp://{MX}:25\"]\n\
          [spool]\ndirectory = \"{spool}\"\nsize_max = \"128MiB\"\nsegment_size = \"4MiB\"\nfree_min = \"0B\"\n\
          [pair]\nnode = \"{node}\"\naddress = \"{network}{own}/24\"\npartner = \"{network}{other}\"\n{device}\
-         etcd = [\"http://192.0.2.40:2379\"]\n\
+         {ETCD}\
          certificate = \"{folder}/pair.crt\"\nkey = \"{folder}/pair.key\"\npartner_fingerprint = \"{known}\"\n\
          [admin]\nsocket = \"{socket}\"\n{MORE}",
         folder = folder(lab, node).display(),
@@ -249,22 +272,6 @@ fn configuration(lab: &Lab, node: Node, links: Links) -> String {
 }
 
 impl Lab {
-    /// Starts etcd, with what an earlier one knew.
-    pub fn start_etcd(&self) {
-        let output = self.script(&["etcd", &self.directory.path().join("etcd").to_string_lossy()]).output();
-        let output = output.expect("scripts/lab");
-        assert!(output.status.success(), "scripts/lab etcd: {}", String::from_utf8_lossy(&output.stderr));
-    }
-
-    /// Kills etcd.
-    pub fn kill_etcd(&self) {
-        let output = Command::new("ip").args(["netns", "pids", &self.namespace("etcd")]).output().expect("ip");
-        for pid in String::from_utf8_lossy(&output.stdout).split_whitespace() {
-            assert!(Command::new("kill").args(["-KILL", pid]).status().expect("kill").success());
-            eventually("etcd has ended", PATIENCE, || !Path::new("/proc").join(pid).exists());
-        }
-    }
-
     /// Mends what was left cut.
     pub fn mend(&self) {
         drop(Cut { lab: self });

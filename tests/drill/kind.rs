@@ -28,6 +28,9 @@ pub enum Kind {
     CutToStandby,
     CutToActive,
     CutEtcd,
+    CutClients,
+    CutFromClients,
+    CutToClients,
     Isolate,
     Unplug,
     FillDisk,
@@ -40,7 +43,7 @@ pub enum Kind {
 
 impl Kind {
     /// In the order in which they come.
-    pub const ALL: [Kind; 16] = [
+    pub const ALL: [Kind; 19] = [
         Kind::KillActive,
         Kind::KillStandby,
         Kind::PauseShort,
@@ -49,6 +52,9 @@ impl Kind {
         Kind::CutToStandby,
         Kind::CutToActive,
         Kind::CutEtcd,
+        Kind::CutClients,
+        Kind::CutFromClients,
+        Kind::CutToClients,
         Kind::Isolate,
         Kind::Unplug,
         Kind::FillDisk,
@@ -70,6 +76,9 @@ impl Kind {
             Kind::CutToStandby => "cut-to-standby",
             Kind::CutToActive => "cut-to-active",
             Kind::CutEtcd => "cut-etcd",
+            Kind::CutClients => "cut-clients",
+            Kind::CutFromClients => "cut-from-clients",
+            Kind::CutToClients => "cut-to-clients",
             Kind::Isolate => "isolate",
             Kind::Unplug => "unplug",
             Kind::FillDisk => "fill-disk",
@@ -81,14 +90,25 @@ impl Kind {
         }
     }
 
-    /// Nothing breaks in it, and so nothing may come twice.
+    /// Nothing breaks between a box and the receiver in it, and so nothing may come twice.
     pub const fn is_without_fault(self) -> bool {
-        matches!(self, Kind::EtcdDown | Kind::Move | Kind::Restart)
+        matches!(self, Kind::EtcdDown | Kind::Move | Kind::Restart) || self.is_unseen()
     }
 
     /// Both boxes are off for a while.
     pub const fn spares_no_box(self) -> bool {
         matches!(self, Kind::KillBoth)
+    }
+
+    /// The boxes cannot know of it: the partner, etcd and the receiver are reached, and clients that send nothing may have nothing
+    /// to send. So nobody may take over by itself.
+    pub const fn is_unseen(self) -> bool {
+        matches!(self, Kind::CutClients | Kind::CutFromClients | Kind::CutToClients)
+    }
+
+    /// Clients wait at least for as long as it lasts, since there is no box that could, or would know to, take over.
+    pub const fn has_no_way_round(self) -> bool {
+        self.spares_no_box() || self.is_unseen()
     }
 
     /// Lets it happen, and ends it. Gives the moment from which on all was as it should be.
@@ -104,6 +124,9 @@ impl Kind {
             Kind::CutToStandby => cut(pair, &[(link(active), link(standby))], CUT),
             Kind::CutToActive => cut(pair, &[(link(standby), link(active))], CUT),
             Kind::CutEtcd => cut(pair, &both_ways(host(active), "etcd"), CUT),
+            Kind::CutClients => cut(pair, &both_ways("client", host(active)), CUT),
+            Kind::CutFromClients => cut(pair, &[("client", host(active))], CUT),
+            Kind::CutToClients => cut(pair, &[(host(active), "client")], CUT),
             Kind::Isolate => {
                 let ways = [both_ways(link(active), link(standby)), both_ways(host(active), "etcd")].concat();
                 cut(pair, &ways, CUT)

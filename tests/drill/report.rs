@@ -67,7 +67,8 @@ impl Row {
             if self.kind.is_without_fault() { self.duplicated } else { self.duplicated - self.duplicated_named };
         // With both boxes off there is nobody who could tell clients anything, or take over.
         let hangs = !self.hanging.is_empty() && !self.kind.spares_no_box();
-        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice > 0 || hangs
+        let taken = self.takeover.is_some() && self.kind.is_unseen();
+        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice > 0 || hangs || taken
     }
 
     /// Clients waited for longer than a takeover may take.
@@ -95,15 +96,15 @@ fn say(text: &str, json: bool) {
 
 pub fn head(json: bool) {
     say(
-        "                 acknow-                        twice,        without 250                 gap,      take-     in sync\n\
-         round            ledged  delivered  lost  twice  named  in doubt  hanging  quiet ms       ms    over ms    again ms",
+        "                   acknow-                        twice,        without 250                 gap,      take-     in sync\n\
+         round              ledged  delivered  lost  twice  named  in doubt  hanging  quiet ms       ms    over ms    again ms",
         json,
     );
 }
 
 pub fn line(row: &Row, json: bool) {
     let text = format!(
-        "{:3} {:14} {:5} {:10} {:5} {:6} {:6} {:9} {:8} {:9} {:8} {:>10} {:>11}{}",
+        "{:3} {:16} {:5} {:10} {:5} {:6} {:6} {:9} {:8} {:9} {:8} {:>10} {:>11}{}",
         row.round + 1,
         row.kind.name(),
         row.acknowledged,
@@ -132,9 +133,9 @@ fn text(time: Option<Duration>, none: &str) -> String {
     time.map_or_else(|| none.to_owned(), |time| time.as_millis().to_string())
 }
 
-/// Rounds in which clients waited for too long, though there was a box that could take over.
+/// Rounds in which clients waited for too long, though a box could have taken over.
 fn slow_with_a_box(rows: &[Row]) -> usize {
-    rows.iter().filter(|row| row.is_slow() && !row.kind.spares_no_box()).count()
+    rows.iter().filter(|row| row.is_slow() && !row.kind.has_no_way_round()).count()
 }
 
 /// Whether the pair has kept its word in all rounds.
@@ -166,7 +167,7 @@ pub fn sums(rows: &[Row], json: bool) {
             sum(|row| row.delivered_unacknowledged as u64),
         ),
         format!(
-            "gap       {}; above 1 s in {slow} rounds, {slow_with_a_box} of them with a box left to take over",
+            "gap       {}; above 1 s in {slow} rounds, {slow_with_a_box} of them where a box could take over",
             spread(rows.iter().map(|row| row.gap))
         ),
         format!("takeover  {}", spread(rows.iter().filter_map(|row| row.takeover))),

@@ -3,6 +3,7 @@
 //! In: a directory. Out: `pair.key` and `pair.crt` in it, and the fingerprint on standard output. Exit code 1, and nothing
 //! changed, if one of the two is there already; the message then says the fingerprint of what is there.
 
+use crate::cli::text::say;
 use crate::tls::{Fingerprint, KeyError, OwnKey};
 use clap::Args;
 use std::io::{self, Write};
@@ -27,7 +28,7 @@ pub fn key(args: &KeyArgs) -> ExitCode {
     let told = match make(&args.directory) {
         Ok(fingerprint) => tell(&args.directory, fingerprint, &mut io::stdout().lock()),
         Err(error) => {
-            eprintln!("{error}");
+            say(format_args!("{error}"));
             return ExitCode::FAILURE;
         }
     };

@@ -55,7 +55,7 @@ pub enum PairAction {
     Solo {
         /// Which.
         identity: Identity,
-        /// With a stale copy: what the other box has acknowledged since is lost.
+        /// With a stale copy, until the other box is back: what that one has acknowledged since is lost.
         #[arg(long, requires = "partner_is_off")]
         accept_loss: bool,
         /// You vouch for it that the other box is off, and stays off until this is done.
@@ -136,7 +136,11 @@ fn is_done(command: PairCommand, pair: &PairStatus) -> bool {
         PairCommand::Create { identity } | PairCommand::TakeOver { identity, .. } => of(identity).works,
         PairCommand::Move { identity } => of(identity).owner == Some(pair.node.partner()),
         PairCommand::Solo { identity, .. } => of(identity).works && of(identity).mode == Some(Mode::Solo),
-        PairCommand::Rejoin { identity } => of(identity).mode == Some(Mode::Mirrored),
+        PairCommand::Rejoin { identity } => {
+            let status = of(identity);
+            // The register says so a moment before its owner here works by it.
+            status.mode == Some(Mode::Mirrored) && (status.works || status.owner == Some(pair.node.partner()))
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::Notice;
 use crate::config::Alert;
+use crate::control::causes;
 use crate::limits::{ALERT_COMMAND_TIMEOUT, WEBHOOK_TIMEOUT};
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};
@@ -18,7 +19,6 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, kill_process_group};
 use rustls::{ClientConfig, RootCertStore};
-use std::error::Error;
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -154,18 +154,6 @@ impl Webhook {
             Err(_) => Err(format!("no answer within {} s", WEBHOOK_TIMEOUT.as_secs())),
         }
     }
-}
-
-/// An error with what is behind it. None of them names the URL, which may hold a secret.
-fn causes(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Runs a command, without a shell. What it prints on standard error goes where ours goes.

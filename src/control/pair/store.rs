@@ -4,23 +4,27 @@
 //! promise: a read goes through its leader, and a change is a transaction that compares the whole old value.
 //!
 //! Each endpoint has a client of its own, and one of them is asked at a time: the last that answered. One that does not is
-//! left for the next, and its connection with it.
+//! left for the next, and its connection with it. Each client has its one connection from us, and not from a balancer of the
+//! library's, which never says why it has none: a wrong authority or a closed port would be silence.
 
 use super::{MemoryError, PairTask};
 use crate::config::Pair;
+use crate::control::causes;
 use crate::limits::{REGISTER_TIMEOUT, WATCH_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Found, Outcome};
 use crate::mirror::register::{Node, Register};
 use etcd_client::{
-    Certificate, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, TlsOptions, Txn, TxnOp,
-    TxnOpResponse, WatchOptions,
+    Certificate, Channel, Client, Compare, CompareOp, ConnectOptions, Error, GetOptions, Identity, TlsOptions, Txn,
+    TxnOp, TxnOpResponse, WatchOptions,
 };
+use std::error::Error as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tonic::transport::Endpoint;
 
 /// Why the registers cannot be asked for as the configuration says.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,14 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// An endpoint, or what is shown to it.
+    #[error("[pair] etcd: {endpoint} cannot be reached with `etcd_ca`, `etcd_certificate` and `etcd_key`: {why}")]
+    Unusable {
+        /// Which.
+        endpoint: String,
+        /// What is wrong.
+        why: String,
+    },
     /// What this box keeps instead of etcd.
     #[error("{0}")]
     Kept(#[from] MemoryError),
@@ -48,7 +60,7 @@ pub enum StoreError {
 
 /// etcd, as the configuration names it.
 pub struct Store {
-    endpoints: Vec<String>,
+    endpoints: Vec<Endpoint>,
     prefix: String,
     options: ConnectOptions,
     line: Mutex<Line>,
@@ -68,11 +80,7 @@ impl Store {
     /// # Errors
     /// A file of it cannot be read.
     pub fn open(pair: &Pair) -> Result<Store, StoreError> {
-        let mut options = ConnectOptions::new()
-            .with_connect_timeout(REGISTER_TIMEOUT)
-            .with_keep_alive(KEEP_ALIVE_INTERVAL, REGISTER_TIMEOUT)
-            .with_keep_alive_while_idle(true)
-            .with_auto_token_refresh(true);
+        let mut options = ConnectOptions::new().with_auto_token_refresh(true);
         if let (Some(user), Some(path)) = (&pair.etcd_user, &pair.etcd_password_file) {
             let text = String::from_utf8_lossy(&read("etcd_password_file", path)?).into_owned();
             let password = text.lines().next().unwrap_or_default();
@@ -81,15 +89,19 @@ impl Store {
             }
             options = options.with_user(user, password);
         }
+        let mut tls = None;
         if let Some(path) = &pair.etcd_ca {
-            let mut tls = TlsOptions::new().ca_certificate(Certificate::from_pem(read("etcd_ca", path)?));
-            if let (Some(certificate), Some(key)) = (&pair.etcd_certificate, &pair.etcd_key) {
-                tls = tls.identity(Identity::from_pem(read("etcd_certificate", certificate)?, read("etcd_key", key)?));
-            }
-            options = options.with_tls(tls);
+            let ours = TlsOptions::new().ca_certificate(Certificate::from_pem(read("etcd_ca", path)?));
+            tls = Some(match (&pair.etcd_certificate, &pair.etcd_key) {
+                (Some(certificate), Some(key)) => {
+                    ours.identity(Identity::from_pem(read("etcd_certificate", certificate)?, read("etcd_key", key)?))
+                }
+                _ => ours,
+            });
         }
+        let endpoint = |text: &String| endpoint(text, tls.as_ref());
         Ok(Store {
-            endpoints: pair.etcd.clone(),
+            endpoints: pair.etcd.iter().map(endpoint).collect::<Result<_, _>>()?,
             prefix: pair.etcd_prefix.clone(),
             options,
             line: Mutex::new(Line { place: 0, client: None, error: None }),
@@ -117,11 +129,12 @@ impl Store {
                 self.line().error = None;
                 return event;
             }
-            Ok(Err(error)) => error.to_string(),
+            Ok(Err(error)) => why(&error),
             Err(_) => format!("no answer within {} ms", REGISTER_TIMEOUT.as_millis()),
         };
         let mut line = self.line();
-        line.error = Some(format!("{}: {failed}", self.endpoints[place]));
+        let uri = self.endpoints[place].uri().to_string();
+        line.error = Some(format!("{}: {failed}", uri.trim_end_matches('/')));
         // Both identities ask; the first that fails moves on.
         if line.place == place {
             line.place = (place + 1) % self.endpoints.len();
@@ -138,7 +151,8 @@ impl Store {
         if let Some(client) = known {
             return Ok(client);
         }
-        let client = Client::connect([&self.endpoints[place]], Some(self.options.clone())).await?;
+        let channel = Channel::Tonic(self.endpoints[place].connect().await?);
+        let client = Client::from_channel(channel, Some(self.options.clone())).await?;
         let mut line = self.line();
         if line.place == place {
             line.client = Some(client.clone());
@@ -205,6 +219,33 @@ impl Store {
 
 /// An endpoint that is not asked anything is felt so often.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+fn endpoint(text: &str, tls: Option<&TlsOptions>) -> Result<Endpoint, StoreError> {
+    let known = Endpoint::from_shared(text.to_owned()).and_then(|endpoint| match tls {
+        // What is reached without TLS has nothing to be shown.
+        Some(tls) if text.starts_with("https://") => endpoint.tls_config(tls.clone()),
+        _ => Ok(endpoint),
+    });
+    let known = known.map_err(|error| StoreError::Unusable { endpoint: text.to_owned(), why: causes(&error) })?;
+    Ok(known
+        .connect_timeout(REGISTER_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(REGISTER_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+/// Why there is no answer. The library's own errors name nothing that is behind them.
+fn why(error: &Error) -> String {
+    match error {
+        Error::TransportError(error) => causes(error),
+        Error::GRpcStatus(status) => match status.source() {
+            Some(behind) => causes(behind),
+            None if status.message().is_empty() => status.code().to_string(),
+            None => status.message().to_owned(),
+        },
+        error => error.to_string(),
+    }
+}
 
 fn found(value: Option<&[u8]>) -> Found {
     match value.map(Register::from_bytes) {

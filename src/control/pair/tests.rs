@@ -206,3 +206,29 @@ fn every_transition_is_told_once_and_counted() {
     let counts = IdentityStatus::of(Node::A, &board).counts;
     assert_eq!((counts.transitions, counts.takeovers), (expected.len() as u64, 1));
 }
+
+#[test]
+fn what_etcd_cannot_be_shown_is_refused_before_it_is_asked() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let known = rcgen::generate_simple_self_signed(["relay.example.test".to_owned()]).unwrap();
+    fs::write(path("ca.pem"), known.cert.pem()).unwrap();
+    fs::write(path("etcd.key"), known.signing_key.serialize_pem()).unwrap();
+    fs::write(path("broken.key"), "no key").unwrap();
+    let open = |key: &str| {
+        let text = format!(
+            "transport = \"af_xdp\"\nhostname = \"mx1.example.net\"\n[[port]]\ndevice = \"eth1\"\n\
+             [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
+             [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
+             [pair]\nnode = \"a\"\naddress = \"10.9.9.1/24\"\npartner = \"10.9.9.2\"\nencryption = \"none\"\n\
+             etcd = [\"https://[2001:db8::10]:2379\"]\netcd_ca = \"{ca}\"\netcd_certificate = \"{ca}\"\netcd_key = \"{key}\"\n",
+            ca = path("ca.pem"),
+            key = path(key),
+        );
+        let config = crate::config::parse(&text, "pair.toml").expect("a good file");
+        Store::open(&config.pair.expect("a pair")).map(|_| ()).map_err(|error| error.to_string())
+    };
+    assert_eq!(open("etcd.key"), Ok(()));
+    let said = open("broken.key").unwrap_err();
+    assert!(said.contains("https://[2001:db8::10]:2379 cannot be reached with `etcd_ca`"), "{said}");
+}

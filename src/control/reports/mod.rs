@@ -22,6 +22,7 @@ use crate::spool::MessageId;
 use crate::tlsrpt::{ClosedId, Ledger, REPORT_TYPE, Record, Report, ReportTarget, Reporter, Session};
 use axum::body::Bytes;
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,7 +199,9 @@ impl Reports {
         if timeout(CLOSE_PATIENCE, written).await.is_ok()
             && let Err(error) = save(&self.settings.directory, &self.ledger)
         {
-            eprintln!("rohrpost: TLS reports: what is counted could not be written down: {error}");
+            // The log has ended, and perhaps nobody listens.
+            let text = format!("rohrpost: TLS reports: what is counted could not be written down: {error}");
+            let _ = writeln!(io::stderr(), "{text}");
         }
     }
 

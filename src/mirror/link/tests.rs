@@ -3,7 +3,7 @@
 use super::*;
 use crate::env::disk::SimDisk;
 use crate::env::{Instant, Now, WallTime};
-use crate::limits::MIRROR_PROGRESS_MAX;
+use crate::limits::{MIRROR_PROGRESS_MAX, MIRROR_WINDOW};
 use crate::mirror::arbiter::{Role, Words};
 use crate::mirror::register::{Incarnation, Node};
 use crate::smtp::{Envelope, Priority, Recipient};
@@ -38,7 +38,11 @@ struct Side {
 
 impl Side {
     fn open(disk: SimDisk, now: Now) -> Side {
-        let (log, recovery) = Log::open_replica(disk.clone(), settings(), now).expect("opens");
+        Side::open_with(disk, settings(), now)
+    }
+
+    fn open_with(disk: SimDisk, settings: Settings, now: Now) -> Side {
+        let (log, recovery) = Log::open_replica(disk.clone(), settings, now).expect("opens");
         assert_eq!(recovery.damages.count, 0, "{:?}", recovery.damages);
         Side { disk, log }
     }
@@ -117,28 +121,12 @@ impl Pair {
 
     /// A breath of both boxes.
     fn breathe(&mut self) {
-        self.now.mono = self.now.mono + Duration::from_millis(1);
-        self.now.wall = self.now.wall + Duration::from_millis(1);
-        let mut events = Vec::new();
-        self.owner.log.poll(self.now, &mut events);
-        for event in events {
-            match event {
-                LogEvent::Durable { draft } => {
-                    let content = self.drafts.remove(&draft);
-                    self.acknowledged.extend(content.map(|content| (draft.id, content)));
-                }
-                LogEvent::Attempted { name } => {
-                    let id = MessageId::from_bits(name);
-                    self.attempted.extend(self.acknowledged.contains_key(&id).then_some(id));
-                }
-                _ => {}
-            }
-        }
+        self.breathe_here();
         self.replica.log.poll(self.now, &mut Vec::new());
         for log in [&self.owner.log, &self.replica.log] {
             log.gauge(&mut |gauge| assert!(gauge.count <= gauge.limit, "{gauge:?}"));
         }
-        let counts = Counts { with: words(0).incarnation, epoch: self.epoch, promised: true };
+        let counts = self.counts();
         let Some((owner, replica)) = &mut self.link else { return };
         owner.pump(Some(counts), &mut self.owner.log, &mut ClientFeed::default(), self.now.mono);
         if let Some(Want::Log(_)) = replica.want()
@@ -165,6 +153,32 @@ impl Pair {
             assert_eq!(owner.end(), Some(End::Lost));
             self.connect();
         }
+    }
+
+    /// The owner's part of one that has nothing to do with the link.
+    fn breathe_here(&mut self) {
+        self.now.mono = self.now.mono + Duration::from_millis(1);
+        self.now.wall = self.now.wall + Duration::from_millis(1);
+        let mut events = Vec::new();
+        self.owner.log.poll(self.now, &mut events);
+        for event in events {
+            match event {
+                LogEvent::Durable { draft } => {
+                    let content = self.drafts.remove(&draft);
+                    self.acknowledged.extend(content.map(|content| (draft.id, content)));
+                }
+                LogEvent::Attempted { name } => {
+                    let id = MessageId::from_bits(name);
+                    self.attempted.extend(self.acknowledged.contains_key(&id).then_some(id));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What the replica says counts.
+    fn counts(&self) -> Counts {
+        Counts { with: words(0).incarnation, epoch: self.epoch, promised: true }
     }
 
     fn rewind(&mut self, until: Option<crate::spool::Point>) {
@@ -384,6 +398,59 @@ fn a_partner_whose_disk_stands_still_is_not_heard_any_more() {
     assert!(silent_for + Duration::from_millis(50) >= MIRROR_PROGRESS_MAX, "{silent_for:?}");
     pair.replica.disk.hold(false);
     until(&mut pair, |pair| heard_at(pair) + BEAT * 3 > pair.now.mono);
+}
+
+#[test]
+fn a_partner_is_given_a_window_of_what_it_has_not_written_and_no_more() {
+    let mut pair = Pair::new(5);
+    let large = || Settings { segments_max: 400, ..settings() };
+    [pair.owner, pair.replica] = [5, 6].map(|seed| Side::open_with(SimDisk::new(seed), large(), pair.now));
+    pair.owner.log.lead(1, Copies::Both, pair.now);
+    pair.come_level();
+    pair.owner.log.set_copies(Copies::Own);
+    // Its wire takes all that there is, and nothing of it comes to its disk.
+    let (mut owner, mut replica) = pair.link.take().expect("it is level");
+    let mut wire = Vec::new();
+    let mut give = |pair: &mut Pair, owner: &mut OwnerEnd| {
+        pair.act();
+        pair.breathe_here();
+        owner.pump(Some(pair.counts()), &mut pair.owner.log, &mut ClientFeed::default(), pair.now.mono);
+        while !owner.output().is_empty() {
+            wire.extend_from_slice(owner.output());
+            owner.sent(owner.output().len(), pair.now.mono);
+        }
+        wire.len()
+    };
+    for _ in 0..20_000 {
+        if give(&mut pair, &mut owner) >= MIRROR_WINDOW {
+            break;
+        }
+    }
+    // A batch that was begun is given as a whole; and it is told all the while that we are here.
+    let most = MIRROR_WINDOW + settings().batch_size_max + 64 * 1024;
+    for _ in 0..500 {
+        let given = give(&mut pair, &mut owner);
+        assert!((MIRROR_WINDOW..most).contains(&given), "{given}");
+    }
+    assert!(!owner.is_near());
+
+    // As it writes, it is given what is left.
+    let mut rest = &wire[..];
+    while !rest.is_empty() {
+        pair.breathe_here();
+        pair.replica.log.poll(pair.now, &mut Vec::new());
+        replica.pump(&mut pair.replica.log, Following { epoch: pair.epoch, promised: true }, pair.now);
+        let taken = replica.receive(rest, Some(&mut pair.replica.log), pair.now);
+        rest = &rest[taken..];
+        let said = replica.output().to_vec();
+        owner.receive(&said, Some(pair.counts()), &mut pair.owner.log, pair.now.mono);
+        replica.sent(said.len(), pair.now.mono);
+        assert_eq!((replica.error(), owner.end()), (None, None));
+    }
+    pair.link = Some((owner, replica));
+    pair.owner.log.set_copies(Copies::Both);
+    pair.come_level();
+    pair.check();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Ways to the other side, and what happens where there is none.
 
 use super::*;
+use crate::limits::ANNOUNCEMENT_PAUSES;
+use crate::port::sim::Tapped;
 
 #[test]
 fn nobody_listens_and_we_are_refused() {
@@ -110,6 +112,57 @@ fn a_neighbour_is_never_asked_for_by_an_address_that_another_box_has() {
     assert!(senders.len() > 1, "it is asked for again and again");
     // Whoever hears the request would send to us what is meant for the other box.
     assert!(senders.iter().all(|sender| *sender == [192, 0, 2, 3]), "{senders:?}");
+}
+
+/// When an own address was announced: by ARP of this operation, or by a neighbour advertisement that nobody asked for.
+fn announced(frames: &[Tapped], address: &str, operation: u8) -> Vec<Duration> {
+    let is_of = |bytes: &[u8]| match ip(address) {
+        IpAddr::V4(ip) => {
+            let (own, arp) = (ip.octets(), bytes[..6] == [0xff; 6] && bytes[12..14] == [8, 6]);
+            arp && bytes[20..22] == [0, operation] && bytes[28..32] == own && bytes[38..42] == own
+        }
+        // To all nodes, unsolicited, in place of what is known.
+        IpAddr::V6(ip) => {
+            let advertisement = bytes[12..14] == [0x86, 0xdd] && bytes[20] == 58 && bytes[54] == 136;
+            advertisement && bytes[..6] == [0x33, 0x33, 0, 0, 0, 1] && bytes[58] == 0x20 && bytes[62..78] == ip.octets()
+        }
+    };
+    frames.iter().filter(|frame| is_of(&frame.bytes)).map(|frame| frame.sent_at.since(Instant::ZERO)).collect()
+}
+
+#[test]
+fn whoever_takes_over_announces_each_address_at_once_and_after_each_pause() {
+    let network = Network::new(1);
+    let all = vec![own("192.0.2.2", 24, None), own("192.0.2.3", 24, None), own("2001:db8::2", 64, None)];
+    let mut host = Host::new(&network, SERVER_MAC, Link::default(), settings(all, &[]));
+    host.stack.withdraw(&[ip("192.0.2.2"), ip("192.0.2.3"), ip("2001:db8::2")]);
+    network.tap();
+    host.stack.assume(network.now(), &[ip("192.0.2.2"), ip("2001:db8::2")]);
+    run(&network, &mut [&mut host], Duration::from_secs(10), |_| false);
+    let frames = network.take_tapped();
+    let mut expected = vec![Duration::ZERO];
+    expected.extend(ANNOUNCEMENT_PAUSES.iter().scan(Duration::ZERO, |at, pause| {
+        *at += *pause;
+        Some(*at)
+    }));
+    assert_eq!(expected.len(), 5);
+    let told = |address, operation| announced(&frames, address, operation);
+    let nearly = |told: &[Duration]| {
+        // The wheel turns in steps.
+        let late = told.iter().zip(&expected).map(|(told, expected)| *told - *expected);
+        assert!(told.len() == expected.len() && late.max() < Some(Duration::from_millis(10)), "{told:?}");
+    };
+    for (address, operation) in [("192.0.2.2", 1), ("192.0.2.2", 2), ("2001:db8::2", 0)] {
+        nearly(&told(address, operation));
+    }
+    assert_eq!(told("192.0.2.3", 1).len() + told("192.0.2.3", 2).len(), 0, "another box has it");
+
+    // What is given up in between is not announced any more.
+    host.stack.assume(network.now(), &[ip("192.0.2.3")]);
+    run(&network, &mut [&mut host], Duration::from_millis(50), |_| false);
+    host.stack.withdraw(&[ip("192.0.2.3")]);
+    run(&network, &mut [&mut host], Duration::from_secs(10), |_| false);
+    assert_eq!(announced(&network.take_tapped(), "192.0.2.3", 1).len(), 2);
 }
 
 #[test]
