@@ -168,6 +168,23 @@ fn a_killed_box_loses_nothing_and_a_move_sends_nothing_twice() {
     assert_eq!(pair.owner(Node::A), Some(Node::B), "it stays where it is");
 }
 
+#[test]
+fn boxes_with_one_worker_and_two_take_over_from_each_other() {
+    let Some(mut pair) = Pair::up_uneven() else { return };
+    pair.create();
+    for killed in [Node::B, Node::A] {
+        let stream = Stream::start(&pair.lab.namespace("client"), host(killed), server(Node::B), PER_SECOND);
+        go_on(&stream, 30);
+        pair.of_mut(killed).kill();
+        go_on(&stream, 30);
+        assert_eq!(pair.owner(Node::B), Some(killed.partner()), "it has taken over, or has gone on alone");
+        pair.of_mut(killed).restart();
+        pair.wait_until_mirrored();
+        let sums = stream.finish(PATIENCE);
+        copies_besides(&pair, &sums);
+    }
+}
+
 /// What `rohrpost pair … --json` says of an identity on a box.
 fn told(pair: &Pair, node: Node, identity: Node, command: &[&str]) -> serde_json::Value {
     let text = pair.of(node).rohrpost(&[&["pair"], command, &["--json"]].concat());

@@ -56,6 +56,17 @@ impl Pair {
         Some(Pair::start(lab, links, prepare, |_, text| text))
     }
 
+    /// A pair of which box b has two workers, and box a one.
+    pub fn up_uneven() -> Option<Pair> {
+        let lab = Lab::up_pair()?;
+        lab.start_etcd();
+        let uneven = |node, text: String| {
+            let cores = if node == Node::A { "[workers]" } else { "[workers]\ncores = [0, 1]" };
+            text.replace("[workers]", cores).replace("[pair]", "[pair]\nlogs = 2")
+        };
+        Some(Pair::start(lab, Links::OwnPort, |_| {}, uneven))
+    }
+
     /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
     pub fn up_patient() -> Option<Pair> {
         Pair::up_patient_with(|text| text)
