@@ -13,7 +13,7 @@ use crate::smtp::Priority;
 use crate::smtp::dsn::Status;
 use crate::spool::MessageId;
 use crate::tls::Secured;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::net::{IpAddr, SocketAddr};
 
 /// One event. Every message transition is one, with the queue id.
@@ -79,8 +79,17 @@ pub enum Event {
         priority: Priority,
         /// How many recipients it has.
         recipients_count: usize,
+        /// The first of them, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most; [`Event::Queued`] names the others.
+        recipients: ForwardPaths,
         /// Its size as stored, bytes.
         size_bytes: u64,
+    },
+    /// Recipients of a message that has more than [`Event::Accepted`] names. Follows it, as often as it takes to name all.
+    Queued {
+        /// The queue id.
+        id: MessageId,
+        /// The next of them, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most.
+        recipients: ForwardPaths,
     },
     /// A message of ours has its signatures (DKIM), and is delivered from now on.
     Signed {
@@ -302,8 +311,8 @@ pub enum Event {
     DeliveryInDoubt {
         /// The queue id.
         id: MessageId,
-        /// The forward-paths.
-        recipients: Vec<String>,
+        /// The forward-paths, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most; of more there are more events.
+        recipients: ForwardPaths,
         /// The route.
         destination: String,
     },
@@ -461,6 +470,7 @@ impl Event {
         matches!(
             self,
             Event::Accepted { .. }
+                | Event::Queued { .. }
                 | Event::Signed { .. }
                 | Event::SigningDeferred { .. }
                 | Event::Unsigned { .. }
@@ -486,6 +496,38 @@ impl Event {
             event: &'a Event,
         }
         serde_json::to_string(&Line { time, event: self }).expect("an event has text keys only")
+    }
+}
+
+/// Recipients of a message, as JSON a list of texts. In one piece: most events name one, and one allocation is enough for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardPaths(String);
+
+impl ForwardPaths {
+    /// Each, in the order of the envelope.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        // No forward-path is empty, and none contains the end of a line.
+        self.0.split(Self::BETWEEN).filter(|path| !path.is_empty())
+    }
+
+    const BETWEEN: char = '\n';
+}
+
+impl<'a> FromIterator<&'a str> for ForwardPaths {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(paths: I) -> ForwardPaths {
+        let mut paths = paths.into_iter();
+        let mut all = paths.next().map(str::to_owned).unwrap_or_default();
+        for path in paths {
+            all.push(ForwardPaths::BETWEEN);
+            all.push_str(path);
+        }
+        ForwardPaths(all)
+    }
+}
+
+impl Serialize for ForwardPaths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }
 

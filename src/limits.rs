@@ -518,6 +518,12 @@ pub const EVENT_FILES_RETRY_DELAY: Duration = Duration::from_secs(1);
 /// The longest line of the event log that is read, bytes: of a longer one the rest counts as another line.
 pub const EVENT_LINE_SIZE_MAX: u64 = 1 << 20;
 
+/// Recipients that one event names: as many as a transaction of RFC 5321 must bear (§4.5.3.1.8), so that most messages need one
+/// event. In JSON an octet takes six at most.
+pub const EVENT_RECIPIENTS_MAX: usize = 100;
+
+const _: () = assert!((EVENT_RECIPIENTS_MAX * PATH_SIZE_MAX * 6) as u64 <= EVENT_LINE_SIZE_MAX / 4);
+
 /// Messages that are traced at a time.
 pub const TRACE_MESSAGES_MAX: usize = 10_000;
 

@@ -7,7 +7,7 @@ use crate::delivery::{self, ConnectionId, Fate, Hop, Job, JobRecipient, JobResul
 use crate::env::disk::SimDisk;
 use crate::env::{Now, WallTime};
 use crate::flow::{ConnectError, FlowId, Received, TransportCounters};
-use crate::limits::{END_HELD_MAX, IN_DOUBT_DELAY};
+use crate::limits::{END_HELD_MAX, EVENT_RECIPIENTS_MAX, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
 use crate::mirror::link::{Timing, VERSION};
@@ -428,6 +428,39 @@ fn another_worker_s_log_is_asked_by_letter() {
 }
 
 #[test]
+fn every_recipient_that_is_accepted_is_named_in_the_log_and_no_event_names_too_many() {
+    for count in [1, EVENT_RECIPIENTS_MAX, EVENT_RECIPIENTS_MAX + 1, 2 * EVENT_RECIPIENTS_MAX + 50] {
+        let mut bench = Bench::new(false);
+        let id = bench.message(count);
+        let sender = Some(inbound::Sender { client: THERE, secured: None });
+        bench.home.durable(&mut bench.parts, id, sender);
+        let (mut named, mut lists) = (Vec::new(), 0);
+        for event in bench.events() {
+            let recipients = match event {
+                Event::Accepted { recipients, recipients_count, .. } => {
+                    assert_eq!((lists, recipients_count), (0, count), "it comes first");
+                    recipients
+                }
+                Event::Queued { id: other, recipients } => {
+                    assert!(lists > 0 && other == id);
+                    recipients
+                }
+                _ => continue,
+            };
+            assert!(recipients.iter().count() <= EVENT_RECIPIENTS_MAX);
+            lists += 1;
+            named.extend(recipients.iter().map(str::to_owned));
+        }
+        assert_eq!(lists, count.div_ceil(EVENT_RECIPIENTS_MAX), "{count}");
+        assert_eq!(named, (0..count).map(|place| format!("r{place}@x.example")).collect::<Vec<_>>());
+
+        bench.parts.reporter.log_messages(false);
+        bench.home.durable(&mut bench.parts, id, sender);
+        assert_eq!(bench.events(), []);
+    }
+}
+
+#[test]
 fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
     let mut bench = Bench::new(true);
     let id = bench.message(3);
@@ -438,7 +471,7 @@ fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
     bench.home.schedule(&mut bench.parts, id.log());
     let doubts: Vec<_> =
         bench.events().into_iter().filter(|event| matches!(event, Event::DeliveryInDoubt { .. })).collect();
-    let recipients = vec!["r0@x.example".to_owned(), "r2@x.example".to_owned()];
+    let recipients = ["r0@x.example", "r2@x.example"].into_iter().collect();
     let destination = bench.parts.routes.name(bench.parts.routes.destination("x.example")).to_string();
     assert_eq!(doubts, [Event::DeliveryInDoubt { id, recipients, destination }]);
     assert_eq!(bench.home.counts.in_doubt, 2);
