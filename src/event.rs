@@ -227,6 +227,8 @@ pub enum Event {
         path: Option<Box<HopPath>>,
         /// What it said.
         reply: String,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
         /// From our acceptance to theirs, milliseconds.
         delay_ms: u64,
     },
@@ -256,6 +258,10 @@ pub enum Event {
         reaction: Option<String>,
         /// Attempts so far.
         attempts: u32,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
+        /// From our acceptance to the end of the attempt, milliseconds.
+        delay_ms: u64,
         /// When it is tried again.
         #[serde(with = "rfc3339")]
         next_attempt_at: WallTime,
@@ -334,6 +340,10 @@ pub enum Event {
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
+        /// From our acceptance to the end of the attempt, milliseconds.
+        delay_ms: u64,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
@@ -594,6 +604,8 @@ mod tests {
             status: Status::new(4, 3, 0),
             reaction: None,
             attempts: 2,
+            queue_ms: 40,
+            delay_ms: 41,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
         };
         assert_eq!(
@@ -601,7 +613,7 @@ mod tests {
             "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
              \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
              \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
-             \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
+             \"queue_ms\":40,\"delay_ms\":41,\"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
     }
 
@@ -610,21 +622,27 @@ mod tests {
         let line = |path: Option<HopPath>| {
             let (id, recipient) = (MessageId::new(0, 42), "b@example.net".into());
             let (destination, reply) = ("mx".into(), "250 ok".into());
-            let path = path.map(Box::new);
-            let event =
-                Event::Delivered { id, recipient, destination, remote: None, tls: None, path, reply, delay_ms: 3 };
+            let (path, remote, tls, queue_ms, delay_ms) = (path.map(Box::new), None, None, 1, 3);
+            let event = Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms };
             let line = event.line(WallTime::from_micros(0));
             line.split_once("\"mx\",").unwrap().1.to_owned()
         };
-        let rest = "\"reply\":\"250 ok\",\"delay_ms\":3}";
+        let rest = "\"reply\":\"250 ok\",\"queue_ms\":1,\"delay_ms\":3}";
+        let nothing = HopPath { local: None, pool: None, met: None, connect_ms: None, transaction_ms: None };
         assert_eq!(line(None), rest);
-        assert_eq!(line(Some(HopPath { local: None, pool: None, met: None })), rest);
+        assert_eq!(line(Some(nothing.clone())), rest);
         let (local, met) = (Some(IpAddr::from([192, 0, 2, 1])), PathFacts { round_trip_us: None, retransmissions: 2 });
-        let path = HopPath { local, pool: Some("bulk".into()), met: Some(met) };
+        let path = HopPath { local, pool: Some("bulk".into()), met: Some(met), ..nothing };
         let told = format!("\"local\":\"192.0.2.1\",\"pool\":\"bulk\",\"retransmissions\":2,{rest}");
         assert_eq!(line(Some(path.clone())), told);
         let path = HopPath { pool: None, met: Some(PathFacts { round_trip_us: Some(1500), ..met }), ..path };
-        assert!(line(Some(path)).starts_with("\"local\":\"192.0.2.1\",\"round_trip_us\":1500,\"retransmissions\":2,"));
+        assert!(
+            line(Some(path.clone()))
+                .starts_with("\"local\":\"192.0.2.1\",\"round_trip_us\":1500,\"retransmissions\":2,")
+        );
+        let path = HopPath { met: None, connect_ms: Some(31), transaction_ms: Some(7), ..path };
+        assert_eq!(HopPath::queue_ms(Some(&path), 40), 2);
+        assert!(line(Some(path)).starts_with("\"local\":\"192.0.2.1\",\"connect_ms\":31,\"transaction_ms\":7,"));
     }
 
     #[test]

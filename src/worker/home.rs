@@ -17,8 +17,8 @@ use super::parts::Parts;
 use super::signing::{Signing, SigningEquipment};
 use crate::control::MessageCounts;
 use crate::delivery::{
-    self, Bounce, ConnectionId, Fate, JobResult, MessageView, Orders, Progress, Queue, QueueStatus, RecipientView,
-    Retry, Verdict, Work, WorkResult,
+    self, Bounce, ConnectionId, Fate, HopPath, JobResult, MessageView, Orders, Progress, Queue, QueueStatus,
+    RecipientView, Retry, Verdict, Work, WorkResult,
 };
 use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
@@ -701,11 +701,12 @@ fn verdict_event(
     let remote = answer.remote.as_deref().map(str::to_owned);
     let reaction = answer.reaction.as_deref().map(str::to_owned);
     let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let queue_ms = HopPath::queue_ms(path.as_deref(), delay_ms);
     match verdict {
         Verdict::Busy => unreachable!("nothing is written down of what was not tried"),
         Verdict::Delivered { .. } => {
-            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            Event::Delivered { id, recipient, destination, remote, tls, path, reply, delay_ms }
+            Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms }
         }
         Verdict::Deferred { attempts, next_attempt_at, .. } => Event::Deferred {
             id,
@@ -718,11 +719,13 @@ fn verdict_event(
             status,
             reaction,
             attempts,
+            queue_ms,
+            delay_ms,
             next_attempt_at,
         },
         Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
             let dsn = dsn.filter(|_| notify);
-            Event::Bounced { id, recipient, destination, path, reply, status, reaction, dsn }
+            Event::Bounced { id, recipient, destination, path, reply, status, reaction, queue_ms, delay_ms, dsn }
         }
         Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
             let dsn = dsn.filter(|_| notify);
