@@ -1,5 +1,7 @@
 //! Stations of a worker, each alone with what it uses: what two of them say to each other about attempts.
 
+mod notices;
+
 use super::*;
 use crate::config;
 use crate::control::{FromWorker, FromWorkers, PairWish, links};
@@ -182,6 +184,7 @@ impl Bench {
                 match event {
                     LogEvent::Attempted { name } => self.home.attempted(&mut self.parts, name, true),
                     LogEvent::Durable { draft } => self.home.durable(&mut self.parts, draft.id, None),
+                    LogEvent::Read { id } => self.home.read(&mut self.parts, id),
                     _ => {}
                 }
             }
