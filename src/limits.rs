@@ -207,6 +207,14 @@ pub const POLICY_REFRESH_DELAY_MAX: Duration = Duration::from_secs(86_400);
 /// 130 MB.
 pub const POLICIES_MAX: usize = 8192;
 
+/// The largest file of them that is read at the start, bytes: what [`POLICIES_MAX`] of them take at the worst. One or two megabytes
+/// are usual.
+pub const POLICIES_FILE_SIZE_MAX: usize = 160 << 20;
+
+/// How often policies are written down while they change. A crash may take what was fetched since: it is fetched again when there is
+/// mail for its domain.
+pub const POLICIES_SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
 // tlsrpt
 
 /// Domains that are counted for reports in a day, each of some hundred bytes: those that want no reports are known by name alone.

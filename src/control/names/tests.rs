@@ -126,7 +126,8 @@ fn rules() -> Rules {
 }
 
 fn resolvers(addresses: &[SocketAddr], trust_ad: bool, timeout: Duration) -> Resolvers {
-    Resolvers::new(&DnsSettings { rules: rules(), resolvers: addresses.into(), trust_ad, timeout, roots: None })
+    let (rules, resolvers, roots, directory) = (rules(), addresses.into(), None, None);
+    Resolvers::new(&DnsSettings { rules, resolvers, trust_ad, timeout, roots, directory })
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
