@@ -263,6 +263,9 @@ pub const REPORT_SUBMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often what is counted is written down while it changes: so much of it a crash may take.
 pub const REPORT_SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
+/// How long an end waits for a file that the control thread has had written.
+pub const SAVE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// The largest file of what is counted that is read at the start, bytes.
 pub const REPORT_FILE_SIZE_MAX: usize = 256 << 20;
 

@@ -21,7 +21,7 @@ use super::protocol::Answer;
 use crate::dns::{Kind, Question, Reply, Rules};
 use crate::env::{Instant, Now};
 use crate::event::Event;
-use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL};
+use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL, SAVE_PATIENCE};
 use board::OPERATOR;
 pub(in crate::control) use resolver::Resolvers;
 use rustls::RootCertStore;
@@ -53,9 +53,6 @@ pub struct DnsSettings {
 
 /// How often a worker's full channel is asked again for room.
 const SEND_RETRY: Duration = Duration::from_millis(2);
-
-/// How long an end waits for a file that is being written.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What an errand has come to.
 pub(in crate::control) enum NameNews {
@@ -198,7 +195,7 @@ impl Names {
                 }
             }
         };
-        let is_written = timeout(CLOSE_PATIENCE, written).await.is_ok();
+        let is_written = timeout(SAVE_PATIENCE, written).await.is_ok();
         self.is_unsaved |= self.board.policies().take_changed();
         if let Some(directory) = self.directory.as_ref().filter(|_| is_written && self.is_unsaved)
             && let Err(error) = policies::save(directory, self.board.policies(), now)
