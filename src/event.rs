@@ -13,7 +13,7 @@ use crate::smtp::Priority;
 use crate::smtp::dsn::Status;
 use crate::spool::MessageId;
 use crate::tls::Secured;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::net::{IpAddr, SocketAddr};
 
 /// One event. Every message transition is one, with the queue id.
@@ -79,8 +79,17 @@ pub enum Event {
         priority: Priority,
         /// How many recipients it has.
         recipients_count: usize,
+        /// The first of them, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most; [`Event::Queued`] names the others.
+        recipients: ForwardPaths,
         /// Its size as stored, bytes.
         size_bytes: u64,
+    },
+    /// Recipients of a message that has more than [`Event::Accepted`] names. Follows it, as often as it takes to name all.
+    Queued {
+        /// The queue id.
+        id: MessageId,
+        /// The next of them, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most.
+        recipients: ForwardPaths,
     },
     /// A message of ours has its signatures (DKIM), and is delivered from now on.
     Signed {
@@ -218,6 +227,8 @@ pub enum Event {
         path: Option<Box<HopPath>>,
         /// What it said.
         reply: String,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
         /// From our acceptance to theirs, milliseconds.
         delay_ms: u64,
     },
@@ -247,6 +258,10 @@ pub enum Event {
         reaction: Option<String>,
         /// Attempts so far.
         attempts: u32,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
+        /// From our acceptance to the end of the attempt, milliseconds.
+        delay_ms: u64,
         /// When it is tried again.
         #[serde(with = "rfc3339")]
         next_attempt_at: WallTime,
@@ -302,8 +317,8 @@ pub enum Event {
     DeliveryInDoubt {
         /// The queue id.
         id: MessageId,
-        /// The forward-paths.
-        recipients: Vec<String>,
+        /// The forward-paths, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most; of more there are more events.
+        recipients: ForwardPaths,
         /// The route.
         destination: String,
     },
@@ -325,6 +340,10 @@ pub enum Event {
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
+        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+        queue_ms: u64,
+        /// From our acceptance to the end of the attempt, milliseconds.
+        delay_ms: u64,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
@@ -461,6 +480,7 @@ impl Event {
         matches!(
             self,
             Event::Accepted { .. }
+                | Event::Queued { .. }
                 | Event::Signed { .. }
                 | Event::SigningDeferred { .. }
                 | Event::Unsigned { .. }
@@ -486,6 +506,38 @@ impl Event {
             event: &'a Event,
         }
         serde_json::to_string(&Line { time, event: self }).expect("an event has text keys only")
+    }
+}
+
+/// Recipients of a message, as JSON a list of texts. In one piece: most events name one, and one allocation is enough for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForwardPaths(String);
+
+impl ForwardPaths {
+    /// Each, in the order of the envelope.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        // No forward-path is empty, and none contains the end of a line.
+        self.0.split(Self::BETWEEN).filter(|path| !path.is_empty())
+    }
+
+    const BETWEEN: char = '\n';
+}
+
+impl<'a> FromIterator<&'a str> for ForwardPaths {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(paths: I) -> ForwardPaths {
+        let mut paths = paths.into_iter();
+        let mut all = paths.next().map(str::to_owned).unwrap_or_default();
+        for path in paths {
+            all.push(ForwardPaths::BETWEEN);
+            all.push_str(path);
+        }
+        ForwardPaths(all)
+    }
+}
+
+impl Serialize for ForwardPaths {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
     }
 }
 
@@ -552,6 +604,8 @@ mod tests {
             status: Status::new(4, 3, 0),
             reaction: None,
             attempts: 2,
+            queue_ms: 40,
+            delay_ms: 41,
             next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
         };
         assert_eq!(
@@ -559,7 +613,7 @@ mod tests {
             "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
              \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
              \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
-             \"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
+             \"queue_ms\":40,\"delay_ms\":41,\"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
     }
 
@@ -568,21 +622,27 @@ mod tests {
         let line = |path: Option<HopPath>| {
             let (id, recipient) = (MessageId::new(0, 42), "b@example.net".into());
             let (destination, reply) = ("mx".into(), "250 ok".into());
-            let path = path.map(Box::new);
-            let event =
-                Event::Delivered { id, recipient, destination, remote: None, tls: None, path, reply, delay_ms: 3 };
+            let (path, remote, tls, queue_ms, delay_ms) = (path.map(Box::new), None, None, 1, 3);
+            let event = Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms };
             let line = event.line(WallTime::from_micros(0));
             line.split_once("\"mx\",").unwrap().1.to_owned()
         };
-        let rest = "\"reply\":\"250 ok\",\"delay_ms\":3}";
+        let rest = "\"reply\":\"250 ok\",\"queue_ms\":1,\"delay_ms\":3}";
+        let nothing = HopPath { local: None, pool: None, met: None, connect_ms: None, transaction_ms: None };
         assert_eq!(line(None), rest);
-        assert_eq!(line(Some(HopPath { local: None, pool: None, met: None })), rest);
+        assert_eq!(line(Some(nothing.clone())), rest);
         let (local, met) = (Some(IpAddr::from([192, 0, 2, 1])), PathFacts { round_trip_us: None, retransmissions: 2 });
-        let path = HopPath { local, pool: Some("bulk".into()), met: Some(met) };
+        let path = HopPath { local, pool: Some("bulk".into()), met: Some(met), ..nothing };
         let told = format!("\"local\":\"192.0.2.1\",\"pool\":\"bulk\",\"retransmissions\":2,{rest}");
         assert_eq!(line(Some(path.clone())), told);
         let path = HopPath { pool: None, met: Some(PathFacts { round_trip_us: Some(1500), ..met }), ..path };
-        assert!(line(Some(path)).starts_with("\"local\":\"192.0.2.1\",\"round_trip_us\":1500,\"retransmissions\":2,"));
+        assert!(
+            line(Some(path.clone()))
+                .starts_with("\"local\":\"192.0.2.1\",\"round_trip_us\":1500,\"retransmissions\":2,")
+        );
+        let path = HopPath { met: None, connect_ms: Some(31), transaction_ms: Some(7), ..path };
+        assert_eq!(HopPath::queue_ms(Some(&path), 40), 2);
+        assert!(line(Some(path)).starts_with("\"local\":\"192.0.2.1\",\"connect_ms\":31,\"transaction_ms\":7,"));
     }
 
     #[test]

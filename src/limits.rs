@@ -207,6 +207,14 @@ pub const POLICY_REFRESH_DELAY_MAX: Duration = Duration::from_secs(86_400);
 /// 130 MB.
 pub const POLICIES_MAX: usize = 8192;
 
+/// The largest file of them that is read at the start, bytes: what [`POLICIES_MAX`] of them take at the worst. One or two megabytes
+/// are usual.
+pub const POLICIES_FILE_SIZE_MAX: usize = 160 << 20;
+
+/// How often policies are written down while they change. A crash may take what was fetched since: it is fetched again when there is
+/// mail for its domain.
+pub const POLICIES_SAVE_INTERVAL: Duration = Duration::from_secs(10);
+
 // tlsrpt
 
 /// Domains that are counted for reports in a day, each of some hundred bytes: those that want no reports are known by name alone.
@@ -254,6 +262,9 @@ pub const REPORT_SUBMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// How often what is counted is written down while it changes: so much of it a crash may take.
 pub const REPORT_SAVE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// How long an end waits for a file that the control thread has had written.
+pub const SAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The largest file of what is counted that is read at the start, bytes.
 pub const REPORT_FILE_SIZE_MAX: usize = 256 << 20;
@@ -517,6 +528,12 @@ pub const EVENT_FILES_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// The longest line of the event log that is read, bytes: of a longer one the rest counts as another line.
 pub const EVENT_LINE_SIZE_MAX: u64 = 1 << 20;
+
+/// Recipients that one event names: as many as a transaction of RFC 5321 must bear (§4.5.3.1.8), so that most messages need one
+/// event. In JSON an octet takes six at most.
+pub const EVENT_RECIPIENTS_MAX: usize = 100;
+
+const _: () = assert!((EVENT_RECIPIENTS_MAX * PATH_SIZE_MAX * 6) as u64 <= EVENT_LINE_SIZE_MAX / 4);
 
 /// Messages that are traced at a time.
 pub const TRACE_MESSAGES_MAX: usize = 10_000;

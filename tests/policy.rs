@@ -355,7 +355,7 @@ fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
     let Some(world) = World::up() else { return };
     let heard = Arc::<Heard>::default();
     serve_policies(&world.lab, Arc::clone(&heard));
-    let appliance = world.appliance("mta-sts");
+    let mut appliance = world.appliance("mta-sts");
     let good = ["enforced", "tested", "fulfilled", "redirected", "missing", "strange"];
     let bad = ["mismatched", "unnamed"];
     let named = |names: &[&str]| names.iter().map(|name| format!("{name}.lab.example")).collect::<Vec<_>>();
@@ -412,6 +412,16 @@ fn a_host_is_held_to_what_the_policy_of_its_domain_says() {
         ["enforced", "fulfilled", "mismatched", "missing", "redirected", "tested", "unnamed"],
         "each once"
     );
+
+    // What is known outlives the process: no policy that counts is asked for again, or forgotten.
+    assert!(appliance.stop().success());
+    appliance.restart();
+    for (domain, said) in [("enforced", "MTA-STS: enforced"), ("tested", "MTA-STS: in testing")] {
+        let text = appliance.rohrpost(&["route", &format!("user@{domain}.lab.example")]);
+        assert!(text.contains(said), "{text}");
+        let asked = heard.asked.lock().expect("what was asked for");
+        assert_eq!(asked.iter().filter(|name| **name == domain).count(), 1, "{asked:?}");
+    }
 }
 
 /// The reports that came by mail, by the domain that they are for: each with the message that brought it.

@@ -1,6 +1,6 @@
 //! Simulated worlds: a few hundred at each test run, and those that have shown a bug.
 
-use rohrpost::sim::{self, Outcome};
+use rohrpost::sim::{self, Kind, Outcome, Worlds};
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -52,6 +52,10 @@ const PAIRS: u64 = 24;
 /// Worlds with a pair that has the manual arbiter, besides those among the others.
 const PAIRS_BY_HAND: u64 = 12;
 
+/// Worlds in which all that costs a worker cryptography comes together, without a pair and with one: each takes its time.
+const WORLDS_WITH_ALL: u64 = 12;
+const PAIRS_WITH_ALL: u64 = 4;
+
 #[test]
 fn what_a_world_has_shown_once_does_not_come_back() {
     for (seed, story) in FOUND {
@@ -72,7 +76,11 @@ fn told(outcome: &Outcome) -> String {
 }
 
 /// Lives through the worlds of the first seeds, all of which keep their promises, and acknowledge so many messages each.
-fn live_through(worlds: u64, run: fn(u64, bool) -> Outcome, acknowledged_min: u64) -> BTreeSet<&'static str> {
+fn live_through(
+    worlds: u64,
+    run: impl Fn(u64, bool) -> Outcome + Sync,
+    acknowledged_min: u64,
+) -> BTreeSet<&'static str> {
     let next = AtomicU64::new(0);
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
@@ -116,6 +124,13 @@ fn a_pair_keeps_every_promise_whichever_box_dies() {
 fn a_pair_without_a_store_keeps_every_promise_while_the_operator_keeps_his_word() {
     let kinds = live_through(PAIRS_BY_HAND, sim::run_pair_by_hand, 50);
     assert!(kinds.contains("take-over by hand"), "{kinds:?}");
+}
+
+#[test]
+fn every_promise_is_kept_under_tls_and_with_signatures_at_once() {
+    let run = |kind| move |seed, echo| sim::run_in(Worlds { kind, tls: true, dkim: true }, seed, echo);
+    live_through(WORLDS_WITH_ALL, run(Kind::Single), 20);
+    live_through(PAIRS_WITH_ALL, run(Kind::Pair), 20);
 }
 
 #[test]

@@ -529,6 +529,7 @@ pub(crate) fn dns(
     if !config.transport.is_bypass() {
         addresses.extend(held);
     }
+    let sts = config.routes.iter().any(|route| route.tls == RouteTls::MtaSts);
     let named: Vec<SocketAddr> = dns.resolvers.iter().map(|resolver| **resolver).collect();
     DnsSettings {
         rules: Rules {
@@ -538,12 +539,13 @@ pub(crate) fn dns(
                 addresses,
             },
             dane: config.routes.iter().any(|route| matches!(route.tls, RouteTls::Dane | RouteTls::MtaSts)),
-            sts: config.routes.iter().any(|route| route.tls == RouteTls::MtaSts),
+            sts,
         },
         resolvers: if named.is_empty() { system } else { named },
         trust_ad: dns.dnssec == config::Dnssec::TrustAd,
         timeout: *dns.timeout,
         roots,
+        directory: sts.then(|| config.spool.directory.clone()),
     }
 }
 

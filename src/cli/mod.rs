@@ -220,7 +220,7 @@ pub struct SimArgs {
     #[arg(long, conflicts_with = "manual")]
     pub tls: bool,
     /// All mail is signed (DKIM).
-    #[arg(long, conflicts_with_all = ["manual", "tls"])]
+    #[arg(long, conflicts_with = "manual")]
     pub dkim: bool,
     /// This one.
     #[arg(long, conflicts_with_all = ["seeds", "time"])]

@@ -6,7 +6,7 @@
 use super::SimArgs;
 use super::text::{print, say};
 use crate::mirror::arbiter::{Cause, Stage};
-use crate::sim::{self, EVERYTHING_IS_MET_AFTER, Outcome, Sums};
+use crate::sim::{self, EVERYTHING_IS_MET_AFTER, Kind, Outcome, Sums, Worlds};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,15 +57,14 @@ pub fn sim(args: &SimArgs) -> ExitCode {
     };
     let jobs = args.jobs.max(1);
     let echo = args.trace && args.seed.is_some();
-    let (run, kind): (fn(u64, bool) -> Outcome, _) = match (args.pair, args.manual, args.tls) {
-        (false, ..) if args.dkim => (|seed, echo| sim::run_with_dkim(seed, false, echo), "--dkim "),
-        (true, ..) if args.dkim => (|seed, echo| sim::run_with_dkim(seed, true, echo), "--pair --dkim "),
-        (false, _, false) => (sim::run, ""),
-        (true, false, false) => (sim::run_pair, "--pair "),
-        (true, true, _) => (sim::run_pair_by_hand, "--pair --manual "),
-        (false, _, true) => (|seed, echo| sim::run_with_tls(seed, false, echo), "--tls "),
-        (true, false, true) => (|seed, echo| sim::run_with_tls(seed, true, echo), "--pair --tls "),
+    let kind = match (args.pair, args.manual) {
+        (false, _) => Kind::Single,
+        (true, false) => Kind::Pair,
+        (true, true) => Kind::PairByHand,
     };
+    let worlds = Worlds { kind, tls: args.tls, dkim: args.dkim };
+    let options = [(args.pair, "--pair "), (args.manual, "--manual "), (args.tls, "--tls "), (args.dkim, "--dkim ")];
+    let options: String = options.into_iter().filter(|(given, _)| *given).map(|(_, option)| option).collect();
     let begun = Instant::now();
     let mut total = Total { jobs, ..Total::default() };
     let bar = progress(&seeds, limit);
@@ -77,7 +76,7 @@ pub fn sim(args: &SimArgs) -> ExitCode {
             scope.spawn(move || {
                 while limit.is_none_or(|limit| begun.elapsed() < limit) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end || sender.send(run(seed, echo)).is_err() {
+                    if seed >= seeds.end || sender.send(sim::run_in(worlds, seed, echo)).is_err() {
                         return;
                     }
                 }
@@ -86,7 +85,7 @@ pub fn sim(args: &SimArgs) -> ExitCode {
         drop(sender);
         for outcome in outcomes {
             total.add(&outcome, begun);
-            tell(&outcome, &total, &bar, (!echo).then_some(kind));
+            tell(&outcome, &total, &bar, (!echo).then_some(&*options));
             let elapsed = begun.elapsed().as_secs();
             bar.set_position(if limit.is_some() { elapsed } else { total.seeds });
             bar.set_message(format!("{} seeds, {} failed", total.seeds, total.failed.len()));
@@ -110,18 +109,18 @@ fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
 
 /// Tells of a world that failed, and how all of it is seen, unless it was just seen: `kind` are the options that say what
 /// kind of world it is.
-fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, kind: Option<&str>) {
+fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, options: Option<&str>) {
     let Some(failure) = &outcome.failure else { return };
     bar.suspend(|| {
         say(format_args!("seed {}: {}", outcome.seed, failure.what));
         if total.failed.len() <= FAILURES_TOLD_MAX
-            && let Some(kind) = kind
+            && let Some(options) = options
         {
             let skipped = failure.trace.len().saturating_sub(STORY_LINES_MAX);
             for line in &failure.trace[skipped..] {
                 say(format_args!("  {line}"));
             }
-            say(format_args!("  (all of it: rohrpost sim {kind}--trace --seed {})", outcome.seed));
+            say(format_args!("  (all of it: rohrpost sim {options}--trace --seed {})", outcome.seed));
         }
     });
 }

@@ -248,8 +248,9 @@ mod tests {
     use super::*;
     use clap::Parser;
 
-    const LOG: &str = r#"{"time":"2026-01-01T10:00:00.000000Z","event":"accepted","id":"000000000040E","client":"192.0.2.9","sender":"A@Example.net","recipients_count":2,"size_bytes":900}
-{"time":"2026-01-01T10:00:00.100000Z","event":"accepted","id":"000000000040F","client":"192.0.2.9","sender":"","recipients_count":1,"size_bytes":901}
+    const LOG: &str = r#"{"time":"2026-01-01T10:00:00.000000Z","event":"accepted","id":"000000000040E","client":"192.0.2.9","sender":"A@Example.net","recipients_count":2,"recipients":["b@example.org","c@example.org"],"size_bytes":900}
+{"time":"2026-01-01T10:00:00.100000Z","event":"accepted","id":"000000000040F","client":"192.0.2.9","sender":"","recipients_count":101,"recipients":["d@example.org"],"size_bytes":901}
+{"time":"2026-01-01T10:00:00.100001Z","event":"queued","id":"000000000040F","recipients":["E@example.org"]}
 {"time":"2026-01-01T10:00:01.000000Z","event":"delivered","id":"000000000040E","recipient":"b@example.org","destination":"mx","reply":"250 ok \"id\":\"000000000040F\" \u001b[2J","delay_ms":6}
 {"time":"2026-01-01T11:00:01.000000Z","event":"deferred","id":"000000000040E","recipient":"c@example.org","reply":"450 a@example.net later","attempts":1}
 torn {"time":
@@ -259,7 +260,7 @@ torn {"time":
     fn run(arguments: &[&str]) -> Result<String, String> {
         let folder = tempfile::tempdir().unwrap();
         let mut lines = LOG.split_inclusive('\n');
-        let first: String = lines.by_ref().take(3).collect();
+        let first: String = lines.by_ref().take(4).collect();
         let packed = zstd::encode_all(first.as_bytes(), 3).unwrap();
         std::fs::write(folder.path().join("events-20260101T103000.000000Z.jsonl.zst"), packed).unwrap();
         std::fs::write(folder.path().join(CURRENT), lines.collect::<String>()).unwrap();
@@ -282,7 +283,7 @@ torn {"time":
         assert_eq!(
             told,
             "000000000040E\n\
-             \x20 2026-01-01 10:00:00.000  accepted          client=192.0.2.9 sender=A@Example.net recipients_count=2 size_bytes=900\n\
+             \x20 2026-01-01 10:00:00.000  accepted          client=192.0.2.9 sender=A@Example.net recipients_count=2 recipients=b@example.org,c@example.org size_bytes=900\n\
              \x20 2026-01-01 10:00:01.000  delivered         b@example.org destination=mx delay_ms=6: 250 ok \"id\":\"000000000040F\" \\u{1b}[2J\n\
              \x20 2026-01-01 11:00:01.000  deferred          c@example.org attempts=1: 450 a@example.net later\n"
         );
@@ -295,6 +296,9 @@ torn {"time":
             assert_eq!(told.lines().count(), 3, "{address}: {told}");
             assert!(told.lines().all(|line| line.contains("\"id\":\"000000000040E\"")), "{told}");
         }
+        // Who has not been tried yet is found, too.
+        let waiting = run(&["--json", "e@example.org"]).unwrap();
+        assert!(waiting.lines().any(|line| line.contains("accepted")), "{waiting}");
         let recent = run(&["--json", "--since", "1h", "c@example.org"]).unwrap();
         assert_eq!(recent.lines().count(), 1, "{recent}");
     }

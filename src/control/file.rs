@@ -34,6 +34,29 @@ pub fn read_small(path: &Path, size_max: usize) -> Result<Option<Vec<u8>>, FileE
     Ok(Some(bytes))
 }
 
+/// What is in a file, as `read` has it, or nothing. What was wrong, in words, if anything was: then what was there is moved aside, for
+/// people to look at, in the place of what was before.
+pub fn recall<T: Default>(
+    path: &Path,
+    size_max: usize,
+    read: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> (T, Option<String>) {
+    let why = match read_small(path, size_max) {
+        Ok(None) => return (T::default(), None),
+        Ok(Some(bytes)) => match read(&bytes) {
+            Ok(found) => return (found, None),
+            Err(why) => format!("{}: {why}", path.display()),
+        },
+        Err(error) => error.to_string(),
+    };
+    let aside = path.with_extension("damaged");
+    let moved = match fs::rename(path, &aside) {
+        Ok(()) => format!("it is {} now", aside.display()),
+        Err(error) => format!("it could not be moved away: {error}"),
+    };
+    (T::default(), Some(format!("{why}; {moved}")))
+}
+
 /// Makes a file of this folder another one, as a whole and durably.
 pub fn replace(directory: &Path, path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let new = path.with_extension("new");

@@ -156,7 +156,7 @@ pub fn run_with_log(
                 Switchboard::new(settings.about.clone(), workers.clone()).with_orders(orders, clock.now());
             let (pair, dns, reports) = (settings.pair.take(), settings.dns.take(), settings.reports.take());
             let reason = runtime.block_on(async {
-                let names = dns.map(|dns| Names::new(dns, workers.clone()));
+                let names = dns.map(|dns| Names::new(dns, workers.clone(), clock.now()));
                 let reports = reports.zip(names.as_ref());
                 let reports =
                     reports.map(|(reports, names)| Reports::new(reports, names, workers.clone(), clock.now()));
@@ -189,17 +189,20 @@ const MESSAGES_BURST_MAX: usize = 4096;
 async fn serve(
     settings: &Settings,
     switchboard: Switchboard,
-    (desk, names, mut reports): (Option<Desk>, Option<Names>, Option<Reports>),
+    (desk, mut names, mut reports): (Option<Desk>, Option<Names>, Option<Reports>),
     from: &FromWorkers,
     on_tick: impl FnMut(Tick) -> Vec<Event>,
     log: &mut Log,
 ) -> ExitReason {
     let clock = SystemClock::new();
     let mut pager = Pager::new(&settings.about.hostname, &settings.hooks, clock.now());
-    let desks = (desk, names, &mut reports);
+    let desks = (desk, &mut names, &mut reports);
     let reason = turn(settings, switchboard, desks, &mut pager, from, on_tick, log).await;
     if let Some(reports) = &mut reports {
         reports.close().await;
+    }
+    if let Some(names) = &mut names {
+        names.close(clock.now()).await;
     }
     if !matches!(reason, Ok(ExitReason::Impatient)) {
         pager.close(&clock, log).await;
@@ -210,7 +213,7 @@ async fn serve(
 async fn turn(
     settings: &Settings,
     mut switchboard: Switchboard,
-    (mut desk, mut names, reports): (Option<Desk>, Option<Names>, &mut Option<Reports>),
+    (mut desk, names, reports): (Option<Desk>, &mut Option<Names>, &mut Option<Reports>),
     pager: &mut Pager,
     from: &FromWorkers,
     mut on_tick: impl FnMut(Tick) -> Vec<Event>,
@@ -273,7 +276,7 @@ async fn turn(
                     let _ = answer.send(vec![desk.command(command, clock.now().mono)]);
                 }
                 (Request::Domain { domain }, _) if names.is_some() => {
-                    if let Some(names) = &mut names {
+                    if let Some(names) = names {
                         names.show(domain, answer, clock.now().mono);
                     }
                 }
@@ -292,9 +295,9 @@ async fn turn(
                     desk.tell(news, clock.now().mono);
                 }
             }
-            (question, reply) = names::news(&mut names) => {
-                if let Some(names) = &mut names {
-                    names.tell(&question, reply, clock.now().mono);
+            news = names::news(names) => {
+                if let Some(names) = names {
+                    names.tell(news, clock.now().mono);
                 }
             }
             news = reports::news(reports) => {
@@ -335,7 +338,7 @@ async fn turn(
                     }
                 }
                 Ok(FromWorker::Domain { worker, domain }) => {
-                    if let Some(names) = &mut names {
+                    if let Some(names) = names {
                         names.ask(worker, &domain, now.mono);
                     }
                 }
@@ -365,8 +368,10 @@ async fn turn(
             leave_until = Some(now.mono + settings.shutdown_max);
             desk.iter_mut().for_each(|desk| desk.leave(now.mono));
         }
-        if let Some(names) = &mut names {
-            names.turn(now.mono);
+        if let Some(names) = names {
+            for event in names.turn(now) {
+                log.event(&event, now.wall);
+            }
         }
         if let Some(reports) = reports {
             for event in reports.turn(now) {

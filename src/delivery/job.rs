@@ -194,6 +194,22 @@ pub struct HopPath {
     /// What the connection has met, if that is known.
     #[serde(flatten)]
     pub met: Option<PathFacts>,
+    /// From the first segment until the host had greeted us, TLS and AUTH included, or until that failed, milliseconds. None: the
+    /// connection had been used before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect_ms: Option<u64>,
+    /// From MAIL until what was said, milliseconds. None: it did not come to that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transaction_ms: Option<u64>,
+}
+
+impl HopPath {
+    /// What of a message's age at the end of an attempt, milliseconds, it had spent before: waiting for its time, for the DNS, for a
+    /// connection or for what limits allow.
+    pub fn queue_ms(path: Option<&HopPath>, age_ms: u64) -> u64 {
+        let spent = path.map_or([None; 2], |path| [path.connect_ms, path.transaction_ms]);
+        spent.into_iter().flatten().fold(age_ms, u64::saturating_sub)
+    }
 }
 
 /// How a connection to a next hop was secured.

@@ -160,6 +160,11 @@ impl Clerk {
         self.answers.pop_front()
     }
 
+    /// The policies that are remembered.
+    pub fn policies(&mut self) -> &mut Shelf {
+        &mut self.policies
+    }
+
     /// Shows how full its tables are.
     pub fn gauge(&self, see: &mut dyn FnMut(Gauge)) {
         see(Gauge::new("domains being looked up", self.cases.len(), self.workers * LOOKUPS_PER_WORKER_MAX));

@@ -1,7 +1,7 @@
 use super::*;
 use crate::env::Instant;
 use crate::limits::{
-    DNS_FAILURE_TTL, DNS_TTL_MAX, DNS_TTL_MIN, HOST_ADDRESSES_MAX, LOOKUP_PATIENCE, LOOKUPS_MAX,
+    DNS_FAILURE_TTL, DNS_NEGATIVE_TTL_MAX, DNS_TTL_MAX, DNS_TTL_MIN, HOST_ADDRESSES_MAX, LOOKUP_PATIENCE, LOOKUPS_MAX,
     LOOKUPS_PER_WORKER_MAX, MX_HOSTS_MAX, POLICY_FETCHES_MAX, TLSA_SIZE_MAX,
 };
 use crate::sts::{Mode, Policy};
@@ -588,6 +588,26 @@ fn the_same_question_is_asked_once_and_remembered() {
     assert_eq!(clerk.answer().unwrap().2.ttl, Duration::from_secs(10));
     clerk.ask(at(300), 0, "d.example");
     assert!(clerk.question().is_some());
+}
+
+#[test]
+fn a_name_that_is_not_there_is_remembered_for_as_long_as_its_zone_says_within_bounds() {
+    for (said, holds) in [(5, DNS_TTL_MIN), (77, Duration::from_secs(77)), (86_400, DNS_NEGATIVE_TTL_MAX)] {
+        let mut zone = Zone::new("d.example is-not");
+        zone.ttl = Duration::from_secs(said);
+        let mut clerk = Clerk::new(rules(), 1);
+        clerk.ask(at(0), 0, "d.example");
+        while let Some(question) = clerk.question() {
+            clerk.tell(at(0), &question, zone.reply(&question));
+        }
+        let answer = clerk.answer().expect("an answer").2;
+        assert_eq!((show(&answer.result), answer.ttl), ("5.1.2".into(), holds));
+        clerk.ask(at(holds.as_secs() - 1), 0, "d.example");
+        assert_eq!(clerk.question(), None);
+        assert_eq!(show(&clerk.answer().expect("an answer").2.result), "5.1.2");
+        clerk.ask(at(holds.as_secs()), 0, "d.example");
+        assert!(clerk.question().is_some(), "it may have come into being");
+    }
 }
 
 #[test]

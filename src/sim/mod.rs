@@ -19,10 +19,10 @@
 //! In a part of the worlds mail goes by MX, and the DNS is as unreliable as the rest: resolvers are late, fail or say nothing, a domain
 //! is gone for a while, takes no mail, or has other hosts than before.
 //!
-//! In some worlds ([`run_with_tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
+//! In some worlds ([`Worlds::tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
 //! cryptography replays as all else does.
 //!
-//! In some ([`run_with_dkim`]) all mail is signed, by a crew that takes its time and keys that are missing for a while.
+//! In some ([`Worlds::dkim`]) all mail is signed, by a crew that takes its time and keys that are missing for a while.
 //!
 //! A world may have a pair ([`run_pair`]): two such boxes with an identity each, links between them, and a store for the
 //! registers that is late, deaf or cut off at times. Then boxes die, stop and freeze, and the partner takes over. Some pairs have
@@ -139,34 +139,45 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
     live(seed, Kind::PairByHand, echo)
 }
 
-/// The same as [`run`] and [`run_pair`], and a share of clients and next hops speaks TLS, by STARTTLS.
-pub fn run_with_tls(seed: u64, pair: bool, echo: bool) -> Outcome {
+/// Lives through the world of a seed, among these.
+pub fn run_in(worlds: Worlds, seed: u64, echo: bool) -> Outcome {
     live_in(seed, move || {
-        let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
-        world.secure();
+        let mut world = world::World::new(seed, worlds.kind, echo);
+        if worlds.tls {
+            world.secure();
+        }
+        if worlds.dkim {
+            world.sign();
+        }
         world
     })
 }
 
-/// The same as [`run`] and [`run_pair`], and all mail is signed.
-pub fn run_with_dkim(seed: u64, pair: bool, echo: bool) -> Outcome {
-    live_in(seed, move || {
-        let mut world = world::World::new(seed, if pair { Kind::Pair } else { Kind::Single }, echo);
-        world.sign();
-        world
-    })
+/// Worlds: together with a seed, one of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Worlds {
+    /// Who is in them.
+    pub kind: Kind,
+    /// A share of clients and next hops speaks TLS, by STARTTLS.
+    pub tls: bool,
+    /// All mail is signed.
+    pub dkim: bool,
 }
 
-/// Which world a seed means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+/// Who is in a world.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// One appliance.
+    #[default]
     Single,
+    /// Two that are a pair, with the arbiter that the seed says.
     Pair,
+    /// The same, whatever the seed says with the manual one.
     PairByHand,
 }
 
 fn live(seed: u64, kind: Kind, echo: bool) -> Outcome {
-    live_in(seed, move || world::World::new(seed, kind, echo))
+    run_in(Worlds { kind, ..Worlds::default() }, seed, echo)
 }
 
 fn live_in(seed: u64, begin: impl FnOnce() -> world::World + UnwindSafe) -> Outcome {

@@ -631,9 +631,9 @@ impl World {
                 self.troubles[place].insert(trouble);
             }
             Event::DeliveryInDoubt { recipients, .. } => {
-                for recipient in recipients {
-                    if let Some(number) = number_of_recipient(&recipient) {
-                        self.ledger.in_doubt(now, number, &recipient, IN_DOUBT_DELAY);
+                for recipient in recipients.iter() {
+                    if let Some(number) = number_of_recipient(recipient) {
+                        self.ledger.in_doubt(now, number, recipient, IN_DOUBT_DELAY);
                     }
                 }
             }

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! - A policy counts until it is too old, whatever becomes of the record and the server meanwhile: who can forge answers of the DNS
-//!   cannot undo it (§5.1). It is kept in memory alone: after a restart the first fetch counts again.
+//!   cannot undo it (§5.1). So does a restart: what counts is kept ([`Shelf::to_bytes`]).
 //! - What cannot be understood is no policy. A fetch that failed is not tried again for a while (§3.3).
 
+mod kept;
 mod policy;
 mod shelf;
 

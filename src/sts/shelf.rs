@@ -8,6 +8,7 @@ use crate::env::Instant;
 use crate::limits::{Gauge, POLICIES_MAX, POLICY_REFRESH_DELAY_MAX, POLICY_RETRY_DELAY};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How a domain stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -28,18 +29,18 @@ pub enum Known {
 }
 
 /// One domain.
-#[derive(Debug)]
-struct Entry {
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
     /// The id of the record for which it was fetched.
-    id: Box<str>,
-    policy: Option<Arc<Policy>>,
+    pub(super) id: Box<str>,
+    pub(super) policy: Option<Arc<Policy>>,
     /// The policy does not count any more.
-    ends_at: Instant,
+    pub(super) ends_at: Instant,
     /// It is fetched again, if the record is the same.
-    refresh_at: Instant,
+    pub(super) refresh_at: Instant,
     /// It is not fetched before.
-    held_until: Instant,
-    failure: Option<FetchFailure>,
+    pub(super) held_until: Instant,
+    pub(super) failure: Option<FetchFailure>,
 }
 
 impl Entry {
@@ -53,12 +54,19 @@ impl Entry {
     }
 }
 
+/// How long after it was fetched a policy is fetched again, though its record is the same.
+pub(super) fn refresh_delay(policy: &Policy) -> Duration {
+    (policy.max_age / 2).min(POLICY_REFRESH_DELAY_MAX)
+}
+
 /// All of them.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Shelf {
-    entries: BTreeMap<Box<str>, Entry>,
+    pub(super) entries: BTreeMap<Box<str>, Entry>,
     /// The same, by the time at which they are of no use any more.
     ends: BTreeSet<(Instant, Box<str>)>,
+    /// Another policy counts than when that was asked last.
+    changed: bool,
 }
 
 impl Shelf {
@@ -88,13 +96,14 @@ impl Shelf {
         if let Some(before) = &before {
             self.ends.remove(&(before.is_of_use_until(), domain.into()));
         }
+        self.changed |= fetched.is_ok();
         // Whatever its record says, it is not fetched without end.
         let held_until = now + POLICY_RETRY_DELAY;
         let entry = match (fetched, before) {
             (Ok(policy), _) => Entry {
                 id: id.into(),
                 ends_at: now + policy.max_age,
-                refresh_at: now + (policy.max_age / 2).min(POLICY_REFRESH_DELAY_MAX),
+                refresh_at: now + refresh_delay(&policy),
                 held_until,
                 policy: Some(policy),
                 failure: None,
@@ -104,14 +113,24 @@ impl Shelf {
                 Entry { id: id.into(), policy: None, ends_at: now, refresh_at: now, held_until, failure: Some(why) }
             }
         };
-        self.ends.insert((entry.is_of_use_until(), domain.into()));
-        self.entries.insert(domain.into(), entry);
+        self.add(domain.into(), entry);
         while let Some((until, _)) = self.ends.first()
             && (*until <= now || self.entries.len() > POLICIES_MAX)
             && let Some((_, domain)) = self.ends.pop_first()
         {
             self.entries.remove(&domain);
         }
+    }
+
+    /// A domain that is not on it. There is room.
+    pub(super) fn add(&mut self, domain: Box<str>, entry: Entry) {
+        self.ends.insert((entry.is_of_use_until(), domain.clone()));
+        self.entries.insert(domain, entry);
+    }
+
+    /// Whether another policy counts since this was asked last.
+    pub fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Shows how full it is.
@@ -123,7 +142,6 @@ impl Shelf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     fn at(seconds: u64) -> Instant {
         Instant::ZERO + Duration::from_secs(seconds)

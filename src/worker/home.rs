@@ -17,15 +17,15 @@ use super::parts::Parts;
 use super::signing::{Signing, SigningEquipment};
 use crate::control::MessageCounts;
 use crate::delivery::{
-    self, Bounce, ConnectionId, Fate, JobResult, MessageView, Orders, Progress, Queue, QueueStatus, RecipientView,
-    Retry, Verdict, Work, WorkResult,
+    self, Bounce, ConnectionId, Fate, HopPath, JobResult, MessageView, Orders, Progress, Queue, QueueStatus,
+    RecipientView, Retry, Verdict, Work, WorkResult,
 };
 use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
 use crate::flow::Transport;
-use crate::limits::{CHUNK_SIZE_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
+use crate::limits::{CHUNK_SIZE_MAX, EVENT_RECIPIENTS_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
 use crate::mirror::register::Node;
 use crate::smtp::dsn::Status;
@@ -163,14 +163,17 @@ impl Home {
     fn tell_doubts<T, D: Disk>(&mut self, parts: &mut Parts<T, D>, doubted: &[(MessageId, u32)]) {
         let Some(id) = doubted.first().map(|(id, _)| *id) else { return };
         let Some(message) = parts.logs.get(id).and_then(|log| log.message(id)) else { return };
-        let mut by_destination: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        let mut by_destination: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for recipient in doubted.iter().filter_map(|(_, recipient)| message.recipient(*recipient)) {
             let destination = parts.routes.describe(domain_of(recipient.address));
-            by_destination.entry(destination).or_default().push(recipient.address.to_owned());
+            by_destination.entry(destination).or_default().push(recipient.address);
         }
         for (destination, recipients) in by_destination {
             self.counts.in_doubt += recipients.len() as u64;
-            parts.reporter.event(Event::DeliveryInDoubt { id, recipients, destination });
+            for recipients in recipients.chunks(EVENT_RECIPIENTS_MAX) {
+                let (recipients, destination) = (recipients.iter().copied().collect(), destination.clone());
+                parts.reporter.event(Event::DeliveryInDoubt { id, recipients, destination });
+            }
         }
     }
 
@@ -253,15 +256,22 @@ impl Home {
         }
         if let Some(Sender { client, secured }) = sender {
             self.counts.accepted += 1;
+            let recipients_count = message.recipients_count();
+            let mut paths = message.recipients().map(|recipient| recipient.address);
             parts.reporter.message(|| Event::Accepted {
                 id,
                 client,
                 tls: secured,
                 sender: message.reverse_path().to_owned(),
                 priority: message.priority(),
-                recipients_count: message.recipients_count(),
+                recipients_count,
+                recipients: paths.by_ref().take(EVENT_RECIPIENTS_MAX).collect(),
                 size_bytes: message.size(),
             });
+            for _ in 1..recipients_count.div_ceil(EVENT_RECIPIENTS_MAX) {
+                let next = paths.by_ref().take(EVENT_RECIPIENTS_MAX);
+                parts.reporter.message(|| Event::Queued { id, recipients: next.collect() });
+            }
         }
     }
 
@@ -691,11 +701,12 @@ fn verdict_event(
     let remote = answer.remote.as_deref().map(str::to_owned);
     let reaction = answer.reaction.as_deref().map(str::to_owned);
     let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let queue_ms = HopPath::queue_ms(path.as_deref(), delay_ms);
     match verdict {
         Verdict::Busy => unreachable!("nothing is written down of what was not tried"),
         Verdict::Delivered { .. } => {
-            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            Event::Delivered { id, recipient, destination, remote, tls, path, reply, delay_ms }
+            Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms }
         }
         Verdict::Deferred { attempts, next_attempt_at, .. } => Event::Deferred {
             id,
@@ -708,11 +719,13 @@ fn verdict_event(
             status,
             reaction,
             attempts,
+            queue_ms,
+            delay_ms,
             next_attempt_at,
         },
         Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
             let dsn = dsn.filter(|_| notify);
-            Event::Bounced { id, recipient, destination, path, reply, status, reaction, dsn }
+            Event::Bounced { id, recipient, destination, path, reply, status, reaction, queue_ms, delay_ms, dsn }
         }
         Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
             let dsn = dsn.filter(|_| notify);

@@ -10,6 +10,7 @@
 
 mod connection;
 
+use self::connection::Course;
 use super::exchange::{ContentPiece, Letter};
 use super::parts::{Parts, worker_of_log};
 use crate::delivery::{
@@ -73,6 +74,7 @@ struct Connection {
     pool: Option<Arc<str>>,
     /// What it had met when something was said last.
     met: Option<PathFacts>,
+    course: Course,
     remote: SocketAddr,
     /// The host's name, for replies and notices.
     host: Arc<str>,
@@ -195,6 +197,7 @@ impl Outbound {
                             local,
                             pool,
                             met: None,
+                            course: Course::new(parts.now.mono),
                             remote,
                             host,
                             behalf,
@@ -300,6 +303,7 @@ impl Outbound {
             }
         };
         found.end_arrived = false;
+        found.course.task_begins(parts.now.mono);
         session.start(parts.now.mono, task);
         self.pump(parts, connection);
     }
@@ -347,7 +351,7 @@ impl Outbound {
         match &mut found.session {
             None => {
                 let text = format!("{}: {}", found.remote, connect_failure(end));
-                let answer = Answer { path: Some(found.path()), ..Answer::local((4, 4, 1), text) };
+                let answer = Answer { path: Some(found.path(parts.now.mono)), ..Answer::local((4, 4, 1), text) };
                 self.forget(parts, connection);
                 self.destinations.connect_failed(parts.now.mono, connection, answer);
             }
@@ -563,6 +567,7 @@ impl Outbound {
             told = true;
             match event {
                 Event::Ready => {
+                    found.course.ready(now);
                     if let Some(id) = found.security.credentials {
                         self.refused.remove(&id);
                     }
@@ -577,13 +582,14 @@ impl Outbound {
                     if let client::Fate::Deferred(reason) = &fate {
                         found.note_refusal(parts, &mut self.refused, reason);
                     }
-                    let fate = found.fate(fate);
+                    let fate = found.fate(fate, now);
                     if let InHand::Delivery { fates, .. } = &mut found.task {
                         fates.push((index, fate));
                     }
                 }
-                Event::Verified { fate } => found.task = InHand::Verification { fate: Some(found.fate(fate)) },
+                Event::Verified { fate } => found.task = InHand::Verification { fate: Some(found.fate(fate, now)) },
                 Event::TaskDone => {
+                    found.course.task_ended();
                     let dsn_offered = session.extensions().dsn;
                     let task = std::mem::replace(&mut found.task, InHand::Nothing);
                     let result = match task {
@@ -616,7 +622,7 @@ impl Outbound {
         let mut gone = self.forget(parts, connection)?;
         let reason = gone.closing.take().flatten();
         reason.iter().for_each(|reason| gone.report_failure(parts, reason));
-        let answer = reason.as_ref().map(|reason| gone.deferral(reason));
+        let answer = reason.as_ref().map(|reason| gone.deferral(reason, parts.now.mono));
         match (reason, answer) {
             // Lost, too late, or refused by one of the two: a server that cannot do it may be able to do without.
             (Some(Reason::Connection(_, Stage::Handshake)), Some(answer)) => {

@@ -1,13 +1,17 @@
 //! Stations of a worker, each alone with what it uses: what two of them say to each other about attempts.
 
+mod notices;
+
 use super::*;
 use crate::config;
 use crate::control::{FromWorker, FromWorkers, PairWish, links};
-use crate::delivery::{self, ConnectionId, Fate, Hop, Job, JobRecipient, JobResult, Protocol, Route, Way, Work};
+use crate::delivery::{
+    self, ConnectionId, Fate, Hop, Job, JobRecipient, JobResult, Protocol, Route, Way, Work, WorkResult,
+};
 use crate::env::disk::SimDisk;
 use crate::env::{Now, WallTime};
-use crate::flow::{ConnectError, FlowId, Received, TransportCounters};
-use crate::limits::{END_HELD_MAX, IN_DOUBT_DELAY};
+use crate::flow::{ConnectError, FlowEnd, FlowId, Received, TransportCounters};
+use crate::limits::{END_HELD_MAX, EVENT_RECIPIENTS_MAX, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
 use crate::mirror::link::{Timing, VERSION};
@@ -180,6 +184,7 @@ impl Bench {
                 match event {
                     LogEvent::Attempted { name } => self.home.attempted(&mut self.parts, name, true),
                     LogEvent::Durable { draft } => self.home.durable(&mut self.parts, draft.id, None),
+                    LogEvent::Read { id } => self.home.read(&mut self.parts, id),
                     _ => {}
                 }
             }
@@ -201,6 +206,23 @@ impl Bench {
 
     /// A connection to the next hop that has greeted, and is given a job. Its content is not asked for from other workers here.
     fn deliver(&mut self, id: MessageId) -> (ConnectionId, FlowId) {
+        self.give(id);
+        self.greet()
+    }
+
+    /// The connection that has just begun is there, and greets.
+    fn greet(&mut self) -> (ConnectionId, FlowId) {
+        let flow = *self.parts.transport.flows.keys().next_back().expect("it connects");
+        let connection = self.outbound.connection_of(flow).expect("it is one");
+        self.outbound.connected(&mut self.parts, connection);
+        for line in ["220 hello", "250 us"] {
+            self.hear(flow, line);
+        }
+        (connection, flow)
+    }
+
+    /// A job for the next hop: over a connection that has nothing to do, or a new one.
+    fn give(&mut self, id: MessageId) {
         let recipient = JobRecipient { index: 0, address: "r0@x.example".into(), notify: None, original: None };
         let job = Job {
             way: Way::Route,
@@ -218,13 +240,6 @@ impl Bench {
         };
         self.outbound.take(&mut self.parts, 0, Work::Deliver(job));
         self.outbound.act(&mut self.parts);
-        let flow = *self.parts.transport.flows.keys().next_back().expect("it connects");
-        let connection = self.outbound.connection_of(flow).expect("it is one");
-        self.outbound.connected(&mut self.parts, connection);
-        for line in ["220 hello", "250 us"] {
-            self.hear(flow, line);
-        }
-        (connection, flow)
     }
 
     fn hear(&mut self, flow: FlowId, line: &str) {
@@ -428,6 +443,103 @@ fn another_worker_s_log_is_asked_by_letter() {
 }
 
 #[test]
+fn every_recipient_that_is_accepted_is_named_in_the_log_and_no_event_names_too_many() {
+    for count in [1, EVENT_RECIPIENTS_MAX, EVENT_RECIPIENTS_MAX + 1, 2 * EVENT_RECIPIENTS_MAX + 50] {
+        let mut bench = Bench::new(false);
+        let id = bench.message(count);
+        let sender = Some(inbound::Sender { client: THERE, secured: None });
+        bench.home.durable(&mut bench.parts, id, sender);
+        let (mut named, mut lists) = (Vec::new(), 0);
+        for event in bench.events() {
+            let recipients = match event {
+                Event::Accepted { recipients, recipients_count, .. } => {
+                    assert_eq!((lists, recipients_count), (0, count), "it comes first");
+                    recipients
+                }
+                Event::Queued { id: other, recipients } => {
+                    assert!(lists > 0 && other == id);
+                    recipients
+                }
+                _ => continue,
+            };
+            assert!(recipients.iter().count() <= EVENT_RECIPIENTS_MAX);
+            lists += 1;
+            named.extend(recipients.iter().map(str::to_owned));
+        }
+        assert_eq!(lists, count.div_ceil(EVENT_RECIPIENTS_MAX), "{count}");
+        assert_eq!(named, (0..count).map(|place| format!("r{place}@x.example")).collect::<Vec<_>>());
+
+        bench.parts.reporter.log_messages(false);
+        bench.home.durable(&mut bench.parts, id, sender);
+        assert_eq!(bench.events(), []);
+    }
+}
+
+#[test]
+fn what_an_attempt_took_is_told_by_its_parts() {
+    let mut bench = Bench::new(false);
+    let spent = |bench: &mut Bench| {
+        let letters = bench.letters();
+        let [Letter::Result(WorkResult::Deliver(result))] = &letters[..] else { panic!("{letters:?}") };
+        let path = result.fates[0].1.answer().and_then(|answer| answer.path.clone()).expect("there was a connection");
+        let result = result.clone();
+        bench.home.finished(&mut bench.parts, result);
+        let told = bench.events().into_iter().find_map(|event| match event {
+            Event::Delivered { queue_ms, delay_ms, .. } | Event::Deferred { queue_ms, delay_ms, .. } => {
+                Some((queue_ms, delay_ms))
+            }
+            _ => None,
+        });
+        let (queue_ms, delay_ms) = told.expect("it is told");
+        assert_eq!(queue_ms + path.connect_ms.unwrap_or(0) + path.transaction_ms.unwrap_or(0), delay_ms);
+        (queue_ms, path.connect_ms, path.transaction_ms)
+    };
+    let [first, second, third] = [(); 3].map(|()| bench.message(1));
+    bench.home.give_out(&mut bench.parts);
+    bench.letters();
+    let waited = |bench: &Bench, id| {
+        let message = bench.parts.logs.get(id).and_then(|log| log.message(id)).expect("it is there");
+        bench.parts.now.wall.since(message.received_at()).as_millis() as u64
+    };
+
+    bench.pass(Duration::from_millis(500));
+    let queued = waited(&bench, first);
+    bench.give(first);
+    let flow = FlowId { index: 0, generation: 0 };
+    let connection = bench.outbound.connection_of(flow).expect("it is one");
+    bench.pass(Duration::from_millis(20));
+    bench.outbound.connected(&mut bench.parts, connection);
+    bench.pass(Duration::from_millis(11));
+    bench.hear(flow, "220 hello");
+    bench.hear(flow, "250 us");
+    bench.envelope(flow);
+    bench.pass(Duration::from_millis(7));
+    bench.hear(flow, "250 taken");
+    assert_eq!(spent(&mut bench), (queued, Some(31), Some(7)));
+
+    // The second finds the connection as it is.
+    bench.pass(Duration::from_millis(100));
+    let queued = waited(&bench, second);
+    bench.give(second);
+    bench.pass(Duration::from_millis(3));
+    bench.hear(flow, "250 from");
+    bench.hear(flow, "450 4.2.1 later");
+    bench.hear(flow, "250 reset");
+    assert_eq!(spent(&mut bench), (queued, None, Some(3)));
+
+    // Of the third nothing is said, since it does not come to that: the host hangs up, and refuses another connection.
+    bench.outbound.ended(&mut bench.parts, connection, FlowEnd::Reset);
+    let queued = waited(&bench, third);
+    bench.give(third);
+    let flow = *bench.parts.transport.flows.keys().next_back().expect("it connects");
+    let connection = bench.outbound.connection_of(flow).expect("it is one");
+    bench.pass(Duration::from_millis(40));
+    bench.outbound.ended(&mut bench.parts, connection, FlowEnd::TimedOut);
+    bench.outbound.act(&mut bench.parts);
+    assert_eq!(spent(&mut bench), (queued, Some(40), None));
+}
+
+#[test]
 fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
     let mut bench = Bench::new(true);
     let id = bench.message(3);
@@ -438,7 +550,7 @@ fn whoever_leads_next_says_what_is_in_doubt_and_waits() {
     bench.home.schedule(&mut bench.parts, id.log());
     let doubts: Vec<_> =
         bench.events().into_iter().filter(|event| matches!(event, Event::DeliveryInDoubt { .. })).collect();
-    let recipients = vec!["r0@x.example".to_owned(), "r2@x.example".to_owned()];
+    let recipients = ["r0@x.example", "r2@x.example"].into_iter().collect();
     let destination = bench.parts.routes.name(bench.parts.routes.destination("x.example")).to_string();
     assert_eq!(doubts, [Event::DeliveryInDoubt { id, recipients, destination }]);
     assert_eq!(bench.home.counts.in_doubt, 2);

@@ -15,7 +15,7 @@ enum Step {
     Pulse(LogState, LogState),
     /// Both workers are asked.
     Asked,
-    Event(Event),
+    Event(Box<Event>),
     Gone(u16),
     Drain,
 }
@@ -30,6 +30,10 @@ fn at(seconds: u64) -> Now {
 fn log(log: u16, state: LogState) -> LogPulse {
     let error = (state != LogState::Open).then(|| FAILED.to_owned());
     LogPulse { log, state, error, ..LogPulse::default() }
+}
+
+fn event(event: Event) -> Step {
+    Step::Event(Box::new(event))
 }
 
 fn take(health: &mut Health, step: &Step, now: WallTime) {
@@ -59,17 +63,17 @@ fn told(health: &Health) -> (bool, bool, String) {
 }
 
 fn link(up: bool) -> Step {
-    Step::Event(Event::Link(Link { up, speed_mbps: None }))
+    event(Event::Link(Link { up, speed_mbps: None }))
 }
 
 #[test]
 fn each_step_of_a_box_says_whether_it_lives_and_takes_mail() {
     let up = Step::Pulses(LogState::Open);
     let silence = |count: usize| vec![Step::Asked; count];
-    let full = Step::Event(Event::QueueFull { log: 1, reason: "no space".into() });
-    let space = Step::Event(Event::QueueSpace { log: 1 });
-    let failed = Step::Event(Event::StorageFailed { log: 0, error: FAILED.into() });
-    let died = vec![Step::Gone(1), Step::Event(Event::WorkerFailed { worker: 1, text: "a panic".into() })];
+    let full = event(Event::QueueFull { log: 1, reason: "no space".into() });
+    let space = event(Event::QueueSpace { log: 1 });
+    let failed = event(Event::StorageFailed { log: 0, error: FAILED.into() });
+    let died = vec![Step::Gone(1), event(Event::WorkerFailed { worker: 1, text: "a panic".into() })];
     let (missed, most) = (PULSES_MISSED_MAX as usize, PULSES_MISSED_MAX as usize + 1);
     let cases: Vec<Case> = vec![
         ("nobody was heard", vec![], (true, false, "starting(worker 0) starting(worker 1)")),
@@ -119,7 +123,7 @@ fn each_step_of_a_box_says_whether_it_lives_and_takes_mail() {
         ("failed", vec![up.clone(), failed.clone()], (true, false, "storage_failed(log 0)")),
         (
             "failed while it was full",
-            vec![up.clone(), full.clone(), Step::Event(Event::StorageFailed { log: 1, error: FAILED.into() })],
+            vec![up.clone(), full.clone(), event(Event::StorageFailed { log: 1, error: FAILED.into() })],
             (true, false, "storage_failed(log 1)"),
         ),
         ("no link", vec![up.clone(), link(false)], (true, false, "link_down(port)")),

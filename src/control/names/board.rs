@@ -4,6 +4,7 @@ use crate::control::links::{ToWorker, WorkerLink};
 use crate::dns::{Answer, Clerk, Question, Reply, Rules};
 use crate::env::Instant;
 use crate::limits::{Gauge, LOOKUP_ANSWERS_PER_MESSAGE, LOOKUPS_PER_WORKER_MAX};
+use crate::sts::Shelf;
 use std::collections::VecDeque;
 
 /// Who asks for an operator: no worker has this number.
@@ -72,6 +73,11 @@ impl NameBoard {
             all_sent &= outbox.is_empty();
         }
         all_sent
+    }
+
+    /// The policies of domains that are remembered.
+    pub(super) fn policies(&mut self) -> &mut Shelf {
+        self.clerk.policies()
     }
 
     /// What is known of domains that operators asked about, since the last time.

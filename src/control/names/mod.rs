@@ -2,9 +2,11 @@
 //!
 //! In: domains that workers ask about. Out: answers, by message. A question to a resolver is an errand beside the control thread's
 //! loop, and its reply comes back as news; so is fetching a domain's policy from the web. [`NameBoard`] decides what is asked and who
-//! hears of it, and is sans-IO; the rest is adapter.
+//! hears of it, and is sans-IO; the rest is adapter. The policies that count are kept in a file in the folder of the queue, from which a
+//! restart goes on.
 
 mod board;
+mod policies;
 mod report;
 mod resolver;
 #[cfg(test)]
@@ -17,16 +19,19 @@ pub use report::{DaneReport, DomainReport, HostReport, StsReport};
 use super::links::WorkerLink;
 use super::protocol::Answer;
 use crate::dns::{Kind, Question, Reply, Rules};
-use crate::env::Instant;
-use crate::limits::ADMIN_REPLY_TIMEOUT;
+use crate::env::{Instant, Now};
+use crate::event::Event;
+use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL, SAVE_PATIENCE};
 use board::OPERATOR;
 pub(in crate::control) use resolver::Resolvers;
 use rustls::RootCertStore;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 pub(in crate::control) use web::Web;
 
 /// How domains are looked up.
@@ -42,33 +47,63 @@ pub struct DnsSettings {
     pub timeout: Duration,
     /// Whose certificates the servers of policies show; none: no policy is fetched.
     pub roots: Option<Arc<RootCertStore>>,
+    /// The folder of the queue, in which policies are kept; none: they are not heeded, or forgotten.
+    pub directory: Option<PathBuf>,
 }
 
 /// How often a worker's full channel is asked again for room.
 const SEND_RETRY: Duration = Duration::from_millis(2);
+
+/// What an errand has come to.
+pub(in crate::control) enum NameNews {
+    /// What a resolver, or the web, has said.
+    Told(Question, Reply),
+    /// The policies were written down, or why not.
+    Saved(Result<(), String>),
+}
 
 /// The board, and the resolvers that are asked for it.
 pub(in crate::control) struct Names {
     board: NameBoard,
     resolvers: Arc<Resolvers>,
     web: Option<Arc<Web>>,
-    errands: JoinSet<(Question, Reply)>,
+    errands: JoinSet<NameNews>,
+    directory: Option<PathBuf>,
+    /// Policies have changed since they were written down.
+    is_unsaved: bool,
+    is_saving: bool,
+    saved_at: Option<Instant>,
+    /// That they cannot be written down was told.
+    is_trouble_told: bool,
+    found: Vec<Event>,
     unsent: bool,
     /// Operators that wait for an answer, and until when: no more than there are clients of the admin socket.
     operators: Vec<(String, oneshot::Sender<Vec<Answer>>, Instant)>,
 }
 
 impl Names {
-    /// Within the control thread's runtime.
-    pub fn new(settings: DnsSettings, links: Vec<WorkerLink>) -> Names {
-        Names {
+    /// Within the control thread's runtime; it reads a file.
+    pub fn new(settings: DnsSettings, links: Vec<WorkerLink>, now: Now) -> Names {
+        let mut names = Names {
             resolvers: Arc::new(Resolvers::new(&settings)),
             web: settings.roots.clone().and_then(|roots| Web::new(roots).ok()).map(Arc::new),
             board: NameBoard::new(settings.rules, links),
             errands: JoinSet::new(),
+            directory: settings.directory,
+            is_unsaved: false,
+            is_saving: false,
+            saved_at: None,
+            is_trouble_told: false,
+            found: Vec::new(),
             unsent: false,
             operators: Vec::new(),
+        };
+        if let Some(directory) = &names.directory {
+            let (policies, trouble) = policies::recall(directory, now);
+            *names.board.policies() = policies;
+            names.found.extend(trouble.map(|text| Event::Warning { text }));
         }
+        names
     }
 
     /// Whom it asks: resolvers, and the web.
@@ -81,9 +116,23 @@ impl Names {
         self.board.ask(now, worker, domain);
     }
 
-    /// A resolver has answered.
-    pub fn tell(&mut self, question: &Question, reply: Reply, now: Instant) {
-        self.board.tell(now, question, reply);
+    /// An errand has come back.
+    pub fn tell(&mut self, news: NameNews, now: Instant) {
+        match news {
+            NameNews::Told(question, reply) => self.board.tell(now, &question, reply),
+            NameNews::Saved(result) => {
+                self.is_saving = false;
+                // It is tried again, and told once.
+                self.is_unsaved |= result.is_err();
+                let told = std::mem::replace(&mut self.is_trouble_told, result.is_err());
+                if let Err(error) = result
+                    && !told
+                {
+                    let text = format!("policies (MTA-STS) could not be written down: {error}");
+                    self.found.push(Event::Warning { text });
+                }
+            }
+        }
     }
 
     /// An operator asks.
@@ -92,8 +141,8 @@ impl Names {
         self.operators.push((domain, answer, now + ADMIN_REPLY_TIMEOUT));
     }
 
-    /// Goes on: asks resolvers, sends the workers what waits for them.
-    pub fn turn(&mut self, now: Instant) {
+    /// Goes on: asks resolvers, sends the workers what waits for them, writes down policies. What is to be logged.
+    pub fn turn(&mut self, now: Now) -> Vec<Event> {
         while let Some(question) = self.board.question() {
             let (resolvers, web) = (Arc::clone(&self.resolvers), self.web.clone());
             self.errands.spawn(async move {
@@ -102,7 +151,7 @@ impl Names {
                     Some(web) => web.fetch(&resolvers, &question.name).await,
                     None => Reply::failed("no certificate could be believed"),
                 };
-                (question, reply)
+                NameNews::Told(question, reply)
             });
         }
         self.unsent = !self.board.send();
@@ -113,9 +162,45 @@ impl Names {
                 let _ = answer.send(vec![Answer::Domain { domain: Box::new(report.clone()) }]);
             }
         }
-        for (domain, answer, _) in self.operators.extract_if(.., |(.., until)| *until <= now) {
+        for (domain, answer, _) in self.operators.extract_if(.., |(.., until)| *until <= now.mono) {
             let text = format!("nothing is known of {domain} yet: the resolvers take their time; ask again");
             let _ = answer.send(vec![Answer::Error { text }]);
+        }
+        self.save(now);
+        std::mem::take(&mut self.found)
+    }
+
+    /// Has the policies written down, if they have changed and that is not under way. They change while they are looked up alone.
+    fn save(&mut self, now: Now) {
+        self.is_unsaved |= self.board.policies().take_changed();
+        let is_time = self.saved_at.is_none_or(|at| now.mono >= at + POLICIES_SAVE_INTERVAL);
+        let Some(directory) = self.directory.clone().filter(|_| self.is_unsaved && !self.is_saving && is_time) else {
+            return;
+        };
+        (self.is_unsaved, self.is_saving, self.saved_at) = (false, true, Some(now.mono));
+        let policies = self.board.policies().clone();
+        self.errands.spawn_blocking(move || {
+            NameNews::Saved(policies::save(&directory, &policies, now).map_err(|error| error.to_string()))
+        });
+    }
+
+    /// Writes down the policies that have changed, at the end.
+    pub async fn close(&mut self, now: Now) {
+        let written = async {
+            while self.is_saving
+                && let Some(news) = self.errands.join_next().await
+            {
+                if let Ok(news @ NameNews::Saved(_)) = news {
+                    self.tell(news, now.mono);
+                }
+            }
+        };
+        let is_written = timeout(SAVE_PATIENCE, written).await.is_ok();
+        self.is_unsaved |= self.board.policies().take_changed();
+        if let Some(directory) = self.directory.as_ref().filter(|_| is_written && self.is_unsaved)
+            && let Err(error) = policies::save(directory, self.board.policies(), now)
+        {
+            eprintln!("rohrpost: policies (MTA-STS) could not be written down: {error}");
         }
     }
 
@@ -126,8 +211,8 @@ impl Names {
     }
 }
 
-/// What resolvers have said. May be dropped at any time.
-pub(in crate::control) async fn news(names: &mut Option<Names>) -> (Question, Reply) {
+/// What errands have come to. May be dropped at any time.
+pub(in crate::control) async fn news(names: &mut Option<Names>) -> NameNews {
     let errands = names.as_mut().map(|names| &mut names.errands);
     match errands.filter(|errands| !errands.is_empty()) {
         None => std::future::pending().await,

@@ -10,6 +10,8 @@ use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{A, CNAME, MX, SOA};
 use hickory_resolver::proto::rr::{Name, RData, Record as Raw, RecordType};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
@@ -55,6 +57,12 @@ fn answer(request: &Message, over_tcp: bool, validates: bool) -> Option<Message>
             response.metadata.response_code = ResponseCode::NXDomain;
             response.add_authority(soa());
         }
+        ("short.example.", _) => {
+            response.metadata.response_code = ResponseCode::NXDomain;
+            let mut soa = soa();
+            soa.ttl = 44;
+            response.add_authority(soa);
+        }
         ("sick.example.", _) => response.metadata.response_code = ResponseCode::ServFail,
         ("silent.example.", _) => return None,
         _ => drop(response.add_authority(soa())),
@@ -93,12 +101,33 @@ async fn resolver(validates: bool) -> SocketAddr {
     address
 }
 
+/// A resolver that says this to whatever it is asked, and how often it was.
+async fn resolver_that_says(code: ResponseCode) -> (SocketAddr, Arc<AtomicU64>) {
+    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let address = udp.local_addr().expect("an address");
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    tokio::spawn(async move {
+        let mut bytes = [0; 2048];
+        while let Ok((size, from)) = udp.recv_from(&mut bytes).await {
+            count.fetch_add(1, Ordering::Relaxed);
+            let request = Message::from_vec(&bytes[..size]).expect("a request");
+            let mut response = Message::response(request.metadata.id, request.metadata.op_code);
+            response.metadata.response_code = code;
+            response.add_query(request.queries[0].clone());
+            udp.send_to(&response.to_vec().expect("bytes"), from).await.expect("sent");
+        }
+    });
+    (address, asked)
+}
+
 fn rules() -> Rules {
     Rules { families: Families { v4: true, v6: true }, ourselves: Ourselves::default(), dane: false, sts: false }
 }
 
 fn resolvers(addresses: &[SocketAddr], trust_ad: bool, timeout: Duration) -> Resolvers {
-    Resolvers::new(&DnsSettings { rules: rules(), resolvers: addresses.into(), trust_ad, timeout, roots: None })
+    let (rules, resolvers, roots, directory) = (rules(), addresses.into(), None, None);
+    Resolvers::new(&DnsSettings { rules, resolvers, trust_ad, timeout, roots, directory })
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -133,6 +162,9 @@ fn every_kind_of_answer_is_understood() {
         assert_eq!((&reply.said, ttl(&reply)), (&Said::Nothing, 55));
         let reply = resolvers.ask(&Question::new("missing.example", Kind::A)).await;
         assert_eq!((&reply.said, ttl(&reply)), (&Said::NoName, 55));
+        // RFC 2308 §5: what the SOA says, and no longer than it holds itself.
+        let reply = resolvers.ask(&Question::new("short.example", Kind::A)).await;
+        assert_eq!((&reply.said, ttl(&reply)), (&Said::NoName, 44));
         let reply = resolvers.ask(&Question::new("sick.example", Kind::A)).await;
         assert!(matches!(reply.said, Said::Failed(_)), "{reply:?}");
     });
@@ -170,6 +202,26 @@ fn a_resolver_that_is_silent_is_followed_by_the_next() {
         assert!(matches!(reply.said, Said::Records(_)), "{reply:?}");
         let reply = resolvers.ask(&Question::new("silent.example", Kind::Mx)).await;
         assert!(matches!(reply.said, Said::Failed(_)), "{reply:?}");
+    });
+}
+
+#[test]
+fn a_resolver_that_fails_or_refuses_is_followed_by_the_next() {
+    block_on(async {
+        for code in [ResponseCode::ServFail, ResponseCode::Refused, ResponseCode::NotImp, ResponseCode::FormErr] {
+            let (bad, asked) = resolver_that_says(code).await;
+            let resolvers = resolvers(&[bad, resolver(false).await], false, PATIENCE);
+            let reply = resolvers.ask(&Question::new("d.example", Kind::Mx)).await;
+            assert!(matches!(reply.said, Said::Records(_)), "{code}: {reply:?}");
+            let count = asked.load(Ordering::Relaxed);
+            assert!(count > 0);
+            // From now on the one that knows is asked first, and what it denies is denied.
+            let reply = resolvers.ask(&Question::new("missing.example", Kind::Mx)).await;
+            assert_eq!((reply.said, asked.load(Ordering::Relaxed)), (Said::NoName, count), "{code}");
+            // With nobody who knows it is no denial.
+            let reply = resolvers.ask(&Question::new("sick.example", Kind::Mx)).await;
+            assert!(matches!(reply.said, Said::Failed(_)), "{code}: {reply:?}");
+        }
     });
 }
 

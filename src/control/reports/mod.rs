@@ -16,7 +16,7 @@ use super::names::{Names, Resolvers, Web};
 use crate::dns::{Kind, Question};
 use crate::env::{Instant, Now, WallTime};
 use crate::event::Event;
-use crate::limits::{REPORT_SAVE_INTERVAL, REPORT_SUBMIT_TIMEOUT, REPORTS_UNDER_WAY_MAX};
+use crate::limits::{REPORT_SAVE_INTERVAL, REPORT_SUBMIT_TIMEOUT, REPORTS_UNDER_WAY_MAX, SAVE_PATIENCE};
 use crate::smtp::OwnMessage;
 use crate::spool::MessageId;
 use crate::tlsrpt::{ClosedId, Ledger, REPORT_TYPE, Record, Report, ReportTarget, Reporter, Session};
@@ -25,15 +25,11 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 /// Where a domain's record is, below its name (RFC 8460 §3).
 const RECORD_PREFIX: &str = "_smtp._tls.";
-
-/// How long an end waits for a file that is being written.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who reports, and where what is counted is kept.
 #[derive(Clone, Debug)]
@@ -196,7 +192,7 @@ impl Reports {
                 self.is_saving &= !matches!(news, Ok(ReportNews::Saved(_)) | Err(_));
             }
         };
-        if timeout(CLOSE_PATIENCE, written).await.is_ok()
+        if timeout(SAVE_PATIENCE, written).await.is_ok()
             && let Err(error) = save(&self.settings.directory, &self.ledger)
         {
             // The log has ended, and perhaps nobody listens.

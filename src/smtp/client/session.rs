@@ -438,7 +438,7 @@ impl Session {
             match exchange.issued {
                 0 => command::mail(out, &exchange.transaction, offered),
                 number if number < exchange.data() => {
-                    command::rcpt(out, &exchange.transaction.recipients[number - 1], offered);
+                    command::rcpt(out, &exchange.transaction, number - 1, offered);
                 }
                 _ => out.extend_from_slice(b"DATA\r\n"),
             }

@@ -27,6 +27,7 @@ pub use text::HeaderCut;
 
 use crate::env::WallTime;
 use crate::smtp::client::Reason;
+use crate::smtp::grammar::unitext;
 use crate::smtp::{BodyType, Return};
 use crate::spool::MessageId;
 use jiff::Timestamp;
@@ -290,7 +291,15 @@ fn write_status(report: &Report<'_>, writer: &mut Writer<'_>) {
         writer.line("");
         // RFC 3461 §5.2.3: given back as it was given, decoded.
         if let Some((kind, address)) = recipient.original.and_then(|original| original.split_once(';')) {
-            writer.field("Original-Recipient", &format!("{kind};{}", from_xtext(address)));
+            let address = if !kind.eq_ignore_ascii_case("utf-8") {
+                from_xtext(address)
+            } else if utf8 {
+                unitext::decode(address).unwrap_or_else(|| address.to_owned())
+            } else {
+                // RFC 6533 §3: a notice in ASCII has the form that is ASCII.
+                unitext::to_ascii(address)
+            };
+            writer.field("Original-Recipient", &format!("{kind};{address}"));
         }
         writer.field("Final-Recipient", &format!("{address_type}; {}", recipient.address));
         writer.field("Action", &recipient.action.to_string());

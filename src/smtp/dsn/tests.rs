@@ -157,6 +157,27 @@ fn international_mail_gets_an_international_notice() {
 }
 
 #[test]
+fn an_international_original_recipient_is_given_back_as_the_notice_can_say_it() {
+    let told = |original: &'static str, smtputf8: bool| {
+        let mut recipients = recipients();
+        recipients.truncate(1);
+        recipients[0].original = Some(original);
+        let report = Report { smtputf8, ..report(&recipients) };
+        let parsed = parse(&written(&report, &[ORIGINAL]));
+        let groups: Vec<_> = parsed.parts[1].1.split("\r\n\r\n").map(fields).collect();
+        value(&groups[1], "Original-Recipient").to_owned()
+    };
+    for original in ["utf-8;bøb@x.example", "utf-8;b\\x{F8}b@x.example"] {
+        assert_eq!(told(original, true), "utf-8;bøb@x.example");
+        assert_eq!(told(original, false), "utf-8;b\\x{F8}b@x.example");
+    }
+    assert_eq!(told("utf-8;a\\x{2B}b@x.example", true), "utf-8;a+b@x.example");
+    assert_eq!(told("rfc822;a+2Bb@x.example", true), "rfc822;a+b@x.example");
+    // From a log that somebody else has written.
+    assert_eq!(told("utf-8;a\\x{0D}b@x.example", true), "utf-8;a\\x{0D}b@x.example");
+}
+
+#[test]
 fn eight_bit_content_makes_an_eight_bit_notice() {
     let recipients = recipients();
     let mut report = report(&recipients);

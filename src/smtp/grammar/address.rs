@@ -106,11 +106,16 @@ pub fn parse_mailbox(text: &str, smtputf8: bool) -> Result<(&str, &str), SyntaxE
 /// Whether nothing in it ends a line or commands a terminal: no control character, those of Unicode (C1) and its line and
 /// paragraph separators included, which RFC 5198 §2 and §5.2 keep out of text on the network. An address is written into
 /// headers, log lines and terminals for days to come.
-pub(super) fn is_one_line(text: &str) -> bool {
+fn is_one_line(text: &str) -> bool {
     if text.is_ascii() {
         return text.bytes().fold(true, |plain, byte| plain & !byte.is_ascii_control());
     }
-    !text.chars().any(|character| character.is_control() || matches!(character, '\u{2028}' | '\u{2029}'))
+    !text.chars().any(ends_line)
+}
+
+/// Whether something could take this for the end of a line, or for a command.
+pub(super) fn ends_line(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 
 /// The size of the `Quoted-string` that `text` begins with.

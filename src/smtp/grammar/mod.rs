@@ -8,6 +8,7 @@ mod address;
 mod parameters;
 #[cfg(test)]
 mod tests;
+pub mod unitext;
 
 pub use address::{is_domain, is_ehlo_name, parse_mailbox};
 pub use parameters::{MailParameters, Offer, RecipientParameters};

@@ -1,8 +1,8 @@
 //! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), REQUIRETLS (RFC 8689), MT-PRIORITY
 //! (RFC 6710), RET, ENVID, NOTIFY and ORCPT (RFC 3461).
 
-use super::address::is_one_line;
-use super::{SyntaxError, number};
+use super::address::ends_line;
+use super::{SyntaxError, number, unitext};
 use crate::limits::{ENVELOPE_ID_SIZE_MAX, ORIGINAL_RECIPIENT_SIZE_MAX, PARAMETERS_MAX};
 use crate::smtp::{BodyType, Notify, Priority, Return};
 
@@ -197,9 +197,7 @@ fn is_original(value: &str, smtputf8: bool) -> bool {
     let is_address = if kind.eq_ignore_ascii_case("utf-8") {
         !address.is_empty()
             && (smtputf8 || address.is_ascii())
-            && is_one_line(address)
-            // "+" is no QCHAR of RFC 6533 §3: whoever takes this for xtext, too, must find nothing to decode.
-            && address.bytes().all(|byte| byte >= 128 || (byte.is_ascii_graphic() && !matches!(byte, b'+' | b'=')))
+            && unitext::characters(address).all(|character| character.is_some_and(|character| !ends_line(character)))
     } else {
         !address.is_empty() && is_xtext(address, |byte| !byte.is_ascii_control())
     };

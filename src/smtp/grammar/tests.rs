@@ -169,13 +169,23 @@ fn recipient_parameters_are_read_and_checked() {
     for text in ["ORCPT=rfc822;a+40b", "ORCPT=rfc822;a@b", "ORCPT=utf-8;a\\x{FC}@b"] {
         assert_eq!(of(text), Ok(None), "{text}");
     }
-    for text in ["ORCPT=rfc822", "ORCPT=;a", "ORCPT=rfc822;", "ORCPT=rfc822;a=b", "ORCPT=utf-8;ü@b"] {
+    for text in
+        ["ORCPT=rfc822", "ORCPT=;a", "ORCPT=rfc822;", "ORCPT=rfc822;a=b", "ORCPT=utf-8;ü@b", "ORCPT=utf-8;a\\b@c"]
+    {
         assert_eq!(of(text), Err(SyntaxError::BadParameter), "{text}");
     }
     assert!(rcpt("TO:<a@b> ORCPT=utf-8;ü@b", &EHLO, true).is_ok());
-    for text in
-        ["rfc822;a+0D+0ABcc:+20x", "x400;+00", "rfc822;+7F", "utf-8;a\u{85}b@c", "utf-8;a\u{2029}b@c", "utf-8;a+00@b"]
-    {
+    for text in [
+        "rfc822;a+0D+0ABcc:+20x",
+        "x400;+00",
+        "rfc822;+7F",
+        "utf-8;a\u{85}b@c",
+        "utf-8;a\u{2029}b@c",
+        "utf-8;a+00@b",
+        "utf-8;a\\x{0D}\\x{0A}b@c",
+        "utf-8;a\\x{85}b@c",
+        "utf-8;a\\x{2028}b@c",
+    ] {
         let text = format!("TO:<a@b> ORCPT={text}");
         assert_eq!(rcpt(&text, &EHLO, true), Err(SyntaxError::BadParameter), "a header cannot be made of {text}");
     }

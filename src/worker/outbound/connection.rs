@@ -17,6 +17,48 @@ use crate::worker::parts::{Parts, worker_of_log};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// How far a connection had come when, for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    began_at: Instant,
+    ready_at: Option<Instant>,
+    /// When the task in hand began.
+    task_at: Option<Instant>,
+    /// The task in hand is not the first.
+    is_reused: bool,
+}
+
+impl Course {
+    /// It begins.
+    pub(super) fn new(now: Instant) -> Course {
+        Course { began_at: now, ready_at: None, task_at: None, is_reused: false }
+    }
+
+    /// Tasks may begin.
+    pub(super) fn ready(&mut self, now: Instant) {
+        self.ready_at = Some(now);
+    }
+
+    /// One does.
+    pub(super) fn task_begins(&mut self, now: Instant) {
+        self.task_at = Some(now);
+    }
+
+    /// One has ended.
+    pub(super) fn task_ended(&mut self) {
+        self.task_at = None;
+        self.is_reused = true;
+    }
+
+    /// How long it took until tasks could begin, unless that was for another one, and for how long this one has gone on, in
+    /// milliseconds.
+    fn spent(&self, now: Instant) -> (Option<u64>, Option<u64>) {
+        let between = |from: Instant, to: Instant| u64::try_from(to.since(from).as_millis()).unwrap_or(u64::MAX);
+        let connect = (!self.is_reused).then(|| between(self.began_at, self.ready_at.unwrap_or(now)));
+        (connect, self.task_at.map(|at| between(at, now)))
+    }
+}
+
 impl Connection {
     /// Whether nothing but the end of a message is missing.
     pub(super) fn end_wanted(&self) -> bool {
@@ -227,39 +269,40 @@ impl Connection {
         self.met = transport.path(self.line.flow()).or(self.met);
     }
 
-    /// How the host was reached.
-    pub(super) fn path(&self) -> Box<HopPath> {
+    /// How the host was reached, and how long that took until now.
+    pub(super) fn path(&self, now: Instant) -> Box<HopPath> {
         let local = Some(self.local).filter(|local| !local.is_unspecified());
-        Box::new(HopPath { local, pool: self.pool.clone(), met: self.met })
+        let (connect_ms, transaction_ms) = self.course.spent(now);
+        Box::new(HopPath { local, pool: self.pool.clone(), met: self.met, connect_ms, transaction_ms })
     }
 
-    pub(super) fn fate(&self, fate: client::Fate) -> Fate {
+    pub(super) fn fate(&self, fate: client::Fate, now: Instant) -> Fate {
         match fate {
             client::Fate::Delivered(reply) => {
                 let status = reply.enhanced.unwrap_or((2, 0, 0));
                 let code = ReplyTo { code: reply.code, stage: Stage::Outcome };
                 let answer = Answer::reply(code, status, reply.line(), &*self.host);
-                Fate::Delivered(Answer { tls: self.secured(), path: Some(self.path()), ..answer })
+                Fate::Delivered(Answer { tls: self.secured(), path: Some(self.path(now)), ..answer })
             }
             // Nothing was said about it.
             client::Fate::Deferred(Reason::Local(LocalReason::NotBegun)) => Fate::Untried,
             client::Fate::Deferred(reason) => {
                 let soon = matches!(reason, Reason::TooManyRecipients);
                 let tried = reason != Reason::Local(LocalReason::Unrecorded);
-                Fate::Deferred { answer: self.deferral(&reason), soon, tried }
+                Fate::Deferred { answer: self.deferral(&reason, now), soon, tried }
             }
-            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason)),
+            client::Fate::Failed(reason) => Fate::Failed(self.answer(&reason, now)),
         }
     }
 
     /// What is put off is so for now, whatever the server has called it.
-    pub(super) fn deferral(&self, reason: &Reason) -> Answer {
-        let answer = self.answer(reason);
+    pub(super) fn deferral(&self, reason: &Reason, now: Instant) -> Answer {
+        let answer = self.answer(reason, now);
         let (_, subject, detail) = answer.status;
         Answer { status: (4, subject, detail), ..answer }
     }
 
-    pub(super) fn answer(&self, reason: &Reason) -> Answer {
+    fn answer(&self, reason: &Reason, now: Instant) -> Answer {
         let status = match (&self.tls_error, reason) {
             // RFC 3463 §3.8: a failure of cryptography.
             (Some(_), Reason::Connection(_, Stage::Handshake)) => dsn::Status::new(4, 7, 5),
@@ -273,7 +316,7 @@ impl Connection {
             status: (status.class, status.subject, status.detail),
             text: text.into(),
             tls: self.secured(),
-            path: Some(self.path()),
+            path: Some(self.path(now)),
             reaction: None,
             remote: Some((*self.host).into()),
             reply: match reason {
