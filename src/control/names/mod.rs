@@ -16,6 +16,7 @@ mod web;
 pub use board::NameBoard;
 pub use report::{DaneReport, DomainReport, HostReport, StsReport};
 
+use super::last_word;
 use super::links::WorkerLink;
 use super::protocol::Answer;
 use crate::dns::{Kind, Question, Reply, Rules};
@@ -200,7 +201,7 @@ impl Names {
         if let Some(directory) = self.directory.as_ref().filter(|_| is_written && self.is_unsaved)
             && let Err(error) = policies::save(directory, self.board.policies(), now)
         {
-            eprintln!("rohrpost: policies (MTA-STS) could not be written down: {error}");
+            last_word(format_args!("policies (MTA-STS) could not be written down: {error}"));
         }
     }
 

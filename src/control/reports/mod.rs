@@ -11,6 +11,7 @@ mod tests;
 
 pub use status::{CountedDomain, ReportsStatus, WaitingReport};
 
+use super::last_word;
 use super::links::{ToWorker, WorkerLink};
 use super::names::{Names, Resolvers, Web};
 use crate::dns::{Kind, Question};
@@ -22,7 +23,6 @@ use crate::spool::MessageId;
 use crate::tlsrpt::{ClosedId, Ledger, REPORT_TYPE, Record, Report, ReportTarget, Reporter, Session};
 use axum::body::Bytes;
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinSet;
@@ -195,9 +195,7 @@ impl Reports {
         if timeout(SAVE_PATIENCE, written).await.is_ok()
             && let Err(error) = save(&self.settings.directory, &self.ledger)
         {
-            // The log has ended, and perhaps nobody listens.
-            let text = format!("rohrpost: TLS reports: what is counted could not be written down: {error}");
-            let _ = writeln!(io::stderr(), "{text}");
+            last_word(format_args!("TLS reports: what is counted could not be written down: {error}"));
         }
     }
 
