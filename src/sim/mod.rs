@@ -57,6 +57,7 @@
 mod attacker;
 mod client;
 mod clock;
+mod fault;
 mod ledger;
 mod mail;
 mod manual;
@@ -124,9 +125,9 @@ pub const EVERYTHING_IS_MET_AFTER: u64 = 5_000;
 /// What worlds with a pair have not met: faults by name, and stages of an arbiter with what its model meets in them.
 pub fn unmet(injected: &BTreeMap<&'static str, u64>, met: &BTreeSet<(Stage, Cause)>) -> Vec<String> {
     let met: BTreeSet<String> = met.iter().map(|(stage, cause)| format!("{stage:?} {cause:?}")).collect();
-    let faults = plan::FAULTS_OF_PAIRS.into_iter().filter(|name| !injected.contains_key(name)).map(str::to_owned);
-    let events = plan::reached().map(|(stage, cause)| format!("{stage} {cause}"));
-    faults.chain(events.filter(|event| !met.contains(event) && !plan::BEYOND.contains(&event.as_str()))).collect()
+    let faults = fault::FAULTS_OF_PAIRS.into_iter().filter(|name| !injected.contains_key(name)).map(str::to_owned);
+    let events = fault::reached().map(|(stage, cause)| format!("{stage} {cause}"));
+    faults.chain(events.filter(|event| !met.contains(event) && !fault::BEYOND.contains(&event.as_str()))).collect()
 }
 
 /// Lives through the world of a seed in which the appliance has a partner.

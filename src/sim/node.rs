@@ -5,8 +5,8 @@ mod pair;
 pub(super) use pair::{Linger, Question};
 
 use super::clock::{BoxClock, ProcessClock};
+use super::fault;
 use super::ledger::Ledger;
-use super::plan;
 use super::signing::{self, Signer};
 use crate::appliance::settings::{self, Traffic};
 use crate::appliance::shares::{self, ShareError};
@@ -749,9 +749,9 @@ impl Node {
     }
 
     /// A box that is off is given other disks: what the snapshot has, or empty ones.
-    pub(super) fn exchange_disks(&mut self, exchange: plan::Exchange) {
+    pub(super) fn exchange_disks(&mut self, exchange: fault::Exchange) {
         assert!(self.running.is_none(), "it is off");
-        let snapshot = if exchange == plan::Exchange::Stale { self.snapshot.take() } else { None };
+        let snapshot = if exchange == fault::Exchange::Stale { self.snapshot.take() } else { None };
         (self.disks, self.memories) = snapshot.unwrap_or_default();
         let now = self.clock.now();
         self.disks.values().for_each(|disk| disk.advance(now));

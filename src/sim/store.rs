@@ -3,8 +3,8 @@
 //! In: questions of arbiters. Out: answers, some time later; or the word that nobody knows, while the change arrives all the
 //! same, or much later, or never.
 
+use super::fault::Tampering;
 use super::node::Question;
-use super::plan::Tampering;
 use crate::control::PairTask;
 use crate::env::Instant;
 use crate::mirror::arbiter::{Event, Found, Outcome};
