@@ -3,10 +3,16 @@
 //! A key's doc comment is its description in the schema and in `firmware-config/rohrpost.toml`; its range is the
 //! attribute beside it, which [`super::walk`] holds every file against. Defaults are those of [`crate::limits`].
 
+mod bounds;
+mod delivery;
 mod destination;
+mod pair;
 mod sender;
 
+pub use bounds::Limits;
+pub use delivery::{Delivery, Retry};
 pub use destination::{Reaction, ReactionAction, Shaping};
+pub use pair::{Arbiter, Encryption, Pair};
 pub use sender::{Pool, PoolAddress, Tenant};
 
 use super::hop::Hop;
@@ -14,7 +20,6 @@ use super::signing::{Dkim, Signing};
 use super::value::{Network, Period, Queues, Resolver, Size};
 use crate::limits;
 use crate::smtp::Priority;
-use crate::tls::Fingerprint;
 use ipnet::IpNet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -649,85 +654,6 @@ pub struct TlsReports {
     pub contact: Option<String>,
 }
 
-/// What a client may ask of us. A limit that is reached answers 421 or 452, or refuses the connection; it never grows.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// The largest message (RFC 1870).
-    #[schemars(extend("x-minimum" = "64KB", "x-maximum" = "2GB"))]
-    pub message_size: Size,
-    /// Recipients of one message (RFC 5321 §4.5.3.1.8).
-    #[schemars(range(min = 100, max = 50_000))]
-    pub recipients: usize,
-    /// Received headers after which a message is taken to be in a loop (RFC 5321 §6.3).
-    #[schemars(range(min = 10, max = 1000))]
-    pub hops: usize,
-    /// Bad commands after which a session is ended.
-    #[schemars(range(min = 1, max = 1000))]
-    pub errors: u32,
-    /// Messages of one session.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub transactions: u32,
-    /// Clients' connections at the same time, of all workers together.
-    #[schemars(range(min = 1, max = 4_000_000))]
-    pub connections: usize,
-    /// The same for one client: an IPv4 address, or an IPv6 network of 64 bits.
-    #[schemars(range(min = 1, max = 4_000_000))]
-    pub connections_per_client: usize,
-    /// Connections that have not finished their handshake, of all workers together.
-    #[schemars(range(min = 16, max = 1_000_000))]
-    pub half_open: usize,
-    /// Memory for what one connection has received and we have not read.
-    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
-    pub receive_buffer: Size,
-    /// Memory for what we have sent on one connection and the other side has not acknowledged.
-    #[schemars(extend("x-minimum" = "4KiB", "x-maximum" = "16MiB"))]
-    pub send_buffer: Size,
-    /// Memory for both of all connections together; links of a pair that have a [[port]] of their own have 64 MiB besides. A connection uses some only while it has something in it; when three
-    /// quarters are in use, clients are offered smaller windows. Not for kernel sockets, which have their own.
-    #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
-    pub buffer_memory: Size,
-    /// Memory for what is kept of queued messages, of all workers together: up to 300 bytes for each message of one
-    /// recipient. Beyond it mail is refused with 452 4.3.1.
-    #[schemars(extend("x-minimum" = "16MiB", "x-maximum" = "1TiB"))]
-    pub queue_memory: Size,
-    /// How long we wait for a client's next command (RFC 5321 §4.5.3.2.7).
-    #[schemars(extend("x-minimum" = "5s", "x-maximum" = "1h"))]
-    pub command_timeout: Period,
-    /// How long we wait for the next piece of a message (RFC 5321 §4.5.3.2.5).
-    #[schemars(extend("x-minimum" = "5s", "x-maximum" = "1h"))]
-    pub data_timeout: Period,
-    /// The least that a client must send of a message, a second, after its first minute: those that trickle are cut off.
-    #[schemars(extend("x-minimum" = "0B", "x-maximum" = "1MB"))]
-    pub content_rate: Size,
-    /// How long sessions may go on when the appliance is asked to stop.
-    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "10m"))]
-    pub shutdown_timeout: Period,
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            message_size: Size(limits::MESSAGE_SIZE_DEFAULT),
-            recipients: limits::RECIPIENTS_DEFAULT,
-            hops: limits::HOPS_DEFAULT,
-            errors: limits::SESSION_ERRORS_DEFAULT,
-            transactions: limits::TRANSACTIONS_DEFAULT,
-            connections: limits::CONNECTIONS_DEFAULT,
-            connections_per_client: limits::CONNECTIONS_PER_CLIENT_DEFAULT,
-            half_open: limits::HALF_OPEN_DEFAULT,
-            receive_buffer: Size(limits::RECEIVE_BUFFER_DEFAULT),
-            send_buffer: Size(limits::SEND_BUFFER_DEFAULT),
-            buffer_memory: Size(limits::BUFFER_MEMORY_DEFAULT),
-            queue_memory: Size(limits::QUEUE_MEMORY_DEFAULT),
-            command_timeout: Period(limits::SERVER_COMMAND_TIMEOUT),
-            data_timeout: Period(limits::SERVER_DATA_TIMEOUT),
-            content_rate: Size(limits::CONTENT_RATE_DEFAULT),
-            shutdown_timeout: Period(limits::SHUTDOWN_TIMEOUT_DEFAULT),
-        }
-    }
-}
-
 /// Where mail is kept until it is delivered. A message is acknowledged only after it is on this disk.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -762,222 +688,6 @@ impl Default for Spool {
             batches_in_flight: limits::BATCHES_IN_FLIGHT_DEFAULT,
         }
     }
-}
-
-/// How mail is passed on.
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Delivery {
-    /// Connections to next hops at the same time, of all workers together.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub connections: u32,
-    /// How long a connection may take to come about; a [[shaping]] may say otherwise, as it may of the next two.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "5m"))]
-    pub connect_timeout: Period,
-    /// How long a connection without work is kept for the next message.
-    #[schemars(extend("x-minimum" = "0s", "x-maximum" = "5m"))]
-    pub idle_timeout: Period,
-    /// Messages on one connection, after which it is closed and another is opened.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub transactions_per_connection: u32,
-    /// How long a host that failed is left alone; doubled with each further failure.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1h"))]
-    pub host_backoff: Period,
-    /// The most that it grows to.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
-    pub host_backoff_max: Period,
-    /// Heed the reactions to replies of large providers that come with the appliance (`firmware-config/reactions.toml`),
-    /// behind those of [[reaction]].
-    pub default_reactions: bool,
-}
-
-impl Default for Delivery {
-    fn default() -> Delivery {
-        Delivery {
-            connections: limits::DELIVERY_CONNECTIONS_DEFAULT,
-            connect_timeout: Period(limits::CONNECT_TIMEOUT_DEFAULT),
-            idle_timeout: Period(limits::DELIVERY_IDLE_TIMEOUT_DEFAULT),
-            transactions_per_connection: limits::TRANSACTIONS_PER_CONNECTION_DEFAULT,
-            host_backoff: Period(limits::HOST_BACKOFF_FIRST_DEFAULT),
-            host_backoff_max: Period(limits::HOST_BACKOFF_MAX_DEFAULT),
-            default_reactions: true,
-        }
-    }
-}
-
-/// When a delivery that failed for now is tried again (RFC 5321 §4.5.4.1).
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Retry {
-    /// The delay after the first attempt.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "1d"))]
-    pub first: Period,
-    /// By how much each delay is longer than the one before it.
-    #[schemars(range(min = 1.0, max = 10.0))]
-    pub growth: f64,
-    /// The longest delay.
-    #[schemars(extend("x-minimum" = "1s", "x-maximum" = "7d"))]
-    pub max: Period,
-    /// By which part of itself a delay is moved at random, to spread what failed together.
-    #[schemars(range(min = 0.0, max = 0.9))]
-    pub jitter: f64,
-    /// The age at which a message that is not delivered goes back to its sender.
-    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "30d"))]
-    pub age_max: Period,
-}
-
-impl Default for Retry {
-    fn default() -> Retry {
-        Retry {
-            first: Period(limits::RETRY_FIRST_DEFAULT),
-            growth: limits::RETRY_GROWTH_DEFAULT,
-            max: Period(limits::RETRY_MAX_DEFAULT),
-            jitter: limits::RETRY_JITTER_DEFAULT,
-            age_max: Period(limits::RETRY_AGE_MAX_DEFAULT),
-        }
-    }
-}
-
-/// The other box of a pair. Each keeps a copy of the other's queue: a message is acknowledged only after it is on both
-/// disks, and when one box dies the other takes over its addresses and its queue. There are two identities, a and b, each with
-/// its [[address]]es and its logs; box a works for identity a as long as it can, box b for identity b, and either for both. The
-/// two files differ in `node`, `address`, `partner` and `partner_fingerprint`. Needs the transport "af_xdp" or "dpdk".
-#[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Pair {
-    /// Which of the two boxes this one is.
-    #[schemars(extend("x-example" = "a"))]
-    pub node: Identity,
-    /// The address of this box's ends of the mirror links, with the prefix length of its network. It belongs to the box, not to
-    /// an identity, and never moves; the kernel must not hold it.
-    #[schemars(with = "String", extend("format" = "interface-address", "x-example" = "10.9.9.1/24"))]
-    pub address: IpNet,
-    /// The same of the other box: on the same network, since no router should stand between the two.
-    #[schemars(with = "IpText", extend("x-example" = "10.9.9.2"))]
-    pub partner: IpAddr,
-    /// The device of the links, if they have a cable of their own: that of a second [[port]], which then carries nothing else.
-    /// Not on dpdk. Unset: they go over the one [[port]], as all mail does.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "eth2"), length(min = 1, max = 255))]
-    pub device: Option<String>,
-    /// The first port of the links, of which each log has one: this one and the 127 above it.
-    #[serde(default = "pair_port_default")]
-    #[schemars(range(min = 1, max = 65408))]
-    pub port: u16,
-    /// How many logs each identity has: as many as the box with more workers has of them, and the same on both boxes. A worker
-    /// of a box with fewer looks after several. Unset: as many as this box has workers, for a pair of equal boxes. More can be had at any
-    /// time; fewer only with two new spools.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = 4), range(min = 1, max = 64))]
-    pub logs: Option<u16>,
-    /// What is said on the links: "tls" is TLS 1.3, in which each box knows the other by the fingerprint of its certificate;
-    /// "none" is for a cable of their own. The same on both boxes.
-    #[serde(default)]
-    pub encryption: Encryption,
-    /// This box's certificate and its key, as `rohrpost pair key` makes them (PEM).
-    #[serde(default = "pair_certificate_default")]
-    pub certificate: PathBuf,
-    /// The key: nobody but the appliance's user may read it.
-    #[serde(default = "pair_key_default")]
-    pub key: PathBuf,
-    /// The SHA-256 fingerprint of the other box's certificate, which `rohrpost pair key` says there. With "tls" it must be set.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>", extend("format" = "fingerprint", "x-example" = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"))]
-    pub partner_fingerprint: Option<Fingerprint>,
-    /// Who decides which box works when they do not hear each other: "etcd", within milliseconds; or "manual", you, by `rohrpost pair
-    /// take-over` on the one while the other is off, and mail waits until then. The same on both boxes, and for good.
-    #[serde(default)]
-    pub arbiter: Arbiter,
-    /// The endpoints of the etcd cluster that knows who works for which identity, such as "http://10.9.9.10:2379"; https needs
-    /// `etcd_ca`. The box's kernel reaches them. With the arbiter "etcd" it must be set, and nothing that begins with etcd with "manual".
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-example" = ["http://10.9.9.10:2379", "http://10.9.9.11:2379", "http://10.9.9.12:2379"]), length(min = 1, max = 16))]
-    #[schemars(with = "Vec<EndpointText>")]
-    pub etcd: Vec<String>,
-    /// What the names of the pair's two keys in etcd begin with: another one for each pair.
-    #[serde(default = "etcd_prefix_default")]
-    #[schemars(extend("x-example" = "/rohrpost/mx1/"), length(min = 1, max = 200))]
-    pub etcd_prefix: String,
-    /// The user that etcd knows us as, if it asks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "rohrpost"))]
-    pub etcd_user: Option<String>,
-    /// A file whose first line is that user's password.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.password"))]
-    pub etcd_password_file: Option<PathBuf>,
-    /// The certificate of the authority that etcd's own are signed by (PEM).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "/etc/rohrpost/etcd-ca.pem"))]
-    pub etcd_ca: Option<PathBuf>,
-    /// The certificate that etcd knows us by, if it asks for one (PEM), and behind it those of its issuers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.pem"))]
-    pub etcd_certificate: Option<PathBuf>,
-    /// Its key (PEM).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-example" = "/etc/rohrpost/etcd.key"))]
-    pub etcd_key: Option<PathBuf>,
-    /// How long a partner must not be heard before its silence has consequences: an owner then works alone, and a replica takes
-    /// over somewhat later, each after etcd has agreed; with the manual arbiter an owner stops, and waits.
-    #[serde(default = "silence_default")]
-    #[schemars(extend("x-minimum" = "60ms", "x-maximum" = "10s"))]
-    pub silence: Period,
-    /// Bytes a second that a partner which was away is given at most, of each identity, until it has caught up: the disks serve
-    /// live mail at the same time. It must be more than comes in meanwhile, or the partner never gets there.
-    #[serde(default = "catch_up_rate_default")]
-    #[schemars(extend("x-minimum" = "1MB", "x-maximum" = "100GB"))]
-    pub catch_up_rate: Size,
-}
-
-/// Who decides which box of a pair works when they do not hear each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Arbiter {
-    #[default]
-    Etcd,
-    Manual,
-}
-
-/// What is said on the links of a pair.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Encryption {
-    #[default]
-    Tls,
-    None,
-}
-
-fn pair_certificate_default() -> PathBuf {
-    PathBuf::from("/etc/rohrpost/pair.crt")
-}
-
-fn pair_key_default() -> PathBuf {
-    PathBuf::from("/etc/rohrpost/pair.key")
-}
-
-/// The schema of an endpoint of etcd.
-#[derive(JsonSchema)]
-#[schemars(inline)]
-#[allow(dead_code, reason = "only its schema is used")]
-struct EndpointText(#[schemars(extend("format" = "etcd-endpoint"))] String);
-
-fn pair_port_default() -> u16 {
-    limits::MIRROR_PORT_DEFAULT
-}
-
-fn etcd_prefix_default() -> String {
-    "/rohrpost/".to_owned()
-}
-
-fn catch_up_rate_default() -> Size {
-    Size(limits::CATCH_UP_RATE_DEFAULT)
-}
-
-fn silence_default() -> Period {
-    Period(limits::MIRROR_SILENCE_DEFAULT)
 }
 
 /// How `rohrpost status`, `rohrpost queue` and load balancers reach the appliance.
