@@ -88,7 +88,7 @@ pub(crate) fn port(config: &Config, port: &config::Port) -> af_xdp::PortSettings
 pub(crate) fn dpdk_port(config: &Config, port: &config::Port) -> dpdk::PortSettings {
     dpdk::PortSettings {
         device: port.device.clone(),
-        queues: config.workers.cores.len().max(1) as u16,
+        queues: config.workers.count(),
         vlan: port.vlan,
         addresses: addresses(config, traffic(config, port)),
         frames_per_queue: port.frames,
@@ -215,8 +215,7 @@ pub(crate) fn pair<D: Disk>(
         timing: Timing::of(*pair.silence),
         protocol: VERSION,
         calls: pair.arbiter == config::Arbiter::Manual && node(pair) == Node::A,
-        catch_up_rate: *pair.catch_up_rate
-            / u64::from(logs_of_identity(pair, config.workers.cores.len().max(1) as u16)),
+        catch_up_rate: *pair.catch_up_rate / u64::from(pair.logs_of_identity(config.workers.count())),
         tls,
         keeper,
         kept,
@@ -257,11 +256,6 @@ pub(crate) fn spool(config: &Config, number: u16, logs: u16) -> spool::Settings 
         free_bytes_min: *config.spool.free_min,
         epoch: 1,
     }
-}
-
-/// How many logs each identity of a pair has, on a box with so many workers.
-pub(crate) fn logs_of_identity(pair: &config::Pair, workers: u16) -> u16 {
-    pair.logs.unwrap_or(workers)
 }
 
 /// What a log of a pair is told, of which each identity has so many: all begin as replicas.

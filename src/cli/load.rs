@@ -5,8 +5,9 @@
 
 use super::parties::{TransportArgs, run};
 use super::run::StartError;
-use super::text::{print, say, size};
+use super::text::{print, size};
 use crate::config::Period;
+use crate::env::say;
 use crate::load::{
     About, Class, Figures, Flood, Generator, Live, Pace, Plan, PlanError, Route, Sizes, Slow, Transfer, json,
     parse_mix, rate, table,

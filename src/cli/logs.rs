@@ -63,7 +63,7 @@ pub(super) fn open_copies(
     let directory = &config.spool.directory;
     std::fs::create_dir_all(directory).map_err(|error| failed(directory, error.to_string()))?;
     let mut numbers = numbers(directory)?;
-    let count = settings::logs_of_identity(pair, workers);
+    let count = pair.logs_of_identity(workers);
     for identity in Node::BOTH {
         numbers.extend((0..count).map(|place| first_log_of(identity) + place));
     }

@@ -5,7 +5,7 @@
 //!
 //! Exit codes: 0 done, 1 refused or failed (the reason is on standard error), 2 wrong usage.
 
-// They panic when nobody reads any more, as behind `| head`; `text::print` and `text::say` do not.
+// They panic when nobody reads any more, as behind `| head`; `text::print` and `env::say` do not.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod check;

@@ -4,9 +4,9 @@
 //! as for an appliance, by the same code.
 
 use super::run::{StartError, environment, pin, stacks};
-use super::text::say;
 use super::transport::{Lanes, Opened, open};
 use crate::config::{self, Config, Role, Transport};
+use crate::env::say;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::flow;
 use crate::load::{Driver, Party, drive};

@@ -5,7 +5,6 @@
 
 use super::check;
 use super::logs::{self, LogDisk};
-use super::text::say;
 use super::transport::{self, Lanes, Opened, TransportError};
 use crate::appliance::{Appliance, Station, settings};
 use crate::config::{self, Config};
@@ -16,6 +15,7 @@ use crate::control::{
 use crate::delivery;
 use crate::dkim::{self, KeySettings, Keyring, KeyringError, SigningEnd};
 use crate::dns;
+use crate::env::say;
 use crate::env::{Clock, Instant, SystemClock, Wakeup};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};

@@ -4,7 +4,8 @@
 //! if every promise was kept in every world, else 1.
 
 use super::SimArgs;
-use super::text::{print, say};
+use super::text::print;
+use crate::env::say;
 use crate::mirror::arbiter::{Cause, Stage};
 use crate::sim::{self, EVERYTHING_IS_MET_AFTER, Kind, Outcome, Sums, Worlds};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -107,8 +108,7 @@ fn progress(seeds: &Range<u64>, limit: Option<Duration>) -> ProgressBar {
     ProgressBar::new(length).with_style(style)
 }
 
-/// Tells of a world that failed, and how all of it is seen, unless it was just seen: `kind` are the options that say what
-/// kind of world it is.
+/// Tells of a world that failed, and how all of it is seen, unless it was just seen: `options` say what kind of world it is.
 fn tell(outcome: &Outcome, total: &Total, bar: &ProgressBar, options: Option<&str>) {
     let Some(failure) = &outcome.failure else { return };
     bar.suspend(|| {

@@ -4,7 +4,8 @@
 
 use super::parties::{TransportArgs, run};
 use super::run::StartError;
-use super::text::{messages, print, say, size};
+use super::text::{messages, print, size};
+use crate::env::say;
 use crate::load::{Quota, Sink, SinkCounters, SinkCounts};
 use crate::tls;
 use clap::Args;

@@ -1,10 +1,10 @@
 //! How commands write numbers, times and what strangers said.
 
 use crate::control::ClientError;
-use crate::env::WallTime;
+use crate::env::{WallTime, say};
 use crate::event::rfc3339;
 use serde::Serialize;
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -77,11 +77,6 @@ pub(super) fn time(time: WallTime) -> String {
 pub(super) fn write_json(object: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, object)?;
     writeln!(out)
-}
-
-/// A line on standard error, where perhaps nobody listens any more.
-pub(super) fn say(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// What a command has to say, on standard output.

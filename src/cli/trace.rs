@@ -4,9 +4,10 @@
 //! the files. Reads the files only: the appliance need not run, and the folder may have come from elsewhere.
 
 use super::TraceArgs;
-use super::text::{plain, say};
+use super::text::plain;
 use crate::config;
 use crate::control::event_files::{COMPRESSED, CURRENT, rotated};
+use crate::env::say;
 use crate::limits::{EVENT_LINE_SIZE_MAX, TRACE_LINES_MAX, TRACE_MESSAGES_MAX};
 use crate::spool::MessageId;
 use jiff::Timestamp;

@@ -109,7 +109,7 @@ pub(super) fn open(config: &Config, clock: &SystemClock) -> Result<Opened, Trans
 }
 
 fn open_kernel(config: &Config) -> Result<Opened, TransportError> {
-    let workers = config.workers.cores.len().max(1) as u16;
+    let workers = config.workers.count();
     let mut all = Vec::new();
     for _ in 0..workers {
         all.push(Sockets::open(settings::kernel(config, workers))?);
@@ -208,7 +208,7 @@ pub(super) fn watch_link(opened: &Opened) -> impl FnMut(&Attachment) -> Option<E
 
 /// A lane for each worker.
 fn share_out<P: Port>(queues: Vec<P>, config: &Config) -> Result<Vec<Lane<P>>, TransportError> {
-    lane::share_out(queues, config.workers.cores.len().max(1)).map_err(TransportError::Lanes)
+    lane::share_out(queues, config.workers.count().into()).map_err(TransportError::Lanes)
 }
 
 /// What an operator should know if workers have no queue of their own.

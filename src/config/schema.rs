@@ -174,6 +174,13 @@ pub struct Workers {
     pub poll: Poll,
 }
 
+impl Workers {
+    /// How many there are.
+    pub fn count(&self) -> u16 {
+        self.cores.len().max(1) as u16
+    }
+}
+
 /// What an idle worker does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

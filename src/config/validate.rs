@@ -480,10 +480,10 @@ impl Check<'_> {
             let place = self.places.of(&[Step::Key("spool"), Step::Key("segment_size")]);
             self.add(Problem::new(place, "`segment_size` must be a multiple of 1MiB"));
         }
-        let workers = config.workers.cores.len().max(1) as u64;
-        let (logs, counted) = match config.pair {
-            Some(ref pair) => (2 * pair.logs.map_or(workers, u64::from), ", the partner's counted:"),
-            None => (workers, ": at least"),
+        let workers = config.workers.count();
+        let (logs, counted) = match &config.pair {
+            Some(pair) => (2 * u64::from(pair.logs_of_identity(workers)), ", the partner's counted:"),
+            None => (u64::from(workers), ": at least"),
         };
         let least = u64::from(limits::SEGMENTS_MIN).saturating_mul(*spool.segment_size).saturating_mul(logs);
         if *spool.size_max < least {
@@ -507,7 +507,7 @@ impl Check<'_> {
 }
 
 fn limits_message(config: &Config) -> u64 {
-    (config.workers.cores.len().max(1) as u64).saturating_mul(*config.limits.message_size)
+    u64::from(config.workers.count()).saturating_mul(*config.limits.message_size)
 }
 
 /// Whether two sockets cannot both listen.

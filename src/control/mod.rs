@@ -120,13 +120,6 @@ pub use status::{
 };
 pub use switchboard::Switchboard;
 
-use std::io::Write as _;
-
-/// Says what went wrong after the log has ended, on standard error, where perhaps nobody listens.
-fn last_word(text: std::fmt::Arguments<'_>) {
-    let _ = writeln!(std::io::stderr(), "rohrpost: {text}");
-}
-
 /// An error with what is behind it, and says something else. None of ours names a URL, which may hold a secret.
 fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();

@@ -9,3 +9,11 @@ mod wakeup;
 pub use time::{Clock, Instant, Now, SystemClock, WallTime};
 pub use wait::wait_readable;
 pub use wakeup::Wakeup;
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+/// A line on standard error, where perhaps nobody listens any more.
+pub fn say(line: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}

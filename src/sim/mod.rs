@@ -79,7 +79,7 @@ pub use ledger::{Promise, Sums};
 
 use crate::mirror::arbiter::{Cause, Stage};
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{UnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 /// How a run ended.
@@ -142,7 +142,7 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
 
 /// Lives through the world of a seed, among these.
 pub fn run_in(worlds: Worlds, seed: u64, echo: bool) -> Outcome {
-    live_in(seed, move || {
+    let lived = catch_unwind(|| {
         let mut world = world::World::new(seed, worlds.kind, echo);
         if worlds.tls {
             world.secure();
@@ -150,7 +150,21 @@ pub fn run_in(worlds: Worlds, seed: u64, echo: bool) -> Outcome {
         if worlds.dkim {
             world.sign();
         }
-        world
+        world.run()
+    });
+    lived.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        let what = format!("panic: {}", text.unwrap_or("without a word"));
+        Outcome {
+            seed,
+            simulated: Duration::ZERO,
+            steps: 0,
+            digest: 0,
+            sums: Sums::default(),
+            injected: BTreeMap::new(),
+            met: BTreeSet::new(),
+            failure: Some(Failure { what, trace: Vec::new() }),
+        }
     })
 }
 
@@ -179,22 +193,4 @@ pub enum Kind {
 
 fn live(seed: u64, kind: Kind, echo: bool) -> Outcome {
     run_in(Worlds { kind, ..Worlds::default() }, seed, echo)
-}
-
-fn live_in(seed: u64, begin: impl FnOnce() -> world::World + UnwindSafe) -> Outcome {
-    let lived = catch_unwind(|| begin().run());
-    lived.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-        let what = format!("panic: {}", text.unwrap_or("without a word"));
-        Outcome {
-            seed,
-            simulated: Duration::ZERO,
-            steps: 0,
-            digest: 0,
-            sums: Sums::default(),
-            injected: BTreeMap::new(),
-            met: BTreeSet::new(),
-            failure: Some(Failure { what, trace: Vec::new() }),
-        }
-    })
 }

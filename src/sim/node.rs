@@ -311,7 +311,7 @@ impl Node {
     ) -> Result<(), Refused> {
         let clock = self.clock.process();
         let pair = self.appliance.config.pair.as_ref().expect("a pair");
-        let logs_max = settings::logs_of_identity(pair, workers);
+        let logs_max = pair.logs_of_identity(workers);
         self.make_disks((0..logs_max).chain(LOGS_PER_IDENTITY..LOGS_PER_IDENTITY + logs_max), random);
         let mut fit = [true; 2];
         let mut logs = BTreeMap::new();

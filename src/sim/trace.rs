@@ -1,10 +1,9 @@
 //! What happened in a world, in words: the last lines for people, a digest of all of them for machines.
 
 use super::clock::readable;
-use crate::env::Instant;
+use crate::env::{Instant, say};
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, Write as _};
 
 /// Lines that are kept.
 const LINES_MAX: usize = 400;
@@ -29,8 +28,7 @@ impl Trace {
         self.digest = crc32c::crc32c_append(self.digest, line.as_bytes());
         self.count += 1;
         if self.echo {
-            // Whoever reads it may have seen enough.
-            let _ = writeln!(io::stderr(), "{line}");
+            say(&line);
         }
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();

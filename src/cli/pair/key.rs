@@ -3,7 +3,7 @@
 //! In: a directory. Out: `pair.key` and `pair.crt` in it, and the fingerprint on standard output. Exit code 1, and nothing
 //! changed, if one of the two is there already; the message then says the fingerprint of what is there.
 
-use crate::cli::text::say;
+use crate::env::say;
 use crate::tls::{Fingerprint, KeyError, OwnKey};
 use clap::Args;
 use std::io::{self, Write};

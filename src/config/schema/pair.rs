@@ -102,6 +102,13 @@ pub struct Pair {
     pub catch_up_rate: Size,
 }
 
+impl Pair {
+    /// How many logs each identity has, on a box with so many workers.
+    pub fn logs_of_identity(&self, workers: u16) -> u16 {
+        self.logs.unwrap_or(workers)
+    }
+}
+
 /// Who decides which box of a pair works when they do not hear each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

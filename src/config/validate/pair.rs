@@ -84,8 +84,8 @@ impl Check<'_> {
 
     /// Each worker takes mail into a log of its own, whoever's the identity is.
     fn pair_logs(&mut self, config: &Config, pair: &Pair) {
-        let workers = config.workers.cores.len().max(1);
-        if let Some(logs) = pair.logs.filter(|logs| usize::from(*logs) < workers) {
+        let workers = config.workers.count();
+        if let Some(logs) = pair.logs.filter(|logs| *logs < workers) {
             let message = format!("`logs`: {logs} are too few for {workers} workers, of which each needs one");
             self.add(
                 Problem::new(self.in_pair("logs"), message)

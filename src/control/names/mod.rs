@@ -16,11 +16,10 @@ mod web;
 pub use board::NameBoard;
 pub use report::{DaneReport, DomainReport, HostReport, StsReport};
 
-use super::last_word;
 use super::links::WorkerLink;
 use super::protocol::Answer;
 use crate::dns::{Kind, Question, Reply, Rules};
-use crate::env::{Instant, Now};
+use crate::env::{Instant, Now, say};
 use crate::event::Event;
 use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL, SAVE_PATIENCE};
 use board::OPERATOR;
@@ -201,7 +200,7 @@ impl Names {
         if let Some(directory) = self.directory.as_ref().filter(|_| is_written && self.is_unsaved)
             && let Err(error) = policies::save(directory, self.board.policies(), now)
         {
-            last_word(format_args!("policies (MTA-STS) could not be written down: {error}"));
+            say(format_args!("rohrpost: policies (MTA-STS) could not be written down: {error}"));
         }
     }
 

@@ -11,11 +11,10 @@ mod tests;
 
 pub use status::{CountedDomain, ReportsStatus, WaitingReport};
 
-use super::last_word;
 use super::links::{ToWorker, WorkerLink};
 use super::names::{Names, Resolvers, Web};
 use crate::dns::{Kind, Question};
-use crate::env::{Instant, Now, WallTime};
+use crate::env::{Instant, Now, WallTime, say};
 use crate::event::Event;
 use crate::limits::{REPORT_SAVE_INTERVAL, REPORT_SUBMIT_TIMEOUT, REPORTS_UNDER_WAY_MAX, SAVE_PATIENCE};
 use crate::smtp::OwnMessage;
@@ -195,7 +194,7 @@ impl Reports {
         if timeout(SAVE_PATIENCE, written).await.is_ok()
             && let Err(error) = save(&self.settings.directory, &self.ledger)
         {
-            last_word(format_args!("TLS reports: what is counted could not be written down: {error}"));
+            say(format_args!("rohrpost: TLS reports: what is counted could not be written down: {error}"));
         }
     }
 

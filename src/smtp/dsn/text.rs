@@ -3,6 +3,7 @@
 //! In: words from anywhere. Out: lines that end where we end them, none longer than a mail may have.
 
 use crate::limits::{DSN_LINE_SIZE, DSN_WORD_SIZE_MAX};
+use crate::smtp::grammar::ends_line;
 use std::borrow::Cow;
 
 /// Appends lines to a notice.
@@ -68,9 +69,7 @@ fn pieces(word: &str) -> impl Iterator<Item = &str> {
 
 /// Replaces what could end a line or what the notice has no charset for.
 pub(super) fn clean(text: &str, utf8: bool) -> String {
-    let is_bad = |character: char| {
-        character.is_control() || matches!(character, '\u{2028}' | '\u{2029}') || (!utf8 && !character.is_ascii())
-    };
+    let is_bad = |character: char| ends_line(character) || (!utf8 && !character.is_ascii());
     text.chars().map(|character| if is_bad(character) { '?' } else { character }).collect()
 }
 

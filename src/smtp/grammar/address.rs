@@ -114,7 +114,7 @@ fn is_one_line(text: &str) -> bool {
 }
 
 /// Whether something could take this for the end of a line, or for a command.
-pub(super) fn ends_line(character: char) -> bool {
+pub fn ends_line(character: char) -> bool {
     character.is_control() || matches!(character, '\u{2028}' | '\u{2029}')
 }
 

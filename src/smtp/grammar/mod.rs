@@ -2,7 +2,7 @@
 //!
 //! In: one command line without its CRLF. Out: a verb and its typed, borrowed arguments, or a [`SyntaxError`]
 //! that says which rule was broken. Nothing here knows about the order of commands or about policy, nothing
-//! allocates, and no input makes it panic.
+//! allocates but what [`unitext`] gives back, and no input makes it panic.
 
 mod address;
 mod parameters;
@@ -10,7 +10,7 @@ mod parameters;
 mod tests;
 pub mod unitext;
 
-pub use address::{is_domain, is_ehlo_name, parse_mailbox};
+pub use address::{ends_line, is_domain, is_ehlo_name, parse_mailbox};
 pub use parameters::{MailParameters, Offer, RecipientParameters};
 
 use address::parse_path;

@@ -1,8 +1,7 @@
 //! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152, RFC 3030), SMTPUTF8 (RFC 6531), REQUIRETLS (RFC 8689), MT-PRIORITY
 //! (RFC 6710), RET, ENVID, NOTIFY and ORCPT (RFC 3461).
 
-use super::address::ends_line;
-use super::{SyntaxError, number, unitext};
+use super::{SyntaxError, ends_line, number, unitext};
 use crate::limits::{ENVELOPE_ID_SIZE_MAX, ORIGINAL_RECIPIENT_SIZE_MAX, PARAMETERS_MAX};
 use crate::smtp::{BodyType, Notify, Priority, Return};
 
