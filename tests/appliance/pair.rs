@@ -51,20 +51,16 @@ impl Pair {
 
     /// The same on spools whose folders, which are there and empty, something was done with before.
     pub fn up_on(links: Links, prepare: impl Fn(&Path)) -> Option<Pair> {
-        let lab = Lab::up_pair()?;
-        lab.start_etcd();
-        Some(Pair::start(lab, links, prepare, |_, text| text))
+        Pair::up_with(links, prepare, |_, text| text)
     }
 
     /// A pair of which box b has two workers, and box a one.
     pub fn up_uneven() -> Option<Pair> {
-        let lab = Lab::up_pair()?;
-        lab.start_etcd();
         let uneven = |node, text: String| {
             let cores = if node == Node::A { "[workers]" } else { "[workers]\ncores = [0, 1]" };
             text.replace("[workers]", cores).replace("[pair]", "[pair]\nlogs = 2")
         };
-        Some(Pair::start(lab, Links::OwnPort, |_| {}, uneven))
+        Pair::up_with(Links::OwnPort, |_| {}, uneven)
     }
 
     /// A pair that takes no box for dead because the machine under both is busy: where it matters which of the two works.
@@ -79,10 +75,13 @@ impl Pair {
     }
 
     fn up_patient_with(change: impl Fn(String) -> String) -> Option<Pair> {
+        Pair::up_with(Links::OwnPort, |_| {}, |_, text| change(text.replace("[pair]", "[pair]\nsilence = \"2s\"")))
+    }
+
+    fn up_with(links: Links, prepare: impl Fn(&Path), change: impl Fn(Node, String) -> String) -> Option<Pair> {
         let lab = Lab::up_pair()?;
         lab.start_etcd();
-        let change = |_, text: String| change(text.replace("[pair]", "[pair]\nsilence = \"2s\""));
-        Some(Pair::start(lab, Links::OwnPort, |_| {}, change))
+        Some(Pair::start(lab, links, prepare, change))
     }
 
     /// A pair with the manual arbiter: there is no etcd.
