@@ -442,6 +442,29 @@ fn a_link_that_is_cut_leaves_the_owner_where_it_is() {
     copies_besides(&pair, &sums);
 }
 
+#[test]
+fn a_client_that_only_the_former_owner_knew_is_told_when_that_box_is_back() {
+    let Some(pair) = Pair::up_patient() else { return };
+    pair.create();
+    pair.lab.cut(&[(link(Node::A), link(Node::B))]).leave();
+    // Box b does not hear of it, and hears nobody for two seconds: then it takes over.
+    let (tell, told) = mpsc::channel();
+    let waits = in_namespace(&pair.lab.namespace("client"), move || {
+        let mut client = Client::connect(server(Node::A)).expect("a session");
+        tell.send(()).expect("the test waits");
+        client.reply().map_err(|error| error.kind())
+    });
+    told.recv_timeout(PATIENCE).expect("a session");
+    // Nor does the client hear the former owner, which resets it once.
+    pair.lab.cut(&[(host(Node::A), "client")]).leave();
+    assert_eq!(pair.owner(Node::A), Some(Node::A), "nobody has taken over so soon");
+    eventually("the partner works for both", PATIENCE, || pair.owner(Node::A) == Some(Node::B));
+    pair.lab.mend();
+    let outcome = waits.join().expect("the client");
+    assert!(matches!(outcome, Err(ErrorKind::ConnectionReset)), "it waits for nobody: {outcome:?}");
+    pair.wait_until_mirrored();
+}
+
 /// Draws the cable of the box that works, and plugs it in again.
 fn relieved(links: Links) {
     let Some(pair) = Pair::up(links) else { return };

@@ -6,7 +6,7 @@ use crate::common::log_settings;
 use crate::spool::{self, NoDisk};
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::mirror::arbiter::{Role, Words};
-use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, ReplicaEnd, Speech, Want};
+use rohrpost::mirror::link::{ClientBook, ClientFeed, Counts, Following, OwnerEnd, ReplicaEnd, Speech, Want};
 use rohrpost::mirror::register::{Incarnation, Node};
 use rohrpost::smtp::Envelope;
 use rohrpost::spool::{Copies, Log, LogEvent, Outcome};
@@ -142,7 +142,7 @@ fn batches(encrypted: bool) -> Box<dyn FnMut()> {
             if matches!(far_end.want(), Some(Want::Log(_))) && replica.is_settled() {
                 far_end.welcome(&replica);
             }
-            far_end.pump(&mut replica, following, now);
+            far_end.pump(&mut replica, following, &mut ClientBook::default(), now);
             let count = wire.carry(0, end.output(), |bytes| far_end.receive(bytes, Some(&mut replica), now));
             end.sent(count, now.mono);
             let count = wire.carry(1, far_end.output(), |bytes| {

@@ -66,9 +66,14 @@ impl Row {
         let twice =
             if self.kind.is_without_fault() { self.duplicated } else { self.duplicated - self.duplicated_named };
         // With both boxes off there is nobody who could tell clients anything, or take over.
-        let hangs = !self.hanging.is_empty() && !self.kind.spares_no_box();
+        let hangs = !self.hanging.is_empty() || self.unfinished > 0;
         let taken = self.takeover.is_some() && self.kind.is_unseen();
-        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice > 0 || hangs || taken
+        !self.lost.is_empty()
+            || self.altered > 0
+            || self.in_sync.is_none()
+            || twice > 0
+            || hangs && !self.kind.spares_no_box()
+            || taken
     }
 
     /// Clients waited for longer than a takeover may take.
@@ -161,10 +166,12 @@ pub fn sums(rows: &[Row], json: bool) {
             sum(|row| row.duplicated_named.into()),
         ),
         format!(
-            "clients without an answer to their dot: {} whose connection broke, {} that hang; {} messages were delivered all the same",
+            "clients without an answer to their dot: {} whose connection broke, {} that hang; {} messages were delivered all the same; \
+             {} sessions hang elsewhere",
             sum(|row| row.in_doubt),
             sum(|row| row.hanging.len() as u64),
             sum(|row| row.delivered_unacknowledged as u64),
+            sum(|row| row.unfinished),
         ),
         format!(
             "gap       {}; above 1 s in {slow} rounds, {slow_with_a_box} of them where a box could take over",

@@ -2,7 +2,9 @@
 //! TCP to give up if nobody told it that the connection is gone.
 //!
 //! In, at the owner: clients that come and go. Out, at the replica: who was there when it was last heard. What is told lags
-//! behind by what is on its way; a client that is missed waits as it would without us.
+//! behind by what is on its way. A former owner resets its clients itself, with one segment each, which may be lost or held up
+//! by a cut cable; so it also tells the partner of them as soon as there is a link again. Only a client that came in the last
+//! moment of a box that died waits as it would without us.
 
 use super::wire::{ClientFlow, ClientNews};
 use crate::limits::{MIRROR_CLIENTS_MAX, MIRROR_CLIENTS_PER_MESSAGE};
@@ -58,10 +60,12 @@ impl ClientFeed {
     }
 }
 
-/// The replica's side: who was there.
+/// Those who may have to be told that their connection is gone: at the replica the owner's clients, and at a box that gave
+/// the addresses up, until it has told whom they belong to now, those that it had.
 #[derive(Debug, Default)]
 pub struct ClientBook {
     clients: BTreeSet<ClientFlow>,
+    stranded: BTreeSet<ClientFlow>,
 }
 
 impl ClientBook {
@@ -79,14 +83,26 @@ impl ClientBook {
         }
     }
 
-    /// One of them, who is forgotten with it.
+    /// These were ours, and we may say nothing to them any more.
+    pub fn strand(&mut self, clients: impl Iterator<Item = ClientFlow>) {
+        let room = MIRROR_CLIENTS_MAX.saturating_sub(self.stranded.len());
+        self.stranded.extend(clients.take(room));
+    }
+
+    /// The next message's worth of them for whoever answers for the addresses now.
+    pub(super) fn next_stranded(&mut self) -> Option<Vec<ClientFlow>> {
+        let list: Vec<_> = std::iter::from_fn(|| self.stranded.pop_first()).take(MIRROR_CLIENTS_PER_MESSAGE).collect();
+        (!list.is_empty()).then_some(list)
+    }
+
+    /// One of all, who is forgotten with it.
     pub fn take(&mut self) -> Option<ClientFlow> {
-        self.clients.pop_first()
+        self.clients.pop_first().or_else(|| self.stranded.pop_first())
     }
 
     /// Whether nobody is there.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.clients.is_empty() && self.stranded.is_empty()
     }
 }
 
@@ -120,5 +136,22 @@ mod tests {
         let (news, list) = feed.next().unwrap();
         book.note(news, &list);
         assert!(book.is_empty() && feed.next().is_none());
+    }
+    #[test]
+    fn whoever_gave_up_the_addresses_remembers_its_clients_until_somebody_can_tell_them() {
+        let mut book = ClientBook::default();
+        book.strand((0..1000).map(client));
+        // A new owner's clients are others.
+        book.note(ClientNews::Anew, &[client(3000)]);
+        let mut told = Vec::new();
+        while let Some(list) = book.next_stranded() {
+            assert!(list.len() <= MIRROR_CLIENTS_PER_MESSAGE);
+            told.extend(list);
+        }
+        assert_eq!(told, (0..1000).map(client).collect::<Vec<_>>());
+        // Who works for the addresses again tells them itself.
+        book.strand([client(7)].into_iter());
+        assert_eq!(std::iter::from_fn(|| book.take()).collect::<Vec<_>>(), [client(3000), client(7)]);
+        assert!(book.is_empty());
     }
 }

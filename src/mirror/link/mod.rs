@@ -12,6 +12,7 @@
 //!  Batch, Batch, … ──────────────────────────────────►         written as it is
 //!                    ◄────────────── Durable {epoch, point}
 //!  Clients {news, list} ─────────────────────────────►         whose connections are to be reset if it takes over
+//!                    ◄────────────── Clients {list}          whom it had when it was the owner, and may not reset itself
 //!  Beat {said} ──────────────────────────────────────►         each way, when nothing else was said for a while
 //! ```
 //!
@@ -22,9 +23,9 @@
 //! On a wire that others may be on, the same bytes go under [TLS](crate::tls); neither end knows of it. What does not mend by
 //! itself is a [`Fault`].
 //!
-//! # Frames, version 2
+//! # Frames, version 3
 //!
-//! Integers are little-endian. Version 1 had no register in what a box says of itself.
+//! Integers are little-endian. Version 1 had no register in what a box says of itself; in version 2 a replica told of no clients.
 //!
 //! ```text
 //!  0  "RM"    2  version (8)    3  kind (8): 1 message, 2 batch

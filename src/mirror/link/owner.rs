@@ -2,7 +2,7 @@
 
 use super::clients::ClientFeed;
 use super::voice::{Speech, Voice};
-use super::wire::{Arrival, Incoming, Message, Refusal, WireError};
+use super::wire::{Arrival, ClientFlow, Incoming, Message, Refusal, WireError};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::limits::{MIRROR_PROGRESS_MAX, MIRROR_WINDOW};
@@ -73,6 +73,8 @@ pub struct OwnerEnd {
     throttled: bool,
     /// When it last came on, or had nothing to do.
     progress_at: Instant,
+    /// The partner's last clients, which it told of since the last time that somebody asked.
+    stranded: Vec<ClientFlow>,
 }
 
 impl OwnerEnd {
@@ -94,6 +96,7 @@ impl OwnerEnd {
             more_at: now,
             throttled: false,
             progress_at: now,
+            stranded: Vec::new(),
         }
     }
 
@@ -135,6 +138,7 @@ impl OwnerEnd {
                 self.durable = Some((epoch, promised, point));
                 self.count(counts, log);
             }
+            (Message::Clients { list, .. }, State::Giving) => self.stranded.extend(list),
             (Message::Beat { said }, _) => self.heard = Some(said),
             _ => self.state = State::Over(WireError::Unexpected.into()),
         }
@@ -243,6 +247,11 @@ impl OwnerEnd {
     /// Whether the partner has answered and gets what it lacks.
     pub fn is_giving(&self) -> bool {
         matches!(self.state, State::Giving)
+    }
+
+    /// Whom the partner had for clients when it gave the addresses up, as far as it told since the last time.
+    pub fn stranded(&mut self) -> impl Iterator<Item = ClientFlow> {
+        self.stranded.drain(..)
     }
 
     /// Why it is to be ended, if it is.

@@ -1,5 +1,6 @@
 //! The replica's end of a link.
 
+use super::clients::ClientBook;
 use super::voice::{Speech, Voice};
 use super::wire::{Arrival, ClientFlow, ClientNews, Incoming, Message, Misfit, Refusal, WireError};
 use crate::env::disk::{Block, Disk};
@@ -163,8 +164,9 @@ impl ReplicaEnd {
         self.state = State::Over;
     }
 
-    /// Goes on: takes what waited for room, and tells the owner what is durable. Call it after every poll of the log.
-    pub fn pump<D: Disk>(&mut self, log: &mut Log<D>, following: Following, now: Now) {
+    /// Goes on: takes what waited for room, and tells the owner what is durable, and of whom it has not heard that they were our
+    /// clients. Call it after every poll of the log.
+    pub fn pump<D: Disk>(&mut self, log: &mut Log<D>, following: Following, book: &mut ClientBook, now: Now) {
         if matches!(self.state, State::Crowded { .. })
             && let State::Crowded { block, length } = std::mem::replace(&mut self.state, State::Following)
         {
@@ -177,6 +179,12 @@ impl ReplicaEnd {
             self.told = Some((Some(following), point));
             let Following { epoch, promised } = following;
             self.voice.message(&Message::Durable { epoch, promised, point });
+        }
+        if matches!(self.state, State::Following)
+            && self.voice.is_empty()
+            && let Some(list) = book.next_stranded()
+        {
+            self.voice.message(&Message::Clients { news: ClientNews::Joined, list });
         }
         self.beat(now.mono);
     }

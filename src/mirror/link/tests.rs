@@ -86,6 +86,8 @@ struct Pair {
     rewinds: u32,
     /// Bytes that have come from the owner.
     given: usize,
+    /// What the replica knows of clients.
+    book: ClientBook,
 }
 
 impl Pair {
@@ -109,6 +111,7 @@ impl Pair {
             doubts: 0,
             rewinds: 0,
             given: 0,
+            book: ClientBook::default(),
         }
     }
 
@@ -134,7 +137,7 @@ impl Pair {
         {
             replica.welcome(&self.replica.log);
         }
-        replica.pump(&mut self.replica.log, Following { epoch: self.epoch, promised: true }, self.now);
+        replica.pump(&mut self.replica.log, Following { epoch: self.epoch, promised: true }, &mut self.book, self.now);
         for _ in 0..4 {
             let output = owner.output();
             let count = self.random.random_range(0..=output.len().min(40_000));
@@ -439,7 +442,7 @@ fn a_partner_is_given_a_window_of_what_it_has_not_written_and_no_more() {
     while !rest.is_empty() {
         pair.breathe_here();
         pair.replica.log.poll(pair.now, &mut Vec::new());
-        replica.pump(&mut pair.replica.log, Following { epoch: pair.epoch, promised: true }, pair.now);
+        replica.pump(&mut pair.replica.log, Following { epoch: pair.epoch, promised: true }, &mut pair.book, pair.now);
         let taken = replica.receive(rest, Some(&mut pair.replica.log), pair.now);
         rest = &rest[taken..];
         let said = replica.output().to_vec();

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 const FRAME_HEADER_SIZE: usize = 16;
 
 /// The version of the protocol that is spoken. Both boxes say theirs in their first frame.
-pub const VERSION: u8 = 2;
+pub const VERSION: u8 = 3;
 
 const MAGIC: [u8; 2] = *b"RM";
 const MESSAGE: u8 = 1;

@@ -32,6 +32,16 @@ impl<D: Disk> Mirror<D> {
         }
     }
 
+    /// Before their sessions are dropped because the addresses are not ours any more: our clients can be told by whoever answers for
+    /// them next, this box or the partner, which has not heard of them if it did not hear us.
+    pub(super) fn strand_clients<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
+        let share = &mut self.shares[identity as usize];
+        let taking = stations.parts.logs.taking(identity);
+        if let Some(slot) = taking.and_then(|number| share.slots.get_mut(&number)) {
+            slot.book.strand(stations.inbound.clients_at(&share.addresses));
+        }
+    }
+
     /// After a takeover: tells the former owner's clients that their connections are gone. They wait for replies, and have
     /// nothing to send that would tell them.
     pub(super) fn reset_stale<T: Transport>(&mut self, parts: &mut Parts<T, D>, identity: Node) -> bool {

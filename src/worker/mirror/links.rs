@@ -107,6 +107,7 @@ impl<D: Disk> Mirror<D> {
                     });
                     slot.heard_at = end.heard_at();
                     share.heard = end.heard().or(share.heard);
+                    slot.book.strand(end.stranded());
                     (line, taken, end.end().and_then(Fault::of_end), end.heard().is_some())
                 }
                 Some(Link::Replica { line, end }) => {
@@ -258,7 +259,7 @@ impl<D: Disk> Mirror<D> {
                     if matches!(end.want(), Some(Want::Log(_))) && log.is_settled() {
                         end.welcome(log);
                     }
-                    end.pump(log, Following { epoch, promised: acknowledge }, now);
+                    end.pump(log, Following { epoch, promised: acknowledge }, &mut slot.book, now);
                 }
                 match end.want() {
                     Some(Want::Rewind { until }) => {

@@ -141,7 +141,7 @@ struct Slot {
     damages: u64,
     /// What the partner has not been told of our clients, by the log that takes their mail.
     feed: ClientFeed,
-    /// Who the owner's clients were when it was last heard.
+    /// Who the owner's clients were when it was last heard, and ours when we gave the addresses up.
     book: ClientBook,
 }
 
@@ -432,6 +432,7 @@ impl<D: Disk> Mirror<D> {
     /// Answers for the addresses no more: they are the partner's.
     fn withdraw<T: Transport>(&mut self, stations: &mut Stations<'_, T, D>, identity: Node) {
         self.suspend(stations, identity);
+        self.strand_clients(stations, identity);
         let addresses = &self.shares[identity as usize].addresses;
         stations.inbound.abort_at(stations.parts, addresses);
         stations.parts.transport.withdraw(addresses);

@@ -4,7 +4,7 @@
 use rohrpost::env::disk::SimDisk;
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::mirror::arbiter::{Role, Words};
-use rohrpost::mirror::link::{ClientFeed, Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Speech, Want};
+use rohrpost::mirror::link::{ClientBook, ClientFeed, Counts, Following, OwnerEnd, Refusal, ReplicaEnd, Speech, Want};
 use rohrpost::mirror::register::{Incarnation, Node};
 use rohrpost::spool::{Copies, Log, Piece, Settings};
 use std::time::Duration;
@@ -82,7 +82,7 @@ fn replica(mut data: &[u8]) {
             data = &data[taken..];
             log.poll(now(step), &mut Vec::new());
             if knows_log {
-                end.pump(&mut log, Following { epoch: 1, promised: true }, now(step));
+                end.pump(&mut log, Following { epoch: 1, promised: true }, &mut ClientBook::default(), now(step));
             }
             let sent = end.output().len();
             end.sent(sent, now(step).mono);
