@@ -355,6 +355,13 @@ fn what_an_operator_has_suspended_waits_and_what_was_rerouted_goes_elsewhere_unt
     assert_eq!(recipient["attempts"], 0, "{list}");
     assert!(recipient["last_reply"].as_str().is_some_and(|reply| reply.contains("it is being mended")), "{list}");
     assert_eq!(appliance.status()["orders"], 1);
+    let told = appliance.rohrpost(&["route", "user@example.test"]);
+    assert!(
+        told.contains(&format!("by order of an operator it is suspended (destination {dead}): it is being mended")),
+        "{told}"
+    );
+    let told = json(&appliance, &["route", "user@other.test", "--json"]);
+    assert_eq!(told["order"], serde_json::Value::Null, "{told}");
     // What an operator decided outlives the process, and nothing starts before it is known.
     appliance.kill();
     appliance.restart();
@@ -369,6 +376,9 @@ fn what_an_operator_has_suspended_waits_and_what_was_rerouted_goes_elsewhere_unt
     assert_eq!(arrived_count(), 3);
 
     appliance.rohrpost(&["queue", "suspend", "--sender", "me@example.test", "--for", "10s"]);
+    let of = |from: &str| json(&appliance, &["route", "user@other.test", "--from", from, "--json"])["order"].clone();
+    assert_eq!(of("me@example.test")["selector"], serde_json::json!({ "sender": "me@example.test" }));
+    assert_eq!(of("you@example.test"), serde_json::Value::Null);
     source(&lab, &["-m", "2", "-l", "2048", "-f", "me@example.test", "-t", "user@other.test", &to]);
     source(&lab, &["-m", "2", "-l", "2048", "-f", "you@example.test", "-t", "user@other.test", &to]);
     appliance.wait_until_empty(PATIENCE);

@@ -1,16 +1,18 @@
 //! `rohrpost route`: where mail to an address would go.
 //!
 //! In: the address, perhaps that of its sender, and the configuration. Out: its route, for a route by MX the hosts as the running
-//! appliance finds them, the sender's tenant, and the own addresses that the mail leaves from.
+//! appliance finds them, the order of an operator that holds for it there, the sender's tenant, and the own addresses that the
+//! mail leaves from.
 
 use super::check;
 use super::text::{exit_code, plain, write_json};
 use crate::appliance::settings;
 use crate::config::{self, Config};
 use crate::control::{
-    Answer, Client, ClientError, DaneReport, DomainReport, HostReport, PROTOCOL_VERSION, Request, StsReport,
+    Answer, Client, ClientError, DaneReport, DomainReport, HostReport, OrderCommand, PROTOCOL_VERSION, Request,
+    StsReport,
 };
-use crate::delivery::{Route, TlsPolicy};
+use crate::delivery::{Orders, Route, StandingOrder, TlsPolicy};
 use crate::smtp::domain_of;
 use crate::sts::Mode;
 use serde::Serialize;
@@ -19,6 +21,7 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// What would happen to mail for an address.
 #[derive(Debug, Serialize)]
@@ -27,6 +30,9 @@ struct RouteReport {
     address: String,
     /// `mx://DOMAIN`, the hops of the route, `discard` or `no route`.
     destination: String,
+    /// What an operator has ordered for it; null: nothing, or the appliance is not running. Without a sender, what is ordered for
+    /// senders is left out.
+    order: Option<StandingOrder>,
     /// Whose mail it is, if it is said who sends it and that is one.
     tenant: Option<String>,
     /// The pool that it leaves from, if it is said who sends it or the route decides, by name.
@@ -69,7 +75,7 @@ fn reverse_path(from: &str) -> Cow<'_, str> {
 fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) -> Result<(), ClientError> {
     let (address, from) = (&*args.address, args.from.as_deref().map(reverse_path));
     let domain = if address.contains('@') { domain_of(address) } else { address };
-    let routes = settings::routes(config).map_err(|error| io::Error::other(error.to_string()))?;
+    let routes = Arc::new(settings::routes(config).map_err(|error| io::Error::other(error.to_string()))?);
     let pool = from.as_deref().and_then(|from| routes.pool_of(from));
     let route = routes.lookup(domain).map(|id| routes.route(routes.with_pool(id, pool)));
     let dns = match route {
@@ -86,12 +92,14 @@ fn write_route(config: &Config, args: &super::RouteArgs, out: &mut dyn Write) ->
             sections.extend(addresses.iter().flat_map(of_address));
         }
     }
-    let tenants = settings::tenants(config);
+    let tenants = Arc::new(settings::tenants(config));
+    let orders = Orders::new(routes.clone(), tenants.clone(), ask_orders(config)?);
     let tenant = from.as_deref().and_then(|from| tenants.of(from)).map(|id| tenants.name(id).to_owned());
     let report = RouteReport {
         version: PROTOCOL_VERSION,
         address: address.to_owned(),
         destination: routes.describe(domain),
+        order: orders.order(from.as_deref(), domain).cloned(),
         tenant,
         pool: route.and_then(|route| route.pool.as_ref()).map(|pool| pool.name.to_string()),
         addresses: route.filter(|route| !route.discards()).map_or_else(Vec::new, |route| own_addresses(config, route)),
@@ -137,8 +145,28 @@ fn ask(config: &Config, domain: &str) -> Result<DomainReport, ClientError> {
     report.ok_or_else(|| client.strange("nothing about the domain"))
 }
 
+/// What operators have ordered, if the appliance runs.
+fn ask_orders(config: &Config) -> Result<Vec<StandingOrder>, ClientError> {
+    let mut client = match Client::connect(&config.admin.socket) {
+        Err(ClientError::NotRunning { .. }) => return Ok(Vec::new()),
+        client => client?,
+    };
+    let mut standing = Vec::new();
+    client.ask(&Request::Orders(OrderCommand::List), |answer| {
+        if let Answer::Orders { orders } = answer {
+            standing.extend(orders.into_iter().map(|report| report.order));
+        }
+        Ok(())
+    })?;
+    Ok(standing)
+}
+
 fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} goes to {}", plain(&report.address), plain(&report.destination))?;
+    if let Some(StandingOrder { selector, treatment, reason, .. }) = &report.order {
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        writeln!(out, "by order of an operator it is {}", plain(&format!("{treatment} ({selector}){reason}")))?;
+    }
     if let Some(tenant) = &report.tenant {
         writeln!(out, "it is mail of the tenant {}", plain(tenant))?;
     }

@@ -326,6 +326,12 @@ impl Orders {
         other
     }
 
+    /// The order that holds for mail of this sender to this domain; of nobody in particular: of those that are not about senders.
+    pub fn order(&self, reverse_path: Option<&str>, domain: &str) -> Option<&StandingOrder> {
+        let of_sender = reverse_path.map_or(OfSender([None, None, None, self.all]), |path| self.of_sender(path));
+        self.rule(of_sender, domain).map(|rule| &rule.order)
+    }
+
     /// Why mail of this sender to this domain is not delivered, if an order says so.
     pub fn why(&self, reverse_path: &str, domain: &str) -> Option<&Answer> {
         self.rule(self.of_sender(reverse_path), domain)?.stops()
