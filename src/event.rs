@@ -209,59 +209,19 @@ pub enum Event {
         error: String,
     },
     /// A recipient's next hop took the message.
-    Delivered {
-        /// The queue id.
-        id: MessageId,
-        /// The forward-path.
-        recipient: String,
-        /// The route.
-        destination: String,
-        /// The host that took it.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        remote: Option<String>,
-        /// How the connection to it was secured, if it was.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tls: Option<HopSecured>,
-        /// How it was reached, if there was a connection.
-        #[serde(flatten)]
-        path: Option<Box<HopPath>>,
-        /// What it said.
-        reply: String,
-        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
-        queue_ms: u64,
-        /// From our acceptance to theirs, milliseconds.
-        delay_ms: u64,
-    },
+    Delivered(Attempt),
     /// A recipient's next hop could not take the message now.
     Deferred {
-        /// The queue id.
-        id: MessageId,
-        /// The forward-path.
-        recipient: String,
-        /// The route.
-        destination: String,
-        /// The host that was asked last.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        remote: Option<String>,
-        /// How the connection to it was secured, if it was.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        tls: Option<HopSecured>,
-        /// How it was reached, if there was a connection.
+        /// The attempt.
         #[serde(flatten)]
-        path: Option<Box<HopPath>>,
-        /// What it said, or what went wrong.
-        reply: String,
-        /// The same as a code (RFC 3463).
+        attempt: Attempt,
+        /// The reply as a code (RFC 3463).
         status: Status,
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
         /// Attempts so far.
         attempts: u32,
-        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
-        queue_ms: u64,
-        /// From our acceptance to the end of the attempt, milliseconds.
-        delay_ms: u64,
         /// When it is tried again.
         #[serde(with = "rfc3339")]
         next_attempt_at: WallTime,
@@ -324,40 +284,27 @@ pub enum Event {
     },
     /// A recipient failed for good.
     Bounced {
-        /// The queue id.
-        id: MessageId,
-        /// The forward-path.
-        recipient: String,
-        /// The route.
-        destination: String,
-        /// How it was reached, if there was a connection.
+        /// The attempt.
         #[serde(flatten)]
-        path: Option<Box<HopPath>>,
-        /// What the next hop said, or what went wrong.
-        reply: String,
-        /// The same as a code (RFC 3463).
+        attempt: Attempt,
+        /// The reply as a code (RFC 3463).
         status: Status,
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
-        /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
-        queue_ms: u64,
-        /// From our acceptance to the end of the attempt, milliseconds.
-        delay_ms: u64,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
     },
     /// A recipient was given up for its age.
     Expired {
-        /// The queue id.
-        id: MessageId,
-        /// The forward-path.
-        recipient: String,
+        /// The last attempt, or why there was none.
+        #[serde(flatten)]
+        attempt: Attempt,
+        /// The reply as a code (RFC 3463).
+        status: Status,
         /// Attempts made.
         attempts: u32,
-        /// What the last of them met.
-        reply: String,
         /// The failure notice to the sender, if one was made.
         #[serde(skip_serializing_if = "Option::is_none")]
         dsn: Option<MessageId>,
@@ -484,7 +431,7 @@ impl Event {
                 | Event::Signed { .. }
                 | Event::SigningDeferred { .. }
                 | Event::Unsigned { .. }
-                | Event::Delivered { .. }
+                | Event::Delivered(_)
                 | Event::Deferred { .. }
                 | Event::DeliveryInDoubt { .. }
                 | Event::Bounced { .. }
@@ -507,6 +454,32 @@ impl Event {
         }
         serde_json::to_string(&Line { time, event: self }).expect("an event has text keys only")
     }
+}
+
+/// An attempt to deliver a message to one recipient.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attempt {
+    /// The queue id.
+    pub id: MessageId,
+    /// The forward-path.
+    pub recipient: String,
+    /// The route.
+    pub destination: String,
+    /// The host that took it, or was asked last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remote: Option<String>,
+    /// How the connection to it was secured, if it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<HopSecured>,
+    /// How it was reached, if there was a connection.
+    #[serde(flatten)]
+    pub path: Option<Box<HopPath>>,
+    /// What it said, or what went wrong.
+    pub reply: String,
+    /// Of `delay_ms` that before the attempt ([`HopPath::queue_ms`]).
+    pub queue_ms: u64,
+    /// From our acceptance to the end of the attempt, milliseconds.
+    pub delay_ms: u64,
 }
 
 /// Recipients of a message, as JSON a list of texts. In one piece: most events name one, and one allocation is enough for it.
@@ -593,7 +566,7 @@ mod tests {
 
     #[test]
     fn a_line_begins_with_its_time_and_its_event() {
-        let event = Event::Deferred {
+        let attempt = Attempt {
             id: MessageId::new(0, 42),
             recipient: "b@example.net".into(),
             destination: "example.net".into(),
@@ -601,19 +574,18 @@ mod tests {
             tls: None,
             path: None,
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
-            status: Status::new(4, 3, 0),
-            reaction: None,
-            attempts: 2,
             queue_ms: 40,
             delay_ms: 41,
-            next_attempt_at: WallTime::from_micros(1_795_494_000_000_000),
         };
+        let next_attempt_at = WallTime::from_micros(1_795_494_000_000_000);
+        let event =
+            Event::Deferred { attempt, status: Status::new(4, 3, 0), reaction: None, attempts: 2, next_attempt_at };
         assert_eq!(
             event.line(WallTime::from_micros(1_795_493_951_250_000)),
             "{\"time\":\"2026-11-24T04:19:11.250000Z\",\"event\":\"deferred\",\"id\":\"000000000001A\",\
              \"recipient\":\"b@example.net\",\"destination\":\"example.net\",\"remote\":\"192.0.2.9:25\",\
-             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"status\":\"4.3.0\",\"attempts\":2,\
-             \"queue_ms\":40,\"delay_ms\":41,\"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
+             \"reply\":\"451 4.3.0 later\\r\\n\\u001b[2J\",\"queue_ms\":40,\"delay_ms\":41,\
+             \"status\":\"4.3.0\",\"attempts\":2,\"next_attempt_at\":\"2026-11-24T04:20:00.000000Z\"}"
         );
     }
 
@@ -623,8 +595,8 @@ mod tests {
             let (id, recipient) = (MessageId::new(0, 42), "b@example.net".into());
             let (destination, reply) = ("mx".into(), "250 ok".into());
             let (path, remote, tls, queue_ms, delay_ms) = (path.map(Box::new), None, None, 1, 3);
-            let event = Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms };
-            let line = event.line(WallTime::from_micros(0));
+            let attempt = Attempt { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms };
+            let line = Event::Delivered(attempt).line(WallTime::from_micros(0));
             line.split_once("\"mx\",").unwrap().1.to_owned()
         };
         let rest = "\"reply\":\"250 ok\",\"queue_ms\":1,\"delay_ms\":3}";

@@ -27,7 +27,7 @@ use crate::control::{
 use crate::delivery::Selector;
 use crate::dkim::verify::Published;
 use crate::env::Instant;
-use crate::event::Event;
+use crate::event::{Attempt, Event};
 use crate::limits::{Gauge, IN_DOUBT_DELAY};
 use crate::mirror::arbiter::{Cause, Command, Stage};
 use crate::mirror::identity_of_log;
@@ -572,7 +572,7 @@ impl World {
             #[cfg(test)]
             match &event {
                 Event::Accepted { tls: Some(_), .. } => self.under_tls[0] += 1,
-                Event::Delivered { tls: Some(_), .. } => self.under_tls[1] += 1,
+                Event::Delivered(Attempt { tls: Some(_), .. }) => self.under_tls[1] += 1,
                 Event::Signed { .. } => self.signatures[0] += 1,
                 Event::SigningDeferred { .. } => self.signatures[1] += 1,
                 Event::Unsigned { .. } => self.signatures[2] += 1,
@@ -653,8 +653,8 @@ impl World {
                     self.ledger.deleted(*number);
                 }
             }
-            Event::Expired { recipient, .. } | Event::Bounced { recipient, .. } => {
-                if let Some(number) = number_of_sender(&recipient) {
+            Event::Expired { attempt, .. } | Event::Bounced { attempt, .. } => {
+                if let Some(number) = number_of_sender(&attempt.recipient) {
                     self.ledger.notice_given_up(now, number);
                 }
             }
@@ -666,12 +666,13 @@ impl World {
                 self.ledger.violate(now, format_args!("a worker failed: {text}"));
             }
             // The former owner, which does not know yet: what it found out may be written nowhere. Its word for a doubt counts.
-            Event::Deferred { id, recipient, reply, .. } if self.is_deposed(place, id) => {
+            Event::Deferred { attempt: Attempt { id, recipient, reply, .. }, .. } if self.is_deposed(place, id) => {
                 if let Some(number) = number_of_recipient(&recipient).filter(|_| reply == unknown_outcome()) {
                     self.ledger.in_doubt(now, number, &recipient, Duration::ZERO);
                 }
             }
-            Event::Deferred { id, recipient, attempts, next_attempt_at, reply, .. } => {
+            Event::Deferred { attempt, attempts, next_attempt_at, .. } => {
+                let Attempt { id, recipient, reply, .. } = attempt;
                 let wall = self.nodes[place].clock.wall();
                 let delay = next_attempt_at.since(wall);
                 if let Some(number) = number_of_recipient(&recipient) {

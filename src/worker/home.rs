@@ -23,7 +23,7 @@ use crate::delivery::{
 use crate::dns::{Answer, Enquiries};
 use crate::env::disk::Disk;
 use crate::env::{Instant, Now, WallTime};
-use crate::event::Event;
+use crate::event::{self, Event};
 use crate::flow::Transport;
 use crate::limits::{CHUNK_SIZE_MAX, EVENT_RECIPIENTS_MAX, Gauge, NOTICE_RETRY_DELAY, NOTICE_RETURNED_MAX};
 use crate::mirror::identity_of_log;
@@ -697,39 +697,31 @@ fn verdict_event(
     delay: Duration,
     dsn: Option<MessageId>,
 ) -> Event {
-    let (reply, tls, path) = (answer.text.to_string(), answer.tls, answer.path.clone());
-    let remote = answer.remote.as_deref().map(str::to_owned);
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let attempt = event::Attempt {
+        id,
+        recipient,
+        destination,
+        remote: answer.remote.as_deref().map(str::to_owned),
+        tls: answer.tls,
+        path: answer.path.clone(),
+        reply: answer.text.to_string(),
+        queue_ms: HopPath::queue_ms(answer.path.as_deref(), delay_ms),
+        delay_ms,
+    };
     let reaction = answer.reaction.as_deref().map(str::to_owned);
     let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
-    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let queue_ms = HopPath::queue_ms(path.as_deref(), delay_ms);
     match verdict {
         Verdict::Busy => unreachable!("nothing is written down of what was not tried"),
-        Verdict::Delivered { .. } => {
-            Event::Delivered { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms }
+        Verdict::Delivered { .. } => Event::Delivered(attempt),
+        Verdict::Deferred { attempts, next_attempt_at, .. } => {
+            Event::Deferred { attempt, status, reaction, attempts, next_attempt_at }
         }
-        Verdict::Deferred { attempts, next_attempt_at, .. } => Event::Deferred {
-            id,
-            recipient,
-            destination,
-            remote,
-            tls,
-            path,
-            reply,
-            status,
-            reaction,
-            attempts,
-            queue_ms,
-            delay_ms,
-            next_attempt_at,
-        },
         Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
-            let dsn = dsn.filter(|_| notify);
-            Event::Bounced { id, recipient, destination, path, reply, status, reaction, queue_ms, delay_ms, dsn }
+            Event::Bounced { attempt, status, reaction, dsn: dsn.filter(|_| notify) }
         }
         Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
-            let dsn = dsn.filter(|_| notify);
-            Event::Expired { id, recipient, attempts, reply, dsn }
+            Event::Expired { attempt, status, attempts, dsn: dsn.filter(|_| notify) }
         }
     }
 }

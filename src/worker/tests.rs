@@ -485,9 +485,7 @@ fn what_an_attempt_took_is_told_by_its_parts() {
         let result = result.clone();
         bench.home.finished(&mut bench.parts, result);
         let told = bench.events().into_iter().find_map(|event| match event {
-            Event::Delivered { queue_ms, delay_ms, .. } | Event::Deferred { queue_ms, delay_ms, .. } => {
-                Some((queue_ms, delay_ms))
-            }
+            Event::Delivered(attempt) | Event::Deferred { attempt, .. } => Some((attempt.queue_ms, attempt.delay_ms)),
             _ => None,
         });
         let (queue_ms, delay_ms) = told.expect("it is told");

@@ -47,7 +47,7 @@ mod escape;
 
 use super::{Bench, CLIENT, PATIENCE, content};
 use crate::config;
-use crate::event::Event;
+use crate::event::{Attempt, Event};
 use crate::flow::FlowId;
 use crate::sim::secure;
 use crate::sim::setup::outside;
@@ -117,14 +117,14 @@ fn submit(bench: &mut Bench, number: u32, recipients: &[String], receiver: &Rece
 
 /// Of whom it is, what became of it, and whether that is the end.
 fn fate(event: &Event) -> Option<(&str, String, bool)> {
-    let (recipient, text, over) = match event {
-        Event::Delivered { recipient, reply, .. } => (recipient, format!("delivered {reply}"), true),
-        Event::Deferred { recipient, reply, status, .. } => (recipient, format!("deferred {status} {reply}"), false),
-        Event::Bounced { recipient, reply, status, .. } => (recipient, format!("bounced {status} {reply}"), true),
-        Event::Expired { recipient, reply, .. } => (recipient, format!("expired {reply}"), true),
+    let (Attempt { recipient, reply, .. }, became, over) = match event {
+        Event::Delivered(attempt) => (attempt, "delivered".to_owned(), true),
+        Event::Deferred { attempt, status, .. } => (attempt, format!("deferred {status}"), false),
+        Event::Bounced { attempt, status, .. } => (attempt, format!("bounced {status}"), true),
+        Event::Expired { attempt, .. } => (attempt, "expired".to_owned(), true),
         _ => return None,
     };
-    Some((recipient.strip_suffix("@d.test")?, text, over))
+    Some((recipient.strip_suffix("@d.test")?, format!("{became} {reply}"), over))
 }
 
 /// Whether something, or the last thing, has come of each of them.
