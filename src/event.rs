@@ -91,6 +91,17 @@ pub enum Event {
         /// The next of them, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most.
         recipients: ForwardPaths,
     },
+    /// A message that nobody sent us is in the queue: a notice to a sender, whose cause names it as `dsn`, or a report.
+    Composed {
+        /// The queue id.
+        id: MessageId,
+        /// The reverse-path; empty for the null sender.
+        sender: String,
+        /// Whom it goes to, [`EVENT_RECIPIENTS_MAX`](crate::limits::EVENT_RECIPIENTS_MAX) at most.
+        recipients: ForwardPaths,
+        /// Its size as stored, bytes.
+        size_bytes: u64,
+    },
     /// A message of ours has its signatures (DKIM), and is delivered from now on.
     Signed {
         /// The queue id.
@@ -292,9 +303,6 @@ pub enum Event {
         /// The reaction that it called for, if it did.
         #[serde(skip_serializing_if = "Option::is_none")]
         reaction: Option<String>,
-        /// The failure notice to the sender, if one was made.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        dsn: Option<MessageId>,
     },
     /// A recipient was given up for its age.
     Expired {
@@ -305,9 +313,6 @@ pub enum Event {
         status: Status,
         /// Attempts made.
         attempts: u32,
-        /// The failure notice to the sender, if one was made.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        dsn: Option<MessageId>,
     },
     /// An operator holds the message back.
     Held {
@@ -428,6 +433,7 @@ impl Event {
             self,
             Event::Accepted { .. }
                 | Event::Queued { .. }
+                | Event::Composed { .. }
                 | Event::Signed { .. }
                 | Event::SigningDeferred { .. }
                 | Event::Unsigned { .. }
@@ -480,6 +486,9 @@ pub struct Attempt {
     pub queue_ms: u64,
     /// From our acceptance to the end of the attempt, milliseconds.
     pub delay_ms: u64,
+    /// The notice to the sender, if one was made ([`Event::Composed`]).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dsn: Option<MessageId>,
 }
 
 /// Recipients of a message, as JSON a list of texts. In one piece: most events name one, and one allocation is enough for it.
@@ -576,6 +585,7 @@ mod tests {
             reply: "451 4.3.0 later\r\n\u{1b}[2J".into(),
             queue_ms: 40,
             delay_ms: 41,
+            dsn: None,
         };
         let next_attempt_at = WallTime::from_micros(1_795_494_000_000_000);
         let event =
@@ -595,7 +605,8 @@ mod tests {
             let (id, recipient) = (MessageId::new(0, 42), "b@example.net".into());
             let (destination, reply) = ("mx".into(), "250 ok".into());
             let (path, remote, tls, queue_ms, delay_ms) = (path.map(Box::new), None, None, 1, 3);
-            let attempt = Attempt { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms };
+            let attempt =
+                Attempt { id, recipient, destination, remote, tls, path, reply, queue_ms, delay_ms, dsn: None };
             let line = Event::Delivered(attempt).line(WallTime::from_micros(0));
             line.split_once("\"mx\",").unwrap().1.to_owned()
         };

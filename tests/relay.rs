@@ -218,6 +218,10 @@ fn what_cannot_be_delivered_comes_back_as_a_notice() {
     ] {
         assert!(notice.contains(part), "{part} is in\n{notice}");
     }
+    let bounced = &appliance.events("bounced")[0];
+    let composed = &appliance.events("composed")[0];
+    assert_eq!((&composed["id"], &composed["sender"]), (&bounced["dsn"], &"".into()), "{composed}");
+    assert_eq!(composed["recipients"], serde_json::json!(["me@example.test"]));
 }
 
 #[test]

@@ -272,6 +272,13 @@ impl Home {
                 let next = paths.by_ref().take(EVENT_RECIPIENTS_MAX);
                 parts.reporter.message(|| Event::Queued { id, recipients: next.collect() });
             }
+        } else {
+            parts.reporter.message(|| Event::Composed {
+                id,
+                sender: message.reverse_path().to_owned(),
+                recipients: message.recipients().map(|to| to.address).take(EVENT_RECIPIENTS_MAX).collect(),
+                size_bytes: message.size(),
+            });
         }
     }
 
@@ -698,6 +705,12 @@ fn verdict_event(
     dsn: Option<MessageId>,
 ) -> Event {
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    let is_told = match verdict {
+        Verdict::Busy => false,
+        Verdict::Delivered { notify_success } => notify_success,
+        Verdict::Deferred { delay_warning, .. } => delay_warning,
+        Verdict::Bounced { notify, .. } => notify,
+    };
     let attempt = event::Attempt {
         id,
         recipient,
@@ -708,6 +721,7 @@ fn verdict_event(
         reply: answer.text.to_string(),
         queue_ms: HopPath::queue_ms(answer.path.as_deref(), delay_ms),
         delay_ms,
+        dsn: dsn.filter(|_| is_told),
     };
     let reaction = answer.reaction.as_deref().map(str::to_owned);
     let status = Status::new(answer.status.0, answer.status.1, answer.status.2);
@@ -717,12 +731,8 @@ fn verdict_event(
         Verdict::Deferred { attempts, next_attempt_at, .. } => {
             Event::Deferred { attempt, status, reaction, attempts, next_attempt_at }
         }
-        Verdict::Bounced { bounce: Bounce::Permanent, notify, .. } => {
-            Event::Bounced { attempt, status, reaction, dsn: dsn.filter(|_| notify) }
-        }
-        Verdict::Bounced { bounce: Bounce::Expired, attempts, notify } => {
-            Event::Expired { attempt, status, attempts, dsn: dsn.filter(|_| notify) }
-        }
+        Verdict::Bounced { bounce: Bounce::Permanent, .. } => Event::Bounced { attempt, status, reaction },
+        Verdict::Bounced { bounce: Bounce::Expired, attempts, .. } => Event::Expired { attempt, status, attempts },
     }
 }
 
