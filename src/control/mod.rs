@@ -79,6 +79,7 @@ mod pair;
 mod protocol;
 mod reports;
 mod run;
+mod saving;
 mod status;
 mod switchboard;
 #[cfg(test)]

@@ -18,10 +18,11 @@ pub use report::{DaneReport, DomainReport, HostReport, StsReport};
 
 use super::links::WorkerLink;
 use super::protocol::Answer;
+use super::saving::Saving;
 use crate::dns::{Kind, Question, Reply, Rules};
 use crate::env::{Instant, Now, say};
 use crate::event::Event;
-use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL, SAVE_PATIENCE};
+use crate::limits::{ADMIN_REPLY_TIMEOUT, POLICIES_SAVE_INTERVAL};
 use board::OPERATOR;
 pub(in crate::control) use resolver::Resolvers;
 use rustls::RootCertStore;
@@ -31,7 +32,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 pub(in crate::control) use web::Web;
 
 /// How domains are looked up.
@@ -69,12 +69,8 @@ pub(in crate::control) struct Names {
     web: Option<Arc<Web>>,
     errands: JoinSet<NameNews>,
     directory: Option<PathBuf>,
-    /// Policies have changed since they were written down.
-    is_unsaved: bool,
-    is_saving: bool,
-    saved_at: Option<Instant>,
-    /// That they cannot be written down was told.
-    is_trouble_told: bool,
+    /// Of the policies.
+    saving: Saving,
     found: Vec<Event>,
     unsent: bool,
     /// Operators that wait for an answer, and until when: no more than there are clients of the admin socket.
@@ -90,10 +86,7 @@ impl Names {
             board: NameBoard::new(settings.rules, links),
             errands: JoinSet::new(),
             directory: settings.directory,
-            is_unsaved: false,
-            is_saving: false,
-            saved_at: None,
-            is_trouble_told: false,
+            saving: Saving::new("policies (MTA-STS)", POLICIES_SAVE_INTERVAL, now.mono),
             found: Vec::new(),
             unsent: false,
             operators: Vec::new(),
@@ -120,18 +113,7 @@ impl Names {
     pub fn tell(&mut self, news: NameNews, now: Instant) {
         match news {
             NameNews::Told(question, reply) => self.board.tell(now, &question, reply),
-            NameNews::Saved(result) => {
-                self.is_saving = false;
-                // It is tried again, and told once.
-                self.is_unsaved |= result.is_err();
-                let told = std::mem::replace(&mut self.is_trouble_told, result.is_err());
-                if let Err(error) = result
-                    && !told
-                {
-                    let text = format!("policies (MTA-STS) could not be written down: {error}");
-                    self.found.push(Event::Warning { text });
-                }
-            }
+            NameNews::Saved(result) => self.found.extend(self.saving.done(result)),
         }
     }
 
@@ -170,37 +152,27 @@ impl Names {
         std::mem::take(&mut self.found)
     }
 
-    /// Has the policies written down, if they have changed and that is not under way. They change while they are looked up alone.
+    /// Has the policies written down, if they have changed. They change while they are looked up alone.
     fn save(&mut self, now: Now) {
-        self.is_unsaved |= self.board.policies().take_changed();
-        let is_time = self.saved_at.is_none_or(|at| now.mono >= at + POLICIES_SAVE_INTERVAL);
-        let Some(directory) = self.directory.clone().filter(|_| self.is_unsaved && !self.is_saving && is_time) else {
-            return;
-        };
-        (self.is_unsaved, self.is_saving, self.saved_at) = (false, true, Some(now.mono));
-        let policies = self.board.policies().clone();
-        self.errands.spawn_blocking(move || {
-            NameNews::Saved(policies::save(&directory, &policies, now).map_err(|error| error.to_string()))
-        });
+        let Some(directory) = &self.directory else { return };
+        self.saving.note(self.board.policies().take_changed());
+        if self.saving.begin(now.mono) {
+            let (directory, policies) = (directory.clone(), self.board.policies().clone());
+            self.errands.spawn_blocking(move || {
+                NameNews::Saved(policies::save(&directory, &policies, now).map_err(|error| error.to_string()))
+            });
+        }
     }
 
     /// Writes down the policies that have changed, at the end.
     pub async fn close(&mut self, now: Now) {
-        let written = async {
-            while self.is_saving
-                && let Some(news) = self.errands.join_next().await
-            {
-                if let Ok(news @ NameNews::Saved(_)) = news {
-                    self.tell(news, now.mono);
-                }
-            }
-        };
-        let is_written = timeout(SAVE_PATIENCE, written).await.is_ok();
-        self.is_unsaved |= self.board.policies().take_changed();
-        if let Some(directory) = self.directory.as_ref().filter(|_| is_written && self.is_unsaved)
+        let Some(directory) = &self.directory else { return };
+        self.saving.note(self.board.policies().take_changed());
+        let result = |news| if let NameNews::Saved(result) = news { Some(result) } else { None };
+        if self.saving.finish(&mut self.errands, result).await
             && let Err(error) = policies::save(directory, self.board.policies(), now)
         {
-            say(format_args!("rohrpost: policies (MTA-STS) could not be written down: {error}"));
+            say(format_args!("rohrpost: {}", self.saving.trouble(&error.to_string())));
         }
     }
 

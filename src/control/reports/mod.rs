@@ -13,10 +13,11 @@ pub use status::{CountedDomain, ReportsStatus, WaitingReport};
 
 use super::links::{ToWorker, WorkerLink};
 use super::names::{Names, Resolvers, Web};
+use super::saving::Saving;
 use crate::dns::{Kind, Question};
 use crate::env::{Instant, Now, WallTime, say};
 use crate::event::Event;
-use crate::limits::{REPORT_SAVE_INTERVAL, REPORT_SUBMIT_TIMEOUT, REPORTS_UNDER_WAY_MAX, SAVE_PATIENCE};
+use crate::limits::{REPORT_SAVE_INTERVAL, REPORT_SUBMIT_TIMEOUT, REPORTS_UNDER_WAY_MAX};
 use crate::smtp::OwnMessage;
 use crate::spool::MessageId;
 use crate::tlsrpt::{ClosedId, Ledger, REPORT_TYPE, Record, Report, ReportTarget, Reporter, Session};
@@ -25,10 +26,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 /// Where a domain's record is, below its name (RFC 8460 §3).
 const RECORD_PREFIX: &str = "_smtp._tls.";
+
+/// What is written down, for the log.
+const SAVED: &str = "what is counted for TLS reports";
 
 /// Who reports, and where what is counted is kept.
 #[derive(Clone, Debug)]
@@ -73,8 +76,7 @@ pub(in crate::control) struct Reports {
     submissions: BTreeMap<u64, Submission>,
     submissions_count: u64,
     found: Vec<Event>,
-    saved_at: Instant,
-    is_saving: bool,
+    saving: Saving,
     /// The second in which everything was looked at; none: there is news.
     turned_at: Option<u64>,
 }
@@ -94,8 +96,7 @@ impl Reports {
             submissions: BTreeMap::new(),
             submissions_count: 0,
             found: trouble.map(|text| Event::Warning { text }).into_iter().collect(),
-            saved_at: now.mono,
-            is_saving: false,
+            saving: Saving::new(SAVED, REPORT_SAVE_INTERVAL, now.mono + REPORT_SAVE_INTERVAL),
             turned_at: None,
         }
     }
@@ -128,13 +129,7 @@ impl Reports {
             ReportNews::Record { domain, record } => self.ledger.told(&domain, &record, seconds(now.wall)),
             ReportNews::Posted { id, target, result: Ok(()) } => self.sent(id, &target, None),
             ReportNews::Posted { id, target, result: Err(error) } => self.failed(id, &target, error, now),
-            ReportNews::Saved(result) => {
-                self.is_saving = false;
-                if let Err(error) = result {
-                    let text = format!("TLS reports: what is counted could not be written down: {error}");
-                    self.found.push(Event::Warning { text });
-                }
-            }
+            ReportNews::Saved(result) => self.found.extend(self.saving.done(result)),
         }
     }
 
@@ -166,10 +161,8 @@ impl Reports {
             {
                 self.send(id, target, now);
             }
-            let is_time = now.mono >= self.saved_at + REPORT_SAVE_INTERVAL && !self.is_saving;
-            if is_time && self.ledger.take_changed() {
-                self.saved_at = now.mono;
-                self.is_saving = true;
+            self.saving.note(self.ledger.take_changed());
+            if self.saving.begin(now.mono) {
                 let (directory, ledger) = (self.settings.directory.clone(), self.ledger.clone());
                 self.errands.spawn_blocking(move || ReportNews::Saved(save(&directory, &ledger)));
             }
@@ -184,17 +177,12 @@ impl Reports {
 
     /// Writes down what is counted, at the end.
     pub async fn close(&mut self) {
-        let written = async {
-            while self.is_saving
-                && let Some(news) = self.errands.join_next().await
-            {
-                self.is_saving &= !matches!(news, Ok(ReportNews::Saved(_)) | Err(_));
-            }
-        };
-        if timeout(SAVE_PATIENCE, written).await.is_ok()
+        self.saving.note(self.ledger.take_changed());
+        let result = |news| if let ReportNews::Saved(result) = news { Some(result) } else { None };
+        if self.saving.finish(&mut self.errands, result).await
             && let Err(error) = save(&self.settings.directory, &self.ledger)
         {
-            say(format_args!("rohrpost: TLS reports: what is counted could not be written down: {error}"));
+            say(format_args!("rohrpost: {}", self.saving.trouble(&error)));
         }
     }
 
