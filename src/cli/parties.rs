@@ -6,8 +6,7 @@
 use super::run::{StartError, environment, pin, stacks};
 use super::transport::{Lanes, Opened, open};
 use crate::config::{self, Config, Role, Transport};
-use crate::env::say;
-use crate::env::{Clock, Instant, SystemClock, Wakeup};
+use crate::env::{Clock, Instant, SystemClock, Wakeup, say};
 use crate::flow;
 use crate::load::{Driver, Party, drive};
 use crate::worker::Exchange;

@@ -163,9 +163,8 @@ fn ask_orders(config: &Config) -> Result<Vec<StandingOrder>, ClientError> {
 
 fn write_report(report: &RouteReport, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{} goes to {}", plain(&report.address), plain(&report.destination))?;
-    if let Some(StandingOrder { selector, treatment, reason, .. }) = &report.order {
-        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        writeln!(out, "by order of an operator it is {}", plain(&format!("{treatment} ({selector}){reason}")))?;
+    if let Some(order) = &report.order {
+        writeln!(out, "by order of an operator it is {}", plain(&format!("{} {}", order.treatment, order.about())))?;
     }
     if let Some(tenant) = &report.tenant {
         writeln!(out, "it is mail of the tenant {}", plain(tenant))?;

@@ -15,8 +15,7 @@ use crate::control::{
 use crate::delivery;
 use crate::dkim::{self, KeySettings, Keyring, KeyringError, SigningEnd};
 use crate::dns;
-use crate::env::say;
-use crate::env::{Clock, Instant, SystemClock, Wakeup};
+use crate::env::{Clock, Instant, SystemClock, Wakeup, say};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;

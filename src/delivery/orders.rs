@@ -122,6 +122,14 @@ pub struct StandingOrder {
     pub ends_at: Option<WallTime>,
 }
 
+impl StandingOrder {
+    /// About which mail, and why.
+    pub fn about(&self) -> String {
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        format!("({}){reason}", self.selector)
+    }
+}
+
 /// Why an order cannot be given.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OrderError {
@@ -219,8 +227,7 @@ impl Orders {
             let routes = &compiled.routes;
             let effect = match &order.treatment {
                 Treatment::Suspend | Treatment::Drain => {
-                    let reason = if order.reason.is_empty() { String::new() } else { format!(": {}", order.reason) };
-                    let text = format!("{} by the operator ({}){reason}", order.treatment, order.selector);
+                    let text = format!("{} by the operator {}", order.treatment, order.about());
                     // The system accepts no messages now, as its operator has said (RFC 3463 §3.4).
                     Effect::Stop(Answer::local((4, 3, 2), text))
                 }

@@ -705,12 +705,6 @@ fn verdict_event(
     dsn: Option<MessageId>,
 ) -> Event {
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    let is_told = match verdict {
-        Verdict::Busy => false,
-        Verdict::Delivered { notify_success } => notify_success,
-        Verdict::Deferred { delay_warning, .. } => delay_warning,
-        Verdict::Bounced { notify, .. } => notify,
-    };
     let attempt = event::Attempt {
         id,
         recipient,
@@ -721,7 +715,7 @@ fn verdict_event(
         reply: answer.text.to_string(),
         queue_ms: HopPath::queue_ms(answer.path.as_deref(), delay_ms),
         delay_ms,
-        dsn: dsn.filter(|_| is_told),
+        dsn: dsn.filter(|_| notice::action(&verdict, false).is_some()),
     };
     let reaction = answer.reaction.as_deref().map(str::to_owned);
     let status = Status::new(answer.status.0, answer.status.1, answer.status.2);

@@ -104,7 +104,8 @@ pub(super) fn compose(
     Some(OwnMessage { envelope, content })
 }
 
-fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
+/// What a notice says of a recipient of whom this has become; none: nothing is to be said.
+pub(super) fn action(verdict: &Verdict, is_last_hop: bool) -> Option<Action> {
     match verdict {
         Verdict::Bounced { notify: true, .. } => Some(Action::Failed),
         Verdict::Deferred { delay_warning: true, .. } => Some(Action::Delayed),

@@ -66,14 +66,9 @@ impl Row {
         let twice =
             if self.kind.is_without_fault() { self.duplicated } else { self.duplicated - self.duplicated_named };
         // With both boxes off there is nobody who could tell clients anything, or take over.
-        let hangs = !self.hanging.is_empty() || self.unfinished > 0;
+        let hangs = (!self.hanging.is_empty() || self.unfinished > 0) && !self.kind.spares_no_box();
         let taken = self.takeover.is_some() && self.kind.is_unseen();
-        !self.lost.is_empty()
-            || self.altered > 0
-            || self.in_sync.is_none()
-            || twice > 0
-            || hangs && !self.kind.spares_no_box()
-            || taken
+        !self.lost.is_empty() || self.altered > 0 || self.in_sync.is_none() || twice > 0 || hangs || taken
     }
 
     /// Clients waited for longer than a takeover may take.

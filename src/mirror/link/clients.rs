@@ -83,7 +83,7 @@ impl ClientBook {
         }
     }
 
-    /// These were ours, and we may say nothing to them any more.
+    /// These were ours, and may not hear that they are no more.
     pub fn strand(&mut self, clients: impl Iterator<Item = ClientFlow>) {
         let room = MIRROR_CLIENTS_MAX.saturating_sub(self.stranded.len());
         self.stranded.extend(clients.take(room));

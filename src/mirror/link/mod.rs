@@ -12,7 +12,7 @@
 //!  Batch, Batch, … ──────────────────────────────────►         written as it is
 //!                    ◄────────────── Durable {epoch, point}
 //!  Clients {news, list} ─────────────────────────────►         whose connections are to be reset if it takes over
-//!                    ◄────────────── Clients {list}          whom it had when it was the owner, and may not reset itself
+//!                    ◄────────────── Clients {list}          whom it had when it was the owner: its own resets may be lost
 //!  Beat {said} ──────────────────────────────────────►         each way, when nothing else was said for a while
 //! ```
 //!
