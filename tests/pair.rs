@@ -185,6 +185,38 @@ fn boxes_with_one_worker_and_two_take_over_from_each_other() {
     }
 }
 
+#[test]
+fn what_an_operator_keeps_back_whoever_takes_over_keeps_back_too() {
+    let Some(mut pair) = Pair::up(Links::OwnPort) else { return };
+    pair.create();
+    let orders = |pair: &Pair, node| pair.of(node).rohrpost(&["queue", "orders"]);
+    let same = |pair: &Pair| {
+        eventually("both have the same orders", PATIENCE, || {
+            NODES.iter().all(|node| pair.status(*node).is_some_and(|status| status.orders_are_same == Some(true)))
+        });
+    };
+    pair.of(Node::A).rohrpost(&["queue", "suspend", "--domain", "example.test", "--reason", "it is being mended"]);
+    same(&pair);
+    assert!(orders(&pair, Node::B).contains("it is being mended"), "{}", orders(&pair, Node::B));
+
+    let stream = Stream::start(&pair.lab.namespace("client"), "kept", server(Node::A), PER_SECOND);
+    go_on(&stream, 30);
+    pair.of_mut(Node::A).kill();
+    go_on(&stream, 30);
+    assert_eq!(pair.owner(Node::A), Some(Node::B));
+    assert_eq!(pair.receiver.arrived.lock().expect("the counts").count.len(), 0, "it was to be kept back");
+
+    // What is said while a box is away it hears when it is back.
+    pair.of(Node::B).rohrpost(&["queue", "resume", "--domain", "example.test"]);
+    pair.of_mut(Node::A).restart();
+    pair.wait_until_mirrored();
+    same(&pair);
+    assert!(orders(&pair, Node::A).contains("no orders"), "{}", orders(&pair, Node::A));
+    assert!(!pair.of(Node::A).events("order_ended").is_empty());
+    let sums = stream.finish(PATIENCE);
+    copies_besides(&pair, &sums);
+}
+
 /// What `rohrpost pair … --json` says of an identity on a box.
 fn told(pair: &Pair, node: Node, identity: Node, command: &[&str]) -> serde_json::Value {
     let text = pair.of(node).rohrpost(&[&["pair"], command, &["--json"]].concat());

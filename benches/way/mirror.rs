@@ -113,7 +113,7 @@ fn batches(encrypted: bool) -> Box<dyn FnMut()> {
     let (log, segment_size) = (settings.log, settings.segment_size);
     let (mut replica, _) = Log::open_replica(NoDisk::default(), settings, now).expect("a new log opens");
     let incarnation = Incarnation::new(7).expect("not zero");
-    let said = Words { epoch: 1, role: Role::Leads, incarnation, able: true, roomy: true, standing: None };
+    let said = Words { epoch: 1, role: Role::Leads, incarnation, able: true, roomy: true, standing: None, orders: 0 };
     let beat = Duration::from_secs(3600);
     let mut end = OwnerEnd::new(Node::A, (log, segment_size), said, Speech::of(beat), now.mono);
     let mut far_end = ReplicaEnd::new(said, Speech::of(beat), now.mono);

@@ -49,6 +49,8 @@ pub enum ToWorker {
     },
     /// What an operator has said about some of the mail, from now on.
     Orders(Arc<Orders>),
+    /// The partner is to be told this of those orders, in the place of what waits; it may be lost on the way.
+    TellPartner(Vec<Box<[u8]>>),
     /// What is known of domains that it asked about.
     Domains(Vec<(Box<str>, dns::Answer)>),
     /// A message of our own, to be taken into the queue; the answer carries the number.
@@ -82,6 +84,8 @@ pub enum FromWorker {
     Event(Event),
     /// How a worker's part in an identity stands.
     Pair(PairReport),
+    /// What the partner told of its standing orders.
+    PartnerTold(Box<[u8]>),
     /// Where does the mail of this domain go?
     Domain {
         /// Who asks.
@@ -330,6 +334,12 @@ impl Reporter {
     pub fn pair(&mut self, report: PairReport) -> bool {
         self.unflushed = true;
         self.sender.try_send(FromWorker::Pair(report)).is_ok()
+    }
+
+    /// What the partner told of its standing orders. If the channel is full it is dropped, and told again.
+    pub fn partner_told(&mut self, told: Box<[u8]>) {
+        let _ = self.sender.try_send(FromWorker::PartnerTold(told));
+        self.unflushed = true;
     }
 
     /// Asks where the mail of a domain goes. False if the channel is full: to be asked again.

@@ -324,7 +324,7 @@ async fn turn(
             switchboard.note(&event, now);
             log.event(&event, now.wall);
         }
-        let mut gone = false;
+        let (mut gone, mut told) = (false, Vec::new());
         for place in 0.. {
             if place == MESSAGES_BURST_MAX {
                 // The rest has its turn after the admin clients and the signals.
@@ -337,6 +337,7 @@ async fn turn(
                         desk.report(report, now.mono);
                     }
                 }
+                Ok(FromWorker::PartnerTold(bytes)) => told.push(bytes),
                 Ok(FromWorker::Domain { worker, domain }) => {
                     if let Some(names) = names {
                         names.ask(worker, &domain, now.mono);
@@ -378,7 +379,11 @@ async fn turn(
                 log.event(&event, now.wall);
             }
         }
+        if !told.is_empty() {
+            switchboard.hear_orders(&told, now);
+        }
         if let Some(desk) = &mut desk {
+            desk.exchange_orders(switchboard.orders(), now.mono);
             for event in desk.turn(now.mono) {
                 switchboard.note(&event, now);
                 log.event(&event, now.wall);

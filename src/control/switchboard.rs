@@ -162,6 +162,17 @@ impl Switchboard {
         self.orders_shared.offer(&self.links, ToWorker::Orders);
     }
 
+    /// The standing orders.
+    pub fn orders(&self) -> &OrderBoard {
+        &self.orders
+    }
+
+    /// The partner tells of its standing orders.
+    pub fn hear_orders(&mut self, told: &[Box<[u8]>], now: Now) {
+        let events = self.orders.hear(told, now);
+        self.share_orders(events, now);
+    }
+
     /// Once a second: asks every worker how it is. `lost`: log lines since the start.
     pub fn feel_pulses(&mut self, now: Now, lost: u64) {
         for (number, (worker, link)) in self.workers.iter().zip(&self.links).enumerate() {
@@ -283,8 +294,11 @@ impl Switchboard {
                 }
             }
             // Others take these before they come here.
-            FromWorker::Pair(_) | FromWorker::Domain { .. } | FromWorker::Tls { .. } | FromWorker::Submitted { .. } => {
-            }
+            FromWorker::Pair(_)
+            | FromWorker::PartnerTold(_)
+            | FromWorker::Domain { .. }
+            | FromWorker::Tls { .. }
+            | FromWorker::Submitted { .. } => {}
             FromWorker::Stopped { worker } => self.worker_gone(worker),
             FromWorker::Failed { worker, text } => {
                 self.worker_gone(worker);

@@ -111,6 +111,7 @@ fn work(mut end: WorkerEnd, queued: u64, manner: Manner) {
                 | ToWorker::Domains(_)
                 | ToWorker::Submit { .. }
                 | ToWorker::Orders(_)
+                | ToWorker::TellPartner(_)
                 | ToWorker::Pair { .. } => {}
                 ToWorker::Pulse => {
                     let log = LogPulse { log: worker, ..LogPulse::default() };

@@ -55,6 +55,11 @@ impl Selector {
         }
     }
 
+    /// Whether its name is one that an order may be about.
+    pub fn is_bounded(&self) -> bool {
+        is_line(self.name(), ORDER_NAME_SIZE_MAX)
+    }
+
     fn name(&self) -> &str {
         match self {
             Selector::All => "",
@@ -79,7 +84,7 @@ impl fmt::Display for Selector {
 }
 
 /// What is done with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Treatment {
     /// No delivery of it begins. What is under way is finished.
@@ -406,20 +411,35 @@ fn target(routes: &Routes, to: &str) -> Option<Target> {
     Some(Target { route, domain, blocked: None })
 }
 
+fn is_line(text: &str, size_max: usize) -> bool {
+    text.len() <= size_max && !text.chars().any(char::is_control)
+}
+
 impl StandingOrder {
+    /// Whether its texts are lines of the size that they may have.
+    ///
+    /// # Errors
+    /// Which is not.
+    pub fn check_texts(&self) -> Result<(), OrderError> {
+        if !is_line(&self.reason, ORDER_REASON_SIZE_MAX) {
+            return Err(OrderError::Text("a reason", ORDER_REASON_SIZE_MAX));
+        }
+        let is_bounded = match &self.treatment {
+            Treatment::Reroute { to } => is_line(to, ORDER_NAME_SIZE_MAX),
+            Treatment::Suspend | Treatment::Drain => true,
+        };
+        if !is_bounded || !self.selector.is_bounded() {
+            return Err(OrderError::Text("a name", ORDER_NAME_SIZE_MAX));
+        }
+        Ok(())
+    }
+
     /// Whether it can be given where mail goes by these routes, and is that of these tenants.
     ///
     /// # Errors
     /// It names what is not there, or would do nothing, or harm.
     pub fn check(&self, routes: &Routes, tenants: &Tenants) -> Result<(), OrderError> {
-        let is_line = |text: &str, size_max| text.len() <= size_max && !text.chars().any(char::is_control);
-        if !is_line(&self.reason, ORDER_REASON_SIZE_MAX) {
-            return Err(OrderError::Text("a reason", ORDER_REASON_SIZE_MAX));
-        }
-        let to = if let Treatment::Reroute { to } = &self.treatment { to } else { "" };
-        if ![self.selector.name(), to].into_iter().all(|name| is_line(name, ORDER_NAME_SIZE_MAX)) {
-            return Err(OrderError::Text("a name", ORDER_NAME_SIZE_MAX));
-        }
+        self.check_texts()?;
         let (own, domain) = match &self.selector {
             Selector::Destination(name) => {
                 let own: Vec<RouteId> = routes.named(name).collect();

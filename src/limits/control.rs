@@ -44,13 +44,24 @@ pub const ORDER_REASON_SIZE_MAX: usize = 256;
 /// The longest name that a standing order is about, bytes: that of a route with many hosts is the longest.
 pub const ORDER_NAME_SIZE_MAX: usize = 2048;
 
+/// Ended standing orders that are remembered until the partner knows: as many as can stand; the one that was ended first is forgotten first.
+pub const ORDERS_ENDED_MAX: usize = ORDERS_MAX;
+
+/// While the partner has other orders, it is told all of ours so often.
+pub const ORDERS_TELL_INTERVAL: Duration = Duration::from_secs(1);
+
 /// What is read of the file with the standing orders, bytes: more than the most of them take.
 pub const ORDERS_FILE_SIZE_MAX: usize = 4 << 20;
 
 // Two names and a reason, of which each byte may need an escape, and what stands around them. The longest of ours is never taken
 // for a damaged one.
-const _: () =
-    assert!((ORDERS_MAX + 1) * (2 * (2 * ORDER_NAME_SIZE_MAX + ORDER_REASON_SIZE_MAX) + 512) <= ORDERS_FILE_SIZE_MAX);
+const ORDER_SIZE_MAX: usize = 2 * (2 * ORDER_NAME_SIZE_MAX + ORDER_REASON_SIZE_MAX) + 512;
+const _: () = assert!(
+    (ORDERS_MAX + 1) * ORDER_SIZE_MAX + ORDERS_ENDED_MAX * (2 * ORDER_NAME_SIZE_MAX + 128) <= ORDERS_FILE_SIZE_MAX
+);
+
+// So can be what the boxes of a pair tell each other of one.
+const _: () = assert!(ORDER_SIZE_MAX + 64 <= super::MIRROR_MESSAGE_SIZE_MAX);
 
 /// Files with standing orders that were damaged and are kept for the operator; the next one is written over the last of them.
 pub const ORDERS_DAMAGED_MAX: usize = 8;

@@ -130,8 +130,8 @@ pub const CHANGES_WAITING_MAX: usize = 4096;
 /// The largest batch, bytes: what `batch_size` may be, and a record that is larger than a usual batch.
 pub const BATCH_SIZE_LIMIT: usize = (16 << 20) + RECORD_SIZE_MAX + 4 * BLOCK_SIZE;
 
-/// The largest message on a mirror link, bytes: one that names [`POINTS_MAX`] batches.
-pub const MIRROR_MESSAGE_SIZE_MAX: usize = 4096;
+/// The largest message on a mirror link, bytes: one that tells of a standing order with the longest names.
+pub const MIRROR_MESSAGE_SIZE_MAX: usize = 10 << 10;
 
 /// What the owner of a log has given the partner and not heard to be durable there, bytes: as much as a fast disk writes in a
 /// few of its latencies. A batch is given as a whole, and none is begun when it is reached.

@@ -171,8 +171,8 @@ pub(super) struct Ledger {
     upsets: Vec<Instant>,
     /// When the operator last said what is to be done with some of the mail, or that was over: all that waited for it is due then.
     ordered_at: Instant,
-    /// By which orders mail waits, and since when, on a single box whose process has not died meanwhile.
-    kept: Vec<(StandingOrder, Instant)>,
+    /// By which orders mail waits, and since when, on each box that runs: what all of them know of nobody may deliver.
+    kept: BTreeMap<usize, Vec<(StandingOrder, Instant)>>,
     /// Nothing is written before then.
     stalled_until: Instant,
     /// When the process started last.
@@ -203,7 +203,7 @@ impl Ledger {
             entries: BTreeMap::new(),
             upsets: Vec::new(),
             ordered_at: Instant::ZERO,
-            kept: Vec::new(),
+            kept: BTreeMap::new(),
             stalled_until: Instant::ZERO,
             started_at: Instant::ZERO,
             failed: false,
@@ -231,19 +231,30 @@ impl Ledger {
     /// Something after which an outcome may be forgotten.
     pub(super) fn upset(&mut self, now: Instant) {
         self.upsets.push(now);
-        self.kept.clear();
         self.forget_dues();
     }
 
-    /// An order of the operator begins or ends.
-    pub(super) fn ordered(&mut self, now: Instant, event: &Event) {
+    /// A box runs from now on, with these orders of the operator, or does so no more.
+    pub(super) fn runs(&mut self, now: Instant, place: usize, orders: Option<Vec<StandingOrder>>) {
+        self.kept.remove(&place);
+        for order in orders.iter().flatten() {
+            self.ordered(now, place, &Event::OrderGiven(order.clone()));
+        }
+        if orders.is_some() {
+            self.kept.entry(place).or_default();
+        }
+    }
+
+    /// An order of the operator begins or ends on a box.
+    pub(super) fn ordered(&mut self, now: Instant, place: usize, event: &Event) {
         self.ordered_at = now;
+        let kept = self.kept.entry(place).or_default();
         match event {
-            Event::OrderGiven(order) if !self.pair && !matches!(order.treatment, Treatment::Reroute { .. }) => {
-                self.kept.push((order.clone(), now));
+            Event::OrderGiven(order) if !matches!(order.treatment, Treatment::Reroute { .. }) => {
+                kept.push((order.clone(), now));
             }
             Event::OrderEnded(order) | Event::OrderExpired(order) => {
-                self.kept.retain(|(other, _)| other.number != order.number);
+                kept.retain(|(other, _)| other.number != order.number);
             }
             _ => {}
         }
@@ -318,8 +329,12 @@ impl Ledger {
             Selector::Sender(name) => sender.ends_with(name.as_str()),
             Selector::Destination(_) | Selector::Tenant(_) => false,
         };
-        let mut kept = self.kept.iter().filter(|(_, since)| *since + BEGUN_MAX < now).map(|(order, _)| order);
-        if let Some(StandingOrder { selector, treatment, .. }) = kept.find(|order| is_about(&order.selector)) {
+        let mut each = self.kept.values().map(|kept| {
+            let mut kept = kept.iter().filter(|(_, since)| *since + BEGUN_MAX < now).map(|(order, _)| order);
+            kept.find(|order| is_about(&order.selector))
+        });
+        let first = each.next().flatten().filter(|_| each.all(|order| order.is_some()));
+        if let Some(StandingOrder { selector, treatment, .. }) = first {
             let what = format!("order: message {number} to {to} is tried, and {selector} is {treatment}");
             return self.violate(now, format_args!("{what}"));
         }

@@ -16,6 +16,7 @@ use crate::control::{
     self, About, Answer, FromWorker, FromWorkers, Keep, NameBoard, OrderBoard, OrdersKept, PairBoard, Request,
     Switchboard, WorkerLink,
 };
+use crate::delivery::StandingOrder;
 use crate::dkim::{self, Crew};
 use crate::dns;
 use crate::env::disk::SimDisk;
@@ -580,14 +581,16 @@ impl Node {
     pub(super) fn events(&mut self, random: &mut StdRng) -> (Vec<Event>, bool) {
         let Some(running) = &mut self.running else { return (Vec::new(), false) };
         let now = running.clock.now();
-        let mut events = Vec::new();
+        let (mut events, mut told) = (Vec::new(), Vec::new());
         while let Ok(message) = running.from.receiver.try_recv() {
             match (message, &mut running.pair) {
                 (FromWorker::Pair(report), Some(pair)) => pair.hear(report, now.mono),
+                (FromWorker::PartnerTold(bytes), _) => told.push(bytes),
                 (FromWorker::Domain { worker, domain }, _) => running.asked.push((worker, domain)),
                 (message, _) => events.extend(running.switchboard.take(message, now, 0)),
             }
         }
+        running.switchboard.hear_orders(&told, now);
         running.switchboard.expire(now, 0);
         let news = running.switchboard.news();
         if !news.is_empty() {
@@ -596,6 +599,7 @@ impl Node {
         events.extend(news);
         if let Some(pair) = &mut running.pair {
             let kept = (&mut self.memories, &mut self.standings);
+            pair.exchange_orders(running.switchboard.orders(), now.mono);
             pair.step(now, (self.life, self.clock.now()), &self.disks, kept, random);
             while let Some(event) = pair.board.event() {
                 events.push(event);
@@ -621,6 +625,11 @@ impl Node {
                 Death::PowerLoss => disk.crash(random.random()),
             };
         }
+    }
+
+    /// The orders that stand here, if it runs.
+    pub(super) fn orders(&self) -> Option<Vec<StandingOrder>> {
+        Some(self.running.as_ref()?.switchboard.orders().orders().cloned().collect())
     }
 
     /// What the destination of a domain is called here.

@@ -500,6 +500,7 @@ impl World {
             Ok(()) => {
                 self.starts_fail_since[place] = None;
                 self.ledger.restarted(now);
+                self.ledger.runs(now, place, self.nodes[place].orders());
                 self.ledger.trace.note(now, format_args!("box {place} starts with {workers} workers"));
                 if self.plan.watched {
                     let lives = self.nodes.iter().map(|node| node.life).enumerate();
@@ -647,7 +648,9 @@ impl World {
                     self.ledger.held(now, *number, matches!(event, Event::Held { .. }));
                 }
             }
-            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => self.ledger.ordered(now, &event),
+            Event::OrderGiven(_) | Event::OrderEnded(_) | Event::OrderExpired(_) => {
+                self.ledger.ordered(now, place, &event);
+            }
             Event::Deleted { id } => {
                 if let Some(number) = self.ids.get(&id) {
                     self.ledger.deleted(*number);
@@ -710,6 +713,7 @@ impl World {
         for event in self.nodes[place].die(&self.network, death, &mut self.random) {
             self.hear(now, event, place);
         }
+        self.ledger.runs(now, place, None);
         // What it told last may not be durable.
         self.ledger.forget_dues();
         self.listings[place].asked = None;

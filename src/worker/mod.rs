@@ -481,6 +481,9 @@ impl<T: Transport, D: Disk, C: Clock> Worker<T, D, C> {
                         mirror.wish(&mut Stations { parts, inbound, outbound, home }, identity, wish);
                     }
                 }
+                ToWorker::TellPartner(told) => {
+                    self.mirror.iter_mut().for_each(|mirror| mirror.tell_partner(told.clone()));
+                }
                 ToWorker::Orders(orders) => {
                     let before = std::mem::replace(&mut self.parts.orders, orders);
                     self.home.set_orders(&self.parts.orders);

@@ -686,7 +686,8 @@ fn a_worker_that_stood_still_answers_for_nothing_before_it_is_ordered_to_again()
     let mut bench = Bench::new(false);
     let mut half = Half::new(&mut bench);
     let with = Incarnation::new(7).expect("not zero");
-    let words = Words { epoch: 3, role: Role::Leads, incarnation: with, able: true, roomy: true, standing: None };
+    let words =
+        Words { epoch: 3, role: Role::Leads, incarnation: with, able: true, roomy: true, standing: None, orders: 0 };
     half.with(&mut bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Say(words)));
     let heard_at = bench.parts.now.mono;
     let silences = |bench: &Bench| {

@@ -199,6 +199,12 @@ pub(super) fn write_status(pair: &PairStatus, out: &mut dyn Write) -> io::Result
             }
         }
     }
+    if pair.orders_are_same == Some(false) {
+        writeln!(
+            out,
+            "STANDING ORDERS DIFFER from the partner's: if that lasts for more than seconds, the event log says why"
+        )?;
+    }
     for status in &pair.identities {
         let IdentityStatus { identity, stage, epoch, owner, mode, trouble, .. } = status;
         let mode = match mode {

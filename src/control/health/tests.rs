@@ -307,6 +307,7 @@ fn of_a_pair_engineers_hear_what_is_wrong_and_that_it_is_over() {
         node: Node::A,
         arbiter: ArbiterKind::Etcd,
         store_error: None,
+        orders_are_same: Some(true),
         identities: [identity(Node::A, works), identity(Node::B, false)],
     };
     let mut health = Health::new(2, None, WallTime::default());

@@ -1,9 +1,10 @@
 //! The file in which standing orders outlive the process. Blocking.
 
+use super::told::Ended;
 use crate::control::file::{FileError, read_small, replace};
 use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::env::WallTime;
-use crate::limits::{ORDER_REASON_SIZE_MAX, ORDERS_DAMAGED_MAX, ORDERS_FILE_SIZE_MAX, ORDERS_MAX};
+use crate::limits::{ORDER_REASON_SIZE_MAX, ORDERS_DAMAGED_MAX, ORDERS_ENDED_MAX, ORDERS_FILE_SIZE_MAX, ORDERS_MAX};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ const VERSION: u32 = 1;
 pub struct OrdersKept {
     /// The orders that stand.
     pub orders: Vec<StandingOrder>,
+    /// What has ended, as far as the partner may not know.
+    pub ended: Vec<Ended>,
     /// What was wrong with an earlier file, while all mail is kept back for it.
     pub damage: Option<String>,
 }
@@ -25,6 +28,8 @@ pub struct OrdersKept {
 struct Form {
     version: u32,
     orders: Vec<StandingOrder>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ended: Vec<Ended>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     damage: Option<String>,
 }
@@ -32,7 +37,8 @@ struct Form {
 impl OrdersKept {
     /// As it stands in the file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let form = Form { version: VERSION, orders: self.orders.clone(), damage: self.damage.clone() };
+        let OrdersKept { orders, ended, damage } = self.clone();
+        let form = Form { version: VERSION, orders, ended, damage };
         serde_json::to_vec(&form).expect("orders have text keys only")
     }
 
@@ -44,12 +50,13 @@ impl OrdersKept {
         if bytes.len() > ORDERS_FILE_SIZE_MAX {
             return Err("it is larger than any of ours".to_owned());
         }
-        let Form { version, orders, damage } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        let Form { version, orders, ended, damage } =
+            serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if version != VERSION {
             return Err(format!("its version is {version}, and this rohrpost knows {VERSION}"));
         }
-        if orders.len() > ORDERS_MAX {
-            return Err(format!("it has more than {ORDERS_MAX} orders"));
+        if orders.len() > ORDERS_MAX || ended.len() > ORDERS_ENDED_MAX {
+            return Err(format!("it has more than {ORDERS_MAX} orders, or {ORDERS_ENDED_MAX} that were ended"));
         }
         for (place, order) in orders.iter().enumerate() {
             let is_twin = |other: &StandingOrder| other.number == order.number || other.selector == order.selector;
@@ -58,7 +65,7 @@ impl OrdersKept {
                 return Err(format!("number {} is that of no order, or one of two that are not apart", order.number));
             }
         }
-        Ok(OrdersKept { orders, damage })
+        Ok(OrdersKept { orders, ended, damage })
     }
 
     /// What follows from a file that is not as we wrote it: nobody knows what was to be kept back, so all is, until an operator
@@ -79,7 +86,7 @@ impl OrdersKept {
             given_at: now,
             ends_at: None,
         };
-        OrdersKept { orders: vec![order], damage: Some(damage) }
+        OrdersKept { orders: vec![order], ended: Vec::new(), damage: Some(damage) }
     }
 }
 

@@ -1,3 +1,5 @@
+mod pair;
+
 use super::*;
 use crate::control::status::About;
 use crate::control::switchboard::Switchboard;
@@ -284,12 +286,12 @@ fn the_most_and_longest_orders_are_found_again_and_others_than_ours_are_not_take
         given_at: at(0).wall,
         ends_at: Some(at(1).wall),
     };
-    let kept = OrdersKept { orders: (0..ORDERS_MAX).map(order).collect(), damage: None };
+    let kept = OrdersKept { orders: (0..ORDERS_MAX).map(order).collect(), ..OrdersKept::default() };
     assert_eq!(OrdersKept::from_bytes(&kept.to_bytes()).as_ref(), Ok(&kept));
     assert_eq!(board(kept, at(0)).0.count(), ORDERS_MAX);
 
     let two = |change: &dyn Fn(&mut StandingOrder)| {
-        let mut kept = OrdersKept { orders: vec![order(0), order(1)], damage: None };
+        let mut kept = OrdersKept { orders: vec![order(0), order(1)], ..OrdersKept::default() };
         change(&mut kept.orders[1]);
         OrdersKept::from_bytes(&kept.to_bytes())
     };
@@ -313,7 +315,7 @@ fn an_order_that_does_not_fit_a_changed_configuration_is_told_of() {
         order(3, Selector::Tenant("gone".into()), Treatment::Suspend),
         order(4, Selector::Domain("b.example".into()), Treatment::Reroute { to: "gone.example".into() }),
     ];
-    let (board, _) = board(OrdersKept { orders, damage: None }, at(0));
+    let (board, _) = board(OrdersKept { orders, ..OrdersKept::default() }, at(0));
     let misfits: Vec<_> =
         board.reports(None, &BTreeMap::new(), at(0)).into_iter().map(|report| report.misfit).collect();
     let texts = ["no destination of this", "", "no [[tenant]] of this", "mail for gone.example has no route"];

@@ -4,8 +4,10 @@
 //! workers, tasks for whoever can reach the store and the disk, events for the log.
 
 use crate::control::links::{PairReport, PairWish, ToWorker, WorkerLink};
+use crate::control::orders::OrderBoard;
 use crate::env::Instant;
 use crate::event::Event;
+use crate::limits::ORDERS_TELL_INTERVAL;
 use crate::mirror::arbiter::{self, Action, Arbiter, Cause, Command, Notice, Refusal, Stage, Words};
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
 use crate::mirror::standing::Standing;
@@ -42,6 +44,10 @@ pub struct PairBoard {
     seats: [Seat; 2],
     tasks: VecDeque<(Node, PairTask)>,
     events: VecDeque<Event>,
+    /// The digest of our standing orders.
+    orders: u32,
+    /// The partner is not told all of them again before then.
+    tell_at: Instant,
 }
 
 struct Seat {
@@ -65,6 +71,8 @@ struct Seat {
     /// What this box keeps of the register, where there is no store; and what the partner was last heard to keep.
     standing: Option<Standing>,
     heard_standing: Option<Standing>,
+    /// The digest of the partner's standing orders, as worker 0 last heard it.
+    heard_orders: Option<u32>,
     counts: PairCounts,
     /// In which stages what was met since somebody asked: no more than there are stages and causes.
     met: BTreeSet<(Stage, Cause)>,
@@ -110,12 +118,18 @@ impl PairBoard {
                 words: None,
                 standing: standings.map(|standings| standings[identity as usize]),
                 heard_standing: None,
+                heard_orders: None,
                 counts: PairCounts::default(),
                 met: BTreeSet::new(),
             }
         };
-        let mut board =
-            PairBoard { seats: [seat(Node::A), seat(Node::B)], tasks: VecDeque::new(), events: VecDeque::new() };
+        let mut board = PairBoard {
+            seats: [seat(Node::A), seat(Node::B)],
+            tasks: VecDeque::new(),
+            events: VecDeque::new(),
+            orders: 0,
+            tell_at: now,
+        };
         board.settle();
         board
     }
@@ -143,8 +157,13 @@ impl PairBoard {
             seat.heard_standing = standing;
             self.tasks.extend(standing.map(|standing| (report.identity, PairTask::Hear(standing))));
         }
-        // The arbiter reads of it.
-        let report = PairReport { heard: report.heard.map(|words| Words { standing: None, ..words }), ..report };
+        if report.worker == 0 {
+            let is_heard = report.silent_since.is_none();
+            seat.heard_orders = report.heard.filter(|_| is_heard).map(|words| words.orders);
+        }
+        // The arbiter reads of it, and has nothing to do with orders.
+        let heard = report.heard.map(|words| Words { standing: None, orders: 0, ..words });
+        let report = PairReport { heard, ..report };
         let before = seat.reports[usize::from(report.worker)].replace(report);
         let words = report.heard.filter(|words| before.and_then(|before| before.heard) != Some(*words));
         let silent = seat.reports.iter().flatten().filter_map(|report| report.silent_since).min();
@@ -193,7 +212,29 @@ impl PairBoard {
     pub fn keep(&mut self, identity: Node, standing: Standing) {
         let seat = &mut self.seats[identity as usize];
         if seat.standing.replace(standing) != Some(standing) {
-            seat.say();
+            seat.say(self.orders);
+        }
+    }
+
+    /// Whether the partner has the same standing orders; none: it is not heard.
+    pub fn orders_are_same(&self) -> Option<bool> {
+        let mut heard = self.seats.iter().filter_map(|seat| seat.heard_orders).peekable();
+        heard.peek()?;
+        Some(heard.all(|orders| orders == self.orders))
+    }
+
+    /// Has the partner told of our standing orders, if it has others.
+    pub fn exchange_orders(&mut self, orders: &OrderBoard, links: &[WorkerLink], now: Instant) {
+        if std::mem::replace(&mut self.orders, orders.digest()) != orders.digest() {
+            self.tell_at = now;
+            let digest = self.orders;
+            self.seats.iter_mut().for_each(|seat| seat.say(digest));
+        }
+        if self.orders_are_same() == Some(false) && now >= self.tell_at {
+            self.tell_at = now + ORDERS_TELL_INTERVAL;
+            // What finds no room is told the next time.
+            let _ = links[0].to.try_send(ToWorker::TellPartner(orders.tell(now)));
+            links[0].wakeup.notify();
         }
     }
 
@@ -263,7 +304,8 @@ impl PairBoard {
 
     /// When [`expire`](PairBoard::expire) has something to do.
     pub fn next_deadline(&self) -> Instant {
-        self.seats[0].arbiter.deadline().min(self.seats[1].arbiter.deadline())
+        let tell_at = if self.orders_are_same() == Some(false) { self.tell_at } else { Instant::FAR };
+        self.seats[0].arbiter.deadline().min(self.seats[1].arbiter.deadline()).min(tell_at)
     }
 
     /// Passes on what the arbiters want.
@@ -288,7 +330,7 @@ impl PairBoard {
                     Action::Settle(copy) => PairTask::Settle(copy),
                     Action::Say(words) => {
                         seat.words = Some(words);
-                        seat.say();
+                        seat.say(self.orders);
                         continue;
                     }
                     Action::Tell(notice) => {
@@ -363,10 +405,10 @@ impl Seat {
         self.outboxes.iter_mut().for_each(|outbox| outbox.push_back(wish));
     }
 
-    /// Has the partner told what there is to be told.
-    fn say(&mut self) {
+    /// Has the partner told what there is to be told, and the digest of our standing orders.
+    fn say(&mut self, orders: u32) {
         if let Some(words) = self.words {
-            self.wish(PairWish::Say(Words { standing: self.standing, ..words }));
+            self.wish(PairWish::Say(Words { standing: self.standing, orders, ..words }));
         }
     }
 }

@@ -4,6 +4,7 @@ use super::memory::{self, MemoryError};
 use super::{ArbiterKind, IdentityStatus, Kept, PairBoard, PairStatus, PairTask, Store, StoreError};
 use crate::config;
 use crate::control::links::{PairReport, WorkerLink};
+use crate::control::orders::OrderBoard;
 use crate::control::protocol::{Answer, PairCommand};
 use crate::env::Instant;
 use crate::event::Event;
@@ -304,6 +305,11 @@ impl Desk {
         });
     }
 
+    /// Has the partner told of our standing orders, if it has others. Before [`Desk::turn`].
+    pub fn exchange_orders(&mut self, orders: &OrderBoard, now: Instant) {
+        self.board.exchange_orders(orders, &self.links, now);
+    }
+
     /// When [`Desk::turn`] has something to do.
     pub fn next_deadline(&self, now: Instant) -> Instant {
         let retry = if self.unsent { now + SEND_RETRY } else { Instant::FAR };
@@ -317,7 +323,8 @@ impl Desk {
             Ways::Etcd(store) => (ArbiterKind::Etcd, store.error()),
             Ways::Manual { error, .. } => (ArbiterKind::Manual, error.clone()),
         };
-        PairStatus { node: self.node, arbiter, store_error, identities }
+        let orders_are_same = self.board.orders_are_same();
+        PairStatus { node: self.node, arbiter, store_error, orders_are_same, identities }
     }
 }
 

@@ -15,6 +15,8 @@ pub struct PairStatus {
     /// Why etcd was last not of help, unless it has answered since; with the manual arbiter, why this box could not keep a register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
+    /// The partner has the same standing orders; none: it is not heard. Where it has others they come to be the same by themselves.
+    pub orders_are_same: Option<bool>,
     /// Both identities.
     pub identities: [IdentityStatus; 2],
 }

@@ -1,7 +1,9 @@
 use super::memory::{begin, persist};
 use super::*;
-use crate::control::{PairReport, PairWish, ToWorker, links};
-use crate::env::Instant;
+use crate::control::{OrderBoard, OrderCommand, OrdersKept, PairReport, PairWish, ToWorker, links};
+use crate::delivery::{Selector, Treatment};
+use crate::env::{Instant, Now};
+use crate::limits::ORDERS_TELL_INTERVAL;
 use crate::mirror::arbiter::{Command, Event, Found, Outcome, Refusal, Role, Settings, Stage, Words};
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
 use crate::mirror::standing::Standing;
@@ -137,8 +139,15 @@ fn what_a_partner_keeps_is_looked_at_before_the_arbiter_reads() {
     // Identity b was created at home.
     let register = Register::solo(1, Node::B, copy(7));
     let standing = Standing { register: Some(register), ..Standing::default() };
-    let heard =
-        Words { epoch: 1, role: Role::Leads, incarnation: copy(7), able: true, roomy: true, standing: Some(standing) };
+    let heard = Words {
+        epoch: 1,
+        role: Role::Leads,
+        incarnation: copy(7),
+        able: true,
+        roomy: true,
+        standing: Some(standing),
+        orders: 0,
+    };
     let report = PairReport { heard: Some(heard), ..quiet(Node::B) };
     board.report(report, now);
     let expected = [(Node::B, PairTask::Hear(standing)), (Node::B, PairTask::Read)];
@@ -159,6 +168,64 @@ fn what_a_partner_keeps_is_looked_at_before_the_arbiter_reads() {
         }
     }
     assert_eq!(said, Some(kept));
+}
+
+#[test]
+fn a_partner_with_other_orders_is_told_of_ours_until_it_has_the_same() {
+    let (workers, ends, _) = links(2, 16).unwrap();
+    let copies = [(Memory::new(copy(1)), true), (Memory::new(copy(2)), true)];
+    let now = Instant::from_nanos(1_000_000_000);
+    let mut board = PairBoard::new(Node::A, 2, Settings::default(), copies, None, now);
+    let mut orders = OrderBoard::new(Default::default(), OrdersKept::default(), Box::new(|_| Ok(())), Now::default());
+    let heard = |orders: u32, silent_since: Option<Instant>| {
+        let words = Words {
+            epoch: 1,
+            role: Role::Follows,
+            incarnation: copy(7),
+            able: true,
+            roomy: true,
+            standing: None,
+            orders,
+        };
+        PairReport { heard: Some(words), silent_since, ..quiet(Node::A) }
+    };
+    // How many words the partner is told, by each worker; and the digest that it is told.
+    let turn = |board: &mut PairBoard, orders: &OrderBoard, now: Instant| {
+        board.exchange_orders(orders, &workers, now);
+        board.send(&workers);
+        let (mut told, mut digest) = ([0; 2], None);
+        for (end, told) in ends.iter().zip(&mut told) {
+            for message in end.requests.try_iter() {
+                match message {
+                    ToWorker::TellPartner(words) => *told += words.len(),
+                    ToWorker::Pair { wish: PairWish::Say(words), .. } => digest = Some(words.orders),
+                    _ => {}
+                }
+            }
+        }
+        (told, digest)
+    };
+    assert_eq!((board.orders_are_same(), turn(&mut board, &orders, now).0), (None, [0; 2]), "nobody is heard");
+    board.report(heard(0, None), now);
+    assert_eq!((board.orders_are_same(), turn(&mut board, &orders, now).0), (Some(true), [0; 2]));
+
+    let (treatment, reason) = (Treatment::Suspend, String::new());
+    let command = OrderCommand::Give { selector: Selector::All, treatment, duration_seconds: None, reason };
+    orders.command(command, Now::default()).unwrap();
+    let digest = orders.digest();
+    assert_eq!(turn(&mut board, &orders, now), ([1, 0], Some(digest)));
+    assert_eq!(turn(&mut board, &orders, now).0, [0; 2]);
+    assert!(board.next_deadline() <= now + ORDERS_TELL_INTERVAL);
+    // It may have been lost.
+    let later = now + ORDERS_TELL_INTERVAL;
+    assert_eq!(turn(&mut board, &orders, later).0, [1, 0]);
+    // What another worker heard long ago says nothing.
+    board.report(PairReport { worker: 1, ..heard(0, None) }, later);
+    board.report(heard(digest, None), later);
+    assert_eq!(board.orders_are_same(), Some(true));
+    assert_eq!(turn(&mut board, &orders, later + ORDERS_TELL_INTERVAL).0, [0; 2]);
+    board.report(heard(digest, Some(later)), later);
+    assert_eq!(board.orders_are_same(), None);
 }
 
 #[test]

@@ -276,7 +276,15 @@ impl Arbiter {
         let stuck = self.room == Room::None && matches!(self.state, State::Following { .. });
         let able = self.is_fit() && !self.isolated && !stuck && !matches!(self.state, State::Closed | State::Barred);
         let roomy = self.takes_mail();
-        Words { epoch: self.memory.epoch_seen, role, incarnation: self.memory.incarnation, able, roomy, standing: None }
+        Words {
+            epoch: self.memory.epoch_seen,
+            role,
+            incarnation: self.memory.incarnation,
+            able,
+            roomy,
+            standing: None,
+            orders: 0,
+        }
     }
 
     /// The highest epoch that this node knows of; a register below it is not the true one.

@@ -43,7 +43,7 @@ fn their_solo(epoch: u64) -> Register {
 }
 
 fn words(epoch: u64, role: Role) -> Event {
-    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true, roomy: true, standing: None })
+    Event::Heard(Words { epoch, role, incarnation: theirs(), able: true, roomy: true, standing: None, orders: 0 })
 }
 
 /// A machine and what it said last.
@@ -274,7 +274,15 @@ fn events(bench: &Bench) -> Vec<(String, Option<Bench>)> {
     let expected = asked.and_then(|(expected, _)| expected);
     let heard = |epoch: u64, role: Role| told(words(epoch, role));
     let other = |incarnation: Incarnation, able: bool| {
-        told(Event::Heard(Words { epoch: known, role: Role::Follows, incarnation, able, roomy: true, standing: None }))
+        told(Event::Heard(Words {
+            epoch: known,
+            role: Role::Follows,
+            incarnation,
+            able,
+            roomy: true,
+            standing: None,
+            orders: 0,
+        }))
     };
     let mut events = vec![
         ("reads what it knows".to_owned(), arbiter.known.and_then(|register| read(Found::Register(register)))),
@@ -685,7 +693,15 @@ fn a_copy_that_is_renewed_goes_on_with_what_was_remembered() {
 }
 
 fn room_there(epoch: u64, roomy: bool) -> Event {
-    Event::Heard(Words { epoch, role: Role::Follows, incarnation: theirs(), able: true, roomy, standing: None })
+    Event::Heard(Words {
+        epoch,
+        role: Role::Follows,
+        incarnation: theirs(),
+        able: true,
+        roomy,
+        standing: None,
+        orders: 0,
+    })
 }
 
 #[test]
@@ -753,6 +769,7 @@ fn a_replica_that_cannot_take_a_batch_says_so_and_its_owner_waits_for_no_silence
         able: false,
         roomy: false,
         standing: None,
+        orders: 0,
     });
     leading().event(hears).at(Stage::Stopping).done().persisted().at(Stage::Proposing);
     // A full owner is able: an order to take over from it would make its copy stale.

@@ -149,6 +149,8 @@ pub struct Words {
     pub roomy: bool,
     /// What it keeps of the register, where there is no store. The machine says nothing of it: whoever keeps it does.
     pub standing: Option<Standing>,
+    /// The digest of the operator's standing orders, of which the machine says nothing either; 0: there are none.
+    pub orders: u32,
 }
 
 /// What a node does for an identity, as far as its partner must know.

@@ -13,6 +13,7 @@
 //!                    ◄────────────── Durable {epoch, point}
 //!  Clients {news, list} ─────────────────────────────►         whose connections are to be reset if it takes over
 //!                    ◄────────────── Clients {list}          whom it had when it was the owner: its own resets may be lost
+//!  Order {told} ─────────────────────────────────────►         each way: what an operator has said about some of the mail
 //!  Beat {said} ──────────────────────────────────────►         each way, when nothing else was said for a while
 //! ```
 //!
@@ -23,9 +24,10 @@
 //! On a wire that others may be on, the same bytes go under [TLS](crate::tls); neither end knows of it. What does not mend by
 //! itself is a [`Fault`].
 //!
-//! # Frames, version 3
+//! # Frames, version 4
 //!
-//! Integers are little-endian. Version 1 had no register in what a box says of itself; in version 2 a replica told of no clients.
+//! Integers are little-endian. Version 1 had no register in what a box says of itself; in version 2 a replica told of no clients, and
+//! in version 3 nobody of standing orders.
 //!
 //! ```text
 //!  0  "RM"    2  version (8)    3  kind (8): 1 message, 2 batch

@@ -75,6 +75,8 @@ pub struct OwnerEnd {
     progress_at: Instant,
     /// The partner's last clients, which it told of since the last time that somebody asked.
     stranded: Vec<ClientFlow>,
+    /// What the partner told of standing orders since then.
+    told: Vec<Box<[u8]>>,
 }
 
 impl OwnerEnd {
@@ -97,6 +99,7 @@ impl OwnerEnd {
             throttled: false,
             progress_at: now,
             stranded: Vec::new(),
+            told: Vec::new(),
         }
     }
 
@@ -139,6 +142,7 @@ impl OwnerEnd {
                 self.count(counts, log);
             }
             (Message::Clients { list, .. }, State::Giving) => self.stranded.extend(list),
+            (Message::Order { told }, State::Giving) => self.told.push(told),
             (Message::Beat { said }, _) => self.heard = Some(said),
             _ => self.state = State::Over(WireError::Unexpected.into()),
         }
@@ -151,6 +155,13 @@ impl OwnerEnd {
         let with = self.heard.map(|heard| heard.incarnation);
         if Some(counts.with) == with && counts.epoch == epoch && (promised || !counts.promised) {
             log.durable_there(point);
+        }
+    }
+
+    /// Tells the partner the first of these, if all that was said has gone.
+    pub fn tell(&mut self, to_tell: &mut VecDeque<Box<[u8]>>) {
+        if matches!(self.state, State::Giving) {
+            self.voice.tell(to_tell);
         }
     }
 
@@ -252,6 +263,11 @@ impl OwnerEnd {
     /// Whom the partner had for clients when it gave the addresses up, as far as it told since the last time.
     pub fn stranded(&mut self) -> impl Iterator<Item = ClientFlow> {
         self.stranded.drain(..)
+    }
+
+    /// What the partner told of standing orders since the last time.
+    pub fn told(&mut self) -> impl Iterator<Item = Box<[u8]>> {
+        self.told.drain(..)
     }
 
     /// Why it is to be ended, if it is.

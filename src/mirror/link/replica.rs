@@ -8,6 +8,7 @@ use crate::env::{Instant, Now};
 use crate::mirror::arbiter::Words;
 use crate::mirror::register::Node;
 use crate::spool::{Log, Point, Unfit};
+use std::collections::VecDeque;
 
 /// What an owner says first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +75,8 @@ pub struct ReplicaEnd {
     told: Option<(Option<Following>, Point)>,
     /// What was said of the owner's clients since the last time that somebody asked.
     clients: Vec<(ClientNews, Vec<ClientFlow>)>,
+    /// What it told of standing orders since then.
+    told_orders: Vec<Box<[u8]>>,
     error: Option<WireError>,
 }
 
@@ -88,6 +91,7 @@ impl ReplicaEnd {
             heard_at: now,
             told: None,
             clients: Vec::new(),
+            told_orders: Vec::new(),
             error: None,
         }
     }
@@ -126,6 +130,7 @@ impl ReplicaEnd {
                 };
             }
             (Message::Clients { news, list }, State::Following) => self.clients.push((news, list)),
+            (Message::Order { told }, State::Following) => self.told_orders.push(told),
             (Message::Beat { said }, _) => self.heard = Some(said),
             _ => self.fail(WireError::Unexpected),
         }
@@ -162,6 +167,13 @@ impl ReplicaEnd {
     fn fail(&mut self, error: WireError) {
         self.error = Some(error);
         self.state = State::Over;
+    }
+
+    /// Tells the owner the first of these, if all that was said has gone.
+    pub fn tell(&mut self, to_tell: &mut VecDeque<Box<[u8]>>) {
+        if matches!(self.state, State::Following) {
+            self.voice.tell(to_tell);
+        }
     }
 
     /// Goes on: takes what waited for room, and tells the owner what is durable, and of whom it has not heard that they were our
@@ -225,6 +237,11 @@ impl ReplicaEnd {
     /// What was said of the owner's clients since the last time.
     pub fn client_news(&mut self) -> impl Iterator<Item = (ClientNews, Vec<ClientFlow>)> {
         self.clients.drain(..)
+    }
+
+    /// What the owner told of standing orders since the last time.
+    pub fn told(&mut self) -> impl Iterator<Item = Box<[u8]>> {
+        self.told_orders.drain(..)
     }
 
     /// Why the bytes that came could not be used, if they could not.

@@ -10,7 +10,7 @@ use crate::smtp::{Envelope, Priority, Recipient};
 use crate::spool::{Copies, Damaged, Log, LogEvent, MessageId, Outcome, Piece, Room, Settings, Status};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::time::Duration;
 
 const BEAT: Duration = Duration::from_millis(25);
@@ -66,6 +66,7 @@ fn words(epoch: u64) -> Words {
         able: true,
         roomy: true,
         standing: None,
+        orders: 0,
     }
 }
 
@@ -401,6 +402,36 @@ fn a_partner_whose_disk_stands_still_is_not_heard_any_more() {
     assert!(silent_for + Duration::from_millis(50) >= MIRROR_PROGRESS_MAX, "{silent_for:?}");
     pair.replica.disk.hold(false);
     until(&mut pair, |pair| heard_at(pair) + BEAT * 3 > pair.now.mono);
+}
+
+#[test]
+fn each_end_tells_the_other_of_standing_orders_beside_the_batches() {
+    let mut pair = Pair::new(8);
+    pair.come_level();
+    let words = |whose: u8| (0..20).map(|number| vec![whose, number].into_boxed_slice()).collect::<Vec<_>>();
+    let mut to_tell = [VecDeque::from(words(1)), VecDeque::from(words(2))];
+    let mut told = [Vec::new(), Vec::new()];
+    for _ in 0..20_000 {
+        pair.act();
+        pair.breathe();
+        let Some((owner, replica)) = &mut pair.link else { panic!("the link ended") };
+        owner.tell(&mut to_tell[0]);
+        replica.tell(&mut to_tell[1]);
+        told[0].extend(replica.told());
+        told[1].extend(owner.told());
+        if told.iter().all(|told| told.len() == 20) {
+            break;
+        }
+    }
+    assert_eq!(told, [words(1), words(2)]);
+
+    // As long as the two have not said what they come for, it waits.
+    pair.connect();
+    let Some((owner, replica)) = &mut pair.link else { panic!("no link") };
+    let mut to_tell = VecDeque::from(words(1));
+    owner.tell(&mut to_tell);
+    replica.tell(&mut to_tell);
+    assert_eq!(to_tell.len(), 20);
 }
 
 #[test]

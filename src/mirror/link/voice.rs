@@ -4,6 +4,7 @@ use super::wire::{Message, Outgoing, VERSION};
 use crate::env::Instant;
 use crate::mirror::arbiter::Words;
 use crate::spool::Batch;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How an end of a link speaks.
@@ -47,6 +48,15 @@ impl Voice {
 
     pub(super) fn batch(&mut self, batch: Batch) {
         self.outgoing.batch(batch);
+    }
+
+    /// Says the first of these, if all has gone.
+    pub(super) fn tell(&mut self, to_tell: &mut VecDeque<Box<[u8]>>) {
+        if self.is_empty()
+            && let Some(told) = to_tell.pop_front()
+        {
+            self.message(&Message::Order { told });
+        }
     }
 
     /// Whether all has gone.

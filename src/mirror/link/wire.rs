@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 const FRAME_HEADER_SIZE: usize = 16;
 
 /// The version of the protocol that is spoken. Both boxes say theirs in their first frame.
-pub const VERSION: u8 = 3;
+pub const VERSION: u8 = 4;
 
 const MAGIC: [u8; 2] = *b"RM";
 const MESSAGE: u8 = 1;
@@ -71,6 +71,11 @@ pub enum Message {
         news: ClientNews,
         /// At most [`MIRROR_CLIENTS_PER_MESSAGE`](crate::limits::MIRROR_CLIENTS_PER_MESSAGE).
         list: Vec<ClientFlow>,
+    },
+    /// A standing order of the operator's, or that one was ended. Either end may say it, as far as both have said what they come for.
+    Order {
+        /// In the words of the control threads.
+        told: Box<[u8]>,
     },
     /// Still here.
     Beat {
@@ -372,14 +377,14 @@ mod tests {
 
     fn words() -> Words {
         let incarnation = Incarnation::new(7).expect("not zero");
-        Words { epoch: 3, role: Role::Follows, incarnation, able: true, roomy: true, standing: None }
+        Words { epoch: 3, role: Role::Follows, incarnation, able: true, roomy: true, standing: None, orders: 0 }
     }
 
     /// The longest words that are said.
     fn full() -> Words {
         let copy = |number| Incarnation::new(number).expect("not zero");
         let register = Some(Register::mirrored(EPOCH_MAX, Node::B, copy(u64::MAX), copy(u64::MAX - 1)));
-        Words { standing: Some(Standing { register, agreed: register, rival: register }), ..words() }
+        Words { standing: Some(Standing { register, agreed: register, rival: register }), orders: u32::MAX, ..words() }
     }
 
     fn frames() -> Vec<u8> {

@@ -3,7 +3,7 @@
 //! Now and then it lingers: at a stage that the world waits for, nothing that an arbiter waits for is told to it for a while,
 //! so that it meets other things there.
 
-use crate::control::{PairBoard, PairReport, PairTask, WorkerLink};
+use crate::control::{OrderBoard, PairBoard, PairReport, PairTask, WorkerLink};
 use crate::env::disk::SimDisk;
 use crate::env::{Instant, Now};
 use crate::limits::{KEEPER_RETRY_DELAY, KEEPER_TRIES};
@@ -188,6 +188,11 @@ impl Pair {
         for (identity, event) in std::mem::take(&mut self.outcomes) {
             self.board.tell(identity, event, now);
         }
+    }
+
+    /// Has the partner told of our standing orders, if it has others.
+    pub(super) fn exchange_orders(&mut self, orders: &OrderBoard, now: Instant) {
+        self.board.exchange_orders(orders, &self.links, now);
     }
 
     pub(super) fn step(

@@ -108,6 +108,7 @@ impl<D: Disk> Mirror<D> {
                     slot.heard_at = end.heard_at();
                     share.heard = end.heard().or(share.heard);
                     slot.book.strand(end.stranded());
+                    end.told().for_each(|told| parts.reporter.partner_told(told));
                     (line, taken, end.end().and_then(Fault::of_end), end.heard().is_some())
                 }
                 Some(Link::Replica { line, end }) => {
@@ -120,6 +121,7 @@ impl<D: Disk> Mirror<D> {
                     for (news, list) in end.client_news() {
                         slot.book.note(news, &list);
                     }
+                    end.told().for_each(|told| parts.reporter.partner_told(told));
                     (line, taken, end.error().map(Fault::Wire), true)
                 }
                 _ => return,
@@ -244,7 +246,10 @@ impl<D: Disk> Mirror<D> {
             Some(Link::Owner { line, end }) => {
                 // While the identity is not ours to give, we are only heard on it.
                 match parts.logs.by_number(number) {
-                    Some(log) if owns => end.pump(counts, log, &mut slot.feed, now.mono),
+                    Some(log) if owns => {
+                        end.tell(&mut self.to_tell);
+                        end.pump(counts, log, &mut slot.feed, now.mono);
+                    }
                     _ => end.beat(now.mono),
                 }
                 if end.end().is_some() {
@@ -259,7 +264,9 @@ impl<D: Disk> Mirror<D> {
                     if matches!(end.want(), Some(Want::Log(_))) && log.is_settled() {
                         end.welcome(log);
                     }
-                    end.pump(log, Following { epoch, promised: acknowledge }, &mut slot.book, now);
+                    let following = Following { epoch, promised: acknowledge };
+                    end.tell(&mut self.to_tell);
+                    end.pump(log, following, &mut slot.book, now);
                 }
                 match end.want() {
                     Some(Want::Rewind { until }) => {

@@ -34,7 +34,7 @@ use crate::mirror::register::Node;
 use crate::spool::{Copies, Log, Point, Room};
 use crate::tls::{Line, Pinned};
 use crossbeam::channel::{Receiver, Sender};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -96,6 +96,8 @@ pub(super) struct Mirror<D: Disk> {
     strangers: BTreeMap<FlowId, Stranger>,
     /// What is wrong with links, by the log that they are for, as it was told.
     troubles: BTreeMap<u16, String>,
+    /// What the partner is to be told of standing orders, on whichever link.
+    to_tell: VecDeque<Box<[u8]>>,
 }
 
 /// One identity.
@@ -241,7 +243,14 @@ impl<D: Disk> Mirror<D> {
             };
             shares[identity_of_log(number) as usize].slots.insert(number, slot);
         }
-        Mirror { equipment, shares, flows: BTreeMap::new(), strangers: BTreeMap::new(), troubles: BTreeMap::new() }
+        Mirror {
+            equipment,
+            shares,
+            flows: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            troubles: BTreeMap::new(),
+            to_tell: VecDeque::new(),
+        }
     }
 
     /// The identity of an own address.
@@ -263,6 +272,11 @@ impl<D: Disk> Mirror<D> {
     /// How many flows are links.
     pub(super) fn links_count(&self) -> u64 {
         self.flows.len() as u64
+    }
+
+    /// The partner is to be told this, in the place of what waits: all is said anew.
+    pub(super) fn tell_partner(&mut self, told: Vec<Box<[u8]>>) {
+        self.to_tell = told.into();
     }
 
     /// Takes what the control thread wants.

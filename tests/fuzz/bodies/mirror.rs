@@ -37,6 +37,7 @@ fn words() -> Words {
         able: true,
         roomy: true,
         standing: None,
+        orders: 0,
     }
 }
 
