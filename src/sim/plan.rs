@@ -338,6 +338,11 @@ impl Plan {
         }
     }
 
+    /// An operator says what is to be done with some of the mail.
+    pub(super) fn is_ordered(&self) -> bool {
+        self.faults.iter().any(|(_, fault)| matches!(fault, Fault::Order(..)))
+    }
+
     /// Domains whose mail goes by MX.
     pub(super) fn domains_by_mx(&self) -> Vec<usize> {
         (0..DOMAINS).filter(|domain| self.by_mx && *domain != LMTP && (*domain != 0 || !self.checks)).collect()

@@ -761,7 +761,8 @@ impl World {
         if waiting > 0 {
             let selection = QueueSelection::Filter(QueueFilter::default());
             self.nodes[place].ask(Request::Queue(QueueCommand::Release { selection }));
-            self.nodes[place].ask(Request::Orders(OrderCommand::End { selector: Selector::All }));
+            // The boxes of a pair have the same orders.
+            self.nodes[0].ask(Request::Orders(OrderCommand::End { selector: Selector::All }));
         } else if self.listings.iter().all(|listing| listing.is_empty) && self.is_whole() {
             self.ledger.settle(now, &|_| false);
             self.phase = Phase::Stopping;

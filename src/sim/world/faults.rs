@@ -320,6 +320,12 @@ impl World {
         for hop in &self.hops {
             hop.borrow_mut().manner = Manner::default();
         }
+        if self.plan.pair && self.plan.is_ordered() {
+            // It ends when that is said on the other box.
+            let (selector, treatment, reason) = (Selector::All, Treatment::Suspend, String::new());
+            let command = OrderCommand::Give { selector, treatment, duration_seconds: None, reason };
+            self.nodes[1].ask(Request::Orders(command));
+        }
         if !self.plan.heals_in_place {
             (0..self.nodes.len()).for_each(|place| self.mend(now, Fault::WriteFails, place));
         }
