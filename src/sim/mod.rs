@@ -46,7 +46,8 @@
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
 //! - No table exceeds its limit ([`Gauge`](crate::limits::Gauge)), and no frame is lost to its pool.
 //! - All that was planned went wrong, and some share of the mail was acknowledged all the same.
-//! - A pair is whole again in the end: both identities mirrored, each with an owner and a replica that follows.
+//! - A pair is whole again in the end: both identities mirrored, each with an owner and a replica that follows; and both boxes have
+//!   the same orders.
 //! - An epoch has one leader. Nobody believes a register that was tampered with, takes mirrored mail while the boxes reach
 //!   neither each other nor the store, or speaks from an address that is the partner's.
 //! - Where there are enough pairs, every kind of fault was met, and every stage of an arbiter with all that its model meets in it.

@@ -627,6 +627,11 @@ impl Node {
         }
     }
 
+    /// Whether its partner has the same orders, if that is heard.
+    pub(super) fn orders_are_same(&self) -> Option<bool> {
+        self.running.as_ref()?.pair.as_ref()?.board.orders_are_same()
+    }
+
     /// The orders that stand here, if it runs.
     pub(super) fn orders(&self) -> Option<Vec<StandingOrder>> {
         Some(self.running.as_ref()?.switchboard.orders().orders().cloned().collect())

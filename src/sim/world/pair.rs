@@ -256,7 +256,8 @@ impl World {
             stages.contains(&Stage::Leading) && stages.contains(&Stage::Following)
         };
         let mirrored = |identity| self.register(identity).is_some_and(|register| register.mode == Mode::Mirrored);
-        !self.plan.pair || Identity::BOTH.into_iter().all(|identity| leads(identity) && mirrored(identity))
+        let is_paired = || Identity::BOTH.into_iter().all(|identity| leads(identity) && mirrored(identity));
+        !self.plan.pair || (is_paired() && self.nodes.iter().all(|node| node.orders_are_same() == Some(true)))
     }
 }
 
