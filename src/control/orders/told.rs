@@ -1,7 +1,7 @@
-//! What the boxes of a pair tell each other of their orders, so that both have the same: each that stands, and each that was ended.
+//! What the boxes of a pair tell each other of their orders, so that both have the same: each that stands, and each that has ended.
 //!
 //! Of two that are about the same mail the later one counts. So both boxes come to the same whatever they hear first, and however often;
-//! what is lost on the way is told again for as long as their [digests](digest) differ.
+//! what is lost on the way is told again for as long as their digests differ.
 
 use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::env::{Instant, Now, WallTime};
