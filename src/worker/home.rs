@@ -156,8 +156,11 @@ impl Home {
         for (destination, recipients) in by_destination {
             self.counts.in_doubt += recipients.len() as u64;
             for recipients in recipients.chunks(EVENT_RECIPIENTS_MAX) {
-                let (recipients, destination) = (recipients.iter().copied().collect(), destination.clone());
-                parts.reporter.event(Event::DeliveryInDoubt { id, recipients, destination });
+                parts.reporter.message(|| Event::DeliveryInDoubt {
+                    id,
+                    recipients: recipients.iter().copied().collect(),
+                    destination: destination.clone(),
+                });
             }
         }
     }
