@@ -9,7 +9,7 @@
 
 use super::{MemoryError, PairTask};
 use crate::config::Pair;
-use crate::control::causes;
+use crate::control::causes::causes;
 use crate::limits::{REGISTER_TIMEOUT, WATCH_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Found, Outcome};
 use crate::mirror::register::{Node, Register};
