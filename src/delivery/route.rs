@@ -7,7 +7,7 @@
 //! A pool of own addresses is a part of a route: mail that leaves from another pool goes to another destination, of the same *family*.
 //! For what a receiver knows of us, and we of it (its patience, its refusals, connections), hangs on our address; only what the
 //! operator allows holds for a family as a whole, and so all of it has one owner. Where the sender decides about the pool
-//! ([`Pools`]), each route is there once for each pool that a sender may have.
+//! ([`Pools`](super::Pools)), each route is there once for each pool that a sender may have.
 //!
 //! A route by MX has no hosts of its own: the DNS names them for each domain. Such a domain is a destination of its own for the
 //! queue that holds its mail, known by a number that means something there only. For whoever delivers, the destination is the

@@ -7,8 +7,8 @@
 //! knows of it. What is found in a log that begins to be led, and has no outcome, is in doubt: it is told, counted, and tried
 //! again with a delay.
 //!
-//! A result that may end in a notice ([`outcome`]) is held until the beginning of the message has been read for it. The notice is
-//! appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
+//! A result that may end in a notice is held until the beginning of the message has been read for it ([`outcome`]). The notice
+//! is appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
 mod outcome;
 

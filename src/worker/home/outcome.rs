@@ -1,4 +1,5 @@
-//! What a job came to: held while the beginning of its message is read for a notice or there is no room for one, then written down.
+//! What a job came to: held while the beginning of its message is read for a notice or there is no room for one, and then
+//! written down.
 
 use super::Home;
 use crate::delivery::{self, Bounce, Fate, HopPath, JobResult, Verdict};
