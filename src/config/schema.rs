@@ -8,12 +8,14 @@ mod delivery;
 mod destination;
 mod pair;
 mod sender;
+mod workers;
 
 pub use bounds::Limits;
 pub use delivery::{Delivery, Retry};
 pub use destination::{Reaction, ReactionAction, Shaping};
 pub use pair::{Arbiter, Encryption, Pair};
 pub use sender::{Pool, PoolAddress, Tenant};
+pub use workers::{Poll, Workers};
 
 use super::hop::Hop;
 use super::signing::{Dkim, Signing};
@@ -159,37 +161,6 @@ impl Transport {
             Transport::Kernel => "kernel",
         }
     }
-}
-
-/// One worker runs on each core, and owns the sessions and the log of that core.
-#[derive(Clone, Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(default, deny_unknown_fields)]
-pub struct Workers {
-    /// The cores, by the numbers of /proc/cpuinfo, best isolated from the scheduler. An empty list runs one worker that is
-    /// not pinned.
-    #[schemars(extend("x-example" = [2, 3]), length(max = 64))]
-    pub cores: Vec<usize>,
-    /// What an idle worker does: "busy" spins without end (dedicated boxes), "adaptive" spins for a moment and then sleeps
-    /// until something arrives, "sleep" sleeps at once.
-    pub poll: Poll,
-}
-
-impl Workers {
-    /// How many there are.
-    pub fn count(&self) -> u16 {
-        self.cores.len().max(1) as u16
-    }
-}
-
-/// What an idle worker does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-#[schemars(inline)]
-pub enum Poll {
-    Busy,
-    #[default]
-    Adaptive,
-    Sleep,
 }
 
 /// A network card whose queues the workers read (af_xdp, dpdk). There is one, and a second one if the links of a pair go over a

@@ -312,18 +312,22 @@ impl Reporter {
         self.messages_logged = wanted;
     }
 
-    /// Has a step of a message logged, which is put into words only if somebody reads it.
-    pub fn message(&mut self, event: impl FnOnce() -> Event) {
+    /// Has a step of a message ([`Event::is_of_message`]) logged, which is put into words only if somebody reads it.
+    pub fn message(&mut self, step: impl FnOnce() -> Event) {
         if self.messages_logged {
-            self.event(event());
+            let event = step();
+            debug_assert!(event.is_of_message(), "no step of a message: {event:?}");
+            self.log(event);
         }
     }
 
-    /// Has an event logged; if the channel is full it is dropped and counted.
+    /// Has an event logged that is no step of a message; if the channel is full it is dropped and counted.
     pub fn event(&mut self, event: Event) {
-        if !self.messages_logged && event.is_of_message() {
-            return;
-        }
+        debug_assert!(!event.is_of_message(), "a step of a message, which is logged only if that is wanted: {event:?}");
+        self.log(event);
+    }
+
+    fn log(&mut self, event: Event) {
         if self.sender.try_send(FromWorker::Event(event)).is_err() {
             self.events_lost += 1;
         }

@@ -65,6 +65,7 @@
 
 mod admin;
 mod alert;
+mod causes;
 mod client;
 mod condition;
 mod destination;
@@ -120,18 +121,3 @@ pub use status::{
     StageReport, Stages, StatusReport, WorkerReport, WorkerStatus,
 };
 pub use switchboard::Switchboard;
-
-/// An error with what is behind it, and says something else. None of ours names a URL, which may hold a secret.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.ends_with(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
-    }
-    text
-}

@@ -144,6 +144,10 @@ pub const HEALTH_REASONS_MAX: usize = 16;
 /// The longest text of a condition, bytes; what systems and disks say is shorter.
 pub const CONDITION_TEXT_SIZE_MAX: usize = 512;
 
+/// What is kept of why the endpoints of etcd do not answer, bytes, of which each has an equal share: the text of the condition
+/// shows all of it.
+pub const STORE_ERRORS_SIZE_MAX: usize = 400;
+
 /// How long lost log lines count as a condition after the last one was lost.
 pub const EVENTS_LOST_DURATION: Duration = Duration::from_secs(60);
 

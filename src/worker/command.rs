@@ -41,7 +41,7 @@ impl Home {
                 }
                 log.hold(id, true);
                 home.queue(id).remove(id);
-                parts.reporter.event(Event::Held { id });
+                parts.reporter.message(|| Event::Held { id });
                 true
             }),
             QueueCommand::Release { selection } => self.each(parts, &selection, |home, parts, id| {
@@ -54,14 +54,14 @@ impl Home {
                 if let Some(message) = log.and_then(|log| log.message(id)) {
                     home.queue(id).add(parts.now, &message);
                 }
-                parts.reporter.event(Event::Released { id });
+                parts.reporter.message(|| Event::Released { id });
                 true
             }),
             QueueCommand::Delete { selection } => self.each(parts, &selection, |home, parts, id| {
                 let Some(log) = parts.logs.of(id).filter(|log| !log.failed()) else { return false };
                 log.delete(id);
                 home.queue(id).remove(id);
-                parts.reporter.event(Event::Deleted { id });
+                parts.reporter.message(|| Event::Deleted { id });
                 true
             }),
         }

@@ -212,11 +212,13 @@ impl Signing {
         let Some(place) = self.in_hand.iter().position(|in_hand| in_hand.id == id) else { return };
         if let Step::Recording { signed, unsignable } = self.in_hand.swap_remove(place).step {
             if let Some(Signed { domain, selectors, .. }) = signed {
-                let selectors = selectors.iter().map(ToString::to_string).collect();
-                parts.reporter.event(Event::Signed { id, domain: domain.to_string(), selectors });
+                parts.reporter.message(|| {
+                    let selectors = selectors.iter().map(ToString::to_string).collect();
+                    Event::Signed { id, domain: domain.to_string(), selectors }
+                });
             }
             if let Some(unsignable) = unsignable {
-                parts.reporter.event(Event::Unsigned { id, reason: unsignable.to_string() });
+                parts.reporter.message(|| Event::Unsigned { id, reason: unsignable.to_string() });
             }
         }
     }
@@ -393,7 +395,7 @@ impl Signing {
                     return self.record(parts, id, keyless, None, Some(unsignable));
                 }
                 if !keyless {
-                    parts.reporter.event(Event::SigningDeferred { id, reason: unsignable.to_string() });
+                    parts.reporter.message(|| Event::SigningDeferred { id, reason: unsignable.to_string() });
                 }
                 self.wait(id, parts.now.mono + SIGNING_KEY_DELAY, true);
             }

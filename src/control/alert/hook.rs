@@ -4,7 +4,7 @@
 
 use super::Notice;
 use crate::config::Alert;
-use crate::control::causes;
+use crate::control::causes::causes;
 use crate::limits::{ALERT_COMMAND_TIMEOUT, WEBHOOK_TIMEOUT};
 use axum::body::Bytes;
 use axum::http::header::{CONTENT_TYPE, USER_AGENT};

@@ -12,7 +12,8 @@ pub struct PairStatus {
     pub node: Node,
     /// Who decides when a box is not heard.
     pub arbiter: ArbiterKind,
-    /// Why etcd was last not of help, unless it has answered since; with the manual arbiter, why this box could not keep a register.
+    /// Of each endpoint of etcd, why it was last not of help, if that is so of all; with the manual arbiter, why this box could
+    /// not keep a register.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store_error: Option<String>,
     /// The partner has the same standing orders; none: it is not heard. Where it has others they come to be the same by themselves.

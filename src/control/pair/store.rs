@@ -9,8 +9,8 @@
 
 use super::{MemoryError, PairTask};
 use crate::config::Pair;
-use crate::control::causes;
-use crate::limits::{REGISTER_TIMEOUT, WATCH_RETRY_DELAY};
+use crate::control::causes::causes;
+use crate::limits::{REGISTER_TIMEOUT, STORE_ERRORS_SIZE_MAX, WATCH_RETRY_DELAY};
 use crate::mirror::arbiter::{self, Found, Outcome};
 use crate::mirror::register::{Node, Register};
 use etcd_client::{
@@ -70,8 +70,8 @@ pub struct Store {
 struct Line {
     place: usize,
     client: Option<Client>,
-    /// Why the last question had no answer, unless one has had since.
-    error: Option<String>,
+    /// Of each endpoint, why the last question to it had no answer, if it had none.
+    errors: Vec<Option<String>>,
 }
 
 impl Store {
@@ -100,17 +100,21 @@ impl Store {
             });
         }
         let endpoint = |text: &String| endpoint(text, tls.as_ref());
+        let endpoints: Vec<Endpoint> = pair.etcd.iter().map(endpoint).collect::<Result<_, _>>()?;
+        let errors = vec![None; endpoints.len()];
         Ok(Store {
-            endpoints: pair.etcd.iter().map(endpoint).collect::<Result<_, _>>()?,
+            endpoints,
             prefix: pair.etcd_prefix.clone(),
             options,
-            line: Mutex::new(Line { place: 0, client: None, error: None }),
+            line: Mutex::new(Line { place: 0, client: None, errors }),
         })
     }
 
-    /// Why the last question had no answer, unless one has had since.
+    /// Of each endpoint, in the order of the configuration, why the last question to it had no answer; none while there is one
+    /// that has answered it, or was not asked yet.
     pub fn error(&self) -> Option<String> {
-        self.line().error.clone()
+        let errors: Option<Vec<String>> = self.line().errors.iter().cloned().collect();
+        errors.map(|errors| errors.join("; "))
     }
 
     fn line(&self) -> std::sync::MutexGuard<'_, Line> {
@@ -126,15 +130,17 @@ impl Store {
         let place = self.line().place;
         let failed = match timeout(REGISTER_TIMEOUT, self.try_ask(place, identity, task)).await {
             Ok(Ok(event)) => {
-                self.line().error = None;
+                self.line().errors[place] = None;
                 return event;
             }
             Ok(Err(error)) => why(&error),
             Err(_) => format!("no answer within {} ms", REGISTER_TIMEOUT.as_millis()),
         };
-        let mut line = self.line();
         let uri = self.endpoints[place].uri().to_string();
-        line.error = Some(format!("{}: {failed}", uri.trim_end_matches('/')));
+        let mut error = format!("{}: {failed}", uri.trim_end_matches('/'));
+        error.truncate(error.floor_char_boundary(STORE_ERRORS_SIZE_MAX / self.endpoints.len()));
+        let mut line = self.line();
+        line.errors[place] = Some(error);
         // Both identities ask; the first that fails moves on.
         if line.place == place {
             line.place = (place + 1) % self.endpoints.len();

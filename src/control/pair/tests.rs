@@ -3,12 +3,13 @@ use super::*;
 use crate::control::{OrderBoard, OrderCommand, OrdersKept, PairReport, PairWish, ToWorker, links};
 use crate::delivery::{Selector, Treatment};
 use crate::env::{Instant, Now};
-use crate::limits::ORDERS_TELL_INTERVAL;
+use crate::limits::{ORDERS_TELL_INTERVAL, STORE_ERRORS_SIZE_MAX};
 use crate::mirror::arbiter::{Command, Event, Found, Outcome, Refusal, Role, Settings, Stage, Words};
 use crate::mirror::register::{Incarnation, Memory, Node, Register};
 use crate::mirror::standing::Standing;
 use crate::spool::Room;
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 
 #[test]
@@ -274,6 +275,19 @@ fn every_transition_is_told_once_and_counted() {
     assert_eq!((counts.transitions, counts.takeovers), (expected.len() as u64, 1));
 }
 
+/// What is in `etcd` and `more` of `[pair]`, opened.
+fn store(etcd: &[String], more: &str) -> Result<Store, StoreError> {
+    let text = format!(
+        "transport = \"af_xdp\"\nhostname = \"mx1.example.net\"\n[[port]]\ndevice = \"eth1\"\n\
+         [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
+         [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
+         [pair]\nnode = \"a\"\naddress = \"10.9.9.1/24\"\npartner = \"10.9.9.2\"\nencryption = \"none\"\n\
+         etcd = {etcd:?}\n{more}"
+    );
+    let config = crate::config::parse(&text, "pair.toml").expect("a good file");
+    Store::open(&config.pair.expect("a pair"))
+}
+
 #[test]
 fn what_etcd_cannot_be_shown_is_refused_before_it_is_asked() {
     let directory = tempfile::tempdir().unwrap();
@@ -283,19 +297,32 @@ fn what_etcd_cannot_be_shown_is_refused_before_it_is_asked() {
     fs::write(path("etcd.key"), known.signing_key.serialize_pem()).unwrap();
     fs::write(path("broken.key"), "no key").unwrap();
     let open = |key: &str| {
-        let text = format!(
-            "transport = \"af_xdp\"\nhostname = \"mx1.example.net\"\n[[port]]\ndevice = \"eth1\"\n\
-             [[address]]\nip = \"192.0.2.25/24\"\nidentity = \"a\"\n\
-             [[listener]]\naddress = \"192.0.2.25:25\"\nrole = \"relay\"\n\
-             [pair]\nnode = \"a\"\naddress = \"10.9.9.1/24\"\npartner = \"10.9.9.2\"\nencryption = \"none\"\n\
-             etcd = [\"https://[2001:db8::10]:2379\"]\netcd_ca = \"{ca}\"\netcd_certificate = \"{ca}\"\netcd_key = \"{key}\"\n",
-            ca = path("ca.pem"),
-            key = path(key),
-        );
-        let config = crate::config::parse(&text, "pair.toml").expect("a good file");
-        Store::open(&config.pair.expect("a pair")).map(|_| ()).map_err(|error| error.to_string())
+        let (ca, key) = (path("ca.pem"), path(key));
+        let more = format!("etcd_ca = \"{ca}\"\netcd_certificate = \"{ca}\"\netcd_key = \"{key}\"\n");
+        let store = store(&["https://[2001:db8::10]:2379".to_owned()], &more);
+        store.map(|_| ()).map_err(|error| error.to_string())
     };
     assert_eq!(open("etcd.key"), Ok(()));
     let said = open("broken.key").unwrap_err();
     assert!(said.contains("https://[2001:db8::10]:2379 cannot be reached with `etcd_ca`"), "{said}");
+}
+
+#[test]
+fn an_operator_is_told_of_every_endpoint_once_none_is_left() {
+    // Nobody listens at these any more.
+    let closed = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let endpoints = closed.map(|listener| format!("http://{}", listener.local_addr().unwrap()));
+    let store = store(&endpoints, "").unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for _ in &endpoints {
+        assert_eq!(store.error(), None, "one is left");
+        assert_eq!(runtime.block_on(store.ask(Node::A, PairTask::Read)), Event::Read(Found::Unreachable));
+    }
+    let said = store.error().expect("each has failed");
+    let each: Vec<&str> = said.split("; ").collect();
+    assert_eq!(each.len(), endpoints.len(), "{said}");
+    for (said, endpoint) in each.iter().zip(&endpoints) {
+        assert!(said.starts_with(&format!("{endpoint}: ")) && said.len() > endpoint.len() + 10, "{said}");
+        assert!(said.len() <= STORE_ERRORS_SIZE_MAX / endpoints.len(), "{said}");
+    }
 }
