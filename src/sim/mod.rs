@@ -65,6 +65,7 @@ mod names;
 mod node;
 mod peer;
 mod plan;
+mod proof;
 mod receiver;
 mod secure;
 mod setup;
@@ -142,16 +143,7 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
 
 /// Lives through the world of a seed, among these.
 pub fn run_in(worlds: Worlds, seed: u64, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| {
-        let mut world = world::World::new(seed, worlds.kind, echo);
-        if worlds.tls {
-            world.secure();
-        }
-        if worlds.dkim {
-            world.sign();
-        }
-        world.run()
-    });
+    let lived = catch_unwind(|| world::World::new(seed, worlds, echo).run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));

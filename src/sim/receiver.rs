@@ -3,6 +3,8 @@
 use super::ledger::DeliveryId;
 use super::mail::{ORIGIN, number_of_recipient};
 use super::peer::{Scene, Script, Wire};
+use super::plan::LMTP;
+use super::proof::Shown;
 use super::setup::may_come_from;
 use crate::env::Instant;
 use crate::flow::FlowEnd;
@@ -39,10 +41,9 @@ pub(super) struct Manner {
 #[derive(Debug, Default)]
 pub(super) struct Hop {
     pub manner: Manner,
-    /// Replies for each recipient behind the final dot (RFC 2033).
-    pub lmtp: bool,
-    /// Its place, if it knows where mail to it comes from.
-    pub place: Option<usize>,
+    place: usize,
+    /// It knows where mail to it comes from.
+    pub knows_pools: bool,
     /// It offers MT-PRIORITY.
     priorities: bool,
     /// Conversations.
@@ -51,8 +52,8 @@ pub(super) struct Hop {
 }
 
 impl Hop {
-    pub(super) fn new(lmtp: bool, priorities: bool) -> Hop {
-        Hop { lmtp, priorities, ..Hop::default() }
+    pub(super) fn new(place: usize, priorities: bool) -> Hop {
+        Hop { place, priorities, ..Hop::default() }
     }
 }
 
@@ -108,7 +109,9 @@ impl Receiver {
             self.reset();
             let (sender, parameters) = path.split_once('>').unzip();
             self.sender = sender.map(str::to_owned);
-            if let (Some(place), Some(client), Some(sender)) = (self.hop.borrow().place, wire.client, sender)
+            let Hop { place, knows_pools, .. } = *self.hop.borrow();
+            if let (Some(client), Some(sender)) = (wire.client, sender)
+                && knows_pools
                 && !may_come_from(client, sender, place)
             {
                 scene.ledger.violate(scene.now, format_args!("mail from <{sender}> came to hop {place} from {client}"));
@@ -166,7 +169,8 @@ impl Receiver {
             wire.aborting = true;
             return;
         }
-        let lmtp = self.hop.borrow().lmtp;
+        // Replies for each recipient behind the final dot (RFC 2033).
+        let lmtp = self.hop.borrow().place == LMTP;
         let (mut answer, mut count) = ("250 2.0.0 taken\r\n", if lmtp { self.recipients.len() } else { 1 });
         if scene.random.random_bool(manner.defer_content) {
             answer = "451 4.3.0 later\r\n";
@@ -176,7 +180,7 @@ impl Receiver {
                 scene.ledger.refused(&sender, recipient);
             }
         } else {
-            self.take(&sender, scene);
+            self.take(&sender, wire.shown, scene);
         }
         if dies {
             wire.aborting = true;
@@ -192,12 +196,13 @@ impl Receiver {
         self.reset();
     }
 
-    fn take(&mut self, sender: &str, scene: &mut Scene<'_>) {
+    fn take(&mut self, sender: &str, shown: Shown, scene: &mut Scene<'_>) {
         if sender.is_empty() && self.recipients.iter().all(|recipient| recipient.ends_with(ORIGIN)) {
             return notice(&self.content, scene);
         }
         for recipient in &self.recipients {
             let delivery = scene.ledger.delivered(scene.now, sender, recipient, &self.content);
+            scene.ledger.prove(scene.now, recipient, self.hop.borrow().place, shown);
             self.unconfirmed.extend(delivery);
         }
     }

@@ -68,6 +68,7 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         }
         let way = if by_mx.contains(&domain) { "mx = true".to_owned() } else { format!("to = [{to}]") };
         text += &format!("[[route]]\ndomain = \"d{domain}.test\"\n{way}\n");
+        text += &plan.demands[domain].tls().map_or(String::new(), |tls| format!("tls = \"{tls}\"\n"));
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
     if plan.pools && !plan.pair {
