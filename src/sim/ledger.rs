@@ -506,7 +506,7 @@ impl Ledger {
         let Some(proof) = &mut self.proof else { return };
         let demand = proof.demand(domain_of(to));
         *proof.deliveries.entry((demand, shown)).or_default() += 1;
-        if !proof.allows(domain_of(to), shown) {
+        if !proof.allows(now, domain_of(to), hop, shown) {
             self.violate(now, format_args!("unproved: {to} ({demand:?}) was delivered to hop {hop}: {shown:?}"));
         }
     }

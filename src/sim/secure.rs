@@ -14,7 +14,7 @@ use super::setup::hop_address;
 use crate::tls::{Client, Server, Tls, Verification};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use ring::digest::{SHA256, digest};
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
@@ -145,6 +145,11 @@ fn key(number: u8) -> (PrivatePkcs8KeyDer<'static>, KeyPair) {
     let der = PrivatePkcs8KeyDer::from(der);
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).expect("a key");
     (der, key)
+}
+
+/// What a TLSA record of the form 3 1 1 says of the key of this number (RFC 6698 §2.1).
+pub(super) fn digest_of_key(number: u8) -> Box<[u8]> {
+    digest(&SHA256, &key(number).1.subject_public_key_info()).as_ref().into()
 }
 
 /// The key of the authority that appliances trust.

@@ -2,6 +2,7 @@
 
 use super::mail;
 use super::plan::{HOME, LMTP, Plan, Shaping, WORKERS_OF_PAIRS_MAX};
+use super::proof::Demand;
 use crate::config;
 use crate::env::Instant;
 use crate::mirror::register::Node as Identity;
@@ -58,6 +59,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     if plan.priorities {
         let spoken_of = format!("role = \"relay\"\nmt_priority = true\npriority_max = {}\n", mail::PRIORITY_MAX);
         text = text.replace("role = \"relay\"\n", &spoken_of);
+    }
+    if plan.demands.contains(&Demand::Dane) {
+        text += "[dns]\ndnssec = \"trust_ad\"\n";
     }
     let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {

@@ -406,7 +406,10 @@ impl World {
 
     /// What the boxes ask about names, and what they hear.
     fn look_up(&mut self, now: Instant) {
-        while let Some(NameAnswer { place, life, question, reply, no_mail_until }) = self.names.answer(now) {
+        while let Some(NameAnswer { place, life, question, mut reply, no_mail_until }) = self.names.answer(now) {
+            if let Some(proof) = &mut self.ledger.proof {
+                proof.answer(now, (place, life), &question, &mut reply);
+            }
             if let Some(until) = no_mail_until {
                 self.ledger.no_mail(now, &question.name, until);
             }

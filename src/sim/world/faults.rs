@@ -116,8 +116,8 @@ impl World {
                 self.at(duration, Happening::Mend(fault, place));
                 true
             }
-            Fault::Shows(hop, shown, duration) => {
-                self.ledger.proof.iter_mut().for_each(|proof| proof.show(hop, shown));
+            Fault::Proof(trouble, duration) => {
+                self.ledger.proof.iter_mut().for_each(|proof| proof.begin(trouble));
                 self.at(duration, Happening::Mend(fault, place));
                 true
             }
@@ -208,7 +208,7 @@ impl World {
             Fault::FramesShort(..) => self.nodes[place].set_shortage(&self.network, 0.0),
             Fault::Manner(hop, ..) => self.hops[hop].borrow_mut().manner = Manner::default(),
             Fault::Name(domain, ..) => self.names.mend(domain),
-            Fault::Shows(hop, ..) => self.ledger.proof.iter_mut().for_each(|proof| proof.mend(hop)),
+            Fault::Proof(trouble, _) => self.ledger.proof.iter_mut().for_each(|proof| proof.end(trouble)),
             _ => {}
         }
     }

@@ -28,7 +28,7 @@ pub(in crate::sim) struct Watched {
 }
 
 /// What is said then.
-const UNPROVED: [&str; 2] = ["invalid peer certificate", "the server offers no TLS"];
+const UNPROVED: [&str; 4] = ["certificate", "the server offers no TLS", "TLSA", "MTA-STS"];
 
 impl Watched {
     pub(super) fn note(&mut self, event: &Event) {
