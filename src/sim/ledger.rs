@@ -4,6 +4,7 @@
 //! broken invariant, if there is one, and the sums. It knows nothing of how the appliance works.
 
 use super::mail::Mail;
+use super::plan::LMTP;
 use super::proof::{Proof, Shown};
 use super::trace::Trace;
 use crate::delivery::{Selector, StandingOrder, Treatment};
@@ -511,6 +512,19 @@ impl Ledger {
         }
     }
 
+    /// A next hop is told that a message demands proof of all, or not (RFC 8689 §4.2.1).
+    pub(super) fn required(&mut self, now: Instant, sender: &str, told: bool, (hop, shown): (usize, Shown)) {
+        let Some(proof) = &mut self.proof else { return };
+        let Some(number) = super::mail::number_of_sender(sender) else { return };
+        let Some(entry) = self.entries.get(&number) else { return };
+        proof.required += u64::from(told);
+        // Who has the mailbox passes nothing on.
+        if entry.mail.requiretls != told && hop != LMTP || told && !proof.is_proved(now, hop, shown) {
+            let told = if told { "with" } else { "without" };
+            self.violate(now, format_args!("unproved: message {number} to hop {hop} {told} REQUIRETLS: {shown:?}"));
+        }
+    }
+
     /// The appliance has read the 250: it has gone on in the same connection.
     pub(super) fn confirm(&mut self, now: Instant, delivery: DeliveryId) {
         let recorded_by = now.max(self.stalled_until) + OUTCOME_DELAY_MAX;
@@ -559,7 +573,8 @@ impl Ledger {
         let old = now.since(entry.begun_at) + CLOCK_SLACK >= self.age_max;
         let domain = domain_of(to);
         let no_mail = self.no_mail.get(domain).is_some_and(|until| entry.begun_at <= *until);
-        refused || old || self.clock_jumped || no_mail
+        let refusing = |proof: &Proof| entry.mail.requiretls && proof.may_refuse(domain);
+        refused || old || self.clock_jumped || no_mail || self.proof.as_ref().is_some_and(refusing)
     }
 
     /// Whether a message must be in the queue: it was acknowledged, and nothing is known that can have ended it.

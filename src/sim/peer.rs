@@ -28,7 +28,7 @@ pub(super) struct Wire {
     pub aborting: bool,
     /// Who has begun it, if it was the other side.
     pub client: Option<IpAddr>,
-    /// What its next hop has shown.
+    /// What the end that is connected to has shown.
     pub shown: Shown,
     sent: usize,
 }

@@ -193,6 +193,8 @@ pub(super) struct Plan {
     pub by_mx: bool,
     /// What is demanded of TLS with the next hops of each domain.
     pub demands: [Demand; DOMAINS],
+    /// REQUIRETLS is offered to clients, and by all next hops under TLS or only by some.
+    pub requiretls: Option<bool>,
     /// Limits of the appliance's own for some next hops.
     pub shaping: Vec<Shaping>,
     /// Mail leaves from pools of own addresses.
@@ -243,6 +245,7 @@ impl Plan {
             checks: random.random_bool(0.3),
             by_mx: false,
             demands: Default::default(),
+            requiretls: None,
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
@@ -377,6 +380,7 @@ impl Plan {
             checks: random.random_bool(0.3),
             by_mx: false,
             demands: Default::default(),
+            requiretls: None,
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,

@@ -202,6 +202,7 @@ pub(super) fn add_proof(plan: &mut Plan, seed: u64) {
             plan.faults.push((at, Fault::Proof(trouble, seconds(random, 1..=most))));
         }
     }
+    plan.requiretls = random.random_bool(0.6).then(|| random.random_bool(0.6));
 }
 
 /// What next hops show, and what is known of them.
@@ -209,6 +210,8 @@ pub(super) struct Proof {
     demands: [Demand; DOMAINS],
     /// Mail may go as that of another domain does, of which the operator demands no less.
     reroutes: bool,
+    /// All next hops offer REQUIRETLS under TLS.
+    all_offer: bool,
     shown: [Shown; HOPS],
     tlsa: [Option<TlsaTrouble>; HOPS],
     policies: [Option<PolicyTrouble>; DOMAINS],
@@ -218,6 +221,8 @@ pub(super) struct Proof {
     told: BTreeMap<(usize, u64), Told>,
     /// How many times next hops took a message, by what was demanded of them and what they had shown.
     pub deliveries: BTreeMap<(Demand, Shown), u64>,
+    /// How many times they heard REQUIRETLS.
+    pub required: u64,
 }
 
 impl Proof {
@@ -226,12 +231,14 @@ impl Proof {
         let mut proof = Proof {
             demands: plan.demands,
             reroutes: plan.faults.iter().any(|(_, fault)| reroutes(fault)),
+            all_offer: plan.requiretls == Some(true),
             shown: [Shown::Nothing; HOPS],
             tlsa: [None; HOPS],
             policies: [None; DOMAINS],
             versions: [0; DOMAINS],
             told: BTreeMap::new(),
             deliveries: BTreeMap::new(),
+            required: 0,
         };
         proof.heal();
         proof
@@ -375,6 +382,19 @@ impl Proof {
     }
 }
 
+/// Mail that demands it of all next hops (REQUIRETLS, RFC 8689).
+impl Proof {
+    /// Whether a next hop that has shown this in the session is who it should be, for anybody who wants to know.
+    pub(super) fn is_proved(&self, now: Instant, hop: usize, shown: Shown) -> bool {
+        shown == Shown::Good || self.told.values().any(|told| told.knows_key(now, hop, shown))
+    }
+
+    /// Whether mail for a domain may bounce for it: next hops need not show who they are, or may not offer it.
+    pub(super) fn may_refuse(&self, domain: &str) -> bool {
+        self.demand(domain) != Demand::Verify || !self.all_offer
+    }
+}
+
 /// What a process was told of names, and when.
 #[derive(Default)]
 struct Told(BTreeMap<Question, Vec<(Instant, Reply)>>);
@@ -391,19 +411,26 @@ impl Told {
         if !self.all(domain, Kind::Mx).iter().any(|(_, reply)| records(reply).any(names)) {
             return false;
         }
-        let base = format!("{TLSA_PREFIX}{host}");
-        let tlsa = lately(now, self.all(&base, Kind::Tlsa));
+        let tlsa = self.tlsa(now, hop);
         let others = [(domain, Kind::Mx), (&host, Kind::A), (&host, Kind::Aaaa)];
         let others = others.into_iter().flat_map(|(name, kind)| lately(now, self.all(name, kind)));
         let is_insecure = |(_, reply): &(Instant, Reply)| !reply.secure && !matches!(reply.said, Said::Failed(_));
         let is_absent = |(_, reply): &(Instant, Reply)| matches!(reply.said, Said::Nothing | Said::NoName);
         // While nobody knows whether there are some nothing goes there.
         let free = tlsa.iter().any(is_absent) || tlsa.iter().chain(others).any(is_insecure);
+        // What the DNS demands must not be passed by with a policy (RFC 8461 §2).
+        self.knows_key(now, hop, shown) || free && (!sts || self.agrees(now, domain, &host, shown))
+    }
+
+    fn tlsa(&self, now: Instant, hop: usize) -> &[(Instant, Reply)] {
+        lately(now, self.all(&format!("{TLSA_PREFIX}{}", host(hop)), Kind::Tlsa))
+    }
+
+    /// Whether a next hop that has shown this has a key that the DNS knows.
+    fn knows_key(&self, now: Instant, hop: usize, shown: Shown) -> bool {
         let key = shown.key(hop).map(digest_of_key);
         let fits = |data: &Data| matches!(data, Data::Tlsa(tlsa) if Some(&tlsa.data) == key.as_ref());
-        let proved = tlsa.iter().any(|(_, reply)| reply.secure && records(reply).any(fits));
-        // What the DNS demands must not be passed by with a policy (RFC 8461 §2).
-        proved || free && (!sts || self.agrees(now, domain, &host, shown))
+        self.tlsa(now, hop).iter().any(|(_, reply)| reply.secure && records(reply).any(fits))
     }
 
     /// Whether the policy of a domain agrees with that.

@@ -46,6 +46,8 @@ pub(super) struct Hop {
     pub knows_pools: bool,
     /// It offers MT-PRIORITY.
     priorities: bool,
+    /// It offers REQUIRETLS under TLS.
+    pub requiretls: bool,
     /// Conversations.
     open: u32,
     seen: BTreeMap<String, Instant>,
@@ -100,6 +102,9 @@ impl Receiver {
         let upper = line.to_ascii_uppercase();
         if upper.starts_with("EHLO ") || upper.starts_with("LHLO ") {
             wire.say("250-hop.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-ENHANCEDSTATUSCODES\r\n");
+            if self.hop.borrow().requiretls && wire.shown != Shown::Nothing {
+                wire.say("250-REQUIRETLS\r\n");
+            }
             wire.say(if self.hop.borrow().priorities {
                 "250-MT-PRIORITY\r\n250 8BITMIME\r\n"
             } else {
@@ -119,6 +124,8 @@ impl Receiver {
             if let (Some(sender), Some(parameters)) = (sender, parameters) {
                 let word = parameters.split(' ').find_map(|word| word.strip_prefix("MT-PRIORITY="));
                 scene.ledger.ranked(scene.now, sender, word, self.hop.borrow().priorities);
+                let required = parameters.split(' ').any(|word| word == "REQUIRETLS");
+                scene.ledger.required(scene.now, sender, required, (place, wire.shown));
             }
             wire.say("250 2.1.0 sender\r\n");
         } else if let Some(path) = upper.starts_with("RCPT TO:<").then(|| &line[9..]) {

@@ -301,7 +301,7 @@ pub(super) struct Layer {
     stage: Stage,
     fate: Fate,
     client: Option<Rc<RefCell<Client>>>,
-    /// What a next hop shows.
+    /// What the end that is connected to shows.
     shown: Shown,
     /// Bytes for the wire.
     raw: Vec<u8>,
@@ -319,7 +319,7 @@ impl Layer {
     /// That of a client.
     pub(super) fn asking(client: Rc<RefCell<Client>>, fate: Fate) -> Layer {
         let stage = Stage::Asking { asking: Asking::Greeting, line: Vec::new() };
-        Layer { stage, client: Some(client), fate, ..Layer::clear() }
+        Layer { stage, client: Some(client), fate, shown: Shown::Good, ..Layer::clear() }
     }
 
     /// That of a next hop.
@@ -332,7 +332,7 @@ impl Layer {
         matches!(self.stage, Stage::Clear) && self.raw.is_empty()
     }
 
-    /// What the other side has seen of a next hop: nothing, before there is TLS.
+    /// What the end that is connected to has shown: nothing, before there is TLS.
     pub(super) fn shown(&self) -> Shown {
         let is_secure = matches!(&self.stage, Stage::Tls { tls, .. } if !tls.is_handshaking());
         if is_secure { self.shown } else { Shown::Nothing }

@@ -63,6 +63,9 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     if plan.demands.contains(&Demand::Dane) {
         text += "[dns]\ndnssec = \"trust_ad\"\n";
     }
+    if plan.requiretls.is_some() {
+        text = text.replace("role = \"relay\"\n", "role = \"relay\"\nrequiretls = true\n");
+    }
     let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };

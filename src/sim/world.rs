@@ -207,6 +207,7 @@ impl World {
         let hop = |place| {
             let mut hop = Hop::new(place, priorities(place));
             hop.knows_pools = knows;
+            hop.requiretls = plan.requiretls.is_some_and(|all| all || place.is_multiple_of(2));
             Rc::new(RefCell::new(hop))
         };
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
@@ -505,7 +506,8 @@ impl World {
         let mails = (0..count).map(|_| {
             self.mail_next += 1;
             let mail = Mail::new(self.seed, self.mail_next);
-            if self.plan.priorities { mail.with_priority() } else { mail }
+            let mail = if self.plan.priorities { mail.with_priority() } else { mail };
+            if self.plan.requiretls.is_some() { mail.with_requiretls() } else { mail }
         });
         let mut client = Client::new(style, mails.collect());
         if !polite {

@@ -45,13 +45,14 @@ const WORLDS_WITH_PROOF: [u64; 4] = [9, 14, 18, 60];
 #[test]
 fn mail_that_needs_proof_waits_for_it_and_goes_out_with_it() {
     let (mut faults, mut proved) = (BTreeSet::new(), BTreeMap::<_, u64>::new());
-    let mut put_off = 0;
+    let (mut put_off, mut required) = (0, [0; 2]);
     for seed in WORLDS_WITH_PROOF {
         let (outcome, watched) = world(seed, Kind::Single).run_watched();
         assert_eq!(outcome.failure, None, "seed {seed}");
         faults.extend(outcome.injected.into_keys());
         watched.proved.into_iter().for_each(|(how, count)| *proved.entry(how).or_default() += count);
         put_off += watched.put_off;
+        required.iter_mut().zip(watched.required).for_each(|(sum, count)| *sum += count);
     }
     let unmet: Vec<&str> = FAULTS.into_iter().filter(|fault| !faults.contains(fault)).collect();
     assert!(unmet.is_empty(), "not met: {unmet:?}");
@@ -67,5 +68,5 @@ fn mail_that_needs_proof_waits_for_it_and_goes_out_with_it() {
     ] {
         assert!(met(how), "{how:?} in {proved:?}");
     }
-    assert!(put_off > 10, "{put_off}");
+    assert!(put_off > 10 && required.into_iter().all(|count| count > 2), "{put_off} {required:?}");
 }

@@ -25,6 +25,8 @@ pub(in crate::sim) struct Watched {
     pub proved: BTreeMap<(Demand, Shown), u64>,
     /// Times that mail was put off since a next hop had not shown who it is.
     pub put_off: u64,
+    /// Times that next hops heard REQUIRETLS, and that mail bounced for it.
+    pub required: [u64; 2],
 }
 
 /// What is said then.
@@ -41,6 +43,9 @@ impl Watched {
             Event::Deferred { attempt, .. } if UNPROVED.iter().any(|text| attempt.reply.contains(text)) => {
                 self.put_off += 1;
             }
+            Event::Bounced { attempt, .. } if attempt.reply.contains("does not support REQUIRETLS") => {
+                self.required[1] += 1;
+            }
             _ => {}
         }
     }
@@ -54,8 +59,10 @@ impl World {
         }
         let mut watched = std::mem::take(&mut self.watched);
         watched.handshakes = self.secure.as_ref().map_or([0; 2], |secure| [secure.good, secure.bad]);
-        watched.proved =
-            self.ledger.proof.as_mut().map(|proof| std::mem::take(&mut proof.deliveries)).unwrap_or_default();
+        if let Some(proof) = &mut self.ledger.proof {
+            watched.proved = std::mem::take(&mut proof.deliveries);
+            watched.required[0] = proof.required;
+        }
         (self.outcome(), watched)
     }
 
