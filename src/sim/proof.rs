@@ -199,7 +199,12 @@ pub(super) fn add_proof(plan: &mut Plan, seed: u64) {
                 Demand::Enforce if random.random_bool(0.5) => ProofTrouble::Policy(domain, policy),
                 _ => ProofTrouble::Shows(hop, shows),
             };
-            plan.faults.push((at, Fault::Proof(trouble, seconds(random, 1..=most))));
+            let duration = seconds(random, 1..=most);
+            plan.faults.push((at, Fault::Proof(trouble, duration)));
+            if matches!(trouble, ProofTrouble::Policy(_, PolicyTrouble::NoRecord | PolicyTrouble::Unfetched)) {
+                // Who keeps a policy from being found has a next hop of his own: what was known before counts (RFC 8461 §10.2).
+                plan.faults.push((at, Fault::Proof(ProofTrouble::Shows(hop, shows), duration)));
+            }
         }
     }
     plan.requiretls = random.random_bool(0.6).then(|| random.random_bool(0.6));
