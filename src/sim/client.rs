@@ -3,6 +3,7 @@
 use super::ledger::Standing;
 use super::mail::Mail;
 use super::peer::{Scene, Script, Wire};
+use super::proof::Shown;
 use crate::flow::FlowEnd;
 use crate::smtp::content::FALSE_ENDS;
 use rand::RngExt;
@@ -172,16 +173,18 @@ impl Client {
         if self.babble(Step::Mail, wire, scene) {
             return;
         }
-        let Some(mail) = self.mails.pop_front() else {
+        let Some(mut mail) = self.mails.pop_front() else {
             self.quitting = true;
             wire.say("QUIT\r\n");
             self.expects.push_back(Expect::Quit);
             return;
         };
+        mail.requiretls &= wire.shown != Shown::Nothing;
         scene.ledger.begin(scene.now, &mail);
         (self.ended, self.accepted) = (false, 0);
         let priority = mail.priority.map_or(String::new(), |priority| format!(" MT-PRIORITY={priority}"));
-        wire.say(&format!("MAIL FROM:<{}> SIZE={}{priority}\r\n", mail.sender, mail.content.len()));
+        let requiretls = if mail.requiretls { " REQUIRETLS" } else { "" };
+        wire.say(&format!("MAIL FROM:<{}> SIZE={}{priority}{requiretls}\r\n", mail.sender, mail.content.len()));
         self.expects.push_back(Expect::Mail);
         if self.style != Style::Lockstep {
             for (place, recipient) in mail.recipients.iter().enumerate() {

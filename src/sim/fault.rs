@@ -3,6 +3,7 @@
 use super::attacker::Attack;
 use super::names::NameTrouble;
 use super::node::Linger;
+use super::proof::ProofTrouble;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
 use crate::mirror::arbiter::{Cause, Command, REACHED, Stage};
@@ -94,6 +95,8 @@ pub(super) enum Fault {
     Manner(usize, Manner, Duration),
     /// Something is wrong with a domain in the DNS.
     Name(usize, NameTrouble, Duration),
+    /// Something is wrong with the proof of who a next hop is.
+    Proof(ProofTrouble, Duration),
     /// A box of a pair does not reach the store.
     StoreCut(Duration),
     /// The store answers this share of questions late or never.
@@ -164,6 +167,7 @@ impl Fault {
             Fault::Name(_, NameTrouble::Gone, _) => "no domain",
             Fault::Name(_, NameTrouble::HostFails, _) => "unknown host",
             Fault::Name(_, NameTrouble::Moved(_), _) => "moved MX",
+            Fault::Proof(trouble, _) => trouble.name(),
             Fault::StoreCut(_) => "no store",
             Fault::StoreLossy(..) => "lossy store",
             Fault::PartnersCut(..) => "partners cut",

@@ -4,11 +4,14 @@
 //! broken invariant, if there is one, and the sums. It knows nothing of how the appliance works.
 
 use super::mail::Mail;
+use super::plan::LMTP;
+use super::proof::{Proof, Shown};
 use super::trace::Trace;
 use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::dkim::verify::Published;
 use crate::env::Instant;
 use crate::event::Event;
+use crate::smtp::domain_of;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
@@ -192,6 +195,8 @@ pub(super) struct Ledger {
     no_mail: BTreeMap<String, Instant>,
     /// The keys that all mail must be signed with, if it is signed.
     pub published: Option<Published>,
+    /// What next hops show, and who has to show who it is, where there is TLS.
+    pub proof: Option<Proof>,
 }
 
 impl Ledger {
@@ -215,6 +220,7 @@ impl Ledger {
             violation: None,
             no_mail: BTreeMap::new(),
             published: None,
+            proof: None,
         }
     }
 
@@ -322,7 +328,7 @@ impl Ledger {
             let early = due.since(now);
             return self.violate(now, format_args!("retry: message {number} to {to} is tried {early:?} too early"));
         }
-        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
+        let domain = domain_of(to);
         let is_about = |selector: &Selector| match selector {
             Selector::All => true,
             Selector::Domain(name) => name == domain,
@@ -511,6 +517,29 @@ impl Ledger {
         Some(DeliveryId { number, fate: place, place: fate.deliveries.len() - 1 })
     }
 
+    /// A next hop that has shown this in the session took a message: whoever must show who it is did so.
+    pub(super) fn prove(&mut self, now: Instant, to: &str, hop: usize, shown: Shown) {
+        let Some(proof) = &mut self.proof else { return };
+        let demand = proof.demand(domain_of(to));
+        *proof.deliveries.entry((demand, shown)).or_default() += 1;
+        if !proof.allows(now, domain_of(to), hop, shown) {
+            self.violate(now, format_args!("unproved: {to} ({demand:?}) was delivered to hop {hop}: {shown:?}"));
+        }
+    }
+
+    /// A next hop is told that a message demands proof of all, or not (RFC 8689 §4.2.1).
+    pub(super) fn required(&mut self, now: Instant, sender: &str, told: bool, (hop, shown): (usize, Shown)) {
+        let Some(proof) = &mut self.proof else { return };
+        let Some(number) = super::mail::number_of_sender(sender) else { return };
+        let Some(entry) = self.entries.get(&number) else { return };
+        proof.required += u64::from(told);
+        // Who has the mailbox passes nothing on.
+        if entry.mail.requiretls != told && hop != LMTP || told && !proof.is_proved(now, hop, shown) {
+            let told = if told { "with" } else { "without" };
+            self.violate(now, format_args!("unproved: message {number} to hop {hop} {told} REQUIRETLS: {shown:?}"));
+        }
+    }
+
     /// The appliance has read the 250: it has gone on in the same connection.
     pub(super) fn confirm(&mut self, now: Instant, delivery: DeliveryId) {
         let recorded_by = now.max(self.stalled_until) + OUTCOME_DELAY_MAX;
@@ -557,9 +586,10 @@ impl Ledger {
         let Some(entry) = self.entries.get(&number) else { return false };
         let refused = entry.fates.iter().any(|fate| fate.address == to && fate.refused);
         let old = now.since(entry.begun_at) + CLOCK_SLACK >= self.age_max;
-        let domain = to.split_once('@').map_or("", |(_, domain)| domain);
+        let domain = domain_of(to);
         let no_mail = self.no_mail.get(domain).is_some_and(|until| entry.begun_at <= *until);
-        refused || old || self.clock_jumped || no_mail
+        let refusing = |proof: &Proof| entry.mail.requiretls && proof.may_refuse(domain);
+        refused || old || self.clock_jumped || no_mail || self.proof.as_ref().is_some_and(refusing)
     }
 
     /// Whether a message must be in the queue: it was acknowledged, and nothing is known that can have ended it.

@@ -21,6 +21,8 @@ pub(super) struct Mail {
     pub content: Vec<u8>,
     /// What its client asks for, if it asks.
     pub priority: Option<Priority>,
+    /// It asks for REQUIRETLS, if it is under TLS.
+    pub requiretls: bool,
 }
 
 /// The highest that the appliance grants, where priorities are spoken of.
@@ -51,7 +53,7 @@ impl Mail {
         )
         .into_bytes();
         body(&mut random, size, &mut content);
-        Mail { number, sender, recipients, content, priority: None }
+        Mail { number, sender, recipients, content, priority: None, requiretls: false }
     }
 
     /// The same in a world in which priorities are spoken of: two of three messages have one.
@@ -59,6 +61,12 @@ impl Mail {
         let number = self.number.wrapping_mul(0x9e37_79b9) >> 16;
         self.priority =
             (!number.is_multiple_of(3)).then(|| Priority::try_from((number / 3 % 19) as i8 - 9).ok()).flatten();
+        self
+    }
+
+    /// The same in a world in which REQUIRETLS is offered: one of six messages asks for it.
+    pub(super) fn with_requiretls(mut self) -> Mail {
+        self.requiretls = (self.number.wrapping_mul(0x9e37_79b9) >> 16).is_multiple_of(6);
         self
     }
 

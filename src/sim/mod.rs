@@ -20,7 +20,9 @@
 //! is gone for a while, takes no mail, or has other hosts than before.
 //!
 //! In some worlds ([`Worlds::tls`]) clients and next hops speak TLS, some of which break off in the handshake or end without a word; their
-//! cryptography replays as all else does.
+//! cryptography replays as all else does. Of the mail there some must go to nobody but next hops that show who they are: as the operator
+//! says so, the DNS (DANE), the policy of a domain (MTA-STS) or the message itself (REQUIRETLS). Next hops show other certificates for a
+//! while, or none; TLSA records and policies fail, are of another key or host, or mean nothing.
 //!
 //! In some ([`Worlds::dkim`]) all mail is signed, by a crew that takes its time and keys that are missing for a while.
 //!
@@ -37,10 +39,13 @@
 //! - It is delivered again only where a fault kept the appliance from knowing (no command followed the 250, or the process
 //!   died or its storage failed soon after).
 //! - Nothing is delivered that was refused, to nobody who is no recipient, and nothing bounces that nobody refused and
-//!   that is not too old, unless the DNS said meanwhile that its domain is not there or takes no mail.
+//!   that is not too old, unless the DNS said meanwhile that its domain is not there or takes no mail, or its sender demanded of all
+//!   next hops what they need not do.
 //! - Replies are legal for the command they answer; commands to next hops are well-formed; no bare CR or LF leaves.
 //! - Retries come when they were announced and not before, after delays as configured; attempts count by one; no message
 //!   overtakes one that waits much longer and was never tried; no attempt beyond its age leaves a message queued.
+//! - No next hop takes a message in a session in which it had not shown who it is, where that was demanded by all that the box was
+//!   told lately. What demands nothing, a policy in testing or records that are not secure, holds back nothing.
 //! - Nothing is tried that an operator has suspended, if it had not begun before.
 //! - Whoever begins to lead in an epoch has all that was acknowledged in those before and is not over.
 //! - A healed world empties its queue, acknowledges mail, and stops in order.
@@ -66,6 +71,7 @@ mod names;
 mod node;
 mod peer;
 mod plan;
+mod proof;
 mod receiver;
 mod secure;
 mod setup;
@@ -143,16 +149,7 @@ pub fn run_pair_by_hand(seed: u64, echo: bool) -> Outcome {
 
 /// Lives through the world of a seed, among these.
 pub fn run_in(worlds: Worlds, seed: u64, echo: bool) -> Outcome {
-    let lived = catch_unwind(|| {
-        let mut world = world::World::new(seed, worlds.kind, echo);
-        if worlds.tls {
-            world.secure();
-        }
-        if worlds.dkim {
-            world.sign();
-        }
-        world.run()
-    });
+    let lived = catch_unwind(|| world::World::new(seed, worlds, echo).run());
     lived.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
         let what = format!("panic: {}", text.unwrap_or("without a word"));

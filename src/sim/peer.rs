@@ -1,6 +1,7 @@
 //! A host outside: a TCP stack and conversations on it, each led by a script.
 
 use super::ledger::Ledger;
+use super::proof::Shown;
 use super::secure::{Broken, Layer};
 use crate::env::Instant;
 use crate::flow::{FlowEnd, FlowEvent, FlowId, Transport};
@@ -27,6 +28,8 @@ pub(super) struct Wire {
     pub aborting: bool,
     /// Who has begun it, if it was the other side.
     pub client: Option<IpAddr>,
+    /// What the end that is connected to has shown.
+    pub shown: Shown,
     sent: usize,
 }
 
@@ -198,7 +201,10 @@ fn read<S: Script>(stack: &mut Stack<SimPort>, flow: FlowId, talk: &mut Conversa
             stack.consume(flow, count);
             match heard {
                 Ok(bytes) if bytes.is_empty() => {}
-                Ok(bytes) => talk.script.receive(&bytes, &mut talk.wire, scene),
+                Ok(bytes) => {
+                    talk.wire.shown = talk.layer.shown();
+                    talk.script.receive(&bytes, &mut talk.wire, scene);
+                }
                 Err(Broken) => talk.wire.aborting = true,
             }
         }

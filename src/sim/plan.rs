@@ -6,6 +6,7 @@ use super::ledger::Promise;
 use super::mail::DOMAINS;
 use super::names;
 use super::node::Linger;
+use super::proof::Demand;
 use super::receiver::Manner;
 use crate::env::disk::Lie;
 use crate::limits::SEGMENTS_MIN;
@@ -190,6 +191,10 @@ pub(super) struct Plan {
     pub checks: bool,
     /// Mail goes by MX: that of all domains whose next hops speak SMTP, and are not asked who exists.
     pub by_mx: bool,
+    /// What is demanded of TLS with the next hops of each domain.
+    pub demands: [Demand; DOMAINS],
+    /// REQUIRETLS is offered to clients, and by all next hops under TLS or only by some.
+    pub requiretls: Option<bool>,
     /// Limits of the appliance's own for some next hops.
     pub shaping: Vec<Shaping>,
     /// Mail leaves from pools of own addresses.
@@ -239,6 +244,8 @@ impl Plan {
             half_open: *pick(random, &[8, 64, 1000]),
             checks: random.random_bool(0.3),
             by_mx: false,
+            demands: Default::default(),
+            requiretls: None,
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
@@ -377,6 +384,8 @@ impl Plan {
             half_open: 64,
             checks: random.random_bool(0.3),
             by_mx: false,
+            demands: Default::default(),
+            requiretls: None,
             shaping: Vec::new(),
             pools: StdRng::seed_from_u64(seed ^ POOLS_STREAM).random_range(0..100) < POOLS_PERCENT,
             reacts: false,
@@ -653,10 +662,10 @@ fn fault(random: &mut StdRng, kind: usize) -> Fault {
     }
 }
 
-fn seconds(random: &mut StdRng, range: RangeInclusive<u64>) -> Duration {
+pub(super) fn seconds(random: &mut StdRng, range: RangeInclusive<u64>) -> Duration {
     Duration::from_secs(random.random_range(range))
 }
 
-fn pick<'a, T>(random: &mut StdRng, choice: &'a [T]) -> &'a T {
+pub(super) fn pick<'a, T>(random: &mut StdRng, choice: &'a [T]) -> &'a T {
     &choice[random.random_range(0..choice.len())]
 }

@@ -3,6 +3,8 @@
 use super::ledger::DeliveryId;
 use super::mail::{ORIGIN, number_of_recipient};
 use super::peer::{Scene, Script, Wire};
+use super::plan::LMTP;
+use super::proof::Shown;
 use super::setup::may_come_from;
 use crate::env::Instant;
 use crate::flow::FlowEnd;
@@ -39,20 +41,21 @@ pub(super) struct Manner {
 #[derive(Debug, Default)]
 pub(super) struct Hop {
     pub manner: Manner,
-    /// Replies for each recipient behind the final dot (RFC 2033).
-    pub lmtp: bool,
-    /// Its place, if it knows where mail to it comes from.
-    pub place: Option<usize>,
+    place: usize,
+    /// It knows where mail to it comes from.
+    pub knows_pools: bool,
     /// It offers MT-PRIORITY.
     priorities: bool,
+    /// It offers REQUIRETLS under TLS.
+    pub requiretls: bool,
     /// Conversations.
     open: u32,
     seen: BTreeMap<String, Instant>,
 }
 
 impl Hop {
-    pub(super) fn new(lmtp: bool, priorities: bool) -> Hop {
-        Hop { lmtp, priorities, ..Hop::default() }
+    pub(super) fn new(place: usize, priorities: bool) -> Hop {
+        Hop { place, priorities, ..Hop::default() }
     }
 }
 
@@ -99,6 +102,9 @@ impl Receiver {
         let upper = line.to_ascii_uppercase();
         if upper.starts_with("EHLO ") || upper.starts_with("LHLO ") {
             wire.say("250-hop.test\r\n250-PIPELINING\r\n250-SIZE\r\n250-ENHANCEDSTATUSCODES\r\n");
+            if self.hop.borrow().requiretls && wire.shown != Shown::Nothing {
+                wire.say("250-REQUIRETLS\r\n");
+            }
             wire.say(if self.hop.borrow().priorities {
                 "250-MT-PRIORITY\r\n250 8BITMIME\r\n"
             } else {
@@ -108,7 +114,9 @@ impl Receiver {
             self.reset();
             let (sender, parameters) = path.split_once('>').unzip();
             self.sender = sender.map(str::to_owned);
-            if let (Some(place), Some(client), Some(sender)) = (self.hop.borrow().place, wire.client, sender)
+            let Hop { place, knows_pools, .. } = *self.hop.borrow();
+            if let (Some(client), Some(sender)) = (wire.client, sender)
+                && knows_pools
                 && !may_come_from(client, sender, place)
             {
                 scene.ledger.violate(scene.now, format_args!("mail from <{sender}> came to hop {place} from {client}"));
@@ -116,6 +124,8 @@ impl Receiver {
             if let (Some(sender), Some(parameters)) = (sender, parameters) {
                 let word = parameters.split(' ').find_map(|word| word.strip_prefix("MT-PRIORITY="));
                 scene.ledger.ranked(scene.now, sender, word, self.hop.borrow().priorities);
+                let required = parameters.split(' ').any(|word| word == "REQUIRETLS");
+                scene.ledger.required(scene.now, sender, required, (place, wire.shown));
             }
             wire.say("250 2.1.0 sender\r\n");
         } else if let Some(path) = upper.starts_with("RCPT TO:<").then(|| &line[9..]) {
@@ -166,7 +176,8 @@ impl Receiver {
             wire.aborting = true;
             return;
         }
-        let lmtp = self.hop.borrow().lmtp;
+        // Replies for each recipient behind the final dot (RFC 2033).
+        let lmtp = self.hop.borrow().place == LMTP;
         let (mut answer, mut count) = ("250 2.0.0 taken\r\n", if lmtp { self.recipients.len() } else { 1 });
         if scene.random.random_bool(manner.defer_content) {
             answer = "451 4.3.0 later\r\n";
@@ -176,7 +187,7 @@ impl Receiver {
                 scene.ledger.refused(&sender, recipient);
             }
         } else {
-            self.take(&sender, scene);
+            self.take(&sender, wire.shown, scene);
         }
         if dies {
             wire.aborting = true;
@@ -192,12 +203,13 @@ impl Receiver {
         self.reset();
     }
 
-    fn take(&mut self, sender: &str, scene: &mut Scene<'_>) {
+    fn take(&mut self, sender: &str, shown: Shown, scene: &mut Scene<'_>) {
         if sender.is_empty() && self.recipients.iter().all(|recipient| recipient.ends_with(ORIGIN)) {
             return notice(&self.content, scene);
         }
         for recipient in &self.recipients {
             let delivery = scene.ledger.delivered(scene.now, sender, recipient, &self.content);
+            scene.ledger.prove(scene.now, recipient, self.hop.borrow().place, shown);
             self.unconfirmed.extend(delivery);
         }
     }

@@ -9,11 +9,12 @@
 //! replays byte for byte. Ed25519 signs the same in the same way each time.
 
 use super::client::Style;
-use super::plan::LMTP;
+use super::proof::Shown;
+use super::setup::hop_address;
 use crate::tls::{Client, Server, Tls, Verification};
 use rand::rngs::StdRng;
 use rand::{Rng, RngExt, SeedableRng};
-use rcgen::{CertificateParams, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use ring::digest::{SHA256, digest};
 use rustls::crypto::{
     ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
@@ -24,6 +25,7 @@ use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{Error, NamedGroup};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,32 +113,75 @@ fn provider() -> Arc<CryptoProvider> {
 /// The end that is connected to, of a box or a next hop of this number.
 pub(super) fn server(number: u8) -> Server {
     // The boxes of a pair take each other's tickets.
-    server_with((number, "relay.test"), 7)
+    server_with(certificate(number, "relay.test"), 7)
 }
 
 /// The same with a certificate for another name or address, and tickets of its own.
 #[cfg(test)]
 pub(super) fn server_named(number: u8, name: &str) -> Server {
-    server_with((number, name), number)
+    server_with(certificate(number, name), number)
 }
 
-fn server_with((number, name): (u8, &str), secret: u8) -> Server {
-    let (certificate, key) = certificate(number, name);
+fn server_with((certificate, key): Certified, secret: u8) -> Server {
     let provider = provider();
     let certified = CertifiedKey::from_der(vec![certificate], key, &provider).expect("a pair");
     Server::with(provider, Arc::new(WorldTime), &[&TLS13], vec![certified], vec![secret; 32]).expect("a configuration")
 }
 
+type Certified = (CertificateDer<'static>, PrivateKeyDer<'static>);
+
 /// A certificate of its own signature, and its key.
-fn certificate(number: u8, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
-    // PKCS #8 of an Ed25519 key (RFC 8410 §7) that everybody knows.
+fn certificate(number: u8, name: &str) -> Certified {
+    let (der, key) = key(number);
+    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
+    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    (certificate, PrivateKeyDer::Pkcs8(der))
+}
+
+/// PKCS #8 of an Ed25519 key (RFC 8410 §7) that everybody knows.
+fn key(number: u8) -> (PrivatePkcs8KeyDer<'static>, KeyPair) {
     let mut der = hex(b"302e020100300506032b657004220420");
     der.extend([number; 32]);
     let der = PrivatePkcs8KeyDer::from(der);
     let key = KeyPair::from_pkcs8_der_and_sign_algo(&der, &rcgen::PKCS_ED25519).expect("a key");
-    let params = CertificateParams::new(vec![name.to_owned()]).expect("a name");
-    let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+    (der, key)
+}
+
+/// What a TLSA record of the form 3 1 1 says of the key of this number (RFC 6698 §2.1).
+pub(super) fn digest_of_key(number: u8) -> Box<[u8]> {
+    digest(&SHA256, &key(number).1.subject_public_key_info()).as_ref().into()
+}
+
+/// The key of the authority that appliances trust.
+const AUTHORITY: u8 = 100;
+
+fn authority() -> (CertificateParams, KeyPair) {
+    let mut params = CertificateParams::new(Vec::new()).expect("no name is needed");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    (params, key(AUTHORITY).1)
+}
+
+/// A certificate that is trusted, for these names, and its key.
+fn trusted(number: u8, names: Vec<String>) -> Certified {
+    let (der, key) = key(number);
+    let (issuer, issuer_key) = authority();
+    let params = CertificateParams::new(names).expect("names");
+    let issuer = Issuer::from_params(&issuer, issuer_key);
+    let certificate = params.signed_by(&key, &issuer).expect("a certificate").der().clone();
     (certificate, PrivateKeyDer::Pkcs8(der))
+}
+
+/// The end of a next hop that shows this, if it shows anything.
+fn server_of_hop(place: usize, shown: Shown) -> Option<Server> {
+    let number = shown.key(place)?;
+    let name = format!("hop{place}.test");
+    let certified = match shown {
+        Shown::OtherKey => certificate(number, &name),
+        Shown::OtherName => trusted(number, vec!["elsewhere.test".to_owned()]),
+        _ => trusted(number, vec![name, hop_address(place).ip().to_string()]),
+    };
+    // Nobody resumes with one what was begun with another: who shows something else has the secret of nobody.
+    Some(server_with(certified, 10 * shown as u8 + place as u8))
 }
 
 fn hex(text: &[u8; 32]) -> Vec<u8> {
@@ -144,16 +189,21 @@ fn hex(text: &[u8; 32]) -> Vec<u8> {
     text.chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
-/// What connects.
+/// What connects, and trusts the authority.
 pub(super) fn client() -> Client {
-    Client::with(provider(), Arc::new(WorldTime), None).expect("a configuration")
+    let (params, key) = authority();
+    client_with(params.self_signed(&key).expect("a certificate").der().clone())
 }
 
 /// The same, and it trusts the certificate of this number and name.
 #[cfg(test)]
 pub(super) fn client_that_trusts(number: u8, name: &str) -> Client {
+    client_with(certificate(number, name).0)
+}
+
+fn client_with(root: CertificateDer<'static>) -> Client {
     let mut roots = rustls::RootCertStore::empty();
-    roots.add(certificate(number, name).0).expect("a good certificate");
+    roots.add(root).expect("a good certificate");
     Client::with(provider(), Arc::new(WorldTime), Some(Arc::new(roots))).expect("a configuration")
 }
 
@@ -161,7 +211,8 @@ pub(super) fn client_that_trusts(number: u8, name: &str) -> Client {
 pub(super) struct Secure {
     random: StdRng,
     client: Rc<RefCell<Client>>,
-    server: Arc<Server>,
+    /// What next hops have shown so far.
+    servers: BTreeMap<(usize, Shown), Option<Arc<Server>>>,
     /// Handshakes that were meant to go well, and others.
     pub(super) good: u64,
     pub(super) bad: u64,
@@ -173,7 +224,7 @@ impl Secure {
         Secure {
             random: StdRng::seed_from_u64(seed ^ 0x5ec0_7e1a),
             client: Rc::new(RefCell::new(client())),
-            server: Arc::new(server(99)),
+            servers: BTreeMap::new(),
             good: 0,
             bad: 0,
         }
@@ -200,12 +251,11 @@ impl Secure {
         Layer::asking(Rc::clone(&self.client), self.fate(polite))
     }
 
-    /// What is below a next hop. Some offer nothing.
-    pub(super) fn of_hop(&mut self, place: usize, polite: bool) -> Layer {
-        if place == LMTP || place.is_multiple_of(3) {
-            return Layer::clear();
-        }
-        Layer::offering(Arc::clone(&self.server), self.fate(polite))
+    /// What is below a next hop that shows this.
+    pub(super) fn of_hop(&mut self, place: usize, shown: Shown, polite: bool) -> Layer {
+        let server = self.servers.entry((place, shown)).or_insert_with(|| server_of_hop(place, shown).map(Arc::new));
+        let Some(server) = server.clone() else { return Layer::clear() };
+        Layer { shown, ..Layer::offering(server, self.fate(polite)) }
     }
 }
 
@@ -251,6 +301,8 @@ pub(super) struct Layer {
     stage: Stage,
     fate: Fate,
     client: Option<Rc<RefCell<Client>>>,
+    /// What the end that is connected to shows.
+    shown: Shown,
     /// Bytes for the wire.
     raw: Vec<u8>,
 }
@@ -261,13 +313,13 @@ pub(super) struct Broken;
 
 impl Layer {
     pub(super) fn clear() -> Layer {
-        Layer { stage: Stage::Clear, fate: Fate::Good, client: None, raw: Vec::new() }
+        Layer { stage: Stage::Clear, fate: Fate::Good, client: None, shown: Shown::Nothing, raw: Vec::new() }
     }
 
     /// That of a client.
     pub(super) fn asking(client: Rc<RefCell<Client>>, fate: Fate) -> Layer {
         let stage = Stage::Asking { asking: Asking::Greeting, line: Vec::new() };
-        Layer { stage, client: Some(client), fate, ..Layer::clear() }
+        Layer { stage, client: Some(client), fate, shown: Shown::Good, ..Layer::clear() }
     }
 
     /// That of a next hop.
@@ -278,6 +330,12 @@ impl Layer {
     /// Whether it is none: what a script says goes as it is.
     pub(super) fn is_clear(&self) -> bool {
         matches!(self.stage, Stage::Clear) && self.raw.is_empty()
+    }
+
+    /// What the end that is connected to has shown: nothing, before there is TLS.
+    pub(super) fn shown(&self) -> Shown {
+        let is_secure = matches!(&self.stage, Stage::Tls { tls, .. } if !tls.is_handshaking());
+        if is_secure { self.shown } else { Shown::Nothing }
     }
 
     /// Whether something is on its way to the wire.

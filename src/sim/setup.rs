@@ -2,6 +2,7 @@
 
 use super::mail;
 use super::plan::{HOME, LMTP, Plan, Shaping, WORKERS_OF_PAIRS_MAX};
+use super::proof::Demand;
 use crate::config;
 use crate::env::Instant;
 use crate::mirror::register::Node as Identity;
@@ -59,6 +60,12 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         let spoken_of = format!("role = \"relay\"\nmt_priority = true\npriority_max = {}\n", mail::PRIORITY_MAX);
         text = text.replace("role = \"relay\"\n", &spoken_of);
     }
+    if plan.demands.contains(&Demand::Dane) {
+        text += "[dns]\ndnssec = \"trust_ad\"\n";
+    }
+    if plan.requiretls.is_some() {
+        text = text.replace("role = \"relay\"\n", "role = \"relay\"\nrequiretls = true\n");
+    }
     let by_mx = plan.domains_by_mx();
     for domain in 0..mail::DOMAINS {
         let scheme = if domain == LMTP { "lmtp" } else { "smtp" };
@@ -68,6 +75,7 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
         }
         let way = if by_mx.contains(&domain) { "mx = true".to_owned() } else { format!("to = [{to}]") };
         text += &format!("[[route]]\ndomain = \"d{domain}.test\"\n{way}\n");
+        text += &plan.demands[domain].tls().map_or(String::new(), |tls| format!("tls = \"{tls}\"\n"));
     }
     text += &format!("[[route]]\ndomain = \"{}\"\nto = [\"smtp://{}\"]\n", mail::ORIGIN, hop_address(HOME));
     if plan.pools && !plan.pair {

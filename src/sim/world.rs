@@ -2,6 +2,10 @@
 
 mod faults;
 mod pair;
+#[cfg(test)]
+mod watched;
+#[cfg(test)]
+pub(super) use watched::Watched;
 
 use super::attacker::Attacker;
 use super::client::{Client, Style};
@@ -12,14 +16,15 @@ use super::mail::{Mail, number_of_recipient, number_of_sender};
 use super::names::{NameAnswer, Names};
 use super::node::{Death, HARDWARE_ADDRESS, Node, Refused};
 use super::peer::{Peer, Scene};
-use super::plan::{BURST_DURATION, HOPS, LMTP, Plan, WORKERS_MAX, WORKERS_OF_PAIRS_MAX};
+use super::plan::{BURST_DURATION, HOPS, Plan, WORKERS_MAX, WORKERS_OF_PAIRS_MAX};
+use super::proof::{self, Proof, Shown};
 use super::receiver::{Hop, Receiver};
 use super::secure::{self, Layer, Secure};
 use super::setup::{address, address_v6, configuration, hop_address, outside};
 use super::signing::{self, Signer};
 use super::store::Store;
 use super::trace::Trace;
-use super::{Failure, Kind, Outcome, manual};
+use super::{Failure, Kind, Outcome, Worlds, manual};
 use crate::appliance::Appliance;
 use crate::control::{
     Answer, MessageState, OrderCommand, QueueCommand, QueueEntry, QueueFilter, QueueSelection, Request,
@@ -36,8 +41,6 @@ use crate::policy::Policy;
 use crate::port::sim::Network;
 use crate::smtp::client;
 use crate::spool::MessageId;
-#[cfg(test)]
-use crate::tls::Pinned;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use std::cell::{Cell, RefCell};
@@ -146,15 +149,8 @@ pub(super) struct World {
     met: BTreeSet<(Stage, Cause)>,
     /// Which box the store names as the owner of each identity, and since when.
     owners: [(Option<usize>, Instant); 2],
-    /// What each box of a pair said of its links.
     #[cfg(test)]
-    troubles: [BTreeSet<String>; 2],
-    /// Messages that were accepted, and deliveries made, under TLS.
-    #[cfg(test)]
-    under_tls: [u64; 2],
-    /// Messages that were signed, that waited for a key, and that went out unsigned.
-    #[cfg(test)]
-    signatures: [u64; 3],
+    watched: watched::Watched,
     steps: u64,
 }
 
@@ -176,12 +172,15 @@ struct Listing {
 
 impl World {
     /// The world of a seed.
-    pub(super) fn new(seed: u64, kind: Kind, echo: bool) -> World {
+    pub(super) fn new(seed: u64, Worlds { kind, tls, dkim }: Worlds, echo: bool) -> World {
         let mut random = StdRng::seed_from_u64(seed);
-        let plan = match kind {
+        let mut plan = match kind {
             Kind::Single => Plan::new(seed, &mut random),
             Kind::Pair | Kind::PairByHand => Plan::of_pair(seed, kind == Kind::PairByHand, &mut random),
         };
+        if tls {
+            proof::add_proof(&mut plan, seed);
+        }
         let time = Rc::new(Cell::new(Instant::ZERO));
         let network = Network::new(random.random());
         let policy_seed = random.random();
@@ -206,8 +205,9 @@ impl World {
         // Every other next hop speaks of priorities, too.
         let priorities = |place: usize| plan.priorities && place.is_multiple_of(2);
         let hop = |place| {
-            let mut hop = Hop::new(place == LMTP, priorities(place));
-            hop.place = Some(place).filter(|_| knows);
+            let mut hop = Hop::new(place, priorities(place));
+            hop.knows_pools = knows;
+            hop.requiretls = plan.requiretls.is_some_and(|all| all || place.is_multiple_of(2));
             Rc::new(RefCell::new(hop))
         };
         let retry = Retry { first: plan.retry_first, max: plan.retry_max };
@@ -244,17 +244,19 @@ impl World {
             met: BTreeSet::new(),
             owners: [(None, Instant::ZERO); 2],
             #[cfg(test)]
-            troubles: Default::default(),
-            #[cfg(test)]
-            under_tls: [0; 2],
-            #[cfg(test)]
-            signatures: [0; 3],
+            watched: watched::Watched::default(),
             steps: 0,
             plan,
         };
         world.ledger.trace.note(Instant::ZERO, format_args!("{:?}", world.plan));
         if world.plan.pair {
             world.network.tap();
+        }
+        if tls {
+            world.secure();
+        }
+        if dkim {
+            world.sign();
         }
         world.schedule();
         world
@@ -336,58 +338,23 @@ impl World {
         self.network.advance(next);
     }
 
-    /// Lets clients, boxes and next hops speak TLS, a share of them, as long as the world has not begun.
-    pub(super) fn secure(&mut self) {
+    /// Lets clients, boxes and next hops speak TLS, a share of them.
+    fn secure(&mut self) {
         secure::begin(self.seed);
         for (place, node) in self.nodes.iter_mut().enumerate() {
             node.client_tls = Some(secure::client);
             node.offer_tls(secure::server(place as u8));
         }
         self.secure = Some(Secure::new(self.seed));
+        self.ledger.proof = Some(Proof::new(&self.plan));
     }
 
-    /// Has all mail signed, as long as the world has not begun.
-    pub(super) fn sign(&mut self) {
+    /// Has all mail signed.
+    fn sign(&mut self) {
         for (place, node) in self.nodes.iter_mut().enumerate() {
             node.sign(Signer::new(self.seed ^ place as u64, self.plan.load_duration));
         }
         self.ledger.published = Some(Published::of(&signing::keyring(true)));
-    }
-
-    /// Lives, and counts messages that were signed, that waited for a key, and that went out unsigned.
-    #[cfg(test)]
-    pub(super) fn run_and_count_signatures(mut self) -> [u64; 3] {
-        while self.phase != Phase::Over && self.ledger.violation().is_none() {
-            self.step();
-        }
-        self.signatures
-    }
-
-    /// Lives, and counts messages accepted and deliveries made under TLS, and handshakes that were meant to go well and others.
-    #[cfg(test)]
-    pub(super) fn run_and_count_tls(mut self) -> [u64; 4] {
-        while self.phase != Phase::Over && self.ledger.violation().is_none() {
-            self.step();
-        }
-        let handshakes = self.secure.as_ref().map_or([0; 2], |secure| [secure.good, secure.bad]);
-        [self.under_tls[0], self.under_tls[1], handshakes[0], handshakes[1]]
-    }
-
-    /// Encrypts the links of a pair, or of one of its boxes, as long as the world has not begun.
-    #[cfg(test)]
-    pub(super) fn encrypt(&mut self, tls: [Option<Pinned>; 2]) {
-        for (node, tls) in self.nodes.iter_mut().zip(tls) {
-            node.tls = tls.map(Arc::new);
-        }
-    }
-
-    /// Lives for so long, and gives what each box said of its links meanwhile.
-    #[cfg(test)]
-    pub(super) fn links_after(mut self, duration: Duration) -> [BTreeSet<String>; 2] {
-        while self.time.get().since(Instant::ZERO) < duration {
-            self.step();
-        }
-        self.troubles
     }
 
     fn turn(&mut self, now: Instant) {
@@ -430,8 +397,9 @@ impl World {
         if self.receivers.next(now) <= now {
             let hops = &self.hops;
             let (healed, secure) = (self.phase != Phase::Load, &mut self.secure);
-            self.receivers.step(&mut scene, |place, _| {
-                let layer = secure.as_mut().map_or_else(Layer::clear, |secure| secure.of_hop(place, healed));
+            self.receivers.step(&mut scene, |place, scene| {
+                let shown = scene.ledger.proof.as_ref().map_or(Shown::Nothing, |proof| proof.shown(place));
+                let layer = secure.as_mut().map_or_else(Layer::clear, |secure| secure.of_hop(place, shown, healed));
                 (Receiver::new(Rc::clone(&hops[place])), layer)
             });
         }
@@ -439,7 +407,10 @@ impl World {
 
     /// What the boxes ask about names, and what they hear.
     fn look_up(&mut self, now: Instant) {
-        while let Some(NameAnswer { place, life, question, reply, no_mail_until }) = self.names.answer(now) {
+        while let Some(NameAnswer { place, life, question, mut reply, no_mail_until }) = self.names.answer(now) {
+            if let Some(proof) = &mut self.ledger.proof {
+                proof.answer(now, (place, life), &question, &mut reply);
+            }
             if let Some(until) = no_mail_until {
                 self.ledger.no_mail(now, &question.name, until);
             }
@@ -536,7 +507,8 @@ impl World {
         let mails = (0..count).map(|_| {
             self.mail_next += 1;
             let mail = Mail::new(self.seed, self.mail_next);
-            if self.plan.priorities { mail.with_priority() } else { mail }
+            let mail = if self.plan.priorities { mail.with_priority() } else { mail };
+            if self.plan.requiretls.is_some() { mail.with_requiretls() } else { mail }
         });
         let mut client = Client::new(style, mails.collect());
         if !polite {
@@ -571,14 +543,7 @@ impl World {
             let line = event.line(self.nodes[place].clock.wall());
             self.ledger.trace.note(now, format_args!("{}{line}", self.label(place)));
             #[cfg(test)]
-            match &event {
-                Event::Accepted { tls: Some(_), .. } => self.under_tls[0] += 1,
-                Event::Delivered(Attempt { tls: Some(_), .. }) => self.under_tls[1] += 1,
-                Event::Signed { .. } => self.signatures[0] += 1,
-                Event::SigningDeferred { .. } => self.signatures[1] += 1,
-                Event::Unsigned { .. } => self.signatures[2] += 1,
-                _ => {}
-            }
+            self.watched.note(&event);
             self.hear(now, event, place);
         }
         if ended {
@@ -630,7 +595,7 @@ impl World {
                 let trouble = trouble.unwrap_or_else(|| "well again".to_owned());
                 self.ledger.trace.note(now, format_args!("{}link of log {log}: {trouble}", self.label(place)));
                 #[cfg(test)]
-                self.troubles[place].insert(trouble);
+                self.watched.troubles[place].insert(trouble);
             }
             Event::DeliveryInDoubt { recipients, .. } => {
                 for recipient in recipients.iter() {

@@ -1,9 +1,11 @@
 //! Pairs whose links are encrypted, and those whose boxes do not agree on how.
 
-use crate::sim::Kind;
 use crate::sim::world::World;
+use crate::sim::{Kind, Worlds};
 use crate::tls::{Fingerprint, OwnKey, Pinned};
 use std::time::Duration;
+
+const PAIR: Worlds = Worlds { kind: Kind::Pair, tls: false, dkim: false };
 
 /// Boxes whose own certificates are these, each with the fingerprint that it takes for its partner's.
 fn boxes(keys: [OwnKey; 2], partners: [Fingerprint; 2]) -> [Option<Pinned>; 2] {
@@ -20,7 +22,7 @@ fn two() -> [Option<Pinned>; 2] {
 #[test]
 fn a_pair_with_encrypted_links_loses_nothing_whatever_happens() {
     for seed in 0..8 {
-        let mut world = World::new(seed, Kind::Pair, false);
+        let mut world = World::new(seed, PAIR, false);
         world.encrypt(two());
         let outcome = world.run();
         assert_eq!(outcome.failure, None, "seed {seed}");
@@ -30,7 +32,7 @@ fn a_pair_with_encrypted_links_loses_nothing_whatever_happens() {
 
 /// What the boxes say of their links after a second.
 fn said(tls: [Option<Pinned>; 2]) -> [String; 2] {
-    let mut world = World::new(1, Kind::Pair, false);
+    let mut world = World::new(1, PAIR, false);
     world.encrypt(tls);
     let said = world.links_after(Duration::from_secs(1));
     said.map(|said| {

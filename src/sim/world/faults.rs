@@ -10,6 +10,7 @@ use crate::port::sim::{HostId, Link};
 use crate::sim::fault::{Fault, Say, Side, Way, Whose};
 use crate::sim::mail::{DOMAINS, ORIGIN};
 use crate::sim::node::{Death, Node};
+use crate::sim::proof::Proof;
 use crate::sim::receiver::Manner;
 use crate::spool::MessageId;
 use rand::RngExt;
@@ -115,6 +116,11 @@ impl World {
                 self.at(duration, Happening::Mend(fault, place));
                 true
             }
+            Fault::Proof(trouble, duration) => {
+                self.ledger.proof.iter_mut().for_each(|proof| proof.begin(trouble));
+                self.at(duration, Happening::Mend(fault, place));
+                true
+            }
             Fault::StoreCut(duration) => {
                 self.store.cut(place, now + duration);
                 true
@@ -202,6 +208,7 @@ impl World {
             Fault::FramesShort(..) => self.nodes[place].set_shortage(&self.network, 0.0),
             Fault::Manner(hop, ..) => self.hops[hop].borrow_mut().manner = Manner::default(),
             Fault::Name(domain, ..) => self.names.mend(domain),
+            Fault::Proof(trouble, _) => self.ledger.proof.iter_mut().for_each(|proof| proof.end(trouble)),
             _ => {}
         }
     }
@@ -304,6 +311,7 @@ impl World {
         self.isolated = None;
         self.store.heal();
         self.names.heal();
+        self.ledger.proof.iter_mut().for_each(Proof::heal);
         self.put_store_right(now);
         for node in &mut self.nodes {
             node.set_link(&self.network, Link::default());
