@@ -1,5 +1,6 @@
 //! A simulated box: the appliance as it is put together in production, on a simulated network card, disk and clock.
 
+mod orders;
 mod pair;
 
 pub(super) use pair::{Linger, Question};
@@ -13,14 +14,12 @@ use crate::appliance::shares::{self, ShareError};
 use crate::appliance::{Appliance, Station};
 use crate::config::Certificate;
 use crate::control::{
-    self, About, Answer, FromWorker, FromWorkers, Keep, NameBoard, OrderBoard, OrdersKept, PairBoard, Request,
-    Switchboard, WorkerLink,
+    self, About, Answer, FromWorker, FromWorkers, NameBoard, PairBoard, Request, Switchboard, WorkerLink,
 };
-use crate::delivery::StandingOrder;
 use crate::dkim::{self, Crew};
 use crate::dns;
 use crate::env::disk::SimDisk;
-use crate::env::{Clock, Instant, Now, Wakeup};
+use crate::env::{Clock, Instant, Wakeup};
 use crate::event::Event;
 use crate::limits::Gauge;
 use crate::mirror::link::VERSION;
@@ -441,18 +440,6 @@ impl Node {
         Ok(())
     }
 
-    /// The orders that it finds when it starts.
-    fn order_board(&self, now: Now) -> Result<OrderBoard, Refused> {
-        let (kept, place) = (self.orders.lock().expect("one thread").clone(), Arc::clone(&self.orders));
-        let kept = if kept.is_empty() { OrdersKept::default() } else { OrdersKept::from_bytes(&kept)? };
-        let keep: Keep = Box::new(move |bytes| {
-            *place.lock().expect("one thread") = bytes.to_vec();
-            Ok(())
-        });
-        let (routes, tenants) = (Arc::clone(&self.appliance.routes), Arc::clone(&self.appliance.tenants));
-        Ok(OrderBoard::new((routes, tenants), kept, keep, now))
-    }
-
     /// Whether one of its logs has come round and is about to write over a segment.
     pub(super) fn is_reusing(&self) -> bool {
         self.is_running() && self.disks.values().any(SimDisk::is_reusing)
@@ -625,16 +612,6 @@ impl Node {
                 Death::PowerLoss => disk.crash(random.random()),
             };
         }
-    }
-
-    /// Whether its partner has the same orders, if that is heard.
-    pub(super) fn orders_are_same(&self) -> Option<bool> {
-        self.running.as_ref()?.pair.as_ref()?.board.orders_are_same()
-    }
-
-    /// The orders that stand here, if it runs.
-    pub(super) fn orders(&self) -> Option<Vec<StandingOrder>> {
-        Some(self.running.as_ref()?.switchboard.orders().orders().cloned().collect())
     }
 
     /// What the destination of a domain is called here.

@@ -177,9 +177,9 @@ fn orders_of_both_boxes_are_limited_and_what_has_ended_too() {
         let (treatment, reason) = (Treatment::Suspend, String::new());
         OrderCommand::Give { selector, treatment, duration_seconds: None, reason }
     };
-    for place in 0..2 {
+    for (place, (board, _)) in boards.iter_mut().enumerate() {
         for number in 0..ORDERS_MAX {
-            boards[place].0.command(give(sender(place, number)), at(0)).unwrap();
+            board.command(give(sender(place, number)), at(0)).unwrap();
         }
     }
     let told = boards[0].0.tell(at(0).mono);
