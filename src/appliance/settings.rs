@@ -593,6 +593,7 @@ pub(crate) fn retry(config: &Config) -> Retry {
         max: *config.retry.max,
         jitter: config.retry.jitter,
         age_max: *config.retry.age_max,
+        held_age_max: *config.retry.held_age_max,
     }
 }
 

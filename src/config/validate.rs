@@ -468,6 +468,7 @@ impl Check<'_> {
         let retry = &config.retry;
         ordered("retry", ("first", millis(*retry.first)), ("max", millis(*retry.max)));
         ordered("retry", ("first", millis(*retry.first)), ("age_max", millis(*retry.age_max)));
+        ordered("retry", ("age_max", millis(*retry.age_max)), ("held_age_max", millis(*retry.held_age_max)));
         let delivery = &config.delivery;
         ordered(
             "delivery",

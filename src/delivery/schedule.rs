@@ -2,7 +2,8 @@
 
 use crate::env::WallTime;
 use crate::limits::{
-    RETRY_AGE_MAX_DEFAULT, RETRY_FIRST_DEFAULT, RETRY_GROWTH_DEFAULT, RETRY_JITTER_DEFAULT, RETRY_MAX_DEFAULT,
+    RETRY_AGE_MAX_DEFAULT, RETRY_FIRST_DEFAULT, RETRY_GROWTH_DEFAULT, RETRY_HELD_AGE_MAX_DEFAULT, RETRY_JITTER_DEFAULT,
+    RETRY_MAX_DEFAULT,
 };
 use std::time::Duration;
 
@@ -19,6 +20,8 @@ pub struct Retry {
     pub jitter: f64,
     /// The age, counted from when the message was received, at which a failed attempt is the last.
     pub age_max: Duration,
+    /// The same for a message that an operator holds; not less than `age_max`.
+    pub held_age_max: Duration,
 }
 
 impl Default for Retry {
@@ -29,6 +32,7 @@ impl Default for Retry {
             max: RETRY_MAX_DEFAULT,
             jitter: RETRY_JITTER_DEFAULT,
             age_max: RETRY_AGE_MAX_DEFAULT,
+            held_age_max: RETRY_HELD_AGE_MAX_DEFAULT,
         }
     }
 }
@@ -52,6 +56,11 @@ impl Retry {
     /// Whether an attempt that failed now was the last.
     pub fn expired(&self, received_at: WallTime, now: WallTime) -> bool {
         now.since(received_at) >= self.age_max
+    }
+
+    /// Whether a message has been held by an operator for too long.
+    pub fn held_expired(&self, received_at: WallTime, now: WallTime) -> bool {
+        now.since(received_at) >= self.held_age_max.max(self.age_max)
     }
 
     /// When to try again, given the delay. The end of the message's life is not overshot, so that its
@@ -113,7 +122,7 @@ mod tests {
             jitter in proptest::num::f64::ANY, attempts: u32, entropy: u64,
         ) {
             let (first, max) = (Duration::from_secs(first), Duration::from_secs(max));
-            let retry = Retry { first, growth, max, jitter, age_max: Duration::from_secs(1) };
+            let retry = Retry { first, growth, max, jitter, age_max: Duration::from_secs(1), ..Retry::default() };
             prop_assert!(retry.delay(attempts, entropy) <= max);
         }
     }

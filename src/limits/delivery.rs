@@ -135,6 +135,9 @@ pub const RETRY_JITTER_DEFAULT: f64 = 0.1;
 /// When a message is given up (RFC 5321 §4.5.4.1: at least 4–5 days).
 pub const RETRY_AGE_MAX_DEFAULT: Duration = Duration::from_secs(5 * 86_400);
 
+/// When a message is given up that an operator holds: he may be looking into it for weeks, and forget it.
+pub const RETRY_HELD_AGE_MAX_DEFAULT: Duration = Duration::from_secs(30 * 86_400);
+
 /// When a recipient that was not tried (no room, shutdown, too many recipients at once) is due again.
 pub const BUSY_DELAY: Duration = Duration::from_secs(1);
 

@@ -108,6 +108,8 @@ pub(super) fn configuration(plan: &Plan, node: Identity) -> config::Config {
     config.retry.first.0 = plan.retry_first;
     config.retry.max.0 = plan.retry_max;
     config.retry.age_max.0 = plan.age_max;
+    // What is held for long is given up, too.
+    config.retry.held_age_max.0 = plan.age_max;
     config
 }
 

@@ -41,6 +41,7 @@ impl Home {
                 }
                 log.hold(id, true);
                 home.queue(id).remove(id);
+                home.expect_on_hold(parts.now.mono, id);
                 parts.reporter.message(|| Event::Held { id });
                 true
             }),

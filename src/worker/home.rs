@@ -10,6 +10,7 @@
 //! A result that may end in a notice is held until the beginning of the message has been read for it ([`outcome`]). The notice
 //! is appended to the log before the outcomes are, so that no crash can keep the outcome and lose the notice.
 
+mod on_hold;
 mod outcome;
 
 use super::exchange::{ContentPiece, Letter};
@@ -56,6 +57,8 @@ pub(super) struct Home {
     waiting: [bool; 2],
     /// When the held results are looked at again.
     held_until: Option<Instant>,
+    /// The look-out for messages that are on hold for too long, by identity.
+    rounds: [on_hold::Round; 2],
     /// Attempts whose records are on their way to the disks, by the names that the logs know them by.
     attempts: BTreeMap<u64, Attempt>,
     attempts_count: u64,
@@ -110,6 +113,7 @@ impl Home {
             closed: false,
             waiting: [false; 2],
             held_until: None,
+            rounds: Default::default(),
             attempts: BTreeMap::new(),
             attempts_count: 0,
             readers: BTreeMap::new(),
@@ -133,6 +137,9 @@ impl Home {
         let Some(log) = parts.logs.by_number(number) else { return };
         let doubted = log.in_doubt(now);
         for message in log.messages().filter(|message| !log.is_damaged(message.id())) {
+            if message.held() {
+                self.expect_on_hold(now.mono, message.id());
+            }
             if message.unsigned() {
                 self.signing.add(now.mono, message.id());
             } else {
@@ -343,7 +350,10 @@ impl Home {
             if !std::mem::replace(&mut sorted, true) {
                 given |= queue.sort_out(parts.now, lookup);
             }
-            let Some(job) = queue.next(parts.now, lookup) else { break };
+            let Some(job) = queue.next(parts.now, lookup) else {
+                given |= self.give_up_on_hold(parts, identity);
+                break;
+            };
             given = true;
             match job.settled() {
                 Some(result) => {
@@ -353,7 +363,7 @@ impl Home {
                 None => parts.give(Work::Deliver(job)),
             }
         }
-        while let Some(domain) = queue.wanted() {
+        while let Some(domain) = self.queues[identity as usize].wanted() {
             self.enquiries.want(&domain);
         }
         given
@@ -488,7 +498,8 @@ impl Home {
         let gives = |place: &usize| !self.closed && !self.waiting[*place] && !self.held_back[*place];
         let queues = (0..self.queues.len()).filter(gives).filter_map(|place| self.queues[place].next_deadline());
         let signing = self.signing.next_deadline().filter(|_| !self.closed);
-        queues.chain(self.held_until).chain(self.enquiries.next_deadline()).chain(signing).min()
+        let rounds = (0..self.rounds.len()).filter(gives).filter_map(|place| self.rounds[place].at);
+        queues.chain(rounds).chain(self.held_until).chain(self.enquiries.next_deadline()).chain(signing).min()
     }
 
     /// Looks at what is due. Whether anything was.

@@ -65,6 +65,10 @@ pub struct Retry {
     /// The age at which a message that is not delivered goes back to its sender.
     #[schemars(extend("x-minimum" = "1m", "x-maximum" = "30d"))]
     pub age_max: Period,
+    /// The same for a message that an operator holds (`rohrpost queue hold`); not less than `age_max`. It is looked for every five
+    /// minutes.
+    #[schemars(extend("x-minimum" = "1m", "x-maximum" = "3650d"))]
+    pub held_age_max: Period,
 }
 
 impl Default for Retry {
@@ -75,6 +79,7 @@ impl Default for Retry {
             max: Period(limits::RETRY_MAX_DEFAULT),
             jitter: limits::RETRY_JITTER_DEFAULT,
             age_max: Period(limits::RETRY_AGE_MAX_DEFAULT),
+            held_age_max: Period(limits::RETRY_HELD_AGE_MAX_DEFAULT),
         }
     }
 }

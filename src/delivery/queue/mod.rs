@@ -568,21 +568,28 @@ impl Queue {
             self.free_if_unused(own);
             return None;
         };
+        let outcomes_size = self.outcomes_size_of(&job);
+        self.give(key, InHand { forced_from, removed: false, outcomes_size, class, due, is_settled, place });
+        Some(job)
+    }
+
+    /// What the attempt and the outcomes of a job may take in the log, bytes.
+    fn outcomes_size_of(&self, job: &Job) -> u32 {
         let count = job.recipients.len();
         let attempt_size = if self.records_attempts { spool::attempt_size_max(count) } else { 0 };
-        let outcomes_size = spool::outcomes_size_max(count) + attempt_size;
-        let in_hand = InHand { forced_from, removed: false, outcomes_size, class, due, is_settled, place };
+        spool::outcomes_size_max(count) + attempt_size
+    }
+
+    /// Takes note of an entry that is given out.
+    fn give(&mut self, key: Key, in_hand: InHand) {
+        let InHand { outcomes_size, class, is_settled, place, .. } = in_hand;
+        let own = self.place_of(key.1);
         self.in_hand.insert(key, in_hand);
         self.under_way.add(class);
         self.outcomes_size += u64::from(outcomes_size);
         self.lanes[own].away += usize::from(own != place);
         let lane = &mut self.lanes[place];
-        if is_settled {
-            lane.settling += 1
-        } else {
-            lane.in_hand.add(class)
-        }
-        Some(job)
+        if is_settled { lane.settling += 1 } else { lane.in_hand.add(class) }
     }
 
     /// Takes an entry out of those that wait, but not out of its lane, and says what there was of it.

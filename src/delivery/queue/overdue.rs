@@ -5,13 +5,15 @@
 //! message may be too old, all entries are looked through in rounds, a few in each breath. What is due there, and beyond its age, is
 //! given up; what would have warned its sender of a delay by now is deferred once for that.
 
-use super::{Key, MessageView, Queue};
+use super::{InHand, Key, MessageView, NONE_FORCED, Queue};
+use crate::delivery::turns::Class;
 use crate::delivery::{Answer, Fate, Job, JobResult, Standstill, Way};
 use crate::env::{Instant, Now};
 use crate::limits::{
     DELAY_WARNING_AFTER, JOBS_IN_HAND_TOTAL_MAX, OVERDUE_GRACE, OVERDUE_LOOKS, OVERDUE_LOOKS_PAUSE,
     OVERDUE_ROUND_INTERVAL,
 };
+use crate::smtp::domain_of;
 use crate::spool::MessageId;
 use std::ops::Bound;
 
@@ -136,6 +138,40 @@ impl Queue {
         None
     }
 
+    /// A job of a message that an operator holds, and that is too old: for this reason its recipients are given up. None: it has no more
+    /// than are in hand, or too much is.
+    pub fn give_up(&mut self, now: Now, message: &impl MessageView, why: Answer) -> Option<Job> {
+        if self.in_hand.len() >= JOBS_IN_HAND_TOTAL_MAX {
+            return None;
+        }
+        let wishes = self.wishes(message);
+        let open = message.recipients().filter(|recipient| recipient.progress.open);
+        let domains: Vec<String> = open.map(|recipient| domain_of(recipient.address).to_owned()).collect();
+        for domain in domains {
+            let key = (message.id(), self.destination(&domain, wishes));
+            if self.in_hand.contains_key(&key) {
+                continue;
+            }
+            let place = self.place_of(key.1);
+            let (open, _) = self.open_recipients(message, key.1);
+            let way = (key.1, Way::Overdue(Box::new(why)));
+            // All of them, whatever their time; those that it has no room for are in the next one, as the message stays held.
+            let (job, _) = self.job(message, way, place, open, now.wall, 0);
+            let in_hand = InHand {
+                forced_from: NONE_FORCED,
+                removed: true,
+                outcomes_size: self.outcomes_size_of(&job),
+                class: Class::from(message.priority()),
+                due: now.mono,
+                is_settled: true,
+                place,
+            };
+            self.give(key, in_hand);
+            return Some(job);
+        }
+        None
+    }
+
     /// When a message may be too old, or its sender is to be told that it takes long.
     pub(super) fn overdue_at(&self, now: Now, message: &impl MessageView) -> Instant {
         let line = message.received_at() + DELAY_WARNING_AFTER;
@@ -156,7 +192,7 @@ impl Queue {
             && !message.reverse_path().is_empty()
             && message.recipients().any(|recipient| {
                 let asked = recipient.progress.open && recipient.notify.is_some_and(|notify| notify.delay);
-                let is_here = || self.found(crate::smtp::domain_of(recipient.address), wishes) == Some(destination);
+                let is_here = || self.found(domain_of(recipient.address), wishes) == Some(destination);
                 asked && recipient.progress.next_attempt_at < line && is_here()
             })
     }

@@ -1,8 +1,9 @@
 //! Notices as a worker makes them: what becomes of a message, what its sender is told of that, and how the notice goes out itself.
 
 use super::*;
+use crate::control::{QueueCommand, QueueReply, QueueSelection};
 use crate::delivery::{Answer, ReplyTo};
-use crate::limits::{DELAY_WARNING_AFTER, NOTICE_RETURNED_MAX};
+use crate::limits::{DELAY_WARNING_AFTER, NOTICE_RETURNED_MAX, OVERDUE_ROUND_INTERVAL, RETRY_HELD_AGE_MAX_DEFAULT};
 use crate::smtp::client::Stage;
 use crate::smtp::{Notify, Return};
 
@@ -178,4 +179,48 @@ fn of_binary_content_nothing_is_returned() {
     assert!(notice.contains("Action: failed"), "{notice}");
     assert_eq!(returned(&notice), None);
     assert!(notice.is_ascii() && !notice.contains('\0'));
+}
+
+#[test]
+fn what_an_operator_holds_and_forgets_is_given_up_and_its_sender_told() {
+    let mut bench = Bench::new(false);
+    let recipient = |address: &str| Recipient { address: address.into(), notify: None, original: None };
+    let recipients = ["r@x.example", "s@x.example", "t@nowhere.example"].map(recipient).to_vec();
+    let id = bench.queue(Envelope { recipients, ..envelope(None, None) }, format!("{HEADER}body\r\n").as_bytes());
+    let others = [(); 3].map(|()| bench.message(1));
+    let command = |command: fn(QueueSelection) -> QueueCommand, id| command(QueueSelection::Ids(vec![id]));
+    let changed = QueueReply::Changed { count: 1, next: None };
+    for id in [id, others[1]] {
+        let hold = command(|selection| QueueCommand::Hold { selection }, id);
+        assert_eq!(bench.home.command(&mut bench.parts, hold), changed);
+    }
+    bench.commit();
+    // What becomes of messages without anybody's being asked.
+    let settled = |bench: &mut Bench| {
+        bench.home.give_out(&mut bench.parts);
+        bench.parts.exchange.flush();
+        let results = bench.results();
+        for result in &results {
+            bench.home.finished(&mut bench.parts, result.clone());
+        }
+        bench.commit();
+        results.into_iter().map(|result| (result.id, result.fates.len())).collect::<Vec<_>>()
+    };
+    settled(&mut bench);
+    bench.pass(RETRY_HELD_AGE_MAX_DEFAULT - Duration::from_secs(60));
+    assert_eq!(settled(&mut bench), [], "it is old, and he may be looking into it");
+    assert!(bench.home.next_deadline().is_some_and(|at| at <= bench.parts.now.mono + OVERDUE_ROUND_INTERVAL));
+    let release = command(|selection| QueueCommand::Release { selection }, others[1]);
+    assert_eq!(bench.home.command(&mut bench.parts, release), changed);
+    bench.commit();
+    bench.pass(OVERDUE_ROUND_INTERVAL);
+    let given_up = [settled(&mut bench), settled(&mut bench)].concat();
+    assert_eq!(given_up, [(id, 2), (id, 1)], "at each of its destinations, and nothing that is not held");
+    assert!(bench.parts.logs.get(id).is_some_and(|log| log.message(id).is_none()), "it has left the queue");
+    let said = bench.events().into_iter().filter_map(|event| match event {
+        Event::Expired { attempt, .. } if attempt.id == id => Some(format!("{:?}", attempt.reply)),
+        _ => None,
+    });
+    let said: Vec<String> = said.collect();
+    assert!(said.len() == 3 && said.iter().all(|said| said.contains("held it for too long")), "{said:?}");
 }
