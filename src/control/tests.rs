@@ -269,6 +269,24 @@ struct Appliance {
     workers: Vec<JoinHandle<()>>,
 }
 
+/// A control thread that has nothing besides its workers.
+fn settings(admin: AdminSocket, stop: Stopper) -> Settings {
+    Settings {
+        admin,
+        http: None,
+        hooks: Hooks::default(),
+        events: None,
+        dns: None,
+        reports: None,
+        orders: OrderBoard::default(),
+        pair: None,
+        shutdown_max: Duration::ZERO,
+        signals: false,
+        stop,
+        about: About::default(),
+    }
+}
+
 impl Appliance {
     fn start(manners: &[Manner], queued: u64, shutdown_max: Duration) -> Appliance {
         Appliance::start_with(manners, queued, shutdown_max, Hooks::default())
@@ -285,20 +303,7 @@ impl Appliance {
         let about = About { release: "0.1.0".into(), hostname: "mx1.example.net".into(), ..About::default() };
         let http = Some(HttpSocket::open("127.0.0.1:0".parse().unwrap()).unwrap());
         let health = http.as_ref().unwrap().address().unwrap();
-        let settings = Settings {
-            admin,
-            http,
-            hooks,
-            events: None,
-            dns: None,
-            reports: None,
-            orders: OrderBoard::default(),
-            pair: None,
-            shutdown_max,
-            signals: false,
-            stop: stop.clone(),
-            about,
-        };
+        let settings = Settings { http, hooks, shutdown_max, about, ..settings(admin, stop.clone()) };
         let lines = Lines::default();
         let log = Box::new(lines.clone());
         let control = thread::spawn(move || run_with_log(settings, links, from, |_| Vec::new(), log));

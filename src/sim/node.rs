@@ -577,7 +577,9 @@ impl Node {
                 (message, _) => events.extend(running.switchboard.take(message, now, 0)),
             }
         }
-        running.switchboard.hear_orders(&told, now);
+        if !told.is_empty() {
+            running.switchboard.hear_orders(&told, now);
+        }
         running.switchboard.expire(now, 0);
         let news = running.switchboard.news();
         if !news.is_empty() {

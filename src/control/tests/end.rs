@@ -53,21 +53,7 @@ fn the_process_that_is_signalled() {
     let stop = Stopper::new().unwrap();
     let give_up = stop.clone();
     let shutdown_max = Duration::from_secs(30);
-    let hooks = Hooks::default();
-    let settings = Settings {
-        admin,
-        http: None,
-        hooks,
-        events: None,
-        dns: None,
-        reports: None,
-        orders: OrderBoard::default(),
-        pair: None,
-        shutdown_max,
-        signals: true,
-        stop,
-        about: About::default(),
-    };
+    let settings = Settings { shutdown_max, signals: true, ..settings(admin, stop) };
     let mut ticks = 0;
     let reason = run(settings, links, from, |tick| {
         if tick == Tick::Link {
