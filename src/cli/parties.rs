@@ -3,10 +3,10 @@
 //! In: arguments, and who is to run on each worker. Out: those who ran, when all have come to an end. Transports are opened
 //! as for an appliance, by the same code.
 
-use super::run::{StartError, environment, pin, stacks};
+use super::run::{StartError, environment, stacks};
 use super::transport::{Lanes, Opened, open};
 use crate::config::{self, Config, Role, Transport};
-use crate::env::{Clock, Instant, SystemClock, Wakeup, say};
+use crate::env::{Clock, Instant, SystemClock, Wakeup, say, take_core};
 use crate::flow;
 use crate::load::{Driver, Party, drive};
 use crate::worker::Exchange;
@@ -145,7 +145,7 @@ fn drive_all<T: flow::Transport + Send, P: Party + Send, E: From<StartError> + S
             .map(|((transport, exchange), wakeup)| {
                 scope.spawn(move || {
                     let worker = usize::from(exchange.worker());
-                    pin(config.workers.cores.get(worker).copied());
+                    config.workers.cores.get(worker).copied().into_iter().for_each(take_core);
                     let mut driver = Driver::new(transport, make(worker, workers, clock.now().mono)?);
                     let spins = config.transport == Transport::Dpdk;
                     drive(&mut driver, &clock, exchange, wakeup, spins, stop);

@@ -15,7 +15,7 @@ use crate::control::{
 use crate::delivery;
 use crate::dkim::{self, KeySettings, Keyring, KeyringError, SigningEnd};
 use crate::dns;
-use crate::env::{Clock, Instant, SystemClock, Wakeup, say};
+use crate::env::{Clock, Instant, SystemClock, Wakeup, say, take_core};
 use crate::event::Event;
 use crate::limits::{DAMAGES_MAX, FROM_WORKERS_MAX};
 use crate::policy::Policy;
@@ -315,18 +315,10 @@ fn launch<T: crate::flow::Transport + Send + 'static>(
     let config = &appliance.config;
     let core = config.workers.cores.get(usize::from(worker)).copied();
     let thread = std::thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
-        pin(core);
+        core.into_iter().for_each(take_core);
         Worker::new(equipment).run();
     })?;
     Ok(thread)
-}
-
-/// Keeps this thread on its core, if it has one.
-pub(super) fn pin(core: Option<usize>) {
-    if let Some(id) = core {
-        // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
-        core_affinity::set_for_current(core_affinity::CoreId { id });
-    }
 }
 
 fn recovered(log: u16, disk: String, recovery: &Recovery) -> Event {

@@ -2,10 +2,12 @@
 //! simulated one, so that a whole appliance runs in one thread from one seed.
 
 pub mod disk;
+mod thread;
 mod time;
 mod wait;
 mod wakeup;
 
+pub use thread::take_core;
 pub use time::{Clock, Instant, Now, SystemClock, WallTime};
 pub use wait::wait_readable;
 pub use wakeup::Wakeup;
