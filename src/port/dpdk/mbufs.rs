@@ -77,7 +77,7 @@ impl Pool {
 /// Where an mbuf is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
-    /// In the pool, the driver's hands, or the list of those that are to be sent.
+    /// In the pool, the driver's hands, or the list of those that are to be sent or go back to the pool.
     Dpdk,
     /// At hand.
     Free,
@@ -154,6 +154,8 @@ pub struct Mbufs {
     free: ArrayVec<u32, BURST_SIZE>,
     /// To be sent, in this order.
     pending: ArrayVec<*mut sys::rte_mbuf, DPDK_PENDING_MAX>,
+    /// Given back, and not the pool's yet: many at once cost it hardly more than one.
+    released: ArrayVec<*mut sys::rte_mbuf, BURST_SIZE>,
     /// Keeps the device open and the pool's memory there.
     _opened: Arc<Opened>,
 }
@@ -183,6 +185,7 @@ impl Mbufs {
             large: large.map(|large| (large.as_ptr(), pool.members.len() as u32)),
             free: ArrayVec::new(),
             pending: ArrayVec::new(),
+            released: ArrayVec::new(),
             _opened: opened,
         }
     }
@@ -199,6 +202,7 @@ impl Mbufs {
 
     /// Takes at most `count` frames from the driver, and hands those that can be true to `take`. The number of the others.
     pub fn receive(&mut self, count: usize, mut take: impl FnMut(&mut Mbufs, Frame, Notes)) -> u64 {
+        self.free_released();
         let mut received: Received = [MaybeUninit::uninit(); BURST_SIZE];
         let count = count.min(BURST_SIZE) as u16;
         // SAFETY: there is room for `count` frames; the queue is set up to receive into this pool, and only this thread
@@ -305,7 +309,15 @@ impl Mbufs {
         // What a driver made of its memory is for the pool to mend.
         buffer.place = Place::Dpdk;
         let mbuf = buffer.mbuf.as_ptr();
-        free(&mut [mbuf]);
+        if self.released.is_full() {
+            self.free_released();
+        }
+        self.released.push(mbuf);
+    }
+
+    fn free_released(&mut self) {
+        free(&mut self.released);
+        self.released.clear();
     }
 
     /// The bytes of a frame.
@@ -375,6 +387,7 @@ impl Mbufs {
     /// Sends what waits, as much as there is room for. The number of frames that the driver would not send for what they
     /// are; they are dropped.
     pub fn send(&mut self) -> u64 {
+        self.free_released();
         let mut refused_count = 0;
         let mut begin = 0;
         while begin < self.pending.len() {
