@@ -10,9 +10,10 @@
 //! `worker` turns the wheel that moves bytes between them, once per core; `policy` says who may send
 //! what; `dns` finds the hosts of a domain, `sts` what it says of TLS with them, `tlsrpt` tells it what came of that; `dkim` signs; `tls` lies between a flow and a session where one is wanted; `kernel` stands in for `port` and `tcp` where the NIC cannot be shared; `control` does what is
 //! slow, on a housekeeping core; `appliance` puts them together as the configuration says; `load` tries them and any other
-//! server; `config` and `cli` are the operator's side; `env` is the injected world.
+//! server; `config` and `cli` are the operator's side; `env` is the injected world; `checksum` vouches for what is kept.
 
 pub mod appliance;
+pub mod checksum;
 pub mod cli;
 pub mod config;
 pub mod control;

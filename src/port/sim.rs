@@ -24,6 +24,7 @@ pub use port::SimPort;
 pub use steering::Steering;
 
 use super::ETHERNET_HEADER;
+use crate::checksum::crc32c_append;
 use crate::env::Instant;
 use mark::{is_segment, mark};
 use rand::rngs::StdRng;
@@ -358,7 +359,7 @@ impl State {
             }
             *budget -= 1;
         }
-        self.digest = crc32c::crc32c_append(self.digest ^ self.now.nanos() as u32, &bytes);
+        self.digest = crc32c_append(self.digest ^ self.now.nanos() as u32, &bytes);
         if let Some(tap) = &mut self.tap {
             if tap.len() == TAPPED_MAX {
                 tap.pop_front();

@@ -1,6 +1,7 @@
 //! What happened in a world, in words: the last lines for people, a digest of all of them for machines.
 
 use super::clock::readable;
+use crate::checksum::crc32c_append;
 use crate::env::{Instant, say};
 use std::collections::VecDeque;
 use std::fmt;
@@ -25,7 +26,7 @@ impl Trace {
 
     pub(super) fn note(&mut self, now: Instant, what: fmt::Arguments<'_>) {
         let line = format!("{} {what}", readable(now.since(Instant::ZERO)));
-        self.digest = crc32c::crc32c_append(self.digest, line.as_bytes());
+        self.digest = crc32c_append(self.digest, line.as_bytes());
         self.count += 1;
         if self.echo {
             say(&line);

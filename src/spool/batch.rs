@@ -1,5 +1,6 @@
 //! The batch that is being filled, and the recent ones that are kept in memory.
 
+use crate::checksum::crc32c;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -137,7 +138,7 @@ impl Filling {
     pub(super) fn close_chunk(&mut self) -> Option<(Draft, Extent)> {
         let open = self.open.take()?;
         let start = open.start + CHUNK_HEADER_SIZE;
-        let checksum = crc32c::crc32c(&self.block.bytes()[start..self.len]);
+        let checksum = crc32c(&self.block.bytes()[start..self.len]);
         let extent = self.extent(start, self.len - start, checksum);
         encode_chunk_header(&mut self.block.bytes_mut()[open.start..], open.draft.id, extent.length, checksum);
         self.stamp(open.start);
@@ -177,7 +178,7 @@ impl Filling {
     pub(super) fn seal(mut self, fill: impl FnOnce(u32, u32, &mut [u8])) -> Sealed {
         let (length, end) = (self.len - HEADER_SIZE, self.len.next_multiple_of(BLOCK_SIZE));
         self.block.bytes_mut()[self.len..end].fill(0);
-        let payload = crc32c::crc32c(&self.block.bytes()[HEADER_SIZE..self.len]);
+        let payload = crc32c(&self.block.bytes()[HEADER_SIZE..self.len]);
         let length = u32::try_from(length).expect("batches are small");
         fill(length, payload, &mut self.block.bytes_mut()[..HEADER_SIZE]);
         let Filling { block, finished, moved, attempts, .. } = self;

@@ -11,6 +11,7 @@
 //!
 //! `acked ≤ min(synced here, durable there)` while [`Copies::Both`] are wanted.
 
+use crate::checksum::crc32c;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -477,7 +478,7 @@ impl<D: Disk> Log<D> {
             return Seen::Larger(length);
         }
         let end = start + HEADER_SIZE + header.length as usize;
-        if crc32c::crc32c(&block.bytes()[start + HEADER_SIZE..end]) != header.payload_checksum {
+        if crc32c(&block.bytes()[start + HEADER_SIZE..end]) != header.payload_checksum {
             return Seen::Nothing;
         }
         let length = usize::try_from(length).expect("batches are small");

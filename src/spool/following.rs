@@ -7,6 +7,7 @@
 //! What the owner sends is believed as little as what a disk gives: a batch follows the one before, stands where it says, and
 //! holds what its checksum vouches for, or it is [`Unfit`] and changes nothing.
 
+use crate::checksum::crc32c;
 use std::fmt;
 use std::sync::Arc;
 
@@ -154,7 +155,7 @@ impl<D: Disk> Log<D> {
         let (header, checksum) = Header::decode(bytes).ok_or(Unfit::Damaged)?;
         self.place(&header, length)?;
         let payload = bytes.get(HEADER_SIZE..HEADER_SIZE + header.length as usize).ok_or(Unfit::Damaged)?;
-        if crc32c::crc32c(payload) != header.payload_checksum {
+        if crc32c(payload) != header.payload_checksum {
             return Err(Unfit::Damaged);
         }
         let (mut rest, mut records) = (payload, Vec::new());

@@ -1,5 +1,7 @@
 //! The batch header: its bytes, and nothing about what it means. The diagram is in the module doc of [`super`].
 
+use crate::checksum::crc32c;
+
 /// Bytes of a batch header.
 pub(super) const HEADER_SIZE: usize = 128;
 
@@ -94,7 +96,7 @@ impl Header {
         out[104..112].copy_from_slice(&self.opening.at.to_le_bytes());
         out[112..120].copy_from_slice(&self.opening.generation.to_le_bytes());
         out[120..124].copy_from_slice(&self.opening.offset.to_le_bytes());
-        let checksum = crc32c::crc32c(&out[..CHECKSUM_AT]);
+        let checksum = crc32c(&out[..CHECKSUM_AT]);
         out[CHECKSUM_AT..CHECKSUM_AT + 4].copy_from_slice(&checksum.to_le_bytes());
         checksum
     }
@@ -111,7 +113,7 @@ impl Header {
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
         let half = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
         let short = |at: usize| u16::from_le_bytes(bytes[at..at + 2].try_into().expect("two bytes"));
-        if word(0) != MAGIC || half(CHECKSUM_AT) != crc32c::crc32c(&bytes[..CHECKSUM_AT]) {
+        if word(0) != MAGIC || half(CHECKSUM_AT) != crc32c(&bytes[..CHECKSUM_AT]) {
             return None;
         }
         let header = Header {

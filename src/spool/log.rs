@@ -1,5 +1,6 @@
 //! The log: what a worker calls.
 
+use crate::checksum::crc32c;
 use std::collections::VecDeque;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
@@ -444,7 +445,7 @@ impl<D: Disk> Log<D> {
         self.close_chunk();
         let Some(filling) = &mut self.filling else { return false };
         if !header.is_empty() {
-            message.extents.insert(0, filling.push_chunk(id, header, crc32c::crc32c(header)));
+            message.extents.insert(0, filling.push_chunk(id, header, crc32c(header)));
             message.size += header.len() as u64;
         }
         self.give_up_copy(id);

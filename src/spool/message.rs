@@ -1,5 +1,6 @@
 //! A queued message: its envelope, the state of each recipient, and where its content lies.
 
+use crate::checksum::crc32c_append;
 use std::sync::Arc;
 
 use super::MessageId;
@@ -22,8 +23,8 @@ pub(super) struct Extent {
 /// The hash over a message's chunks: CRC32C over the length and the checksum of each, in order.
 pub(super) fn digest(extents: &[Extent]) -> u32 {
     extents.iter().fold(0, |digest, extent| {
-        let digest = crc32c::crc32c_append(digest, &extent.length.to_le_bytes());
-        crc32c::crc32c_append(digest, &extent.checksum.to_le_bytes())
+        let digest = crc32c_append(digest, &extent.length.to_le_bytes());
+        crc32c_append(digest, &extent.checksum.to_le_bytes())
     })
 }
 

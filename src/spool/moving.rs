@@ -6,6 +6,7 @@ use super::log::{Log, Reserve, Waits};
 use super::message::{Extent, Message};
 use super::reader::blocks_around;
 use super::record::{CHUNK_HEADER_SIZE, encode_message};
+use crate::checksum::crc32c;
 use crate::env::Instant;
 use crate::env::disk::{Block, Disk, DiskError, Token};
 use crate::limits::{BLOCK_SIZE, MOVE_RETRY_DELAY, SEGMENTS_RESERVED};
@@ -310,7 +311,7 @@ impl<D: Disk> Log<D> {
                     &zeros
                 }
             };
-            let damaged = crc32c::crc32c(bytes) != extent.checksum;
+            let damaged = crc32c(bytes) != extent.checksum;
             // The window may have been read before the content was written: what is durable now is read once more.
             let stale =
                 self.mover.window.as_ref().is_some_and(|window| window.block.is_some() && window.covers(&extent));

@@ -6,6 +6,7 @@ use super::MessageId;
 use super::event::LogEvent;
 use super::log::Log;
 use super::message::Extent;
+use crate::checksum::crc32c;
 use crate::env::disk::{Block, Disk, DiskError, Token};
 use crate::limits::{BLOCK_SIZE, READERS_MAX};
 
@@ -159,7 +160,7 @@ impl<D: Disk> Log<D> {
             _ if !in_place => slot.loaded = Loaded::Nothing,
             Ok(block) => {
                 let (_, _, start) = blocks_around(&extent);
-                let checksum = crc32c::crc32c(&block.bytes()[start..start + extent.length as usize]);
+                let checksum = crc32c(&block.bytes()[start..start + extent.length as usize]);
                 if checksum == extent.checksum {
                     slot.loaded = Loaded::Chunk(extent, block);
                 } else {

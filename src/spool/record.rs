@@ -3,6 +3,7 @@
 //! Encoding appends to a vector; decoding takes nothing for granted and allocates no more than the bytes at hand can
 //! fill. A record gets its own checksum when its place is known ([`Seal`]).
 
+use crate::checksum::{crc32c, crc32c_append};
 use std::sync::Arc;
 
 use super::MessageId;
@@ -63,14 +64,14 @@ pub(super) struct Seal(u32);
 
 impl Seal {
     pub(super) fn new(incarnation: u64, opened: u64, generation: u64) -> Seal {
-        let seed = crc32c::crc32c(&incarnation.to_le_bytes());
-        let seed = crc32c::crc32c_append(seed, &opened.to_le_bytes());
-        Seal(crc32c::crc32c_append(seed, &generation.to_le_bytes()))
+        let seed = crc32c(&incarnation.to_le_bytes());
+        let seed = crc32c_append(seed, &opened.to_le_bytes());
+        Seal(crc32c_append(seed, &generation.to_le_bytes()))
     }
 
     fn checksum(self, offset: u32, head: &[u8], covered: &[u8]) -> u32 {
-        let seed = crc32c::crc32c_append(self.0, &offset.to_le_bytes());
-        crc32c::crc32c_append(crc32c::crc32c_append(seed, head), covered)
+        let seed = crc32c_append(self.0, &offset.to_le_bytes());
+        crc32c_append(crc32c_append(seed, head), covered)
     }
 
     /// Writes the checksum of the record that `record` begins with and that stands at `offset` of the segment.

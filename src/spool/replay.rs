@@ -5,6 +5,7 @@
 //! there. A header or a record is true if the opening that it names is the one that wrote at its place; so nothing is
 //! taken that a crash left behind the end that the chain had then.
 
+use crate::checksum::crc32c;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::MessageId;
@@ -149,7 +150,7 @@ impl<D: Disk> Replay<'_, D> {
                 continue;
             }
             let payload = self.scan.bytes(next.number, HEADER_SIZE as u64, u64::from(header.length))?;
-            if crc32c::crc32c(payload) == header.payload_checksum || header.sequence <= self.evidence.synced {
+            if crc32c(payload) == header.payload_checksum || header.sequence <= self.evidence.synced {
                 self.place = place;
                 self.offset = 0;
                 self.live.push_back(next);
@@ -163,7 +164,7 @@ impl<D: Disk> Replay<'_, D> {
     fn apply_batch(&mut self, at: Live, start: u64, header: &Header) -> Result<bool, DiskError> {
         let Replay { scan, index, unfinished, number_next, .. } = self;
         let payload = scan.bytes(at.number, start, u64::from(header.length))?;
-        if crc32c::crc32c(payload) != header.payload_checksum {
+        if crc32c(payload) != header.payload_checksum {
             return Ok(false);
         }
         let mut rest = payload;
@@ -200,7 +201,7 @@ impl<D: Disk> Replay<'_, D> {
                 };
                 let (offset, length) = (u64::from(extent.offset), u64::from(extent.length));
                 if touches(regions, &extent)
-                    && crc32c::crc32c(scan.bytes(live[place].number, offset, length)?) != extent.checksum
+                    && crc32c(scan.bytes(live[place].number, offset, length)?) != extent.checksum
                 {
                     damaged.insert(message.id());
                 }

@@ -9,6 +9,7 @@ use super::record::{
 };
 use super::replay::{Replay, apply, content_damage, decode_one};
 use super::segments::Live;
+use crate::checksum::crc32c;
 use crate::env::disk::{Disk, DiskError};
 use crate::limits::BLOCK_SIZE;
 
@@ -199,7 +200,7 @@ impl<D: Disk> Replay<'_, D> {
         let Ok(record) = decode_one(bytes, at.generation) else { return Ok(None) };
         if let Record::Chunk { id, length, checksum } = record {
             let start = CHUNK_HEADER_SIZE;
-            if crc32c::crc32c(&bytes[start..start + length as usize]) != checksum {
+            if crc32c(&bytes[start..start + length as usize]) != checksum {
                 let extent = Extent { generation: at.generation, offset: place + start as u32, length, checksum };
                 damages.note(content_damage(Some(at.number), &extent, id));
             }

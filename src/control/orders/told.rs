@@ -3,6 +3,7 @@
 //! Of two that are about the same mail the later one counts. So both boxes come to the same whatever they hear first, and however often;
 //! what is lost on the way is told again for as long as their digests differ.
 
+use crate::checksum::crc32c;
 use crate::delivery::{Selector, StandingOrder, Treatment};
 use crate::env::{Instant, Now, WallTime};
 use crate::event::rfc3339;
@@ -152,7 +153,7 @@ impl Book {
             return 0;
         }
         orders.sort_by(|one, other| one.selector.cmp(&other.selector));
-        crc32c::crc32c(&serde_json::to_vec(&orders).expect("orders have text keys only")).max(1)
+        crc32c(&serde_json::to_vec(&orders).expect("orders have text keys only")).max(1)
     }
 }
 

@@ -3,6 +3,7 @@
 //! In: bytes as they come. Out: messages, or the first reason to end the link. Nothing of what came is believed but that it
 //! came whole; what a batch holds is for the log to judge.
 
+use crate::checksum::{crc32c, crc32c_append};
 use crate::env::disk::Block;
 use crate::limits::{BATCH_SIZE_LIMIT, MIRROR_MESSAGE_SIZE_MAX};
 use crate::mirror::arbiter::Words;
@@ -192,7 +193,7 @@ fn header(version: u8, kind: u8, length: usize, covered: &[u8]) -> [u8; FRAME_HE
     out[..2].copy_from_slice(&MAGIC);
     (out[2], out[3]) = (version, kind);
     out[4..8].copy_from_slice(&u32::try_from(length).expect("frames are small").to_le_bytes());
-    let checksum = crc32c::crc32c_append(crc32c::crc32c(&out[..8]), covered);
+    let checksum = crc32c_append(crc32c(&out[..8]), covered);
     out[8..12].copy_from_slice(&checksum.to_le_bytes());
     out
 }
@@ -281,7 +282,7 @@ impl Incoming {
         }
         let length = body_length(head);
         match head[3] {
-            BATCH if crc32c::crc32c(&head[..8]) != checksum(head) => Err(WireError::NoFrame),
+            BATCH if crc32c(&head[..8]) != checksum(head) => Err(WireError::NoFrame),
             BATCH if length > BATCH_SIZE_LIMIT => Err(WireError::TooLarge),
             MESSAGE if length > MIRROR_MESSAGE_SIZE_MAX => Err(WireError::TooLarge),
             BATCH | MESSAGE => Ok(length),
@@ -291,7 +292,7 @@ impl Incoming {
 
     fn body(&self) -> Result<Message, WireError> {
         let (head, body) = self.front.split_at(FRAME_HEADER_SIZE);
-        if crc32c::crc32c_append(crc32c::crc32c(&head[..8]), body) != checksum(head) {
+        if crc32c_append(crc32c(&head[..8]), body) != checksum(head) {
             return Err(WireError::NoFrame);
         }
         match postcard::take_from_bytes::<Message>(body) {
@@ -407,7 +408,7 @@ mod tests {
         while let Some(arrival) = incoming.take(&mut bytes)? {
             arrivals.push(match arrival {
                 Arrival::Message(message) => format!("{message:?}"),
-                Arrival::Batch(block, length) => format!("{:x}", crc32c::crc32c(&block.bytes()[..length])),
+                Arrival::Batch(block, length) => format!("{:x}", crc32c(&block.bytes()[..length])),
             });
         }
         Ok(())
@@ -448,7 +449,7 @@ mod tests {
         let place = bytes.windows(epoch.len()).position(|window| window == epoch).unwrap() + epoch.len() + 1;
         assert_eq!(bytes[place], 0);
         bytes[place] = 1;
-        let checksum = crc32c::crc32c_append(crc32c::crc32c(&bytes[..8]), &bytes[FRAME_HEADER_SIZE..]);
+        let checksum = crc32c_append(crc32c(&bytes[..8]), &bytes[FRAME_HEADER_SIZE..]);
         bytes[8..12].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(take_all(&mut Incoming::new(VERSION), &bytes, &mut Vec::new()), Err(WireError::NoMessage));
     }

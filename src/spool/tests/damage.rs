@@ -1,5 +1,6 @@
 //! Damage at rest: bytes that changed, blocks that cannot be read, files that are gone.
 
+use crate::checksum::crc32c;
 use std::collections::BTreeSet;
 
 use rand::rngs::StdRng;
@@ -86,7 +87,7 @@ fn batches(disk: &SimDisk) -> Vec<(usize, usize, usize)> {
 
 fn is_whole_batch(bytes: &[u8]) -> bool {
     Header::decode(bytes).is_some_and(|(header, _)| {
-        crc32c::crc32c(&bytes[HEADER_SIZE..HEADER_SIZE + header.length as usize]) == header.payload_checksum
+        crc32c(&bytes[HEADER_SIZE..HEADER_SIZE + header.length as usize]) == header.payload_checksum
     })
 }
 

@@ -2,6 +2,7 @@
 //! from what it found.
 
 use super::choices::Choices;
+use rohrpost::checksum::crc32c;
 use rohrpost::env::disk::{Block, Disk, SimDisk};
 use rohrpost::env::{Instant, Now, WallTime};
 use rohrpost::limits::BLOCK_SIZE;
@@ -252,9 +253,9 @@ impl Changes {
         let Some(bytes) = self.image.get_mut(&segment) else { return };
         let length = u32::from_le_bytes(bytes[block + 92..block + 96].try_into().expect("four bytes")) as usize;
         let start = block + HEADER_SIZE;
-        let records = crc32c::crc32c(&bytes[start..start.saturating_add(length).min(SEGMENT_SIZE)]);
+        let records = crc32c(&bytes[start..start.saturating_add(length).min(SEGMENT_SIZE)]);
         bytes[block + 100..block + 104].copy_from_slice(&records.to_le_bytes());
-        let header = crc32c::crc32c(&bytes[block..block + 124]);
+        let header = crc32c(&bytes[block..block + 124]);
         bytes[block + 124..block + 128].copy_from_slice(&header.to_le_bytes());
     }
 
