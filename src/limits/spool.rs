@@ -200,6 +200,10 @@ pub const POINTS_MAX: usize = 64;
 /// not write twice for every message.
 pub const CLOSING_DELAY: Duration = Duration::from_millis(100);
 
+/// What came of an attempt waits this long for a batch that somebody waits for, before it has one written of its own: about as
+/// long as a sync takes. A crash in between has the message sent once more, as one during the sync would.
+pub const OUTCOME_DELAY: Duration = Duration::from_millis(1);
+
 /// How often the file system is asked for its free space.
 pub const FREE_SPACE_INTERVAL: Duration = Duration::from_secs(1);
 

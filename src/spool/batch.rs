@@ -9,13 +9,16 @@ use super::format::HEADER_SIZE;
 use super::message::{Extent, Message};
 use super::record::{CHUNK_HEADER_SIZE, RECORD_ALIGNMENT, Seal, encode_chunk_header};
 use super::segments::Live;
+use crate::env::Instant;
 use crate::env::disk::Block;
 use crate::limits::BLOCK_SIZE;
 
 /// A batch starts with this much memory, bytes, and doubles as needed.
 const CAPACITY_MIN: usize = 64 * 1024;
-/// Blocks kept for the next batches.
-const SPARE_COUNT_MAX: usize = 8;
+/// Blocks kept for the next batches: as many as are on their way to the disk, and one for each size that a batch grows through.
+const SPARES_MAX: usize = 12;
+/// A block is not used for so many times less than it holds.
+const SPARE_WASTE_MAX: usize = 4;
 
 /// A message whose final record is on its way.
 #[derive(Debug)]
@@ -60,6 +63,8 @@ pub(super) struct Filling {
     pub attempts: Vec<u64>,
     /// Someone waits for a record in it.
     pub hurried: bool,
+    /// Without that, it is to be written then.
+    pub due_at: Option<Instant>,
     /// Something did not fit.
     pub full: bool,
     /// Holds the copy of a damaged chunk: it must be read through its checksum, never from memory.
@@ -83,6 +88,7 @@ impl Filling {
             moved: Vec::new(),
             attempts: Vec::new(),
             hurried: false,
+            due_at: None,
             full: false,
             tainted: false,
             seal,
@@ -121,17 +127,17 @@ impl Filling {
     }
 
     /// Begins a chunk; the one before must be closed.
-    pub(super) fn open_chunk(&mut self, draft: Draft) {
+    pub(super) fn open_chunk(&mut self, draft: Draft, spares: &mut Spares) {
         debug_assert!(self.open.is_none());
         self.open = Some(OpenChunk { draft, start: self.len });
-        self.reserve(CHUNK_HEADER_SIZE);
+        self.reserve(CHUNK_HEADER_SIZE, spares);
         self.len += CHUNK_HEADER_SIZE;
         self.records += 1;
     }
 
     /// Adds content to the open chunk: the one copy that it makes on its way to the disk.
-    pub(super) fn extend_chunk(&mut self, bytes: &[u8]) {
-        self.push(bytes);
+    pub(super) fn extend_chunk(&mut self, bytes: &[u8], spares: &mut Spares) {
+        self.push(bytes, spares);
     }
 
     /// Ends the open chunk, if there is one, and says whose it was and where it lies.
@@ -152,24 +158,30 @@ impl Filling {
     }
 
     /// Adds a whole chunk that keeps the checksum it had, so that damage is carried along and never laundered.
-    pub(super) fn push_chunk(&mut self, id: super::MessageId, bytes: &[u8], checksum: u32) -> Extent {
+    pub(super) fn push_chunk(
+        &mut self,
+        id: super::MessageId,
+        bytes: &[u8],
+        checksum: u32,
+        spares: &mut Spares,
+    ) -> Extent {
         let start = self.len;
-        self.reserve(CHUNK_HEADER_SIZE + bytes.len() + RECORD_ALIGNMENT);
+        self.reserve(CHUNK_HEADER_SIZE + bytes.len(), spares);
         let length = u32::try_from(bytes.len()).expect("chunks are small");
         encode_chunk_header(&mut self.block.bytes_mut()[start..], id, length, checksum);
         self.stamp(start);
         self.len += CHUNK_HEADER_SIZE;
-        self.push(bytes);
+        self.push(bytes, spares);
         self.pad();
         self.records += 1;
         self.extent(start + CHUNK_HEADER_SIZE, bytes.len(), checksum)
     }
 
     /// Adds a record that fits and is padded; no chunk may be open.
-    pub(super) fn push_record(&mut self, record: &[u8]) {
+    pub(super) fn push_record(&mut self, record: &[u8], spares: &mut Spares) {
         debug_assert!(self.open.is_none());
         let start = self.len;
-        self.push(record);
+        self.push(record, spares);
         self.stamp(start);
         self.records += 1;
     }
@@ -203,26 +215,25 @@ impl Filling {
 
     fn pad(&mut self) {
         let end = self.len.next_multiple_of(RECORD_ALIGNMENT);
-        self.reserve(end - self.len);
         let len = self.len;
         self.block.bytes_mut()[len..end].fill(0);
         self.len = end;
     }
 
-    fn push(&mut self, bytes: &[u8]) {
-        self.reserve(bytes.len());
+    fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+        self.reserve(bytes.len(), spares);
         let len = self.len;
         self.block.bytes_mut()[len..len + bytes.len()].copy_from_slice(bytes);
         self.len += bytes.len();
         debug_assert!(self.len <= self.limit);
     }
 
-    fn reserve(&mut self, count: usize) {
+    fn reserve(&mut self, count: usize, spares: &mut Spares) {
         let wanted = self.len + count;
         if wanted > self.block.capacity() {
-            let mut larger = Block::zeroed(wanted.next_power_of_two());
+            let mut larger = spares.take(wanted.next_power_of_two());
             larger.bytes_mut()[..self.len].copy_from_slice(&self.block.bytes()[..self.len]);
-            self.block = larger;
+            spares.give_back(std::mem::replace(&mut self.block, larger));
         }
     }
 }
@@ -236,13 +247,36 @@ pub(super) struct Sealed {
     pub attempts: Vec<u64>,
 }
 
+/// Blocks that were written, for the next batches: new memory would have to be zeroed, and no cache holds it.
+#[derive(Debug, Default)]
+pub(super) struct Spares {
+    /// Those that came last are at the end.
+    blocks: VecDeque<Block>,
+}
+
+impl Spares {
+    /// A block of at least `capacity` bytes, with whatever was in it.
+    pub(super) fn take(&mut self, capacity: usize) -> Block {
+        let fits = |block: &Block| (capacity..=SPARE_WASTE_MAX * capacity).contains(&block.capacity());
+        let place = self.blocks.iter().rposition(fits);
+        place.and_then(|place| self.blocks.remove(place)).unwrap_or_else(|| Block::zeroed(capacity))
+    }
+
+    /// Nobody needs this one any more.
+    pub(super) fn give_back(&mut self, block: Block) {
+        if self.blocks.len() >= SPARES_MAX {
+            self.blocks.pop_front();
+        }
+        self.blocks.push_back(block);
+    }
+}
+
 /// Recent batches in memory, oldest first, so that immediate delivery reads no disk.
 #[derive(Debug)]
 pub(super) struct Cache {
     batches: VecDeque<Cached>,
     size: usize,
     size_max: usize,
-    spare: Vec<Block>,
     capacity: usize,
 }
 
@@ -256,21 +290,12 @@ struct Cached {
 
 impl Cache {
     pub(super) fn new(size_max: usize) -> Cache {
-        Cache { batches: VecDeque::new(), size: 0, size_max, spare: Vec::new(), capacity: CAPACITY_MIN }
+        Cache { batches: VecDeque::new(), size: 0, size_max, capacity: CAPACITY_MIN }
     }
 
-    /// Memory for the next batch, of about the size that batches have had lately.
-    pub(super) fn block(&mut self) -> Block {
-        match self.spare.iter().position(|block| block.capacity() >= self.capacity) {
-            Some(place) => self.spare.swap_remove(place),
-            None => Block::zeroed(self.capacity),
-        }
-    }
-
-    pub(super) fn give_back(&mut self, block: Block) {
-        if self.spare.len() < SPARE_COUNT_MAX {
-            self.spare.push(block);
-        }
+    /// How large batches have been lately, about, bytes.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
     }
 
     /// Bytes kept, and how many may be.
@@ -278,7 +303,15 @@ impl Cache {
         (self.size, self.size_max)
     }
 
-    pub(super) fn insert(&mut self, generation: u64, offset: u64, length: usize, block: Arc<Block>) {
+    /// Keeps a batch, and lets go of the oldest.
+    pub(super) fn insert(
+        &mut self,
+        generation: u64,
+        offset: u64,
+        length: usize,
+        block: Arc<Block>,
+        spares: &mut Spares,
+    ) {
         // Follows a rise at once and a fall slowly: growing costs a copy, a large block costs memory.
         self.capacity = length.next_power_of_two().max(self.capacity / 2).max(CAPACITY_MIN);
         self.size += block.capacity();
@@ -287,10 +320,8 @@ impl Cache {
             let Some(oldest) = self.batches.pop_front() else { break };
             self.size -= oldest.block.capacity();
             // A block that the disk still holds is freed by its completion.
-            if let Ok(block) = Arc::try_unwrap(oldest.block)
-                && block.capacity() <= 2 * self.capacity
-            {
-                self.give_back(block);
+            if let Ok(block) = Arc::try_unwrap(oldest.block) {
+                spares.give_back(block);
             }
         }
     }
@@ -313,5 +344,46 @@ impl Cache {
         let start = usize::try_from(position.1 - batch.offset).ok()?;
         let end = start + extent.length as usize;
         (end <= batch.length).then(|| &batch.block.bytes()[start..end])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::MessageId;
+
+    #[test]
+    fn what_a_block_held_before_is_not_written_again() {
+        let mut spares = Spares::default();
+        for _ in 0..2 {
+            let mut used = Block::zeroed(CAPACITY_MIN);
+            used.bytes_mut().fill(0xee);
+            spares.give_back(used);
+        }
+        let draft = Draft { slot: 0, generation: 0, id: MessageId::from_bits(1) };
+        let (at, seal) = (Live { generation: 1, number: 1 }, Seal::new(1, 2, 1));
+        let mut filling = Filling::new(spares.take(CAPACITY_MIN), at, 0, (4 * CAPACITY_MIN, CAPACITY_MIN), seal);
+        filling.open_chunk(draft, &mut spares);
+        filling.extend_chunk(&[b'a'; CAPACITY_MIN + 1], &mut spares);
+        let grown = CAPACITY_MIN + 1;
+        assert_eq!(filling.close_chunk().unwrap().1.length as usize, grown);
+        let sealed = filling.seal(|_, _, header| header.fill(0));
+        let bytes = &sealed.block.bytes()[..sealed.length];
+        assert!(!bytes.contains(&0xee));
+        assert_eq!(bytes.iter().filter(|byte| **byte == b'a').count(), grown);
+    }
+
+    #[test]
+    fn spares_are_few_and_serve_what_is_about_their_size() {
+        let mut spares = Spares::default();
+        for count in 1..=2 * SPARES_MAX {
+            spares.give_back(Block::zeroed(count * BLOCK_SIZE));
+        }
+        assert_eq!(spares.blocks.len(), SPARES_MAX);
+        let largest = 2 * SPARES_MAX * BLOCK_SIZE;
+        assert_eq!(spares.take(BLOCK_SIZE).capacity(), BLOCK_SIZE, "a new one, as the others are too large");
+        assert_eq!(spares.take(largest / SPARE_WASTE_MAX).capacity(), largest, "the last one");
+        assert_eq!(spares.take(2 * largest).capacity(), 2 * largest, "a new one, as the others are too small");
+        assert_eq!(spares.blocks.len(), SPARES_MAX - 1);
     }
 }

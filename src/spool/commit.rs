@@ -17,8 +17,8 @@ use super::segments::Live;
 use crate::env::Now;
 use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::limits::{
-    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, PREPARE_RETRY_DELAY,
-    SEGMENTS_RESERVED, SPACE_WAIT_MAX,
+    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, OUTCOME_DELAY,
+    PREPARE_RETRY_DELAY, SEGMENTS_RESERVED, SPACE_WAIT_MAX,
 };
 
 /// Tokens: the upper byte says what for.
@@ -170,20 +170,26 @@ impl<D: Disk> Log<D> {
             let Some(filling) = &mut self.filling else { return };
             let Some((record, waits)) = self.backlog.pop_front() else { return };
             self.backlog_bytes -= size;
-            filling.push_record(&record);
-            // Nobody waits for a copy: the next ones join it.
-            filling.hurried |= !matches!(waits, Waits::Move(Moved { signed: false, .. }));
+            filling.push_record(&record, &mut self.spares);
             match waits {
                 Waits::Finish(mut finished) => {
+                    filling.hurried = true;
                     finished.message.generation = filling.at.generation;
                     filling.finished.push(finished);
                 }
                 Waits::Move(mut moved) => {
+                    // Nobody waits for a copy: the next ones join it.
+                    filling.hurried |= moved.signed;
                     moved.message.generation = filling.at.generation;
                     filling.moved.push(moved);
                 }
-                Waits::Attempt(name) => filling.attempts.push(name),
-                Waits::Change(_) => {}
+                Waits::Attempt(name) => {
+                    filling.hurried = true;
+                    filling.attempts.push(name);
+                }
+                Waits::Change(_) => {
+                    filling.due_at.get_or_insert(self.polled_at + OUTCOME_DELAY);
+                }
             }
         }
         while let Some((record, _)) = self.requests.front() {
@@ -194,7 +200,7 @@ impl<D: Disk> Log<D> {
             self.close_chunk();
             let Some(filling) = &mut self.filling else { return };
             let Some((record, _)) = self.requests.pop_front() else { return };
-            filling.push_record(&record);
+            filling.push_record(&record, &mut self.spares);
             filling.hurried = true;
         }
     }
@@ -221,7 +227,7 @@ impl<D: Disk> Log<D> {
             }
             // The rest of this segment stays unused.
             let block = self.filling.take().map(Filling::into_block);
-            block.into_iter().for_each(|block| self.cache.give_back(block));
+            block.into_iter().for_each(|block| self.spares.give_back(block));
             if !self.segments.roll() {
                 return false;
             }
@@ -234,7 +240,9 @@ impl<D: Disk> Log<D> {
             return;
         }
         let due = self.filling.as_ref().is_some_and(|filling| {
-            filling.records > 0 && (filling.hurried || filling.full || filling.len() >= BATCH_SIZE_UNHURRIED)
+            let is_due = filling.due_at.is_some_and(|at| at <= now.mono || self.shutting_down);
+            let wanted = filling.hurried || is_due;
+            filling.records > 0 && (wanted || filling.full || filling.len() >= BATCH_SIZE_UNHURRIED)
         });
         if due {
             self.seal(now, 0);
@@ -320,7 +328,7 @@ impl<D: Disk> Log<D> {
         let offset = u64::from(point.offset);
         self.disk.write(point.sequence, at.number, offset, Arc::clone(&block), length);
         if !tainted {
-            self.cache.insert(at.generation, offset, length, Arc::clone(&block));
+            self.cache.insert(at.generation, offset, length, Arc::clone(&block), &mut self.spares);
         }
         self.points.push(point);
         let (submitted_at, done) = (now.mono, false);

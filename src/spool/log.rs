@@ -9,7 +9,7 @@ use hdrhistogram::Histogram;
 use slab::Slab;
 
 use super::MessageId;
-use super::batch::{Cache, Filling, Finished, Moved};
+use super::batch::{Cache, Filling, Finished, Moved, Spares};
 use super::copies::{Copies, Partner, Point, Points};
 use super::event::{Draft, LogState, Refusal, Room, Shortage, Status};
 use super::following::Following;
@@ -135,6 +135,7 @@ pub struct Log<D> {
     owed: u64,
     pub(super) in_flight: VecDeque<InFlight>,
     pub(super) cache: Cache,
+    pub(super) spares: Spares,
     pub(super) sequence_next: u64,
     pub(super) previous: Link,
     /// All batches up to this sequence are durable, wherever [`Copies`] wants them to be.
@@ -204,6 +205,7 @@ impl<D: Disk> Log<D> {
             owed: 0,
             in_flight: VecDeque::new(),
             cache: Cache::new(settings.cache_size()),
+            spares: Spares::default(),
             sequence_next: 1,
             previous: Link::default(),
             synced: 0,
@@ -319,7 +321,7 @@ impl<D: Disk> Log<D> {
             let room = self.room_for_content(draft, bytes.len() - taken);
             let Some(filling) = self.filling.as_mut().filter(|_| room > 0) else { break };
             let count = room.min(bytes.len() - taken);
-            filling.extend_chunk(&bytes[taken..taken + count]);
+            filling.extend_chunk(&bytes[taken..taken + count], &mut self.spares);
             taken += count;
         }
         self.draft_bytes += taken as u64;
@@ -352,7 +354,7 @@ impl<D: Disk> Log<D> {
             filling.full = true;
             return 0;
         }
-        filling.open_chunk(draft);
+        filling.open_chunk(draft, &mut self.spares);
         let generation = filling.at.generation;
         if let Some(state) = self.draft_mut(draft)
             && state.pinned.is_none()
@@ -445,7 +447,7 @@ impl<D: Disk> Log<D> {
         self.close_chunk();
         let Some(filling) = &mut self.filling else { return false };
         if !header.is_empty() {
-            message.extents.insert(0, filling.push_chunk(id, header, crc32c(header)));
+            message.extents.insert(0, filling.push_chunk(id, header, crc32c(header), &mut self.spares));
             message.size += header.len() as u64;
         }
         self.give_up_copy(id);
@@ -576,8 +578,9 @@ impl<D: Disk> Log<D> {
         }
         let written = self.backlog.is_empty() && self.requests.is_empty();
         let quiet = self.in_flight.is_empty() && written && self.failures.is_empty();
-        let hurried = self.filling.as_ref().is_some_and(|filling| filling.hurried || filling.full);
-        quiet && !hurried && (self.clean_sealed || !self.shutting_down || !self.keeps(Reserve::Moving, BLOCK_SIZE))
+        let is_wanted = |filling: &Filling| filling.hurried || filling.full || filling.due_at.is_some();
+        let wanted = self.filling.as_ref().is_some_and(is_wanted);
+        quiet && !wanted && (self.clean_sealed || !self.shutting_down || !self.keeps(Reserve::Moving, BLOCK_SIZE))
     }
 
     /// When [`poll`](Log::poll) has to be called though nothing happened.
@@ -590,7 +593,9 @@ impl<D: Disk> Log<D> {
         let segment = self.segments.wanted_at(self.segments_ahead());
         // A closing batch that was due and found no room waits for it, and its worker need not spin meanwhile.
         let closing = self.closing_at.map(|at| if at <= self.polled_at { self.polled_at + CLOSING_DELAY } else { at });
-        [closing, space, segment].into_iter().flatten().min()
+        // One that was due waits for another to end, which is something that happens.
+        let filling = self.filling.as_ref().and_then(|filling| filling.due_at).filter(|at| *at > self.polled_at);
+        [closing, filling, space, segment].into_iter().flatten().min()
     }
 
     /// Becomes readable when [`poll`](Log::poll) has something to do.
@@ -717,7 +722,8 @@ impl<D: Disk> Log<D> {
         let Some(at) = self.segments.current() else { return false };
         let seal = Seal::new(self.incarnation, self.opening.at, at.generation);
         let chunk_max = self.settings.chunk_size_max();
-        self.filling = Some(Filling::new(self.cache.block(), at, self.segments.offset, (limit, chunk_max), seal));
+        let block = self.spares.take(self.cache.capacity());
+        self.filling = Some(Filling::new(block, at, self.segments.offset, (limit, chunk_max), seal));
         true
     }
 }

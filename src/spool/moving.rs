@@ -143,7 +143,7 @@ impl<D: Disk> Log<D> {
         } else if self.filling.as_ref().is_none_or(|filling| filling.records == 0) {
             // The next batch begins a segment, as soon as one is ready.
             let block = self.filling.take().map(Filling::into_block);
-            block.into_iter().for_each(|block| self.cache.give_back(block));
+            block.into_iter().for_each(|block| self.spares.give_back(block));
             self.start_filling();
         }
         if self.segments.available() <= u64::from(SEGMENTS_RESERVED) {
@@ -321,7 +321,7 @@ impl<D: Disk> Log<D> {
                 return (Step::Waits, copied);
             }
             filling.tainted |= damaged;
-            job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum);
+            job.extents[job.next] = filling.push_chunk(job.id, bytes, extent.checksum, &mut self.spares);
             if damaged {
                 self.quarantine(job.id, &extent);
             }

@@ -1,6 +1,7 @@
 //! A message's way through the log.
 
 use super::*;
+use crate::limits::OUTCOME_DELAY;
 
 #[test]
 fn a_durable_message_is_read_back_byte_for_byte() {
@@ -232,6 +233,28 @@ fn damage_on_the_way_back_is_noticed_before_a_byte_is_handed_out() {
     assert!(bench.content_of(id).is_none());
     disk.fail_reads(Some(libc::EIO));
     assert!(bench.content_of(id).is_none());
+}
+
+#[test]
+fn an_outcome_joins_the_batch_of_the_next_message_and_does_not_wait_long_for_one() {
+    let disk = SimDisk::new(1);
+    let mut bench = Bench::open(disk.clone());
+    let first = bench.accept(&text(1, 5000), 1).unwrap();
+    let batches = bench.log.status().batches;
+    bench.log.settle(first, 0, delivered());
+    bench.log.poll(bench.now, &mut bench.events);
+    assert_eq!(bench.log.next_deadline(), Some(bench.now.mono + OUTCOME_DELAY));
+    assert!(!bench.log.idle());
+    let second = bench.accept(&text(2, 5000), 1).unwrap();
+    assert_eq!(bench.log.status().batches, batches + 1);
+    assert_eq!(Bench::open(disk.crash(1)).log.count(), 1);
+
+    bench.log.settle(second, 0, delivered());
+    let settled_at = bench.now.mono;
+    bench.breathe_until(|bench| bench.log.idle());
+    assert_eq!(bench.log.status().batches, batches + 2);
+    assert!(bench.now.mono.since(settled_at) < 10 * OUTCOME_DELAY);
+    assert_eq!(Bench::open(disk.crash(2)).log.count(), 0);
 }
 
 #[test]
