@@ -8,7 +8,7 @@ use super::transport::{Lanes, Opened, open};
 use crate::config::{self, Config, Role, Transport};
 use crate::env::{Clock, Instant, SystemClock, Wakeup, say, take_core};
 use crate::flow;
-use crate::load::{Driver, Party, drive};
+use crate::load::{Driver, Idle, Party, drive};
 use crate::worker::Exchange;
 use clap::Args;
 use ipnet::IpNet;
@@ -145,10 +145,15 @@ fn drive_all<T: flow::Transport + Send, P: Party + Send, E: From<StartError> + S
             .map(|((transport, exchange), wakeup)| {
                 scope.spawn(move || {
                     let worker = usize::from(exchange.worker());
-                    config.workers.cores.get(worker).copied().into_iter().for_each(take_core);
+                    let core = config.workers.cores.get(worker).copied();
+                    core.into_iter().for_each(take_core);
                     let mut driver = Driver::new(transport, make(worker, workers, clock.now().mono)?);
-                    let spins = config.transport == Transport::Dpdk;
-                    drive(&mut driver, &clock, exchange, wakeup, spins, stop);
+                    let idle = match (config.transport, core) {
+                        (Transport::Dpdk, _) => Idle::Look,
+                        (_, Some(_)) => Idle::Stay,
+                        (_, None) => Idle::Yield,
+                    };
+                    drive(&mut driver, &clock, exchange, wakeup, idle, stop);
                     Ok(driver.party)
                 })
             })

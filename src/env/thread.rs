@@ -11,8 +11,8 @@ const TURN: Duration = Duration::from_millis(100);
 /// Who polls is never idle, and Linux lets a thread finish its turn, some 3 ms, before another one gets the core: be it the
 /// kernel's own that ends a write to the disk there, or brings frames. But a thread whose turns are shorter does not wait for
 /// one whose turns are long (since Linux 6.12; `sched_runtime` in sched_setattr(2)), so that long ones are asked for. Each still
-/// has its share in the end; two with long turns on one core would wait long for each other. A kernel that knows nothing of it
-/// decides as it always has.
+/// has its share in the end; but two of them on one core would wait long for each other, and who yields gives up a long turn. A
+/// kernel that knows nothing of it decides as it always has.
 pub fn take_core(id: usize) {
     // The core exists: `check` has looked. Where the container forbids pinning, work goes on unpinned.
     if !core_affinity::set_for_current(core_affinity::CoreId { id }) {

@@ -34,7 +34,7 @@ pub use failure::{Command, Failure};
 pub use flood::Flood;
 pub use generator::{Generator, Route};
 pub use live::Live;
-pub use party::{Driver, Party, drive};
+pub use party::{Driver, Idle, Party, drive};
 pub use plan::{Class, Pace, Plan, PlanError, Sizes, Slow, Transfer, parse_mix, rate};
 pub use report::{About, Figures, Latencies, json, sum, table};
 pub use sink::{Quota, Sink, SinkCounters, SinkCounts};

@@ -17,6 +17,17 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// `poll(2)` counts milliseconds and rounds up: nearer to a deadline than this, sleep would miss it.
 const SLEEP_MARGIN: Duration = Duration::from_millis(2);
 
+/// What is done while nothing happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Look again at once: nothing wakes who waits for a port that can only be polled.
+    Look,
+    /// Sleep, and near to a deadline look again at once: on a core of its own.
+    Stay,
+    /// Sleep, and near to a deadline let others have the core.
+    Yield,
+}
+
 /// Whoever has flows on a transport.
 pub trait Party {
     /// Takes the events, and does all that can be done now.
@@ -65,13 +76,12 @@ impl<T: Transport, P: Party> Driver<T, P> {
 }
 
 /// Breathes until the party is over; `stop` makes it come to an end. `exchange` carries frames that came to the wrong queue.
-/// With `spins` it never sleeps: nothing wakes who waits for a port that can only be polled.
 pub fn drive<T: Transport, P: Party>(
     driver: &mut Driver<T, P>,
     clock: &impl Clock,
     mut exchange: Exchange,
     wakeup: &Wakeup,
-    spins: bool,
+    idle: Idle,
     stop: &AtomicBool,
 ) {
     let mut stopping = false;
@@ -91,13 +101,15 @@ pub fn drive<T: Transport, P: Party>(
         }
         let busy = driver.breath(now);
         exchange.send_frames(&mut driver.transport);
-        if busy || spins || exchange.is_busy() {
+        if busy || idle == Idle::Look || exchange.is_busy() {
             continue;
         }
         let now = clock.now().mono;
         let until_due = driver.party.next_deadline().map_or(SLEEP_MAX, |due| due.since(now));
         if until_due < SLEEP_MARGIN {
-            std::thread::yield_now();
+            if idle == Idle::Yield {
+                std::thread::yield_now();
+            }
             continue;
         }
         let until_due = until_due - SLEEP_MARGIN / 2;
