@@ -316,8 +316,10 @@ impl Mbufs {
     }
 
     fn free_released(&mut self) {
-        free(&mut self.released);
-        self.released.clear();
+        if !self.released.is_empty() {
+            free(&mut self.released);
+            self.released.clear();
+        }
     }
 
     /// The bytes of a frame.
