@@ -215,6 +215,16 @@ pub trait Transport {
     /// default: the addresses are the kernel's.
     fn assume(&mut self, _now: Instant, _addresses: &[IpAddr]) {}
 
+    /// Begins no more connections at these own addresses until they are assumed again: a SYN is not answered, so that the one
+    /// that the client sends a second later finds who has the address then. What has begun goes on. Nothing by default.
+    fn turn_away(&mut self, _addresses: &[IpAddr]) {}
+
+    /// Whether clients of these own addresses are on their way to a session or from one: in a handshake, or without a word yet
+    /// that all that was sent before the end has arrived. Costs a look at every flow. None are by default.
+    fn has_passers(&self, _addresses: &[IpAddr]) -> bool {
+        false
+    }
+
     /// Answers for these own addresses no more, until they are assumed again or withdrawn: what comes for them is not taken, and
     /// what is to be sent from them waits. Their flows stay. Nothing by default.
     fn suspend(&mut self, _addresses: &[IpAddr]) {}

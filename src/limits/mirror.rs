@@ -40,3 +40,7 @@ pub const DRAIN_DELAY: Duration = Duration::from_secs(30);
 /// How long sessions may go on when an identity is given away because this box's disk is full: it takes no new mail meanwhile,
 /// so this is part of the time for which there is nobody who does.
 pub const DRAIN_DELAY_FULL: Duration = Duration::from_millis(500);
+
+/// How long a move waits, after the last session, for handshakes that have begun and for what ended sessions said last: the way
+/// to the most distant clients and back. Who is cut off there may wait for a greeting until its own patience ends.
+pub const PASSAGE_MAX: Duration = Duration::from_millis(300);

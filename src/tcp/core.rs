@@ -85,6 +85,8 @@ pub(super) struct Core {
     pub listening: bool,
     /// Addresses that another box has now.
     withdrawn: Vec<IpAddr>,
+    /// Addresses at which no connection begins.
+    turned_away: Vec<IpAddr>,
     /// How often those that came to us were announced.
     pub announced: usize,
     /// When the next announcement is due.
@@ -191,6 +193,7 @@ impl Core {
             capabilities,
             settings,
             withdrawn: Vec::new(),
+            turned_away: Vec::new(),
             announced: 0,
             announce_at: now,
         };
@@ -206,12 +209,26 @@ impl Core {
     /// Answers for these addresses again. Their flows go on.
     pub fn assume(&mut self, addresses: &[IpAddr]) {
         self.withdrawn.retain(|own| !addresses.contains(own));
+        self.turned_away.retain(|own| !addresses.contains(own));
         self.tell_interface();
         self.silence(addresses, false);
         if self.settings.worker == 0 {
             self.announced = 0;
             self.announce_at(self.now);
         }
+    }
+
+    /// Lets no connection begin at these addresses until they are assumed again. A cookie that is out counts as begun.
+    pub fn turn_away(&mut self, addresses: &[IpAddr]) {
+        self.turned_away = addresses.iter().chain(&self.turned_away).copied().collect();
+    }
+
+    /// Whether clients of these addresses are in a handshake, or have not acknowledged all of a flow that is closed.
+    pub fn has_passers(&self, addresses: &[IpAddr]) -> bool {
+        self.table.flows().any(|flow| {
+            let passes = matches!(flow.stage, Stage::HalfOpen { .. } | Stage::Lingering { acknowledged: false, .. });
+            passes && flow.client.is_some() && addresses.contains(&flow.tuple.local)
+        })
     }
 
     /// Announces what is ours at that time.
@@ -349,6 +366,10 @@ impl Core {
             && let Some(listener) = self.listener(tuple)
         {
             if segment.opens() {
+                if self.turned_away.contains(&tuple.local) {
+                    self.counters.frames_dropped += 1;
+                    return;
+                }
                 return self.open(frame, segment, listener);
             }
             if self.finish_cookie(frame, segment, listener) {

@@ -484,6 +484,14 @@ impl<P: Port> Transport for Stack<P> {
         self.core.assume(addresses);
     }
 
+    fn turn_away(&mut self, addresses: &[IpAddr]) {
+        self.core.turn_away(addresses);
+    }
+
+    fn has_passers(&self, addresses: &[IpAddr]) -> bool {
+        self.core.has_passers(addresses)
+    }
+
     fn suspend(&mut self, addresses: &[IpAddr]) {
         self.core.suspend(addresses);
     }

@@ -163,6 +163,14 @@ impl<P: Port> Transport for Stacks<P> {
         self.having(addresses).for_each(|stack| stack.assume(now, addresses));
     }
 
+    fn turn_away(&mut self, addresses: &[IpAddr]) {
+        self.having(addresses).for_each(|stack| stack.turn_away(addresses));
+    }
+
+    fn has_passers(&self, addresses: &[IpAddr]) -> bool {
+        self.stacks.iter().any(|stack| stack.has_passers(addresses))
+    }
+
     fn suspend(&mut self, addresses: &[IpAddr]) {
         self.having(addresses).for_each(|stack| stack.suspend(addresses));
     }

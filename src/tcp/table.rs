@@ -186,6 +186,11 @@ impl Table {
         self.entries.iter().map(|entry| entry.index).collect()
     }
 
+    /// In no order.
+    pub fn flows(&self) -> impl Iterator<Item = &Flow> {
+        self.places.iter().filter_map(|place| place.flow.as_deref())
+    }
+
     pub fn id(&self, index: u32) -> FlowId {
         FlowId { index, generation: self.places[index as usize].generation }
     }

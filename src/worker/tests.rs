@@ -11,7 +11,7 @@ use crate::delivery::{
 use crate::env::disk::SimDisk;
 use crate::env::{Now, WallTime};
 use crate::flow::{ConnectError, FlowEnd, FlowId, Received, TransportCounters};
-use crate::limits::{END_HELD_MAX, EVENT_RECIPIENTS_MAX, IN_DOUBT_DELAY};
+use crate::limits::{END_HELD_MAX, EVENT_RECIPIENTS_MAX, IN_DOUBT_DELAY, PASSAGE_MAX};
 use crate::mirror::arbiter::{Order, Role, Words};
 use crate::mirror::first_log_of;
 use crate::mirror::link::{Timing, VERSION};
@@ -31,6 +31,8 @@ const CONTENT: &[u8] = b"Subject: x\r\n\r\nend\r\n";
 struct Wires {
     flows: BTreeMap<FlowId, Wire>,
     withdrawn: Vec<IpAddr>,
+    turned_away: Vec<IpAddr>,
+    has_passers: bool,
 }
 
 #[derive(Default)]
@@ -80,6 +82,18 @@ impl Transport for Wires {
     fn wait(&mut self, _: Duration, _: &[BorrowedFd<'_>]) {}
 
     fn stop_listening(&mut self) {}
+
+    fn assume(&mut self, _: Instant, addresses: &[IpAddr]) {
+        self.turned_away.retain(|own| !addresses.contains(own));
+    }
+
+    fn turn_away(&mut self, addresses: &[IpAddr]) {
+        self.turned_away.extend_from_slice(addresses);
+    }
+
+    fn has_passers(&self, _: &[IpAddr]) -> bool {
+        self.has_passers
+    }
 
     fn withdraw(&mut self, addresses: &[IpAddr]) {
         self.withdrawn.extend_from_slice(addresses);
@@ -619,6 +633,15 @@ impl Half {
         act(&mut self.mirror, &mut Stations { parts, inbound: &mut self.inbound, outbound, home })
     }
 
+    /// Has something to say of itself, and so reports. Who it is.
+    fn speak(&mut self, bench: &mut Bench) -> Incarnation {
+        let incarnation = Incarnation::new(7).expect("not zero");
+        let words =
+            Words { epoch: 3, role: Role::Leads, incarnation, able: true, roomy: true, standing: None, orders: 0 };
+        self.with(bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Say(words)));
+        incarnation
+    }
+
     /// An order, and a breath. Until when messages of identity a may end at once, and after the breath.
     fn order(&mut self, bench: &mut Bench, order: Order) -> (Instant, Instant) {
         self.number += 1;
@@ -650,6 +673,37 @@ fn deliveries_may_end_while_the_identity_is_ours_for_certain() {
     assert_eq!(order(Order::Freeze), (never, never), "before anything else of this breath");
     assert_eq!(order(Order::Lead { epoch: 4, both: None }).1, always);
     assert_eq!(order(Order::StepDown), (never, never));
+}
+
+#[test]
+fn a_move_waits_for_handshakes_and_last_words_but_not_for_ever() {
+    let mut bench = Bench::new(false);
+    let mut half = Half::new(&mut bench);
+    half.speak(&mut bench);
+    half.order(&mut bench, Order::Lead { epoch: 2, both: None });
+    let drained = |half: &mut Half, bench: &mut Bench| {
+        half.with(bench, |mirror, stations| mirror.pump(stations));
+        let done = |message| if let FromWorker::Pair(report) = message { Some(report.done) } else { None };
+        bench.told.receiver.try_iter().filter_map(done).max() == Some(half.number)
+    };
+    let drain = Order::Drain { within: Duration::from_secs(30) };
+    bench.parts.transport.has_passers = true;
+    half.order(&mut bench, drain);
+    assert_eq!(bench.parts.transport.turned_away, [HERE]);
+    bench.pass(PASSAGE_MAX - Duration::from_millis(1));
+    assert!(!drained(&mut half, &mut bench));
+    bench.parts.transport.has_passers = false;
+    assert!(drained(&mut half, &mut bench));
+
+    // It stays ours, and is given away again.
+    half.order(&mut bench, Order::Lead { epoch: 3, both: None });
+    assert!(bench.parts.transport.turned_away.is_empty());
+    bench.parts.transport.has_passers = true;
+    half.order(&mut bench, drain);
+    bench.pass(PASSAGE_MAX - Duration::from_millis(1));
+    assert!(!drained(&mut half, &mut bench));
+    bench.pass(Duration::from_millis(1));
+    assert!(drained(&mut half, &mut bench));
 }
 
 #[test]
@@ -685,10 +739,7 @@ fn who_has_given_up_the_addresses_of_an_identity_delivers_none_of_its_mail() {
 fn a_worker_that_stood_still_answers_for_nothing_before_it_is_ordered_to_again() {
     let mut bench = Bench::new(false);
     let mut half = Half::new(&mut bench);
-    let with = Incarnation::new(7).expect("not zero");
-    let words =
-        Words { epoch: 3, role: Role::Leads, incarnation: with, able: true, roomy: true, standing: None, orders: 0 };
-    half.with(&mut bench, |mirror, stations| mirror.wish(stations, Node::A, PairWish::Say(words)));
+    let with = half.speak(&mut bench);
     let heard_at = bench.parts.now.mono;
     let silences = |bench: &Bench| {
         let silence = |message| match message {

@@ -181,6 +181,38 @@ fn a_process_that_was_paused_announces_no_address_when_it_wakes() {
 }
 
 #[test]
+fn where_clients_are_turned_away_those_that_have_begun_are_heard_out() {
+    let (network, mut client, mut server) = pair(Link::default(), 1);
+    let (here, other) = ([ip("192.0.2.2")], [ip("192.0.2.3")]);
+    let near = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
+    assert!(!server.stack.has_passers(&here));
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(1), |hosts| hosts[1].stack.has_passers(&here));
+    assert!(server.stack.has_passers(&here) && !server.stack.has_passers(&other) && server.accepted().is_empty());
+    server.stack.turn_away(&here);
+
+    let late = client.connect(network.now(), "192.0.2.1", "192.0.2.2:25");
+    run(&network, &mut [&mut client, &mut server], Duration::from_millis(500), |_| false);
+    assert!(client.connected(near) && client.end(late).is_none(), "{:?}", client.events);
+    let [far] = server.accepted()[..] else { panic!("one has begun: {:?}", server.events) };
+    assert!(!server.stack.has_passers(&here), "a session is none");
+
+    let reply = b"421 4.3.2 Shutting down\r\n";
+    server.stack.send(far, reply);
+    server.stack.close(far);
+    assert!(server.stack.has_passers(&here));
+    let mut there = Vec::new();
+    run(&network, &mut [&mut client, &mut server], Duration::from_millis(500), |hosts| {
+        hosts[0].read(near, &mut there);
+        !hosts[1].stack.has_passers(&here)
+    });
+    assert!(there == reply && !server.stack.has_passers(&here) && !client.connected(late));
+
+    server.stack.assume(network.now(), &here);
+    run(&network, &mut [&mut client, &mut server], Duration::from_secs(3), |hosts| hosts[0].connected(late));
+    assert!(client.connected(late), "its next SYN is answered");
+}
+
+#[test]
 fn nothing_is_said_from_an_address_while_it_may_be_another_boxs() {
     let (network, mut client, mut server, near, far) = joined(Link::default(), 1);
     network.tap();

@@ -27,6 +27,7 @@ use crate::control::{PairReport, PairWish};
 use crate::env::Instant;
 use crate::env::disk::Disk;
 use crate::flow::{FlowId, Transport};
+use crate::limits::PASSAGE_MAX;
 use crate::mirror::arbiter::{Order, Words};
 use crate::mirror::identity_of_log;
 use crate::mirror::link::{ClientBook, ClientFeed, Counts, OwnerEnd, ReplicaEnd, Speech, Timing};
@@ -120,7 +121,10 @@ struct Share {
     both: bool,
     /// What of the partner's word counted when the sessions were told to end: it counts until they have.
     draining: Option<Counts>,
+    /// When what has not ended is cut off.
     drained_at: Instant,
+    /// No session begins any more: the last ones have ended.
+    turns_away: bool,
     slots: BTreeMap<u16, Slot>,
     heard: Option<Words>,
     /// We stood still for too long, and had heard the partner last then; it is not told yet.
@@ -224,6 +228,7 @@ impl<D: Disk> Mirror<D> {
                 both: false,
                 draining: None,
                 drained_at: Instant::FAR,
+                turns_away: false,
                 slots: BTreeMap::new(),
                 heard: None,
                 away: None,
@@ -387,6 +392,7 @@ impl<D: Disk> Mirror<D> {
                 each_log(|log| log.set_copies(Copies::Both));
             }
             Order::Drain { .. } => {
+                share.turns_away = false;
                 stations.inbound.shut_down_at(stations.parts, &share.addresses);
                 stations.home.hold_back(identity, true);
             }
@@ -529,7 +535,13 @@ impl<D: Disk> Mirror<D> {
             }
             Order::Drain { .. } => {
                 let sessions = stations.inbound.count_at(&share.addresses);
-                sessions == 0 && stations.home.in_hand_of(identity) == 0 || parts.now.mono >= share.drained_at
+                let rests = sessions == 0 && stations.home.in_hand_of(identity) == 0;
+                if rests && !std::mem::replace(&mut share.turns_away, true) {
+                    // Who is in a handshake is heard, and told to come again.
+                    parts.transport.turn_away(&share.addresses);
+                    share.drained_at = share.drained_at.min(parts.now.mono + PASSAGE_MAX);
+                }
+                rests && !parts.transport.has_passers(&share.addresses) || parts.now.mono >= share.drained_at
             }
             Order::Lead { epoch, both } | Order::Adopt { epoch, both } => {
                 let copies = if both.is_some() { Copies::Both } else { Copies::Own };
@@ -547,7 +559,8 @@ impl<D: Disk> Mirror<D> {
                             }
                         }
                     }
-                    if !std::mem::replace(&mut share.assumed, true) {
+                    let turned_away = std::mem::take(&mut share.turns_away);
+                    if !std::mem::replace(&mut share.assumed, true) || turned_away {
                         parts.transport.assume(parts.now.mono, &share.addresses);
                     }
                 }
