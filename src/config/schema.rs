@@ -182,7 +182,7 @@ pub struct Port {
     #[schemars(range(min = 0, max = 4094))]
     pub vlan: u16,
     /// Frames that each queue may hold, received, waiting and being sent together; a power of two. Each takes 4 KiB on
-    /// af_xdp and 2.5 KiB on dpdk.
+    /// af_xdp and 2.5 KiB on dpdk, where hugepages are off 4 KiB.
     #[serde(default = "frames_default")]
     #[schemars(range(min = 256, max = 65536))]
     pub frames: u32,

@@ -168,7 +168,7 @@ impl Appliance {
                 let queues = setup.cores.split(',').count();
                 format!(
                     "[[port]]\ndevice = \"net_af_packet0,iface=eth0,qpairs={queues}\"\n\
-                     [dpdk]\nhugepages = false\nmemory = \"64MiB\"\n"
+                     [dpdk]\nhugepages = false\nmemory = \"128MiB\"\n"
                 )
             }
             _ => "[[port]]\ndevice = \"eth0\"\n".to_owned(),

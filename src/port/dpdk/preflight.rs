@@ -20,6 +20,9 @@ const SHARING_DRIVERS: [&str; 3] = ["mlx5_core", "mlx4_core", "mana"];
 /// Drivers whose only purpose is to give a card to a process.
 const GIVING_DRIVERS: [&str; 3] = ["vfio-pci", "igb_uio", "uio_pci_generic"];
 
+/// A page of ordinary memory, bytes.
+const PAGE_SIZE: u64 = 4096;
+
 /// Where `net_memif` has its socket unless it is told.
 const MEMIF_SOCKET: &str = "/run/memif.sock";
 
@@ -107,16 +110,23 @@ fn check_memory(settings: &PortSettings, root: &Path, problems: &mut Vec<OpenErr
     }
 }
 
+/// The memory that a frame with so much room takes, bytes. DPDK lets none lie across two pages if it is not larger than one, and
+/// gives a larger one whole pages.
+fn memory_of_frame(settings: &PortSettings, room: u16) -> u64 {
+    let size = u64::from(room) + MBUF_OVERHEAD;
+    if settings.hugepages { size } else { size.next_multiple_of(PAGE_SIZE) }
+}
+
 /// The memory that so many queues need, bytes.
 fn memory_needed(settings: &PortSettings, queues: u16) -> u64 {
-    let frame = u64::from(settings.room()) + MBUF_OVERHEAD;
+    let frame = memory_of_frame(settings, settings.room());
     u64::from(queues) * u64::from(settings.frames_per_queue) * frame + DPDK_MEMORY_OVERHEAD
 }
 
 /// Whether the memory holds those frames besides that the NIC cuts.
 #[cfg(feature = "dpdk")]
 pub(super) fn holds_large_frames(settings: &PortSettings, queues: u16) -> bool {
-    let large = u64::from(DPDK_CUT_FRAMES) * (u64::from(DPDK_CUT_FRAME_SIZE_MAX) + MBUF_OVERHEAD);
+    let large = u64::from(DPDK_CUT_FRAMES) * memory_of_frame(settings, DPDK_CUT_FRAME_SIZE_MAX);
     memory_needed(settings, queues) + u64::from(queues) * large <= settings.memory
 }
 
@@ -269,7 +279,7 @@ mod tests {
             "VLAN 4095",
             "power of two from 256",
             "`mtu` is 9300: it can be 1280 to 9216 bytes",
-            "the frames need 26 MiB and [dpdk] memory is 1 MiB",
+            "the frames need 28 MiB and [dpdk] memory is 1 MiB",
             "the argument --vdev=net_null1 of [dpdk] is ours to give",
             "\"eth1\" is no device",
         ] {
@@ -334,7 +344,10 @@ mod tests {
         let large = |device: &str| PortSettings { mtu: Some(9000), memory: 48 << 20, ..settings(device) };
         let problems = texts(&preflight(&large("net_memif0")));
         assert_eq!(problems.len(), 1, "{problems:?}");
-        assert!(problems[0].contains("54 MiB"), "4096 of 9024 and 512 bytes, and 16 MiB: {problems:?}");
+        assert!(
+            problems[0].contains("64 MiB"),
+            "4096 of 9024 and 512 bytes, three pages each, and 16 MiB: {problems:?}"
+        );
         assert!(texts(&preflight(&large("net_null0"))).iter().any(|problem| problem.contains("leave out `mtu`")));
     }
 
