@@ -14,8 +14,8 @@ use std::time::Duration;
 /// The longest sleep: how long a signal may go unnoticed.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 
-/// `poll(2)` counts milliseconds and rounds up: nearer to a deadline than this, sleep would miss it.
-const SLEEP_MARGIN: Duration = Duration::from_millis(2);
+/// Nearer to a deadline than this, sleep would miss it: Linux wakes up to 50 us late, and waking takes its time.
+const SLEEP_MARGIN: Duration = Duration::from_micros(100);
 
 /// What is done while nothing happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,13 +106,13 @@ pub fn drive<T: Transport, P: Party>(
         }
         let now = clock.now().mono;
         let until_due = driver.party.next_deadline().map_or(SLEEP_MAX, |due| due.since(now));
-        if until_due < SLEEP_MARGIN {
+        if until_due <= SLEEP_MARGIN {
             if idle == Idle::Yield {
                 std::thread::yield_now();
             }
             continue;
         }
-        let until_due = until_due - SLEEP_MARGIN / 2;
+        let until_due = until_due - SLEEP_MARGIN;
         let timeout = driver.transport.next_deadline().map_or(SLEEP_MAX, |due| due.since(now));
         driver.transport.wait(timeout.min(until_due).min(SLEEP_MAX), &[wakeup.as_fd()]);
         wakeup.drain();
