@@ -79,9 +79,8 @@ impl Invalid {
 
 /// A table's span may reach over the whole file: only its first line is worth showing.
 fn on_boundaries(text: &str, span: &Range<usize>) -> Range<usize> {
-    let boundary = |place: &usize| text.is_char_boundary(*place);
-    let start = (0..=span.start.min(text.len())).rev().find(boundary).unwrap_or(0);
-    let end = (span.end.clamp(start, text.len())..=text.len()).find(boundary).unwrap_or(text.len());
+    let start = text.floor_char_boundary(span.start);
+    let end = text.ceil_char_boundary(span.end.max(start));
     let line_end = text[start..end].find('\n').map_or(end, |length| start + length);
     start..line_end
 }

@@ -2,11 +2,13 @@
 //! simulated one, so that a whole appliance runs in one thread from one seed.
 
 pub mod disk;
+mod syscall;
 mod thread;
 mod time;
 mod wait;
 mod wakeup;
 
+pub use syscall::tcp_info;
 pub use thread::take_core;
 pub use time::{Clock, Instant, Now, SystemClock, WallTime};
 pub use wait::wait_readable;

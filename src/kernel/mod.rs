@@ -12,7 +12,6 @@
 //! entry and what the kernel keeps. Sending copies into the kernel at once, so that there is nothing to flush.
 
 mod listener;
-mod path;
 mod receive;
 mod serve;
 mod table;
@@ -21,7 +20,7 @@ mod tests;
 
 pub use listener::OpenError;
 
-use crate::env::{Instant, wait_readable};
+use crate::env::{Instant, tcp_info, wait_readable};
 use crate::flow::{Client, Clients};
 use crate::flow::{ConnectError, FlowEnd, FlowEvent, FlowId, PathFacts, Received, Transport, TransportCounters};
 use crate::limits::{LINGER_DURATION, READY_BURST_MAX};
@@ -299,7 +298,11 @@ impl Transport for Sockets {
     }
 
     fn path(&mut self, id: FlowId) -> Option<PathFacts> {
-        self.alive(id).and_then(|flow| path::path_of(flow.stream.as_fd()))
+        let info = tcp_info(self.alive(id)?.stream.as_fd())?;
+        Some(PathFacts {
+            round_trip_us: Some(u64::from(info.tcpi_rtt)).filter(|time| *time > 0),
+            retransmissions: u64::from(info.tcpi_total_retrans),
+        })
     }
 
     fn close(&mut self, id: FlowId) {

@@ -135,11 +135,6 @@ impl Filling {
         self.records += 1;
     }
 
-    /// Adds content to the open chunk: the one copy that it makes on its way to the disk.
-    pub(super) fn extend_chunk(&mut self, bytes: &[u8], spares: &mut Spares) {
-        self.push(bytes, spares);
-    }
-
     /// Ends the open chunk, if there is one, and says whose it was and where it lies.
     pub(super) fn close_chunk(&mut self) -> Option<(Draft, Extent)> {
         let open = self.open.take()?;
@@ -220,7 +215,8 @@ impl Filling {
         self.len = end;
     }
 
-    fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
+    /// Adds bytes: content to the open chunk, the one copy that it makes on its way to the disk.
+    pub(super) fn push(&mut self, bytes: &[u8], spares: &mut Spares) {
         self.reserve(bytes.len(), spares);
         let len = self.len;
         self.block.bytes_mut()[len..len + bytes.len()].copy_from_slice(bytes);
@@ -364,7 +360,7 @@ mod tests {
         let (at, seal) = (Live { generation: 1, number: 1 }, Seal::new(1, 2, 1));
         let mut filling = Filling::new(spares.take(CAPACITY_MIN), at, 0, (4 * CAPACITY_MIN, CAPACITY_MIN), seal);
         filling.open_chunk(draft, &mut spares);
-        filling.extend_chunk(&[b'a'; CAPACITY_MIN + 1], &mut spares);
+        filling.push(&[b'a'; CAPACITY_MIN + 1], &mut spares);
         let grown = CAPACITY_MIN + 1;
         assert_eq!(filling.close_chunk().unwrap().1.length as usize, grown);
         let sealed = filling.seal(|_, _, header| header.fill(0));

@@ -321,7 +321,7 @@ impl<D: Disk> Log<D> {
             let room = self.room_for_content(draft, bytes.len() - taken);
             let Some(filling) = self.filling.as_mut().filter(|_| room > 0) else { break };
             let count = room.min(bytes.len() - taken);
-            filling.extend_chunk(&bytes[taken..taken + count], &mut self.spares);
+            filling.push(&bytes[taken..taken + count], &mut self.spares);
             taken += count;
         }
         self.draft_bytes += taken as u64;

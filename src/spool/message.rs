@@ -138,8 +138,7 @@ impl Outcome {
 
 /// As much of a reply as is kept.
 pub(super) fn clip(reply: &str) -> &str {
-    let end = (0..=REMOTE_REPLY_SIZE_MAX.min(reply.len())).rev().find(|end| reply.is_char_boundary(*end));
-    &reply[..end.unwrap_or(0)]
+    &reply[..reply.floor_char_boundary(REMOTE_REPLY_SIZE_MAX)]
 }
 
 /// All that is known of a message: as its record says it. What is queued is kept as [`Queued`](super::Queued).

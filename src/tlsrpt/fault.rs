@@ -19,9 +19,7 @@ pub struct Fault {
 impl Fault {
     /// Of a kind, with what happened.
     pub fn new(kind: ResultType, text: &str) -> Fault {
-        let size = REPORT_REASON_SIZE_MAX.min(text.len());
-        let end = (0..=size).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
-        Fault { kind, text: text[..end].into() }
+        Fault { kind, text: text[..text.floor_char_boundary(REPORT_REASON_SIZE_MAX)].into() }
     }
 
     /// The host offers no TLS.

@@ -46,7 +46,7 @@ pub(super) fn compose(
                 Verdict::Bounced { bounce: crate::delivery::Bounce::Expired, .. } => Status::EXPIRED,
                 _ => Status::new(answer.status.0, answer.status.1, answer.status.2),
             };
-            let text = clip(&answer.text, text_size_max).into();
+            let text = answer.text[..answer.text.floor_char_boundary(text_size_max)].into();
             let diagnostic = if answer.reply.is_some() { Diagnostic::Remote(text) } else { Diagnostic::Local(text) };
             Some(ReportRecipient {
                 original: recipient.original,
@@ -150,12 +150,6 @@ fn fill<D: Disk>(log: &mut Log<D>, now: Now, draft: Draft, message: &OwnMessage)
 /// alone could not be sent.
 fn whole_lines(beginning: &[u8]) -> &[u8] {
     &beginning[..memchr::memrchr(b'\n', beginning).map_or(0, |place| place + 1)]
-}
-
-/// The beginning of a text, no longer than `size_max` bytes.
-fn clip(text: &str, size_max: usize) -> &str {
-    let end = (0..=size_max.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    &text[..end.unwrap_or(0)]
 }
 
 /// Whether a fate might call for a notice. `notify`: what was asked for the recipient.

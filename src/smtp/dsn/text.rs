@@ -60,8 +60,7 @@ fn pieces(word: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(word);
     std::iter::from_fn(move || {
         let word = rest?;
-        let end = (0..=word.len().min(DSN_WORD_SIZE_MAX)).rev().find(|end| word.is_char_boundary(*end))?;
-        let (piece, behind) = word.split_at(end);
+        let (piece, behind) = word.split_at(word.floor_char_boundary(DSN_WORD_SIZE_MAX));
         rest = Some(behind).filter(|behind| !behind.is_empty());
         Some(piece)
     })
