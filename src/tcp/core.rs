@@ -220,7 +220,11 @@ impl Core {
 
     /// Lets no connection begin at these addresses until they are assumed again. A cookie that is out counts as begun.
     pub fn turn_away(&mut self, addresses: &[IpAddr]) {
-        self.turned_away = addresses.iter().chain(&self.turned_away).copied().collect();
+        for address in addresses {
+            if !self.turned_away.contains(address) {
+                self.turned_away.push(*address);
+            }
+        }
     }
 
     /// Whether clients of these addresses are in a handshake, or have not acknowledged all of a flow that is closed.
