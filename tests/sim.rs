@@ -35,12 +35,16 @@ const FOUND: [(u64, &str); 12] = [
 ];
 
 /// The same of worlds with a pair.
-const FOUND_OF_PAIRS: [(u64, &str); 5] = [
+const FOUND_OF_PAIRS: [(u64, &str); 6] = [
     (163, "what the former owner had delivered went out again after a takeover, and nobody had said that it might"),
     (52005, "an owner with a disk of yesterday started, and went on alone before its replica had missed it"),
     (52997, "a box that had given up an identity delivered its mail from the other one's address"),
     (54943, "an owner that asked to be mirrored spoke on for an identity that its partner had taken over"),
     (56871, "the operator did not notice that a box had died before it made its register"),
+    (
+        810350,
+        "a box that had been alone for long was not to take mail: its register had been set back to a mirrored epoch",
+    ),
 ];
 
 /// Worlds of every test run; `scripts/soak` lives through as many as there is time for.
