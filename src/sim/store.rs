@@ -70,6 +70,11 @@ impl Store {
         self.registers[identity as usize]
     }
 
+    /// What the pair made of a register, whatever somebody else has made of it since.
+    pub(super) fn truth(&self, identity: Identity) -> Option<Register> {
+        self.truths[identity as usize].map_or(self.register(identity), |[truth, _]| truth)
+    }
+
     /// A box cannot reach it before then.
     pub(super) fn cut(&mut self, place: usize, until: Instant) {
         self.cut_until[place] = self.cut_until[place].max(until);

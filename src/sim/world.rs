@@ -661,15 +661,15 @@ impl World {
         }
     }
 
-    /// Whether the store says that another box owns the log of this message.
+    /// Whether another box owns the log of this message.
     fn is_deposed(&self, place: usize, id: MessageId) -> bool {
         let register = self.register(identity_of_log(id.log()));
         self.plan.pair && register.is_some_and(|register| register.owner as usize != place)
     }
 
-    /// The register of an identity.
+    /// The register of an identity, as the pair made it.
     fn register(&self, identity: Identity) -> Option<Register> {
-        if self.plan.manual { manual::register(&self.nodes, identity) } else { self.store.register(identity) }
+        if self.plan.manual { manual::register(&self.nodes, identity) } else { self.store.truth(identity) }
     }
 
     /// Ends the process of a box.

@@ -216,9 +216,7 @@ impl World {
     /// Fail closed: what was mirrored takes no mail as long as the boxes reach neither each other nor the store.
     pub(super) fn check_isolation(&mut self, now: Instant, id: MessageId) {
         let Some((since, until)) = self.isolated else { return };
-        let identity = identity_of_log(id.log());
-        // A register that was set back may say so of an identity that has been solo since.
-        let register = self.register(identity).filter(|_| !self.store.is_tampered(identity));
+        let register = self.register(identity_of_log(id.log()));
         let mirrored = register.is_some_and(|register| register.mode == Mode::Mirrored);
         if mirrored && since + ISOLATION_NOTICED < now && now < until {
             self.ledger.violate(now, format_args!("{id} was taken by a box that reaches nobody"));
