@@ -228,8 +228,7 @@ impl World {
         if !self.plan.pair {
             return;
         }
-        // What somebody who tampered made of a register says nothing of who the owner is.
-        for identity in Identity::BOTH.into_iter().filter(|identity| !self.store.is_tampered(*identity)) {
+        for identity in Identity::BOTH {
             let owner = self.register(identity).map(|register| register.owner as usize);
             let known = &mut self.owners[identity as usize];
             if known.0 != owner {
