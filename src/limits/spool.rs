@@ -25,6 +25,10 @@ pub const SEGMENTS_RESERVED: u32 = 3;
 /// would cut content into needless chunks.
 pub const BATCH_SIZE_UNHURRIED: usize = 256 * 1024;
 
+/// A batch that is smaller than such a part of the largest waits for the write that is under way, and takes along what comes
+/// meanwhile: a write of its own would cost the processor and the disk as much as one that is larger.
+pub const BATCH_PART_APART: usize = 8;
+
 /// The largest batch, bytes.
 pub const BATCH_SIZE_DEFAULT: usize = 1 << 20;
 

@@ -1,7 +1,8 @@
 //! Appending, sealing, acknowledging: the group commit.
 //!
-//! `acked ≤ synced ≤ sealed ≤ appended`. A batch is sealed when a write slot is free and someone waits for it, so that
-//! latency sets its size; batches in flight are acknowledged in order, whatever order they complete in.
+//! `acked ≤ synced ≤ sealed ≤ appended`. A batch is sealed when someone waits for it and nothing else is being written, so that
+//! latency sets its size, or when it is large enough to be worth another write beside those under way; batches in flight are
+//! acknowledged in order, whatever order they complete in.
 
 use std::sync::Arc;
 
@@ -17,8 +18,8 @@ use super::segments::Live;
 use crate::env::Now;
 use crate::env::disk::{Block, Completion, Disk, DiskError};
 use crate::limits::{
-    BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL, OUTCOME_DELAY,
-    PREPARE_RETRY_DELAY, SEGMENTS_RESERVED, SPACE_WAIT_MAX,
+    BATCH_PART_APART, BATCH_SIZE_UNHURRIED, BLOCK_SIZE, CHUNK_SIZE_MIN, CLOSING_DELAY, FREE_SPACE_INTERVAL,
+    OUTCOME_DELAY, PREPARE_RETRY_DELAY, SEGMENTS_RESERVED, SPACE_WAIT_MAX,
 };
 
 /// Tokens: the upper byte says what for.
@@ -239,9 +240,12 @@ impl<D: Disk> Log<D> {
         if self.in_flight.len() >= self.settings.batches_in_flight_max {
             return;
         }
+        let apart = self.settings.batch_size_max / BATCH_PART_APART;
+        // What a partner has yet to write holds nothing up.
+        let writing = self.in_flight.iter().any(|batch| !batch.done);
         let due = self.filling.as_ref().is_some_and(|filling| {
             let is_due = filling.due_at.is_some_and(|at| at <= now.mono || self.shutting_down);
-            let wanted = filling.hurried || is_due;
+            let wanted = (filling.hurried || is_due) && (!writing || filling.len() >= apart);
             filling.records > 0 && (wanted || filling.full || filling.len() >= BATCH_SIZE_UNHURRIED)
         });
         if due {

@@ -34,7 +34,7 @@ fn a_torn_tail_is_cut_and_reported() {
 #[test]
 fn a_stale_batch_behind_a_cut_never_joins_the_chain() {
     let disk = SimDisk::new(1);
-    let mut bench = Bench::open(disk.clone());
+    let mut bench = Bench::open_with(disk.clone(), eager()).unwrap();
     bench.accept(&text(1, 6000), 1).unwrap();
     disk.hold(true);
     let first = bench.start(&text(2, 6000), 1).unwrap();
@@ -49,11 +49,11 @@ fn a_stale_batch_behind_a_cut_never_joins_the_chain() {
             bytes[8192..16384].iter().all(|byte| *byte == 0) && bytes[16384..16392] != [0; 8]
         })
         .unwrap();
-    let mut bench = Bench::open(image.clone());
+    let mut bench = Bench::open_with(image.clone(), eager()).unwrap();
     assert_eq!(bench.recovery.cut.map(|cut| cut.offset), Some(8192));
     // The same size again: the stale batch lies right behind it.
     bench.accept(&text(2, 6000), 1).unwrap();
-    let bench = Bench::open(image.crash(9));
+    let bench = Bench::open_with(image.crash(9), eager()).unwrap();
     assert_eq!(bench.log.count(), 2);
     assert!(bench.log.message(first.id).is_none());
     assert!(bench.log.message(second.id).is_none());

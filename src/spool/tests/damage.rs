@@ -10,11 +10,6 @@ use super::super::format::{HEADER_SIZE, Header};
 use super::*;
 use crate::limits::{READ_FAILURES_DURATION, READ_FAILURES_MAX};
 
-/// Small, so that a test can look at every byte.
-fn small() -> Settings {
-    Settings { segment_size: 128 * 1024, batch_size_max: 64 * 1024, ..settings() }
-}
-
 /// What a log holds, as far as it can be seen.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Seen {

@@ -14,6 +14,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::env::disk::{Disk, SimDisk};
 use crate::env::{Instant, Now, WallTime};
+use crate::limits::BATCH_PART_APART;
 use crate::smtp::{Envelope, Priority, Recipient};
 
 fn settings() -> Settings {
@@ -31,9 +32,14 @@ fn settings() -> Settings {
     }
 }
 
-/// The smallest log there may be: its segments go round soon, and an image of it is cheap.
+/// The smallest log there may be: its segments go round soon, an image of it is cheap, and a test can look at every byte.
 fn small() -> Settings {
-    Settings { segment_size: 128 * 1024, segments_max: 8, batch_size_max: 64 * 1024, ..settings() }
+    Settings { segment_size: 128 * 1024, ..eager() }
+}
+
+/// Its batches are written beside others though they are small.
+fn eager() -> Settings {
+    Settings { batch_size_max: 4096 * BATCH_PART_APART, ..settings() }
 }
 
 fn envelope(recipients: usize) -> Envelope {

@@ -105,7 +105,7 @@ fn a_message_being_read_stays_readable_when_it_is_settled() {
 #[test]
 fn several_batches_in_flight_are_acknowledged_in_order() {
     let disk = SimDisk::new(7);
-    let mut bench = Bench::open(disk.clone());
+    let mut bench = Bench::open_with(disk.clone(), eager()).unwrap();
     bench.accept(b"first", 1).unwrap();
     for round in 0..50 {
         disk.set_eagerness(3);
@@ -126,6 +126,34 @@ fn several_batches_in_flight_are_acknowledged_in_order() {
         }
     }
     assert!(bench.log.status().commit_latency.len() > 100);
+}
+
+#[test]
+fn what_is_small_waits_for_the_write_under_way_and_what_is_large_does_not() {
+    let disk = SimDisk::new(7);
+    let mut bench = Bench::open(disk.clone());
+    disk.hold(true);
+    let writes = |bench: &Bench<SimDisk>| bench.log.in_flight.len();
+    let first = bench.start(&text(1, 3000), 1).unwrap();
+    bench.breathe();
+    assert_eq!(writes(&bench), 1, "nothing else is written");
+    let mut others: Vec<_> = (2..5).map(|seed| bench.start(&text(seed, 3000), 1).unwrap()).collect();
+    bench.breathe();
+    assert_eq!(writes(&bench), 1);
+    others.push(bench.start(&text(5, 2 * settings().batch_size_max / BATCH_PART_APART), 1).unwrap());
+    bench.breathe();
+    assert_eq!(writes(&bench), 2, "all four together are large enough");
+    let last = bench.start(&text(6, 3000), 1).unwrap();
+    bench.breathe();
+    assert_eq!(writes(&bench), 2);
+    disk.hold(false);
+    bench.breathe_until(|bench| bench.log.idle());
+    let durable: Vec<Draft> = bench
+        .events
+        .drain(..)
+        .filter_map(|event| if let LogEvent::Durable { draft } = event { Some(draft) } else { None })
+        .collect();
+    assert_eq!(durable, [&[first][..], &others, &[last]].concat());
 }
 
 #[test]
