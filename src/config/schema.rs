@@ -650,8 +650,8 @@ pub struct Spool {
     /// The most that one write, and thus one group of acknowledgements, may hold.
     #[schemars(extend("x-minimum" = "512KiB", "x-maximum" = "16MiB"))]
     pub batch_size: Size,
-    /// Writes under way at the same time, in each log. What is smaller than an eighth of `batch_size` waits until none is, and
-    /// takes along what comes meanwhile.
+    /// Writes under way at the same time, in each log. What is smaller than an eighth of `batch_size`, and than 256 KiB, waits
+    /// until none is, and takes along what comes meanwhile.
     #[schemars(range(min = 1, max = 64))]
     pub batches_in_flight: usize,
 }

@@ -19,12 +19,11 @@ fn a_torn_tail_is_cut_and_reported() {
     disk.hold(true);
     let lost = bench.start(&text(2, 6000), 1).unwrap();
     bench.breathe();
-    let image = (0..).map(|seed| disk.crash(seed)).find(|image| {
+    let image = crashed(&disk, |image| {
         let bytes = image.contents(1);
         // Its header landed, its last sector did not.
         bytes[8192..8200] != [0; 8] && bytes[16384 - 2048 - 512..16384 - 2048].iter().all(|byte| *byte == 0)
     });
-    let image = image.unwrap();
     let bench = Bench::open(image.clone());
     assert_eq!(bench.recovery.cut, Some(Cut { segment: 1, offset: 8192, batches: 1 }));
     assert!(bench.log.message(kept).is_some());
@@ -42,13 +41,10 @@ fn a_stale_batch_behind_a_cut_never_joins_the_chain() {
     let second = bench.start(&text(3, 6000), 1).unwrap();
     bench.breathe();
     // The second landed, the first did not.
-    let image = (0..)
-        .map(|seed| disk.crash(seed))
-        .find(|image| {
-            let bytes = image.contents(1);
-            bytes[8192..16384].iter().all(|byte| *byte == 0) && bytes[16384..16392] != [0; 8]
-        })
-        .unwrap();
+    let image = crashed(&disk, |image| {
+        let bytes = image.contents(1);
+        bytes[8192..16384].iter().all(|byte| *byte == 0) && bytes[16384..16392] != [0; 8]
+    });
     let mut bench = Bench::open_with(image.clone(), eager()).unwrap();
     assert_eq!(bench.recovery.cut.map(|cut| cut.offset), Some(8192));
     // The same size again: the stale batch lies right behind it.
@@ -71,11 +67,10 @@ fn a_torn_batch_behind_a_full_segment_never_joins_the_chain_of_a_copy_that_leads
     bench.start(&text(16, 6000), 1).unwrap();
     bench.breathe();
     // Its header landed, its last sector did not.
-    let torn = |image: &SimDisk| {
+    let image = crashed(&disk, |image| {
         let bytes = image.contents(2);
         bytes.len() > 8192 && bytes[..8] != [0; 8] && bytes[6144 - 512..6144].iter().all(|byte| *byte == 0)
-    };
-    let image = (0..).map(|seed| disk.crash(seed)).find(torn).unwrap();
+    });
     let (log, recovery) = Log::open_replica(image.clone(), small(), bench.now).unwrap();
     assert_eq!(recovery.cut.map(|cut| cut.batches), Some(1));
     let mut bench = Bench { log, recovery, now: bench.now, events: Vec::new() };

@@ -288,13 +288,10 @@ fn a_stale_cut_tail_behind_damage_is_not_resurrected() {
         let second = bench.start(&text(3, 6000), 1).unwrap();
         bench.breathe();
         // The second landed, the first did not: a tail with a whole batch in it that is cut.
-        let image = (0..)
-            .map(|seed| disk.crash(seed))
-            .find(|image| {
-                let bytes = image.contents(1);
-                bytes[8192..16384].iter().all(|byte| *byte == 0) && is_whole_batch(&bytes[16384..])
-            })
-            .unwrap();
+        let image = crashed(&disk, |image| {
+            let bytes = image.contents(1);
+            bytes[8192..16384].iter().all(|byte| *byte == 0) && is_whole_batch(&bytes[16384..])
+        });
         let mut bench = Bench::open_with(image.clone(), small()).unwrap();
         assert_eq!(bench.recovery.cut.map(|cut| cut.offset), Some(8192));
         // As large as the first was, so that the stale batch lies right behind it.

@@ -42,6 +42,14 @@ fn eager() -> Settings {
     Settings { batch_size_max: 4096 * BATCH_PART_APART, ..settings() }
 }
 
+/// How many crashes a test looks at for one that has left what it wants to see; some ten are enough.
+const CRASHES_MAX: u64 = 10_000;
+
+/// What a crash has left, such as is wanted.
+fn crashed(disk: &SimDisk, wanted: impl Fn(&SimDisk) -> bool) -> SimDisk {
+    (0..CRASHES_MAX).map(|seed| disk.crash(seed)).find(wanted).expect("a crash may leave this")
+}
+
 fn envelope(recipients: usize) -> Envelope {
     let recipient = |place| Recipient { address: format!("r{place}@example.org").into(), notify: None, original: None };
     Envelope {
@@ -125,6 +133,12 @@ impl<D: Disk> Bench<D> {
         self.give(draft, content);
         self.log.finish(draft, envelope(recipients), self.now);
         Ok(draft)
+    }
+
+    /// What has become durable, in order. All other events are forgotten.
+    fn durable(&mut self) -> Vec<Draft> {
+        let durable = |event| if let LogEvent::Durable { draft } = event { Some(draft) } else { None };
+        self.events.drain(..).filter_map(durable).collect()
     }
 
     /// Accepts a message and waits until it is durable.

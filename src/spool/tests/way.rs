@@ -115,11 +115,7 @@ fn several_batches_in_flight_are_acknowledged_in_order() {
             bench.breathe();
         }
         bench.breathe_until(|bench| bench.log.idle());
-        let durable: Vec<Draft> = bench
-            .events
-            .drain(..)
-            .filter_map(|event| if let LogEvent::Durable { draft } = event { Some(draft) } else { None })
-            .collect();
+        let durable = bench.durable();
         assert_eq!(durable, expected);
         for draft in durable {
             bench.log.delete(draft.id);
@@ -148,12 +144,7 @@ fn what_is_small_waits_for_the_write_under_way_and_what_is_large_does_not() {
     assert_eq!(writes(&bench), 2);
     disk.hold(false);
     bench.breathe_until(|bench| bench.log.idle());
-    let durable: Vec<Draft> = bench
-        .events
-        .drain(..)
-        .filter_map(|event| if let LogEvent::Durable { draft } = event { Some(draft) } else { None })
-        .collect();
-    assert_eq!(durable, [&[first][..], &others, &[last]].concat());
+    assert_eq!(bench.durable(), [&[first][..], &others, &[last]].concat());
 }
 
 #[test]
