@@ -313,7 +313,7 @@ impl Core {
     }
 
     /// What a flow is found by; zero for what belongs to none.
-    pub fn hash(&self, packet: &Packet) -> u64 {
+    pub fn hash(&self, packet: &Packet) -> u32 {
         match packet {
             Packet::Segment(segment) => self.table.hash(&segment.tuple),
             _ => 0,
@@ -321,7 +321,7 @@ impl Core {
     }
 
     /// Takes in one frame, classified and hashed. An answer to it is left in `reply`.
-    pub fn take_in(&mut self, frame: &[u8], packet: &Packet, hash: u64, injected: bool) {
+    pub fn take_in(&mut self, frame: &[u8], packet: &Packet, hash: u32, injected: bool) {
         match *packet {
             Packet::Segment(ref segment) => self.take_segment(frame, segment, hash, injected),
             Packet::Neighbour { address, hardware_address, answer } => {
@@ -339,7 +339,7 @@ impl Core {
         }
     }
 
-    fn take_segment(&mut self, frame: &[u8], segment: &Segment, hash: u64, injected: bool) {
+    fn take_segment(&mut self, frame: &[u8], segment: &Segment, hash: u32, injected: bool) {
         let tuple = &segment.tuple;
         // RFC 1122 §4.2.3.10: TCP is never broadcast.
         if frame.get(..6) != Some(&self.hardware_address[..]) || self.own(tuple.local).is_none() {

@@ -88,7 +88,7 @@ impl<P: Port> Stack<P> {
 
     fn receive(&mut self) {
         let mut burst = Burst::new();
-        let mut packets = ArrayVec::<(Packet, u64), BURST_SIZE>::new();
+        let mut packets = ArrayVec::<(Packet, u32), BURST_SIZE>::new();
         for _ in 0..FRAMES_PER_POLL / BURST_SIZE {
             self.port.receive(&mut burst);
             if burst.is_empty() {

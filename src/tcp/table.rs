@@ -10,6 +10,7 @@ use arrayvec::ArrayVec;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 use std::hint::black_box;
+use std::mem::offset_of;
 use std::net::IpAddr;
 
 /// Where a flow stands for those above.
@@ -36,22 +37,16 @@ impl Stage {
 }
 
 /// One connection and what the stack knows of it.
+///
+/// In the order of use, as its parts are: what every segment needs comes first, and lies in few lines of the caches. Of many
+/// flows, fetching these is what takes the time.
+#[repr(C, align(64))]
 pub(super) struct Flow {
     pub tuple: Tuple,
-    pub stage: Stage,
-    pub connection: Connection,
-    /// Whom its frames are sent to.
-    pub hop: IpAddr,
-    /// The client whose budget this flow uses; `None` if we started the connection.
-    pub client: Option<Client>,
-    /// What `Readable` was told about: RCV.NXT then.
-    pub told: Sequence,
-    /// When the wheel looks at it next: not later than it must be, perhaps earlier.
-    pub timer_at: Instant,
-    /// Since when it waits for its next hop's hardware address.
-    pub waiting_since: Option<Instant>,
     /// How the connection came to be closed, if it was without us.
     pub ended: Option<FlowEnd>,
+    /// What `Readable` was told about: RCV.NXT then.
+    pub told: Sequence,
     /// A send was cut short: `Writable` is owed.
     pub starved: bool,
     /// Its address may be another box's: it says nothing.
@@ -60,7 +55,21 @@ pub(super) struct Flow {
     pub touched: bool,
     /// Is in the list of flows with something to send.
     pub dirty: bool,
+    pub stage: Stage,
+    /// When the wheel looks at it next: not later than it must be, perhaps earlier.
+    pub timer_at: Instant,
+    pub connection: Connection,
+    /// Since when it waits for its next hop's hardware address.
+    pub waiting_since: Option<Instant>,
+    /// Whom its frames are sent to.
+    pub hop: IpAddr,
+    /// The client whose budget this flow uses; `None` if we started the connection.
+    pub client: Option<Client>,
 }
+
+/// Lines of the caches, 64 bytes each, that every segment needs of its flow.
+const LINES: usize = 7;
+const _: () = assert!(offset_of!(Flow, connection) + Connection::NEEDED <= LINES * 64);
 
 impl Flow {
     pub fn new(tuple: Tuple, stage: Stage, connection: Connection, hop: IpAddr, client: Option<Client>) -> Flow {
@@ -81,10 +90,9 @@ impl Flow {
         }
     }
 
-    /// Reads a bit of each part that a segment will need.
+    /// Reads something of each line that every segment needs.
     fn touch(&self) -> u64 {
-        let own = u64::from(self.tuple.remote_port) ^ u64::from(self.dirty) ^ self.timer_at.nanos();
-        own ^ self.connection.touch()
+        u64::from(self.tuple.local_port) ^ self.timer_at.nanos() ^ self.connection.touch()
     }
 
     /// When something is to be done about it though nothing comes.
@@ -102,15 +110,22 @@ struct Place {
 
 /// A flow's place among those with the same few bits of their hashes.
 struct Entry {
-    hash: u64,
+    hash: u32,
     index: u32,
+}
+
+impl Entry {
+    /// The hash again. The table uses the bits at both ends.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
 }
 
 /// All flows.
 pub(super) struct Table {
     places: Vec<Place>,
     free: Vec<u32>,
-    /// The whole hash stands here as well, so that a flow itself is looked at only if it is the right one.
+    /// The hash stands here as well, so that a flow itself is looked at only if it is the right one.
     entries: HashTable<Entry>,
     keyed: Keyed,
 }
@@ -124,17 +139,18 @@ impl Table {
         self.entries.len()
     }
 
-    pub fn hash(&self, tuple: &Tuple) -> u64 {
-        self.keyed.hash_one(tuple)
+    /// Half of what the hash function gives: eight entries share a line of the caches, and flows with the same are rare.
+    pub fn hash(&self, tuple: &Tuple) -> u32 {
+        self.keyed.hash_one(tuple) as u32
     }
 
     /// Brings what the next segments need into the caches: for each it would take as long as all that is done with it, for many
     /// at once hardly longer than for one.
-    pub fn warm(&self, hashes: impl Iterator<Item = u64>) {
+    pub fn warm(&self, hashes: impl Iterator<Item = u32>) {
         // Each loop looks at one thing of each, so that none waits for another.
         let mut found = ArrayVec::<&Place, BURST_SIZE>::new();
         for hash in hashes.take(BURST_SIZE) {
-            let entry = self.entries.find(hash, |entry| entry.hash == hash);
+            let entry = self.entries.find(Entry::spread(hash), |entry| entry.hash == hash);
             found.extend(entry.map(|entry| &self.places[entry.index as usize]));
         }
         let flows = found.iter().filter_map(|place| place.flow.as_deref());
@@ -145,8 +161,8 @@ impl Table {
         self.find_hashed(tuple, self.hash(tuple))
     }
 
-    pub fn find_hashed(&self, tuple: &Tuple, hash: u64) -> Option<u32> {
-        let entry = self.entries.find(hash, |entry| {
+    pub fn find_hashed(&self, tuple: &Tuple, hash: u32) -> Option<u32> {
+        let entry = self.entries.find(Entry::spread(hash), |entry| {
             entry.hash == hash
                 && self.places[entry.index as usize].flow.as_deref().is_some_and(|flow| flow.tuple == *tuple)
         });
@@ -160,7 +176,7 @@ impl Table {
             self.places.push(Place::default());
             (self.places.len() - 1) as u32
         });
-        self.entries.insert_unique(hash, Entry { hash, index }, |entry| entry.hash);
+        self.entries.insert_unique(Entry::spread(hash), Entry { hash, index }, |entry| Entry::spread(entry.hash));
         self.places[index as usize].flow = Some(Box::new(flow));
         index
     }
@@ -170,7 +186,7 @@ impl Table {
         let flow = place.flow.take()?;
         place.generation = place.generation.wrapping_add(1);
         let hash = self.hash(&flow.tuple);
-        if let Ok(entry) = self.entries.find_entry(hash, |entry| entry.index == index) {
+        if let Ok(entry) = self.entries.find_entry(Entry::spread(hash), |entry| entry.index == index) {
             entry.remove();
         }
         self.free.push(index);

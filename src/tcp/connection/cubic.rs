@@ -4,6 +4,7 @@
 
 use crate::env::Instant;
 use crate::limits::INITIAL_WINDOW_SEGMENTS;
+use std::mem::offset_of;
 use std::time::Duration;
 
 /// RFC 9438 §5: C, segments per cubic second.
@@ -14,6 +15,7 @@ const BETA: f64 = 0.7;
 const ALPHA: f64 = 3.0 * (1.0 - BETA) / (1.0 + BETA);
 
 /// The window and how it grows.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Cubic {
     /// cwnd, bytes.
@@ -35,6 +37,9 @@ pub struct Cubic {
 }
 
 impl Cubic {
+    /// Every segment needs what lies before this.
+    pub const NEEDED: usize = offset_of!(Cubic, window_max);
+
     pub fn new(segment_size: u32) -> Cubic {
         Cubic {
             window: initial_window(segment_size),

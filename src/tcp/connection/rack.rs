@@ -52,10 +52,6 @@ impl Rack {
         }
     }
 
-    pub fn touch(&self) -> u64 {
-        u64::from(self.farthest.0) ^ self.sent_at.nanos()
-    }
-
     /// It is news that this segment has arrived.
     pub fn arrived(&mut self, sent: &Sent, arrival: Arrival, now: Instant, least: Duration) {
         let round_trip = now.since(sent.at);

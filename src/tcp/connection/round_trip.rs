@@ -46,10 +46,6 @@ impl RoundTrip {
         self.backoff = 0;
     }
 
-    pub fn touch(&self) -> u64 {
-        self.smoothed ^ self.least
-    }
-
     /// SRTT and RTTVAR, nanoseconds.
     pub fn numbers(&self) -> (u64, u64) {
         (self.smoothed, self.variation)

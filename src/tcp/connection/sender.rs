@@ -20,6 +20,7 @@ use super::sequence::{Sequence, Stretch};
 use super::timestamps::millis;
 use crate::env::Instant;
 use crate::limits::{BLACK_HOLE_TIMEOUTS, TAIL_PROBE_MIN, TAIL_PROBE_SINGLE_DELAY};
+use std::mem::offset_of;
 use std::time::Duration;
 
 /// RFC 5681 §3.2: so many duplicates mean a loss, where there is no SACK.
@@ -120,30 +121,25 @@ impl Part {
     }
 }
 
+#[repr(C)]
 #[derive(Debug)]
 pub struct Sender {
-    pub initial: Sequence,
-    /// The peer has acknowledged our SYN. Numbers go round: `initial` names a byte of content again after 4 GiB.
-    opened: bool,
     pub flight: Flight,
     pub(super) ring: Ring,
-    /// The number of our FIN, once the caller has ended.
-    pub(super) finish: Option<Sequence>,
     /// SND.WND, bytes.
     pub window: u32,
     /// The largest window that the peer has offered.
     pub window_max: u32,
     /// SND.WL1 and SND.WL2.
     pub(super) updated_by: (Sequence, Sequence),
-    /// The peer's window scale.
-    pub scale: u8,
     /// Bytes of content that a segment may hold, less the options that all have.
     pub segment_size: u32,
-    pub trip: RoundTrip,
-    pub cubic: Cubic,
-    pub rack: Rack,
-    pub phase: Phase,
-    alarm: Option<(Alarm, Instant)>,
+    /// The processor may look at it in advance also where `opened` makes it needless.
+    pub initial: Sequence,
+    /// The peer's window scale.
+    pub scale: u8,
+    /// The peer has acknowledged our SYN. Numbers go round: `initial` names a byte of content again after 4 GiB.
+    opened: bool,
     /// The peer speaks SACK.
     pub selective: bool,
     /// Both ends have agreed to ECN, and new content is ECT.
@@ -152,24 +148,34 @@ pub struct Sender {
     pub(super) reduced: bool,
     /// Duplicate acknowledgements in a row, where it does not.
     duplicates: u8,
-    tail: Option<TailProbe>,
     /// An alarm has asked for one segment more than the windows allow.
     extra: bool,
-    reorder_at: Option<Instant>,
-    /// From when on the timeout counts: the last progress or the first sending after silence.
-    pub(super) timed_from: Instant,
-    sent_at: Instant,
+    /// Timeouts in a row, since something arrived.
+    pub timeouts: u8,
+    /// The number of our FIN, once the caller has ended.
+    pub(super) finish: Option<Sequence>,
     /// SND.NXT when the window of congestion, not the lack of content, last held us back. While what was under way then is
     /// being acknowledged, the window is used up and may grow (RFC 9438 §5.8): also by the second of two acknowledgements
     /// that come together, before anything could be sent between them.
     limited_at: Option<Sequence>,
-    /// Timeouts in a row, since something arrived.
-    pub timeouts: u8,
+    tail: Option<TailProbe>,
+    pub phase: Phase,
+    alarm: Option<(Alarm, Instant)>,
+    reorder_at: Option<Instant>,
+    pub cubic: Cubic,
+    pub trip: RoundTrip,
+    /// From when on the timeout counts: the last progress or the first sending after silence.
+    pub(super) timed_from: Instant,
+    sent_at: Instant,
+    pub rack: Rack,
     /// Segments that were sent again.
     pub retransmissions: u32,
 }
 
 impl Sender {
+    /// Every segment needs what lies before this.
+    pub const NEEDED: usize = offset_of!(Sender, cubic) + Cubic::NEEDED;
+
     pub fn new(initial: Sequence, segment_size: u32, now: Instant) -> Sender {
         Sender {
             initial,
@@ -202,10 +208,9 @@ impl Sender {
         }
     }
 
+    /// Reads something of each line of the caches that every segment needs.
     pub fn touch(&self) -> u64 {
-        let numbers = self.flight.base().0 ^ self.window ^ self.cubic.window();
-        let times = self.sent_at.nanos() ^ self.reorder_at.map_or(0, Instant::nanos);
-        u64::from(numbers) ^ times ^ self.ring.length() as u64 ^ self.trip.touch() ^ self.rack.touch()
+        u64::from(self.base().0 ^ self.window ^ self.cubic.window())
     }
 
     /// SND.UNA.
@@ -407,10 +412,10 @@ impl Sender {
         let (before, flying) = (self.base(), self.flight.flying());
         let (content, content_begin) = (self.ring.length(), self.content_begin());
         let mut newest: Option<(Instant, bool)> = None;
-        let (rack, least) = (&mut self.rack, self.trip.least());
+        let (rack, trip) = (&mut self.rack, &self.trip);
         let selected = arrivals(heard, before, self.flight.end());
         let mut see = |sent: &Sent, arrival: Arrival| {
-            rack.arrived(sent, arrival, now, least);
+            rack.arrived(sent, arrival, now, trip.least());
             if newest.is_none_or(|(at, _)| at <= sent.at) {
                 newest = Some((sent.at, sent.repeated));
             }
